@@ -1,0 +1,40 @@
+# make search: install and run the quickstart study. make test: install with dev tools, lint, type check, all tests.
+PYTHON ?= python3
+STUDY ?= configs/quickstart.yaml
+BIN := .venv/bin
+# uv does not read pip's configuration: pip's folder of wheels, if one is named, is handed on.
+UV := UV_FIND_LINKS="$(PIP_FIND_LINKS)" $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+
+.PHONY: search test lint install install-dev soak clean
+
+search: install
+	$(BIN)/l2m search $(STUDY)
+
+test: install-dev lint
+	$(BIN)/pytest -m "not slow"
+
+lint: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+soak: install-dev
+	$(BIN)/pytest
+
+install: .venv/installed
+install-dev: .venv/installed-dev
+
+$(BIN)/uv:
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet uv
+
+.venv/installed: $(BIN)/uv pyproject.toml constraints.txt
+	$(UV) --editable .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(UV) --editable . --group dev
+	touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

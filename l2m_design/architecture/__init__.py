@@ -1,0 +1,6 @@
+"""The drawing of a model: mixers, schedules and whole architectures, judged in integers without torch."""
+
+from l2m_design.architecture.drawing import MLP, Architecture
+from l2m_design.architecture.mixers import Attention, Mamba2, MixerSpec, SparseAttention
+
+__all__ = ["MLP", "Architecture", "Attention", "Mamba2", "MixerSpec", "SparseAttention"]

@@ -1,0 +1,83 @@
+"""Architecture: a whole decoder as drawn, with its state law, parameters and flops in exact integers."""
+
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from l2m_design.architecture.mixers import MixerSpec
+from l2m_design.errors import BadInput
+from l2m_design.laws import StateLaw
+from l2m_design.settings import Values, override, read_mapping
+
+
+class MLP(Values):
+    """The gated SiLU block after every mixer; hidden = ratio x width, rounded up to a multiple of 8."""
+
+    ratio: Annotated[float, Field(gt=0.0, le=1e6)] = 2.75
+
+    def hidden(self, width: int) -> int:
+        """Hidden channels at this width."""
+        return -(-int(self.ratio * width + 0.999) // 8) * 8
+
+    @classmethod
+    def of_hidden(cls, hidden: int, width: int) -> "MLP":
+        """The MLP whose hidden size at `width` is `hidden` (a multiple of 8)."""
+        return cls(ratio=int(hidden / width * 10_000) / 10_000)
+
+
+class Architecture(Values):
+    """A decoder: pre-norm mixer and pre-norm MLP in each layer, both residual, one final RMSNorm."""
+
+    vocabulary: Annotated[int, Field(ge=2, le=10_000_000)]
+    width: Annotated[int, Field(ge=8, le=1_000_000, multiple_of=2)]
+    tied_embeddings: bool = True
+    mlp: MLP = MLP()
+    layers: Annotated[tuple[MixerSpec, ...], Field(strict=False, min_length=1, max_length=1024)]
+
+    @model_validator(mode="after")
+    def _layers_fit(self) -> Self:
+        for index, layer in enumerate(self.layers):
+            if misfit := layer.misfit(self.width):
+                raise ValueError(f"layers.{index} ({layer.kind}): {misfit}")
+        return self
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: Iterable[str] = ()) -> Self:
+        """Read a drawing from YAML or JSON, or from the card that search and export write. Raises BadInput."""
+        if Path(path).is_dir():
+            raise BadInput(f"{path}: a folder; a YAML drawing is expected")
+        data = read_mapping(path)
+        drawing = data.get("architecture", data)
+        if not isinstance(drawing, dict):
+            raise BadInput(f"{path}: architecture: a mapping is expected, found {type(drawing).__name__}")
+        return cls.parse(override(drawing, overrides), str(path))
+
+    @cached_property
+    def state(self) -> StateLaw:
+        """History state of one sequence over all layers."""
+        law = StateLaw()
+        for layer in self.layers:
+            law += layer.state_law(self.width)
+        return law
+
+    @property
+    def parameters(self) -> int:
+        """Trainable numbers: embeddings, mixers, MLPs, norms."""
+        embeddings = self.vocabulary * self.width * (1 if self.tied_embeddings else 2)
+        block = 3 * self.width * self.mlp.hidden(self.width) + 2 * self.width
+        mixers = sum(layer.parameters(self.width) for layer in self.layers)
+        return embeddings + mixers + len(self.layers) * block + self.width
+
+    def flops(self, length: int) -> int:
+        """Floating-point operations of one forward pass over one sequence of `length` tokens."""
+        mlp = 6 * length * self.width * self.mlp.hidden(self.width)
+        mixers = sum(layer.flops(self.width, length) for layer in self.layers)
+        return mixers + len(self.layers) * mlp + 2 * length * self.width * self.vocabulary
+
+    @property
+    def picture(self) -> str:
+        """One letter a layer: A full attention, W window, S sparse keys, M Mamba-2."""
+        return " ".join(layer.letter for layer in self.layers)

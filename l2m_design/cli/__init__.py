@@ -1,0 +1,57 @@
+"""The command line: `l2m VERB`. A command parses, makes its calls, prints; heavy imports wait inside it."""
+
+import os
+import sys
+
+import typer
+
+from l2m_design import __version__
+from l2m_design.cli import check, doctor, estimate, export, report, search, space, train
+from l2m_design.errors import BadInput
+
+app = typer.Typer(
+    help="Measure what your data ask a model to remember; search the smallest state that keeps it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"l2m-design {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+) -> None:
+    """Measure what your data ask a model to remember; search the smallest state that keeps it."""
+
+
+for module in (estimate, check, space, search, train, report, export, doctor):
+    app.command(module.__name__.rpartition(".")[2])(module.command)
+
+
+def main() -> None:
+    """Entry point: bad input is one line and exit 2, failed work one line and exit 1."""
+    try:
+        app()
+    except BadInput as error:
+        sys.exit(_complain(str(error), 2))
+    except KeyboardInterrupt:
+        sys.exit(_complain("interrupted", 1))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:  # the last door: a user sees one line, a developer sets L2M_DEBUG
+        if os.environ.get("L2M_DEBUG"):
+            raise
+        sys.exit(_complain(f"{type(error).__name__}: {error} (L2M_DEBUG=1 shows where)", 1))
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"l2m: {' '.join(message.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,81 @@
+"""`l2m doctor`: what is here, what works, what would be used."""
+
+from typing import Any
+
+import typer
+
+from l2m_design.cli.terminal import Json, print_json, say, table
+
+
+def command(as_json: Json = False) -> None:
+    """Look at Python, libraries, devices, caches and tracking. Exit 1 when something needed does not work."""
+    checks = [*_libraries(), *_devices(), *_optional(), *_places()]
+    broken = [check for check in checks if check["needed"] and not check["works"]]
+    if as_json:
+        print_json({"checks": checks, "works": not broken})
+    else:
+        marks = {True: "ok", False: "-"}
+        table(
+            ["what", "works", "found"],
+            [[c["what"], "BROKEN" if c in broken else marks[c["works"]], c["found"]] for c in checks],
+        )
+        say("Everything needed works." if not broken else f"Broken: {', '.join(c['what'] for c in broken)}.")
+    raise typer.Exit(1 if broken else 0)
+
+
+def _check(what: str, works: bool, found: str, needed: bool = True) -> dict[str, Any]:
+    return {"what": what, "works": works, "found": found, "needed": needed}
+
+
+def _libraries() -> list[dict[str, Any]]:
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    from l2m_design import __version__
+
+    checks = [_check("l2m-design", True, f"{__version__} on Python {platform.python_version()}")]
+    for name in ("torch", "optuna", "mlflow", "transformers", "scipy", "numpy", "pyppmd"):
+        try:
+            checks.append(_check(name, True, version(name)))
+        except PackageNotFoundError:
+            checks.append(_check(name, False, "not installed"))
+    return checks
+
+
+def _devices() -> list[dict[str, Any]]:
+    from l2m_design.model.backends import computes, device_name, pick_device
+
+    device = pick_device("auto")
+    return [_check(f"device {device.type}", computes(device), device_name(device))]
+
+
+def _optional() -> list[dict[str, Any]]:
+    from l2m_design.model.backends import optional_backends
+
+    return [
+        _check(
+            f"{b.name} (optional)",
+            b.found,
+            f"{'installed' if b.found else 'not installed'}: {b.serves}",
+            False,
+        )
+        for b in optional_backends()
+    ]
+
+
+def _places() -> list[dict[str, Any]]:
+    import shutil
+    import tempfile
+
+    from l2m_design.corpus.tokens import cache_folder
+    from l2m_design.search.tracking import default_uri
+
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            free = shutil.disk_usage(folder).free / 2**30
+        cache = _check("token cache", True, f"{folder}, {free:.0f} GiB free")
+    except OSError as error:
+        cache = _check("token cache", False, f"{folder}: {error.strerror}; set L2M_CACHE to another folder")
+    return [cache, _check("tracking", True, default_uri())]

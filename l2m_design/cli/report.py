@@ -1,0 +1,28 @@
+"""`l2m report STUDY`: the report page of a searched study, made again from its summary."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from l2m_design.cli.terminal import Json, print_json, say
+
+
+def command(
+    study: Annotated[Path, typer.Argument(help="A study's report folder, as reports/quickstart, or its study.json.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The page to write; by default index.html beside study.json.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write one self-contained HTML page and say what the study found."""
+    from l2m_design.report import words, write_page
+    from l2m_design.report.page import load_summary
+
+    summary = load_summary(study)
+    page = out or (study if study.is_dir() else study.parent) / "index.html"
+    write_page(summary, page)
+    if as_json:
+        print_json({"study": summary["study"], "report": str(page), "outcome": words.outcome(summary)})
+    else:
+        say(*words.outcome(summary), f"Report: {page}")

@@ -1,0 +1,71 @@
+"""`l2m train ARCHITECTURE`: train one drawing on a corpus and say what it reached."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from l2m_design.cli.terminal import Device, DryRun, Json, Set, print_json, progress, say
+
+
+def command(
+    architecture: Annotated[str, typer.Argument(help="A YAML drawing or a card.")],
+    corpus: Annotated[str, typer.Option(help="stdlib, santa-fe:beta=0.7, a file, folder or glob.")] = "stdlib",
+    overrides: Set = [],  # noqa: B006 - typer copies it
+    out: Annotated[Path | None, typer.Option(help="Folder for weights, drawing and result.")] = None,
+    device: Device = "auto",
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Train with the recipe of a study; --set learning_rate=0.01, tokens=1000000, length=1024, seed=1, ..."""
+    from l2m_design.architecture import Architecture
+    from l2m_design.corpus import open_corpus
+    from l2m_design.errors import BadInput
+    from l2m_design.settings import override, to_json, write_atomically
+    from l2m_design.training import Recipe
+
+    drawing = Architecture.load(architecture)
+    recipe = Recipe.parse(override({}, overrides), "--set")
+    if out and out.exists() and any(out.iterdir()):
+        raise BadInput(f"{out}: holds files already; give another --out")
+    source = open_corpus(corpus)
+    plan = {
+        "parameters": drawing.parameters,
+        "steps": recipe.steps,
+        "tokens": recipe.steps * recipe.batch * recipe.length,
+        "training_tokens_in_corpus": source.documents("train").size,
+        "training_flops": 3 * drawing.flops(recipe.length) * recipe.steps * recipe.batch,
+    }
+    if dry_run:
+        print_json(plan) if as_json else say(*(f"{key}: {value:,}" for key, value in plan.items()))
+        return
+    from l2m_design.model.backends import pick_device
+    from l2m_design.model.weights import save_weights
+    from l2m_design.training import train
+
+    with progress() as on_progress:
+        model, result = train(
+            drawing,
+            source,
+            recipe,
+            pick_device(device),
+            on_step=lambda done, total: on_progress(drawing.picture, done, total),
+        )
+    files = []
+    if out:
+        drawing.save(out / "architecture.yaml")
+        save_weights(model, out / "weights.safetensors")
+        write_atomically(
+            out / "result.json", to_json(result.plain() | {"recipe": recipe.plain(), "corpus": source.name})
+        )
+        files = [str(out / name) for name in ("architecture.yaml", "weights.safetensors", "result.json")]
+    if as_json:
+        print_json(result.plain() | {"files": files})
+        return
+    say(
+        f"{drawing.picture}: late loss {result.late_loss:.4f} nats a token (validation), "
+        f"{result.test_late_loss:.4f} (test), "
+        f"after {result.tokens:,} tokens in {result.train_seconds:.0f} s on {result.device}",
+        f"MI captured at n = {recipe.length // 2}: {result.mi_captured_nats:.1f} nats",
+        *(f"Wrote {file}" for file in files),
+    )

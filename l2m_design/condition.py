@@ -1,0 +1,154 @@
+"""The L²M condition: may this state law keep up with what these data ask for?
+
+Two questions, two answers. Growth: is the state's exact exponent at least beta (default: the upper end of
+beta's interval)? Level: is dim z(L/2) at least I(L/2; L) / eta at every length up to the target, eta being
+nats per state element, an assumption? The condition fixes a rate; the constant eta it cannot give.
+Source: arXiv 2503.04725, theorems 5.2 and 5.4. Necessary, not sufficient.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from l2m_design.laws import ELEMENT_BYTES, PowerLaw, StateLaw
+from l2m_design.settings import Values
+
+REACH_LIMIT = 2**24
+EFFECTIVE_NATS = 0.06
+
+End = Literal["upper", "value", "lower"]
+Dtype = Literal["float32", "bfloat16", "float16", "float8"]
+
+
+class Terms(Values):
+    """What the condition is judged by, beside the law of the data."""
+
+    length: Annotated[int, Field(ge=4, le=REACH_LIMIT)] = 65536
+    shortest: Annotated[int, Field(ge=4)] = 256
+    end: End = "upper"
+    nats_per_element: Annotated[float, Field(gt=0.0)] = EFFECTIVE_NATS
+    dtype: Dtype = "bfloat16"
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What data ask of a state: I(L/2; L) by context length, read at one end of its interval.
+
+    law: nats by n = L/2, or none when only beta is known (then the level cannot be judged).
+    """
+
+    law: PowerLaw
+    terms: Terms
+    has_level: bool = True
+
+    @property
+    def exponent(self) -> float:
+        """The asked growth exponent: the chosen end of beta's interval."""
+        beta = self.law.beta
+        return {"upper": beta.high, "value": beta.value, "lower": beta.low}[self.terms.end]
+
+    def nats(self, length: int) -> float:
+        """I(L/2; L) in nats at context length L, at the chosen end of its band."""
+        at = self.law.at(length / 2)
+        return max(0.0, {"upper": at.high, "value": at.value, "lower": at.low}[self.terms.end])
+
+    @property
+    def hard_nats(self) -> float:
+        """Nats per element that no code can pass: bits per element · ln 2 (theorem 5.2). Very loose."""
+        return 8 * ELEMENT_BYTES[self.terms.dtype] * math.log(2)
+
+    def elements(self, length: int, nats_per_element: float) -> float:
+        """State elements asked for at context length L."""
+        return self.nats(length) / nats_per_element
+
+    def judge(self, state: StateLaw) -> "Verdict":
+        """Hold a state law against this demand."""
+        slack = None
+        if self.has_level:
+            slack = {length: self.slack(state, length) for length in self.grid(self.terms.length)}
+        return Verdict(
+            growth=state.exponent,
+            asked=self.exponent,
+            slack=slack,
+            reach_hard=self.reach(state, self.hard_nats) if self.has_level else None,
+            reach_effective=self.reach(state, self.terms.nats_per_element) if self.has_level else None,
+            has_level=self.has_level,
+        )
+
+    def slack(self, state: StateLaw, length: int, nats_per_element: float | None = None) -> float:
+        """ln(dim z(L/2)) - ln(I(L/2; L) / eta): negative where the state is too small."""
+        asked = self.elements(length, nats_per_element or self.terms.nats_per_element)
+        if asked <= 0:
+            return math.inf
+        held = state.elements(max(1, length // 2))
+        return math.log(held) - math.log(asked) if held else -math.inf
+
+    def grid(self, longest: int) -> list[int]:
+        """Context lengths at which the level is judged: doublings from the shortest, and the longest."""
+        lengths = [self.terms.shortest * 2**j for j in range(25)]
+        return [length for length in lengths if length < longest] + [longest]
+
+    def reach(self, state: StateLaw, nats_per_element: float) -> int | None:
+        """Longest context covered from the shortest on, in tokens; None when no end shows up to REACH_LIMIT."""
+        covered = 0
+        for length in self.grid(REACH_LIMIT):
+            if self.slack(state, length, nats_per_element) < 0:
+                return self._bisect(state, nats_per_element, covered, length)
+            covered = length
+        return None
+
+    def _bisect(self, state: StateLaw, nats_per_element: float, covered: int, failed: int) -> int:
+        if not covered:
+            return 0
+        while failed - covered > max(1, covered // 200):
+            middle = (covered + failed) // 2
+            if self.slack(state, middle, nats_per_element) < 0:
+                failed = middle
+            else:
+                covered = middle
+        return covered
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer of the condition.
+
+    slack: by context length, ln(held / asked elements). reach: tokens, or None when no end shows up to
+    REACH_LIMIT (or when has_level is false: a demand without a prefactor cannot judge levels).
+    """
+
+    growth: float
+    asked: float
+    slack: dict[int, float] | None
+    reach_hard: int | None
+    reach_effective: int | None
+    has_level: bool = True
+
+    @property
+    def meets_growth(self) -> bool:
+        """Does the state grow at least as fast as asked?"""
+        return self.growth >= self.asked
+
+    @property
+    def meets_level(self) -> bool:
+        """Is the state large enough at every judged length, under the assumed nats per element?"""
+        return self.slack is None or min(self.slack.values()) >= 0
+
+    @property
+    def met(self) -> bool:
+        """Both parts hold."""
+        return self.meets_growth and self.meets_level
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-ready."""
+        finite = None if self.slack is None else {str(k): min(v, 1e9) for k, v in self.slack.items()}
+        return {
+            "growth_exponent": self.growth,
+            "asked_exponent": self.asked,
+            "meets_growth": self.meets_growth,
+            "meets_level": self.meets_level if self.has_level else None,
+            "level_slack": finite,
+            "reach_tokens": {"hard": self.reach_hard, "effective": self.reach_effective},
+        }

@@ -1,0 +1,114 @@
+"""Corpus: the contract of every source of documents, and how documents become splits."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l2m_design.corpus.tokens import TokenWriter, open_tokens
+from l2m_design.errors import BadInput
+
+SPLITS = ("train", "validation", "test")
+SHARES = (0.8, 0.1, 0.1)
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Documents of tokens: slices [start, end) of one array, usually memory-mapped.
+
+    tokens: [all tokens] unsigned integers. spans: [documents, 2] starts and ends.
+    """
+
+    tokens: NDArray[Any]
+    spans: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.spans)
+
+    def __getitem__(self, index: int) -> NDArray[Any]:
+        start, end = self.spans[index]
+        return self.tokens[start:end]
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return (self[index] for index in range(len(self)))
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """[documents] tokens in each document."""
+        return self.spans[:, 1] - self.spans[:, 0]
+
+    @property
+    def size(self) -> int:
+        """Tokens in all documents."""
+        return int(self.lengths.sum())
+
+
+class Corpus(ABC):
+    """Documents of integer tokens below `vocabulary`, split by document into train, validation and test.
+
+    period: windows must start at multiples of it (2 where tokens come in pairs), else the source would
+    not look stationary. notes: what the user should be told about the source (skipped files, ...).
+    """
+
+    name: str
+    vocabulary: int
+    period: int = 1
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change with any token of any document."""
+
+    @abstractmethod
+    def write(self, writer: TokenWriter) -> None:
+        """Write every document, named, in a fixed order."""
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences about what was skipped or assumed."""
+        return ["few documents: each is cut 8:1:1 into the splits"] if self._cut_by_position else []
+
+    @cached_property
+    def _stored(self) -> tuple[Documents, list[str]]:
+        tokens, ends, names = open_tokens(self.fingerprint, self.vocabulary, self.write)
+        if not len(tokens):
+            raise BadInput(f"{self.name}: the corpus is empty")
+        starts = np.concatenate([[0], ends[:-1]])
+        return Documents(tokens, np.stack([starts, ends], axis=1)), names
+
+    @cached_property
+    def _splits(self) -> NDArray[np.int64]:
+        return np.array([split_of(name) for name in self._stored[1]], dtype=np.int64)
+
+    @property
+    def _cut_by_position(self) -> bool:
+        """True when hashing whole documents would leave a split with next to nothing."""
+        return int(np.bincount(self._splits, minlength=len(SPLITS)).min()) < 2
+
+    @property
+    def all_documents(self) -> Documents:
+        """Every document, whatever its split."""
+        return self._stored[0]
+
+    def documents(self, split: str) -> Documents:
+        """The documents of "train", "validation" or "test"."""
+        index = SPLITS.index(split)
+        stored = self.all_documents
+        if not self._cut_by_position:
+            return Documents(stored.tokens, stored.spans[self._splits == index])
+        cuts = np.cumsum([0.0, *SHARES])[[index, index + 1]]
+        inside = (stored.lengths[:, None] * cuts / self.period).astype(np.int64) * self.period
+        spans = stored.spans[:, :1] + inside
+        return Documents(stored.tokens, spans[spans[:, 1] > spans[:, 0]])
+
+
+def split_of(name: str) -> int:
+    """The split's index of a document, from a fixed hash of its name: 8 in 10 train, 1 validation, 1 test."""
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
+    place = int.from_bytes(digest[:8], "big") / 2**64
+    return int(np.searchsorted(np.cumsum(SHARES)[:-1], place, side="right"))

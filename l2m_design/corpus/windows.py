@@ -1,0 +1,66 @@
+"""Windows: where to read in documents, drawn at random offsets so that the source looks stationary."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l2m_design.corpus.base import Documents
+from l2m_design.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of `length` tokens. document, start: [windows] indices into the documents and offsets inside them."""
+
+    documents: Documents
+    length: int
+    document: NDArray[np.int64]
+    start: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def tokens(self, rows: slice | NDArray[np.int64] = slice(None)) -> NDArray[np.int64]:
+        """[b length] tokens of the chosen windows."""
+        begins = self.documents.spans[self.document[rows], 0] + self.start[rows]
+        index = begins[:, None] + np.arange(self.length)
+        return np.asarray(self.documents.tokens[index], dtype=np.int64)
+
+
+def _long_enough(documents: Documents, length: int, name: str) -> NDArray[Any]:
+    lengths = documents.lengths
+    fitting = np.nonzero(lengths >= length)[0]
+    if not fitting.size:
+        longest = int(lengths.max(initial=0))
+        raise BadInput(f"{name}: no document holds the asked {length} tokens; the longest has {longest}")
+    return fitting
+
+
+def uniform_windows(
+    documents: Documents, length: int, count: int, rng: np.random.Generator, name: str, period: int = 1
+) -> Windows:
+    """`count` windows, every offset of every document equally likely. Raises BadInput when none fits."""
+    fitting = _long_enough(documents, length, name)
+    offsets = (documents.lengths[fitting] - length) // period + 1
+    ends = np.cumsum(offsets)
+    place = rng.integers(0, ends[-1], size=count)
+    which = np.searchsorted(ends, place, side="right")
+    inside = place - (ends[which] - offsets[which])
+    return Windows(documents, length, fitting[which], inside * period)
+
+
+def spread_windows(
+    documents: Documents, length: int, count: int, rng: np.random.Generator, name: str, period: int = 1
+) -> Windows:
+    """`count` windows over as many documents as there are: whole rounds first, each at a random offset.
+
+    Raises BadInput when no document is long enough.
+    """
+    fitting = _long_enough(documents, length, name)
+    rounds = [rng.permutation(fitting) for _ in range(-(-count // fitting.size))]
+    which = np.concatenate(rounds)[:count]
+    offsets = (documents.lengths[which] - length) // period + 1
+    start = (rng.random(count) * offsets).astype(np.int64) * period
+    return Windows(documents, length, which, start)

@@ -1,0 +1,56 @@
+"""The card of an architecture: its drawing, laws, verdict and provenance, as YAML and JSON."""
+
+from pathlib import Path
+from typing import Any
+
+from l2m_design import __version__
+from l2m_design.architecture import Architecture
+from l2m_design.condition import Demand
+from l2m_design.settings import to_json, to_yaml, write_atomically
+
+LENGTHS = (1024, 4096, 16384, 65536, 262144, 1048576)
+
+
+def card(architecture: Architecture, demand: Demand | None, provenance: dict[str, Any]) -> dict[str, Any]:
+    """Everything that is known of a drawing, JSON-ready.
+
+    provenance: where the drawing comes from (study, trial, corpus, losses), as the caller knows it.
+    """
+    state = architecture.state
+    dtype = demand.terms.dtype if demand else "bfloat16"
+    return {
+        "architecture": architecture.plain(),
+        "laws": {
+            "picture": architecture.picture,
+            "parameters": architecture.parameters,
+            "growth_exponent": state.exponent,
+            "dtype": dtype,
+            "state_elements": {str(length): state.elements(length) for length in LENGTHS},
+            "state_bytes": {str(length): state.bytes(length, dtype) for length in LENGTHS},
+            "forward_flops": {str(length): architecture.flops(length) for length in LENGTHS},
+        },
+        "verdict": demand.judge(state).plain() | {"terms": demand.terms.plain()} if demand else None,
+        "provenance": {"l2m_design": __version__, "drawing": architecture.fingerprint} | provenance,
+    }
+
+
+def write_card(content: dict[str, Any], folder: Path, formats: tuple[str, ...] = ("yaml", "json")) -> list[str]:
+    """Write architecture.yaml (the drawing alone) and card.json; answers the files. Each is loaded back.
+
+    Raises RuntimeError when a file does not give the same drawing again.
+    """
+    drawing = Architecture.parse(content["architecture"], "card")
+    files = []
+    if "yaml" in formats:
+        files.append(folder / "architecture.yaml")
+        comment = (
+            f"# {drawing.picture}: {drawing.parameters:,} parameters, state grows as t^{drawing.state.exponent:.2f}\n"
+        )
+        write_atomically(files[-1], comment + to_yaml(content["architecture"]))
+    if "json" in formats:
+        files.append(folder / "card.json")
+        write_atomically(files[-1], to_json(content))
+    for file in files:
+        if Architecture.load(file) != drawing:
+            raise RuntimeError(f"{file}: does not load back as the same drawing")
+    return [str(file) for file in files]

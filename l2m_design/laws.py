@@ -1,0 +1,139 @@
+"""Laws of growth with context length: what data ask for (PowerLaw), what a model keeps (StateLaw)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from l2m_design.estimates import Estimate, Floats
+
+ELEMENT_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "float8": 1}
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """I(n;n) = prefactor · n^exponent + offset, in nats, n tokens on each side (context L = 2n).
+
+    draws: [replicates, 3] joint bootstrap draws of (prefactor, exponent, offset), or none for a given law.
+    Source: the sub-volume law, arXiv 2503.04725, section 4; the offset is what finite sources add to it.
+    """
+
+    prefactor: float
+    exponent: float
+    offset: float = 0.0
+    draws: Floats | None = field(default=None, compare=False)
+    level: float = 0.95
+
+    def at(self, n: float) -> Estimate:
+        """I(n;n) in nats with the band of the draws."""
+        value = self._value(n, np.array([[self.prefactor, self.exponent, self.offset]]))
+        if self.draws is None:
+            return Estimate.exact(float(value[0]))
+        return Estimate.of_draws(float(value[0]), self._value(n, self.draws), self.level)
+
+    @property
+    def beta(self) -> Estimate:
+        """The exponent with the interval of its draws."""
+        if self.draws is None:
+            return Estimate.exact(self.exponent)
+        return Estimate.of_draws(self.exponent, self.draws[:, 1], self.level)
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-ready: the parameters and up to 200 of the joint draws."""
+        draws = None if self.draws is None else [[float(f"{x:.6g}") for x in row] for row in self.draws[:200]]
+        return {
+            "prefactor": self.prefactor,
+            "exponent": self.exponent,
+            "offset": self.offset,
+            "level": self.level,
+            "draws": draws,
+        }
+
+    @classmethod
+    def of_plain(cls, data: Mapping[str, Any]) -> "PowerLaw":
+        """The law that `plain` wrote (KeyError, TypeError or ValueError when it did not)."""
+        draws = None if data["draws"] is None else np.array(data["draws"], dtype=np.float64).reshape(-1, 3)
+        prefactor, exponent, offset = (float(data[key]) for key in ("prefactor", "exponent", "offset"))
+        return cls(prefactor, exponent, offset, draws, float(data["level"]))
+
+    @staticmethod
+    def _value(n: float, rows: Floats) -> Floats:
+        return rows[:, 0] * float(n) ** rows[:, 1] + rows[:, 2]
+
+
+class Growth(Protocol):
+    """How many slots a layer holds after t tokens."""
+
+    @property
+    def exponent(self) -> float:
+        """gamma: the count grows as t^gamma in the limit."""
+        ...
+
+    def count(self, t: int) -> int:
+        """Slots held after t >= 1 tokens, exactly."""
+        ...
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """One slot at every length: a recurrent state."""
+
+    exponent: float = 0.0
+
+    def count(self, t: int) -> int:
+        """One."""
+        return 1
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One slot a token, up to a cap when there is one (a sliding window)."""
+
+    cap: int | None = None
+
+    @property
+    def exponent(self) -> float:
+        """1, or 0 under a cap."""
+        return 1.0 if self.cap is None else 0.0
+
+    def count(self, t: int) -> int:
+        """min(t, cap)."""
+        return t if self.cap is None else min(t, self.cap)
+
+
+@dataclass(frozen=True)
+class StateTerm:
+    """`elements` numbers in each slot of a Growth."""
+
+    elements: int
+    growth: Growth
+
+
+@dataclass(frozen=True)
+class StateLaw:
+    """History state of one sequence as a function of context length: a sum of exact terms."""
+
+    terms: tuple[StateTerm, ...] = ()
+
+    def __add__(self, other: "StateLaw") -> "StateLaw":
+        return StateLaw(self.terms + other.terms)
+
+    def elements(self, t: int) -> int:
+        """dim z: numbers held after t >= 1 tokens."""
+        return sum(term.elements * term.growth.count(t) for term in self.terms)
+
+    def bytes(self, t: int, dtype: str = "bfloat16") -> int:
+        """Bytes held after t tokens, all elements in `dtype`."""
+        return self.elements(t) * ELEMENT_BYTES[dtype]
+
+    def bytes_per_token(self, t: int, dtype: str = "bfloat16") -> float:
+        """Marginal bytes a token around t: the mean slope over the sixteenth of the context before t."""
+        before = t - max(1, t // 16)
+        start = self.bytes(before, dtype) if before >= 1 else 0
+        return (self.bytes(t, dtype) - start) / (t - before)
+
+    @property
+    def exponent(self) -> float:
+        """gamma: the largest exponent among the terms, exact. Never a slope fitted to state(L)."""
+        return max((term.growth.exponent for term in self.terms if term.elements), default=0.0)

@@ -1,0 +1,71 @@
+"""Devices and optional kernels: what is here, what loads, what is used."""
+
+import importlib.util
+import os
+from dataclasses import dataclass
+
+import torch
+
+from l2m_design.architecture import Architecture
+from l2m_design.errors import BadInput
+from l2m_design.model.language import build
+
+OPTIONAL = {
+    "mamba_ssm": "CUDA kernels for mamba2; this version computes mamba2 in torch",
+    "xformers": "CUDA attention kernels; this version uses torch's own",
+}
+
+
+@dataclass(frozen=True)
+class Backend:
+    """An optional library: is it installed, and what it would serve."""
+
+    name: str
+    found: bool
+    serves: str
+
+
+def optional_backends() -> list[Backend]:
+    """Which optional kernel libraries are installed (none is imported, none is needed)."""
+    return [Backend(name, importlib.util.find_spec(name) is not None, use) for name, use in OPTIONAL.items()]
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is the first GPU that works, else the CPU. Raises BadInput when a named device is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"device {name}: cannot be used here ({reason}); allowed: auto, cpu, cuda, cuda:N") from None
+    return device
+
+
+def use_threads(count: int | None) -> None:
+    """Compute on this many CPU threads; none for all cores."""
+    torch.set_num_threads(count or os.cpu_count() or 1)
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or the number of CPU cores."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} cores"
+
+
+def computes(device: torch.device) -> bool:
+    """Does a tiny forward and backward pass give finite numbers on this device?"""
+    layers = [
+        {"kind": "mamba2", "d_state": 4, "head_dim": 8},
+        {"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 8},
+    ]
+    model = build(Architecture.parse({"vocabulary": 16, "width": 16, "layers": layers}, "doctor")).to(device)
+    with autocast(device):
+        loss = model(torch.zeros(1, 8, dtype=torch.long, device=device)).float().logsumexp(-1).mean()
+    loss.backward()
+    return bool(loss.isfinite())
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 where the device is a GPU; plain float32 on a CPU, where bfloat16 is slower."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")

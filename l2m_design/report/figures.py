@@ -1,0 +1,203 @@
+"""Matplotlib's one door: the figures of a study, as SVG text that stands alone."""
+
+import io
+from itertools import pairwise
+from typing import Any
+
+import matplotlib
+import matplotlib.ticker
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from l2m_design.architecture import Architecture
+from l2m_design.condition import Demand, Terms
+from l2m_design.laws import PowerLaw
+from l2m_design.report.words import size
+
+INK, GREY, DATA, GOOD, BAD, ALSO = "#1c2733", "#8a94a0", "#1f6fb2", "#2a8c5a", "#c0392b", "#a0672c"
+LINES = ["#2a8c5a", "#1f6fb2", "#a0672c", "#7b4fa3", "#3b9c9c", "#b0457b", "#6b7680"]
+STYLE: Any = {
+    "font.size": 10,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e8ecef",
+    "legend.frameon": False,
+    "svg.hashsalt": "l2m",
+}
+
+
+def _figure(height: float = 3.6) -> tuple[Figure, Axes]:
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, height), layout="constrained")
+        return figure, figure.add_subplot()
+
+
+def _svg(figure: Figure) -> str:
+    with matplotlib.rc_context({"svg.hashsalt": "l2m", "svg.fonttype": "none"}):
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue().split("?>", 1)[-1].split('"http://www.w3.org/Graphics/SVG/1.1/DTD/svg11.dtd">')[-1]
+
+
+def information(measurement: dict[str, Any], law: PowerLaw) -> str:
+    """I(n;n) in nats against n, with intervals and the fitted law with its band."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _figure()
+        n = np.array(measurement["lengths"])
+        mean, low, high = (np.array(measurement[key]) for key in ("mi_nats", "mi_low", "mi_high"))
+        grid = np.geomspace(n[0], n[-1], 60)
+        band = [law.at(x) for x in grid]
+        axes.fill_between(grid, [e.low for e in band], [e.high for e in band], color=DATA, alpha=0.18, lw=0)
+        axes.plot(
+            grid,
+            [e.value for e in band],
+            color=DATA,
+            label=f"{law.prefactor:.3g} · n^{law.exponent:.3f}" + (f" {law.offset:+.3g}" if law.offset else ""),
+        )
+        axes.errorbar(
+            n,
+            mean,
+            yerr=[mean - low, high - mean],
+            fmt="o",
+            ms=4,
+            color=INK,
+            capsize=2,
+            label=measurement["estimator"],
+        )
+        _log_axes(axes, "n, tokens on each side", "I(n;n), nats")
+        axes.legend()
+        return _svg(figure)
+
+
+def losses(by_position: dict[str, list[float]], label: str = "loss, nats a token") -> str:
+    """Position-wise losses against position, averaged over bins that grow with position."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _figure()
+        for color, (name, values) in zip(LINES * 9, by_position.items(), strict=False):
+            values_ = np.array(values)
+            edges = np.unique(np.geomspace(1, len(values_) + 1, 25).astype(int))
+            places = [(a + b - 1) / 2 for a, b in pairwise(edges)]
+            means = [values_[a - 1 : b - 1].mean() for a, b in pairwise(edges)]
+            axes.plot(places, means, color=color, label=name, lw=1.4)
+        axes.set_xscale("log", base=2)
+        axes.set_xlabel("position in the window, tokens")
+        axes.set_ylabel(label)
+        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        return _svg(figure)
+
+
+def state_and_demand(drawings: dict[str, Architecture], law: PowerLaw, terms: Terms, has_level: bool) -> str:
+    """State elements held at L/2 against context length L, beside the elements that the data ask for."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _figure(4.4)
+        demand = Demand(law, terms, has_level)
+        lengths = np.unique(np.geomspace(terms.shortest, 16 * terms.length, 60).astype(int))
+        if has_level:
+            soft = [demand.elements(int(x), terms.nats_per_element) for x in lengths]
+            hard = [demand.elements(int(x), demand.hard_nats) for x in lengths]
+            axes.fill_between(lengths, hard, soft, color=BAD, alpha=0.10, lw=0)
+            axes.plot(
+                lengths,
+                soft,
+                color=BAD,
+                lw=1.6,
+                ls="--",
+                label=f"asked, at {terms.nats_per_element:g} nats per element (assumed)",
+            )
+            axes.plot(
+                lengths,
+                hard,
+                color=BAD,
+                lw=1,
+                ls=":",
+                label=f"asked, at {demand.hard_nats:.1f} nats per element (hard bound)",
+            )
+        for color, (name, drawing) in zip(LINES * 9, drawings.items(), strict=False):
+            held = [drawing.state.elements(max(1, int(x) // 2)) for x in lengths]
+            axes.plot(lengths, held, color=color, lw=1.6, label=name)
+        axes.axvline(terms.length, color=GREY, lw=0.8)
+        axes.annotate(
+            "target",
+            (terms.length, 1),
+            xycoords=("data", "axes fraction"),
+            fontsize=8,
+            color=GREY,
+            xytext=(3, -10),
+            textcoords="offset points",
+        )
+        _log_axes(axes, "context length L, tokens", "state at L/2, elements")
+        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        return _svg(figure)
+
+
+def loss_and_state(records: list[dict[str, Any]], front: list[int], chosen: int | None) -> str:
+    """Late loss against state bytes at the target; infeasible drawings crossed, the front joined."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _figure(4.4)
+        done = [r for r in records if r["state"] == "complete" and r["copy_of"] is None]
+        for feasible, marker, color, label in (
+            (True, "o", DATA, "meets the condition"),
+            (False, "x", BAD, "does not (trained as a known design)"),
+        ):
+            rows = [r for r in done if r["feasible"] == feasible]
+            if rows:
+                axes.scatter(
+                    [r["state_bytes"] for r in rows],
+                    [r["result"]["late_loss"] for r in rows],
+                    marker=marker,
+                    color=color,
+                    s=28,
+                    label=label,
+                    zorder=3,
+                )
+        rejected = [r["state_bytes"] for r in records if r["state"] == "infeasible"]
+        if rejected:
+            axes.plot(
+                rejected,
+                np.full(len(rejected), 0.02),
+                "|",
+                color=BAD,
+                ms=9,
+                alpha=0.6,
+                transform=axes.get_xaxis_transform(),
+                label="rejected before training",
+            )
+        line = [next(r for r in done if r["number"] == number) for number in front]
+        axes.plot(
+            [r["state_bytes"] for r in line],
+            [r["result"]["late_loss"] for r in line],
+            color=DATA,
+            lw=1,
+            alpha=0.5,
+        )
+        for r in done:
+            if r["design"] or r["number"] == chosen:
+                text = "chosen: " + r["picture"] if r["number"] == chosen else r["design"]
+                axes.annotate(
+                    text,
+                    (r["state_bytes"], r["result"]["late_loss"]),
+                    fontsize=8,
+                    xytext=(5, 4),
+                    textcoords="offset points",
+                    color=GOOD if r["number"] == chosen else INK,
+                )
+        axes.set_xscale("log", base=2)
+        axes.set_xlabel("state at the target length, bytes")
+        axes.set_ylabel("late loss, nats a token")
+        axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: size(x)))
+        axes.legend(fontsize=8)
+        return _svg(figure)
+
+
+def _log_axes(axes: Axes, x: str, y: str) -> None:
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)

@@ -1,0 +1,89 @@
+"""The report page: a study's summary as one HTML file that needs nothing else."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from l2m_design.architecture import Architecture
+from l2m_design.condition import Terms
+from l2m_design.errors import BadInput
+from l2m_design.laws import PowerLaw
+from l2m_design.report import figures, words
+from l2m_design.settings import read_text, to_yaml, write_atomically
+
+MOST_DRAWN = 7
+
+
+def load_summary(place: str | Path) -> dict[str, Any]:
+    """A study's summary from study.json or its folder. Raises BadInput when there is none."""
+    path = Path(place)
+    path = path / "study.json" if path.is_dir() else path
+    try:
+        summary = json.loads(read_text(path))
+        missing = {"study", "chosen", "front", "baselines", "demand", "records", "settings"} - set(summary)
+    except (ValueError, TypeError) as error:
+        raise BadInput(f"{path}: not a study's summary: {error}") from None
+    if missing:
+        raise BadInput(f"{path}: not a study's summary: no '{min(missing)}'")
+    return dict(summary)
+
+
+def write_page(summary: dict[str, Any], path: Path) -> None:
+    """Render a study's summary to `path`, atomically."""
+    environment = Environment(
+        loader=PackageLoader("l2m_design.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    environment.filters |= {"size": words.size, "estimate": words.estimate, "tokens": words.tokens}
+    text = environment.get_template("study.html.j2").render(
+        summary=summary,
+        outcome=words.outcome(summary),
+        caveats=words.caveats(summary),
+        figures=_figures(summary),
+        settings=to_yaml(summary["settings"]),
+        space=to_yaml(summary["space"]),
+        drawing=to_yaml(summary["chosen"]["architecture"]) if summary["chosen"] else None,
+    )
+    write_atomically(path, text)
+
+
+def _figures(summary: dict[str, Any]) -> dict[str, str | None]:
+    """SVG by name; none where there is nothing to draw."""
+    demand = summary["demand"]
+    law, terms = PowerLaw.of_plain(demand["law"]), Terms.parse(demand["terms"], "condition")
+    chosen = summary["chosen"]["trial"] if summary["chosen"] else None
+    shown = _finalists(summary)
+    drawings = {name: Architecture.parse(row["architecture"], name) for name, row in shown.items()}
+    by_trial = {record["number"]: record for record in summary["records"]}
+    profiles = {
+        name: by_trial[row["trial"]]["result"]["loss_by_position"]
+        for name, row in shown.items()
+        if by_trial[row["trial"]]["result"]
+    }
+    drawn: dict[str, str | None] = {
+        "profile": figures.losses(profiles) if profiles else None,
+        "information": None,
+        "reference": None,
+        "state": figures.state_and_demand(drawings, law, terms, demand["has_level"]),
+        "loss": figures.loss_and_state(summary["records"], [row["trial"] for row in summary["front"]], chosen),
+    }
+    if demand["measurement"]:
+        drawn["information"] = figures.information(demand["measurement"], law)
+        if demand["measurement"]["losses_nats"]:
+            drawn["reference"] = figures.losses({"reference model": demand["measurement"]["losses_nats"]}, "h_t, nats")
+    return drawn
+
+
+def _finalists(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Chosen first, then the front, then the known designs: the drawings shown in the figures, by name."""
+    rows = ([summary["chosen"]] if summary["chosen"] else []) + summary["baselines"] + summary["front"]
+    named: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if len(named) < MOST_DRAWN and all(row["fingerprint"] != seen["fingerprint"] for seen in named.values()):
+            name = row["design"] or row["picture"]
+            named["chosen: " + name if row is summary["chosen"] else name] = row
+    return named

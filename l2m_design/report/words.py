@@ -1,0 +1,93 @@
+"""Words: a study's outcome in sentences, the same on the terminal and on the page."""
+
+from typing import Any
+
+from l2m_design.condition import REACH_LIMIT
+
+
+def size(count: float) -> str:
+    """Bytes in words: 512 B, 3.1 MiB."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            return f"{count:.3g} {unit}"
+        count /= 1024
+    raise AssertionError
+
+
+def tokens(count: int | None) -> str:
+    """A reach in words."""
+    return f"over {REACH_LIMIT:,} tokens" if count is None else f"{count:,} tokens"
+
+
+def estimate(plain: dict[str, float] | None, sign: bool = False) -> str:
+    """value [low, high]."""
+    if plain is None:
+        return "-"
+    form = "+.3f" if sign else ".3f"
+    return f"{plain['value']:{form}} [{plain['low']:{form}}, {plain['high']:{form}}]"
+
+
+def outcome(summary: dict[str, Any]) -> list[str]:
+    """What a study found, in a few sentences."""
+    chosen, terms = summary["chosen"], summary["demand"]["terms"]
+    said = [_demand(summary)]
+    if chosen is None:
+        return [
+            *said,
+            "No trained candidate meets the condition: more trials, a wider space or other terms are needed.",
+        ]
+    said.append(
+        f"Chosen: {chosen['picture']} (trial {chosen['trial']}"
+        + (f", the known design '{chosen['design']}'" if chosen["design"] else "")
+        + f"): late loss {chosen['loss']:.3f} nats a token, state {size(chosen['state_bytes'])} at "
+        f"{terms['length']:,} tokens, growing as t^{chosen['growth_exponent']:.2f}."
+    )
+    reference = next((row for row in summary["baselines"] if row["design"] == "all attention" and row["loss"]), None)
+    if reference and chosen["difference"] and chosen["design"] != "all attention":
+        saved = reference["state_bytes"] / chosen["state_bytes"]
+        said.append(
+            "Against full attention of the same size, trained alike: "
+            f"{estimate(chosen['difference'], sign=True)} nats a token on test documents (paired), "
+            f"with {saved:.1f} times less state."
+        )
+    if summary["demand"]["has_level"]:
+        said.append(
+            f"Coverage, if an element holds {terms['nats_per_element']:g} nats: "
+            f"{tokens(chosen['reach_tokens']['effective'])}; by the hard bound: "
+            f"{tokens(chosen['reach_tokens']['hard'])}."
+        )
+    return said
+
+
+def _demand(summary: dict[str, Any]) -> str:
+    demand = summary["demand"]
+    terms, measurement = demand["terms"], demand["measurement"]
+    end = {
+        "upper": "the upper end of its interval",
+        "value": "its value",
+        "lower": "the lower end of its interval",
+    }
+    if measurement is None:
+        start = f"The exponent was given: beta {demand['law']['exponent']:.3g}"
+    else:
+        start = f"{summary['corpus']['name']} by {measurement['estimator']}: beta {estimate(measurement['beta'])}"
+    return f"{start}; asked of every candidate is t^{demand['exponent']:.3f}, {end[terms['end']]}."
+
+
+def caveats(summary: dict[str, Any]) -> list[str]:
+    """What every verdict must say aloud."""
+    terms, recipe = summary["demand"]["terms"], summary["settings"]["recipe"]
+    said = [
+        "The condition fixes a rate of growth. The constant, "
+        f"{terms['nats_per_element']:g} nats per state element, is an assumption (condition.nats_per_element).",
+        "Covering the target length and growing fast enough without end are two questions: the tables answer both.",
+        f"Growth is judged at beta's {terms['end']} end (condition.end). The condition is necessary, not sufficient.",
+        f"Each candidate read {recipe['tokens']:,} tokens in windows of {recipe['length']:,}, with one learning rate "
+        "and one seed: losses order candidates at this budget, and long training may order them otherwise.",
+    ]
+    if summary["demand"]["measurement"] and summary["demand"]["measurement"]["estimator"] == "compression":
+        said.append(
+            "Compression counts the cost of learning the language: it over-states the amount of information, "
+            "and its exponent is an upper bound of the source's."
+        )
+    return said

@@ -1,0 +1,135 @@
+"""MLflow's one door: a parent run a study, a nested run a trial, sent from the records on disk.
+
+A tracking failure never fails a trial: what could not be sent stays unsent and goes with a later call.
+"""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from l2m_design.search.record import Record
+from l2m_design.settings import to_json, to_yaml, write_atomically
+
+EXPERIMENT = "l2m-design"
+STATE_LENGTHS = (1024, 4096, 16384, 65536, 262144)
+STATUS = {"complete": "FINISHED", "pruned": "KILLED", "infeasible": "KILLED", "failed": "FAILED"}
+
+
+def default_uri() -> str:
+    """$MLFLOW_TRACKING_URI, else a sqlite file in the current folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+
+
+class Tracker:
+    """Sends records to MLflow once each; remembers in `ledger` (a JSON file) what was sent."""
+
+    def __init__(self, uri: str, study: str, params: dict[str, Any], ledger: Path) -> None:
+        self.uri = uri
+        self._study, self._params, self._ledger = study, params, ledger
+        self._sent: dict[str, str] = json.loads(ledger.read_text()) if ledger.exists() else {}
+        self._client: Any = None
+        self.trouble: str | None = None
+
+    def sync(self, records: Iterable[Record]) -> None:
+        """Send every record not sent before. Never raises: `trouble` says in one line what went wrong."""
+        try:
+            for record in records:
+                if str(record.number) not in self._sent:
+                    self._sent[str(record.number)] = self._send(record)
+                    write_atomically(self._ledger, to_json(self._sent))
+            self.trouble = None
+        except Exception as error:  # a tracking server may fail in any way; the search must not
+            self.trouble = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+
+    def finish(self, metrics: dict[str, float], files: Iterable[Path]) -> None:
+        """Close the parent run with the study's outcome and files. Never raises."""
+        try:
+            parent = self._parent()
+            self._log(parent, metrics, {})
+            for file in files:
+                self._client.log_artifact(parent, str(file))
+            self._client.set_terminated(parent)
+        except Exception as error:  # as above
+            self.trouble = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+
+    def _parent(self) -> str:
+        if self._client is None:
+            from mlflow import MlflowClient
+
+            logging.getLogger("alembic").setLevel(logging.WARNING)
+            self._client = MlflowClient(self.uri)
+        if "parent" not in self._sent:
+            found = self._client.get_experiment_by_name(EXPERIMENT)
+            experiment = found.experiment_id if found else self._client.create_experiment(EXPERIMENT)
+            run = self._client.create_run(experiment, run_name=self._study)
+            self._log(run.info.run_id, {}, self._params)
+            self._sent |= {"parent": run.info.run_id, "experiment": experiment}
+            write_atomically(self._ledger, to_json(self._sent))
+        return self._sent["parent"]
+
+    def _send(self, record: Record) -> str:
+        parent = self._parent()
+        tags = {"mlflow.parentRunId": parent, "state": record.state, "picture": record.picture}
+        tags |= {"design": record.design} if record.design else {}
+        tags |= {"reason": record.reason} if record.reason else {}
+        name = f"{record.number:03d} {record.picture}"
+        run = self._client.create_run(self._sent["experiment"], tags=tags, run_name=name).info.run_id
+        params = record.params | {"drawing": record.fingerprint, "copy_of": record.copy_of}
+        self._log(run, trial_metrics(record), params, curves(record))
+        self._client.log_text(run, to_yaml(record.architecture), "architecture.yaml")
+        self._client.set_terminated(run, STATUS[record.state])
+        return str(run)
+
+    def _log(
+        self,
+        run: str,
+        metrics: dict[str, float],
+        params: dict[str, Any],
+        series: Iterable[tuple[str, int, float]] = (),
+    ) -> None:
+        from mlflow.entities import Metric, Param
+
+        now = int(time.time() * 1000)
+        points = [(key, 0, value) for key, value in metrics.items()] + list(series)
+        entities = [Metric(key, value, now, step) for key, step, value in points]
+        for begin in range(0, max(1, len(entities)), 1000):
+            self._client.log_batch(run, metrics=entities[begin : begin + 1000])
+        kept = [Param(key, str(value)[:500]) for key, value in params.items() if value is not None]
+        for begin in range(0, len(kept), 100):
+            self._client.log_batch(run, params=kept[begin : begin + 100])
+
+
+def trial_metrics(record: Record) -> dict[str, float]:
+    """What a trial's run shows: losses, state at several lengths, exponent, constraint slacks."""
+    metrics: dict[str, float] = {
+        "parameters": record.parameters,
+        "growth_exponent": record.verdict["growth_exponent"],
+        "growth_slack": record.verdict["growth_exponent"] - record.verdict["asked_exponent"],
+        "state_bytes_target": record.state_bytes,
+        "seconds": record.seconds,
+    }
+    state = record.drawing.state
+    metrics |= {f"state_elements_{length}": state.elements(length) for length in STATE_LENGTHS}
+    metrics |= {f"level_slack_{length}": slack for length, slack in (record.verdict["level_slack"] or {}).items()}
+    if record.value is not None:
+        metrics["objective"] = record.value
+    if record.outcome:
+        metrics |= {
+            "late_loss": record.outcome.late_loss,
+            "test_late_loss": record.outcome.test_late_loss,
+            "mi_captured_nats": record.outcome.mi_captured_nats,
+            "peak_memory_bytes": record.outcome.peak_memory_bytes,
+        }
+    return metrics
+
+
+def curves(record: Record) -> list[tuple[str, int, float]]:
+    """(name, tokens read, nats): the training loss and the looks at the rungs."""
+    points = [("rung_late_loss", tokens, loss) for tokens, loss in record.rungs]
+    if record.outcome:
+        points += [("train_loss", tokens, loss) for tokens, loss in record.outcome.curve]
+    return points

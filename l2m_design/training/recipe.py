@@ -1,0 +1,63 @@
+"""Recipe: everything that decides a training run besides the architecture and the corpus."""
+
+import math
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from l2m_design.settings import Values
+
+
+class Recipe(Values):
+    """Budget, optimiser, lengths and seed.
+
+    length: training context in tokens. tokens: budget. batch_tokens: tokens in each optimiser step.
+    learning_rate: peak of a warm-up and cosine schedule for AdamW. windows: held-out windows scored at the
+    end; a quarter of them at the rungs, which are shares of the budget at which a search may stop a run.
+    """
+
+    length: Annotated[int, Field(ge=16, le=2**22)] = 512
+    tokens: Annotated[int, Field(ge=1)] = 250_000
+    batch_tokens: Annotated[int, Field(ge=16)] = 2048
+    learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 5e-3
+    final_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
+    warmup: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.1
+    clip: Annotated[float, Field(gt=0.0)] = 1.0
+    windows: Annotated[int, Field(ge=8, le=10**5)] = 96
+    rungs: Annotated[tuple[float, ...], Field(strict=False)] = (0.33, 0.66)
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _whole_batches(self) -> Self:
+        if self.batch_tokens < self.length:
+            raise ValueError(f"batch_tokens ({self.batch_tokens}) must hold one window of length ({self.length})")
+        if self.tokens < self.batch_tokens:
+            raise ValueError(f"tokens ({self.tokens}) must hold one batch of batch_tokens ({self.batch_tokens})")
+        if any(not 0 < rung < 1 for rung in self.rungs):
+            raise ValueError(f"rungs {list(self.rungs)} must lie between 0 and 1")
+        return self
+
+    @property
+    def batch(self) -> int:
+        """Windows in each step."""
+        return self.batch_tokens // self.length
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps in the budget."""
+        return max(1, self.tokens // (self.batch * self.length))
+
+    @property
+    def rung_steps(self) -> list[int]:
+        """Steps after which a run is looked at before its end."""
+        return sorted({max(1, int(rung * self.steps)) for rung in self.rungs} - {self.steps})
+
+    def rate(self, step: int) -> float:
+        """Learning rate of step 0..steps-1."""
+        warm = max(1, int(self.warmup * self.steps))
+        if step < warm:
+            return self.learning_rate * (step + 1) / warm
+        along = (step - warm) / max(1, self.steps - warm)
+        share = self.final_share + (1 - self.final_share) * 0.5 * (1 + math.cos(math.pi * along))
+        return self.learning_rate * share

@@ -1,0 +1,94 @@
+"""Result: what a training run found, how sure it is, and what it cost."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l2m_design.estimates import Estimate, Floats
+
+REPLICATES = 1000
+
+
+@dataclass(frozen=True)
+class Losses:
+    """nats: [windows, length] loss of every held-out token. document: [windows]."""
+
+    nats: Floats
+    document: NDArray[np.int64]
+
+    def by_position(self) -> Floats:
+        """[length] mean loss in nats given t - 1 past tokens."""
+        mean: Floats = self.nats.mean(axis=0)
+        return mean
+
+    def late(self) -> Floats:
+        """[windows] mean loss over the second half of each window, nats a token."""
+        late: Floats = self.nats[:, self.nats.shape[1] // 2 :].mean(axis=1)
+        return late
+
+    def late_by_document(self) -> Floats:
+        """[documents] late loss, in the order of the documents' numbers."""
+        _, which = np.unique(self.document, return_inverse=True)
+        return np.bincount(which, self.late()) / np.bincount(which)
+
+    def captured(self) -> float:
+        """I_q(n;n) in nats, n half the window: early minus late losses, summed (profile, plain form)."""
+        mean = self.by_position()
+        n = len(mean) // 2
+        return float(mean[:n].sum() - mean[n : 2 * n].sum())
+
+
+@dataclass(frozen=True)
+class Result:
+    """One trained candidate.
+
+    late_loss: nats a token over positions L/2..L of held-out validation windows; test_late_loss the same on
+    test documents, which no search decision has seen. *_by_document: for paired differences.
+    curve: (tokens, training loss in nats). seconds: wall time spent training and evaluating.
+    """
+
+    late_loss: float
+    late_by_document: list[float]
+    test_late_loss: float
+    test_late_by_document: list[float]
+    loss_by_position: list[float]
+    mi_captured_nats: float
+    curve: list[tuple[int, float]]
+    parameters: int
+    tokens: int
+    train_seconds: float
+    evaluate_seconds: float
+    peak_memory_bytes: int
+    device: str
+    seed: int
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-ready, floats rounded to 5 digits behind the point."""
+        return {key: _rounded(value) for key, value in asdict(self).items()}
+
+    @classmethod
+    def of_plain(cls, data: dict[str, Any]) -> "Result":
+        """The result that `plain` wrote."""
+        return cls(**{**data, "curve": [(tokens, loss) for tokens, loss in data["curve"]]})
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 5)
+    if isinstance(value, list | tuple):
+        return [_rounded(part) for part in value]
+    return value
+
+
+def interval_of_mean(values: Floats, level: float = 0.95) -> Estimate:
+    """Mean of one value a document, with the interval of resampled documents."""
+    rng = np.random.default_rng(0)
+    draws = rng.choice(values, size=(REPLICATES, len(values))).mean(axis=1)
+    return Estimate.of_draws(float(values.mean()), draws, level)
+
+
+def paired_difference(ours: list[float], theirs: list[float]) -> Estimate:
+    """Mean of ours - theirs over the same documents, with the interval of resampled documents."""
+    return interval_of_mean(np.array(ours) - np.array(theirs))

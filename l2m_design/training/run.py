@@ -1,0 +1,147 @@
+"""One training run: a drawing, a corpus and a recipe become a model and its Result."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from l2m_design.architecture import Architecture
+from l2m_design.corpus import Corpus
+from l2m_design.errors import BadInput
+from l2m_design.model import LanguageModel, build
+from l2m_design.model.backends import autocast
+from l2m_design.training.batches import held_out_windows, training_batches
+from l2m_design.training.evaluate import evaluate
+from l2m_design.training.recipe import Recipe
+from l2m_design.training.result import Result
+
+CURVE_POINTS = 64
+FIRST_MOMENTS = (0.9, 0.95)
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A look at a run on its way: number from 0, tokens read, late loss in nats a token."""
+
+    number: int
+    tokens: int
+    late_loss: float
+
+
+class Stopped(Exception):
+    """The run was told to stop at a rung."""
+
+
+def train(
+    architecture: Architecture,
+    corpus: Corpus,
+    recipe: Recipe,
+    device: torch.device,
+    on_rung: Callable[[Rung], bool] = lambda rung: True,
+    on_step: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[LanguageModel, Result]:
+    """Train and evaluate one candidate; on_rung answers whether to go on.
+
+    Raises BadInput when documents are too short or the vocabulary does not fit, Stopped when told to stop,
+    FloatingPointError when the loss is not finite.
+    """
+    if architecture.vocabulary < corpus.vocabulary:
+        raise BadInput(
+            f"vocabulary: the drawing has {architecture.vocabulary} tokens, {corpus.name} needs {corpus.vocabulary}"
+        )
+    torch.manual_seed(recipe.seed)
+    model = build(architecture).to(device)
+    began = time.perf_counter()
+    validation = held_out_windows(corpus, "validation", recipe.length, recipe.windows)
+    evaluating = 0.0
+
+    def look(step: int) -> bool:
+        nonlocal evaluating
+        started = time.perf_counter()
+        losses = evaluate(model, validation, device, first=max(8, recipe.windows // 4))
+        tokens = step * recipe.batch * recipe.length
+        answer = on_rung(Rung(recipe.rung_steps.index(step), tokens, float(losses.late().mean())))
+        evaluating += time.perf_counter() - started
+        return answer
+
+    curve = _optimise(model, corpus, recipe, device, look, on_step)
+    trained = time.perf_counter()
+    losses = evaluate(model, validation, device)
+    test = evaluate(model, held_out_windows(corpus, "test", recipe.length, recipe.windows), device)
+    result = Result(
+        late_loss=float(losses.late().mean()),
+        late_by_document=losses.late_by_document().tolist(),
+        test_late_loss=float(test.late().mean()),
+        test_late_by_document=test.late_by_document().tolist(),
+        loss_by_position=losses.by_position().tolist(),
+        mi_captured_nats=losses.captured(),
+        curve=curve,
+        parameters=sum(p.numel() for p in model.parameters()),
+        tokens=recipe.steps * recipe.batch * recipe.length,
+        train_seconds=trained - began - evaluating,
+        evaluate_seconds=time.perf_counter() - trained + evaluating,
+        peak_memory_bytes=_peak_memory(device),
+        device=str(device),
+        seed=recipe.seed,
+    )
+    return model, result
+
+
+def _optimise(
+    model: LanguageModel,
+    corpus: Corpus,
+    recipe: Recipe,
+    device: torch.device,
+    look: Callable[[int], bool],
+    on_step: Callable[[int, int], None],
+) -> list[tuple[int, float]]:
+    optimiser = adamw(model, recipe)
+    losses: list[Tensor] = []
+    looks = set(recipe.rung_steps)
+    for step, batch in enumerate(training_batches(corpus, recipe)):
+        for group in optimiser.param_groups:
+            group["lr"] = recipe.rate(step)
+        tokens = torch.from_numpy(batch).to(device)
+        with autocast(device):
+            logits = model(tokens[:, :-1])
+        loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+        optimiser.step()
+        losses.append(loss.detach())
+        on_step(step + 1, recipe.steps)
+        if step + 1 in looks:
+            if not torch.isfinite(losses[-1]):
+                raise FloatingPointError(f"the training loss is not finite at step {step + 1}")
+            if not look(step + 1):
+                raise Stopped
+    values = torch.stack(losses).double().cpu().numpy()
+    if not np.isfinite(values).all():
+        raise FloatingPointError(f"the training loss is not finite at step {int(np.argmin(np.isfinite(values)))}")
+    pieces = np.array_split(np.arange(len(values)), min(CURVE_POINTS, len(values)))
+    per_step = recipe.batch * recipe.length
+    return [(int(piece[-1] + 1) * per_step, float(values[piece].mean())) for piece in pieces]
+
+
+def adamw(model: LanguageModel, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW that decays matrices only: never norms, biases, or the decay rates of a state space."""
+    matrices = [p for p in model.parameters() if p.ndim == 2]
+    others = [p for p in model.parameters() if p.ndim != 2]
+    groups = [
+        {"params": matrices, "weight_decay": recipe.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=FIRST_MOMENTS)
+
+
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
