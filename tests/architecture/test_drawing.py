@@ -1,0 +1,110 @@
+"""Drawings: judged in integers without torch, loaded strictly, known by published numbers."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from l2m_design.architecture import MLP, Architecture, Attention, Mamba2
+from l2m_design.errors import BadInput
+
+DESIGN = """
+vocabulary: 256
+width: 128
+tied_embeddings: true
+mlp: {ratio: 2.75}
+layers:
+  - {kind: mamba2, d_state: 64, head_dim: 32, expand: 2, d_conv: 4, groups: 1}
+  - {kind: attention, heads: 4, kv_heads: 2, head_dim: 32, rope_theta: 10000.0}
+  - {kind: attention, heads: 4, kv_heads: 1, head_dim: 32, window: 128}
+  - {kind: sparse_attention, heads: 4, kv_heads: 2, head_dim: 32, chunk: 32, exponent: 0.75, keep: 1.0}
+"""
+
+
+@pytest.fixture
+def drawing(tmp_path: Path) -> Path:
+    path = tmp_path / "drawing.yaml"
+    path.write_text(DESIGN)
+    return path
+
+
+def test_the_documented_format_loads(drawing: Path) -> None:
+    architecture = Architecture.load(drawing)
+    assert architecture.picture == "M A W S"
+    assert architecture.state.exponent == 1.0
+
+
+def test_a_drawing_survives_yaml_json_and_a_card(drawing: Path, tmp_path: Path) -> None:
+    architecture = Architecture.load(drawing)
+    architecture.save(tmp_path / "again.yaml")
+    (tmp_path / "card.json").write_text(json.dumps({"architecture": architecture.plain(), "laws": {}}))
+    assert Architecture.load(tmp_path / "again.yaml") == Architecture.load(tmp_path / "card.json") == architecture
+    assert Architecture.load(tmp_path / "again.yaml").fingerprint == architecture.fingerprint
+
+
+def test_drawing_needs_no_torch() -> None:
+    code = "import l2m_design.architecture, l2m_design.condition, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("layers.0.head_dim=48", r"layers\.0 \(mamba2\): expand x width \(256\) must be a multiple of head_dim \(48\)"),
+        ("layers.0.groups=3", r"layers\.0 \(mamba2\): its 8 heads must be a multiple of groups"),
+        ("layers.1.kv_heads=3", r"layers\.1\.attention: heads \(4\) must be a multiple of kv_heads \(3\)"),
+        ("layers.1.head_dim=33", r"layers\.1\.attention\.head_dim"),
+        ("layers.2.window=0", r"layers\.2\.attention\.window"),
+        ("layers.3.chunk=24", r"layers\.3\.sparse_attention: chunk \(24\) must be a power of two"),
+        ("layers.3.exponent=1.5", r"layers\.3\.sparse_attention\.exponent"),
+        ("layers.3.keep=0", r"layers\.3\.sparse_attention\.keep"),
+        ("layers.3.choose=surprise", r"layers\.3\.sparse_attention\.choose: input should be 'spread'"),
+        ("layers.0.kind=mamba", r"layers\.0: .*'mamba2'"),
+        ("layers.0.d_stat=3", r"layers\.0\.mamba2: unknown key 'd_stat'; did you mean 'd_state'"),
+        ("width=127", "width"),
+        ("layers=[]", "layers"),
+        ("mlp.ratio=0", r"mlp\.ratio"),
+    ],
+)
+def test_a_drawing_that_cannot_be_built_names_layer_and_field(drawing: Path, change: str, words: str) -> None:
+    plain = Architecture.load(drawing).plain()
+    dotted, _, value = change.partition("=")
+    place, *path, last = [plain, *dotted.split(".")]
+    for part in path:
+        place = place[int(part)] if isinstance(place, list) else place[part]
+    place[last] = json.loads(value) if value[0] in "0123456789[" else value
+    with pytest.raises(BadInput, match=words) as refused:
+        Architecture.parse(plain, "drawing.yaml")
+    assert "\n" not in str(refused.value)
+
+
+def test_an_override_changes_what_it_names(drawing: Path) -> None:
+    assert Architecture.load(drawing, ["mlp.ratio=4"]).mlp.hidden(128) == 512
+
+
+@pytest.mark.parametrize("width", [8, 88, 112, 128, 4096])
+def test_a_hidden_size_survives_its_ratio(width: int) -> None:
+    for hidden in range(8, 8 * width, 8 * max(1, width // 50)):
+        assert MLP.of_hidden(hidden, width).hidden(width) == hidden
+
+
+def test_gpt2_small_holds_18432_elements_a_token() -> None:
+    layers = (Attention(heads=12, kv_heads=12, head_dim=64),) * 12
+    gpt2 = Architecture(vocabulary=50257, width=768, layers=layers)
+    assert gpt2.state.elements(1000) == 18432 * 1000
+
+
+def test_mamba2_130m_holds_its_published_state() -> None:
+    layer = Mamba2(d_state=128, head_dim=64)
+    model = Architecture(vocabulary=50280, width=768, layers=(layer,) * 24)
+    convolution = 24 * (1536 + 2 * 128) * 3
+    assert model.state.elements(10) - convolution == 24 * 1536 * 128 == 4_718_592
+
+
+def test_flops_of_attention_match_a_count_by_hand() -> None:
+    attention = Attention(heads=2, kv_heads=1, head_dim=8)
+    length, width = 64, 16
+    by_hand = 2 * length * attention.parameters(width) + 4 * 2 * 8 * (length * (length + 1) // 2)
+    assert attention.flops(width, length) == by_hand

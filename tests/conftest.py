@@ -1,0 +1,42 @@
+"""Fixtures that every test may use: a token cache of its own, the exact answers, small drawings."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    before = os.environ.get("L2M_CACHE")
+    os.environ["L2M_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        del os.environ["L2M_CACHE"]
+    else:
+        os.environ["L2M_CACHE"] = before
+
+
+@pytest.fixture(scope="session")
+def truth() -> dict[str, Any]:
+    """Exact values, made by tests/reference/make_truth.py."""
+    return json.loads((Path(__file__).parent / "reference" / "truth.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return Path(__file__).parents[1]
+
+
+@pytest.fixture
+def text_folder(tmp_path: Path) -> Path:
+    """Forty text files of 3 kB, different from each other, with repeats inside each."""
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for index in range(40):
+        words = [f"word{(index * 7 + k * k) % 97} " for k in range(400)]
+        (folder / f"{index:02d}.txt").write_text(("".join(words) * 2)[:3000])
+    return folder

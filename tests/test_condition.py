@@ -1,0 +1,99 @@
+"""The L²M condition: growth by exact exponents, level under a named assumption, reach by both."""
+
+import math
+
+import numpy as np
+import pytest
+
+from l2m_design.architecture.schedules import PowerSchedule
+from l2m_design.condition import REACH_LIMIT, Demand, Terms
+from l2m_design.laws import Fixed, PowerLaw, StateLaw, StateTerm, Tokens
+
+LAW = PowerLaw(2.0, 0.7)
+
+
+def ssm(elements: int) -> StateLaw:
+    return StateLaw((StateTerm(elements, Fixed()),))
+
+
+def attention(elements: int) -> StateLaw:
+    return StateLaw((StateTerm(elements, Tokens()),))
+
+
+def test_full_attention_meets_growth_and_fixed_states_do_not() -> None:
+    demand = Demand(LAW, Terms())
+    assert demand.judge(attention(64)).meets_growth
+    assert not demand.judge(ssm(10**9)).meets_growth
+    assert not demand.judge(StateLaw((StateTerm(64, Tokens(4096)),))).meets_growth
+
+
+def test_adding_fixed_layers_never_takes_growth_away() -> None:
+    """A slope fitted to state(L) would fall from 1.00 to 0.36 here and reject the hybrid."""
+    hybrid = attention(2) + ssm(10**6)
+    assert Demand(LAW, Terms()).judge(hybrid).meets_growth
+
+
+@pytest.mark.parametrize(("exponent", "met"), [(0.69, False), (0.7, True), (0.71, True)])
+def test_sparse_keys_meet_growth_from_beta_on(exponent: float, met: bool) -> None:
+    law = StateLaw((StateTerm(64, PowerSchedule(32, exponent)),))
+    assert Demand(LAW, Terms()).judge(law).meets_growth is met
+
+
+def test_the_upper_end_of_the_interval_is_the_careful_default() -> None:
+    law = PowerLaw(2.0, 0.7, draws=np.array([[2.0, 0.6, 0.0], [2.0, 0.8, 0.0]]), level=0.999)
+    ends = {end: Demand(law, Terms(end=end)).exponent for end in ("upper", "value", "lower")}
+    assert Terms().end == "upper"
+    assert ends["lower"] == pytest.approx(0.6, abs=1e-3)
+    assert ends["value"] == 0.7
+    assert ends["upper"] == pytest.approx(0.8, abs=1e-3)
+
+
+def test_slack_compares_the_state_at_half_the_context_with_the_asked_elements() -> None:
+    demand = Demand(LAW, Terms(nats_per_element=0.1))
+    asked = 2.0 * 512**0.7 / 0.1
+    assert demand.slack(ssm(5000), 1024) == pytest.approx(math.log(5000 / asked))
+
+
+def test_a_fixed_state_reaches_exactly_as_far_as_its_elements_allow() -> None:
+    demand = Demand(LAW, Terms(nats_per_element=0.1))
+    reach = demand.judge(ssm(5000)).reach_effective
+    exact = 2 * (5000 * 0.1 / 2.0) ** (1 / 0.7)
+    assert reach is not None
+    assert exact * 0.99 <= reach <= exact
+
+
+def test_growth_fast_enough_has_no_end_and_the_hard_bound_reaches_further() -> None:
+    verdict = Demand(LAW, Terms()).judge(attention(64))
+    assert verdict.reach_effective is None
+    small = Demand(PowerLaw(20.0, 0.7), Terms()).judge(ssm(5000))
+    assert small.reach_effective is not None
+    assert small.reach_hard is None or small.reach_hard > small.reach_effective
+
+
+def test_a_state_too_small_from_the_start_reaches_nothing() -> None:
+    verdict = Demand(PowerLaw(1000.0, 0.7), Terms()).judge(ssm(10))
+    assert verdict.reach_effective == 0
+    assert not verdict.meets_level
+
+
+def test_coverage_to_a_length_and_growth_without_end_are_two_answers() -> None:
+    verdict = Demand(LAW, Terms(length=4096)).judge(ssm(10**6))
+    assert verdict.meets_level
+    assert not verdict.meets_growth
+    assert not verdict.met
+
+
+def test_without_a_prefactor_the_level_is_not_judged() -> None:
+    verdict = Demand(LAW, Terms(), has_level=False).judge(attention(64))
+    assert verdict.met
+    assert verdict.plain()["meets_level"] is None
+    assert verdict.plain()["reach_tokens"] == {"hard": None, "effective": None}
+
+
+def test_the_hard_bound_is_bits_times_ln_two() -> None:
+    assert Demand(LAW, Terms(dtype="bfloat16")).hard_nats == pytest.approx(16 * math.log(2))
+
+
+def test_the_grid_runs_to_the_target_and_no_further() -> None:
+    assert Demand(LAW, Terms()).grid(1000) == [256, 512, 1000]
+    assert Demand(LAW, Terms()).grid(REACH_LIMIT)[-1] == REACH_LIMIT

@@ -1,0 +1,51 @@
+"""Laws of growth: exact sums for states, power laws with bands for data."""
+
+import numpy as np
+import pytest
+
+from l2m_design.laws import Fixed, PowerLaw, StateLaw, StateTerm, Tokens
+
+SSM = StateLaw((StateTerm(1000, Fixed()),))
+ATTENTION = StateLaw((StateTerm(64, Tokens()),))
+WINDOW = StateLaw((StateTerm(64, Tokens(128)),))
+
+
+def test_laws_add_term_by_term() -> None:
+    assert (SSM + ATTENTION + WINDOW).elements(200) == 1000 + 64 * 200 + 64 * 128
+
+
+def test_the_exponent_is_that_of_the_fastest_term_however_large_the_others() -> None:
+    heavy = StateLaw((StateTerm(10**9, Fixed()),))
+    assert (heavy + ATTENTION).exponent == 1.0
+    assert (SSM + WINDOW).exponent == 0.0
+    assert StateLaw().exponent == 0.0
+
+
+def test_bytes_follow_the_dtype() -> None:
+    assert ATTENTION.bytes(10, "float32") == 2 * ATTENTION.bytes(10, "bfloat16") == 4 * 640
+
+
+def test_marginal_bytes_are_those_of_the_growing_terms() -> None:
+    assert (SSM + ATTENTION).bytes_per_token(4096) == 128.0
+    assert SSM.bytes_per_token(4096) == 0.0
+    assert ATTENTION.bytes_per_token(1) == 128.0
+
+
+def test_a_given_power_law_has_no_band() -> None:
+    at = PowerLaw(2.0, 0.5).at(100)
+    assert at.value == at.low == at.high == pytest.approx(20.0)
+
+
+def test_the_band_of_a_power_law_comes_from_joint_draws() -> None:
+    draws = np.array([[2.0, 0.5, 0.0], [1.0, 0.6, 0.0], [4.0, 0.4, 0.0]])
+    law = PowerLaw(2.0, 0.5, draws=draws, level=0.999)
+    crossing, far = law.at(1024), law.at(2**20)
+    assert crossing.high / crossing.low < far.high / far.low
+    assert law.beta.low == pytest.approx(0.4, abs=1e-3)
+
+
+def test_a_power_law_survives_plain_data() -> None:
+    law = PowerLaw(2.0, 0.5, -0.3, np.array([[2.0, 0.5, -0.3], [2.1, 0.49, -0.2]]), 0.9)
+    again = PowerLaw.of_plain(law.plain())
+    assert again == law
+    np.testing.assert_allclose(again.draws, law.draws)
