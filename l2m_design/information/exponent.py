@@ -139,9 +139,14 @@ def _miss(name: str, lengths: Floats, nats: Floats, covariance: Floats) -> Float
 
 
 def _prefer(misses: dict[str, float]) -> str:
-    """The law of least miss; a law with more freedom must be better by MARGIN standard errors."""
-    best = LAWS[0]
-    for name in LAWS[1:]:
+    """The law of least miss; the two power laws must be better than simpler ones by MARGIN standard errors.
+
+    Between those two it is the other way round: the constant stays in unless it is worse by DOUBT, since a
+    missing constant bends the exponent and a needless one only widens its interval.
+    """
+    family = min(("power+constant", "power"), key=lambda name: misses[name] + DOUBT * (name == "power"))
+    best = "constant"
+    for name in ("logarithm", family):
         if misses[name] + MARGIN < misses[best]:
             best = name
     return best

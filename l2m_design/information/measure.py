@@ -15,7 +15,7 @@ from l2m_design.errors import BadInput
 from l2m_design.estimates import Curve, Estimate, Floats
 from l2m_design.information.compression import SPOTS, compression_curve
 from l2m_design.information.exponent import Fit, fit_curve
-from l2m_design.information.profile import profile_curve
+from l2m_design.information.profile import profile_curve, tokens_a_window
 from l2m_design.information.scores import Scorer
 from l2m_design.settings import Values
 
@@ -116,7 +116,7 @@ def measure(
         if scorer is None:
             raise BadInput("estimator profile needs a model: --model oracle or --model train")
         curve, losses = profile_curve(windows, lengths, scorer, advance)
-        tokens = (2 * longest + int(lengths.sum())) * len(windows)
+        tokens = tokens_a_window(lengths) * len(windows)
     interval = curve.interval(settings.replicates, settings.level, rng)
     fit = fit_curve(curve, settings.replicates, settings.level, rng)
     return Measurement(corpus.fingerprint, curve, interval, fit, tokens, time.perf_counter() - began, losses)

@@ -1,0 +1,165 @@
+"""Training: the same data for every candidate, losses that mean what they say, failures named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from l2m_design.architecture import Architecture
+from l2m_design.corpus import open_corpus
+from l2m_design.errors import BadInput
+from l2m_design.information.scores import ModelScorer
+from l2m_design.training import Recipe, Result, train
+from l2m_design.training.batches import held_out_windows, training_batches
+from l2m_design.training.reference import train_reference, unigram_nats
+from l2m_design.training.result import Losses, paired_difference
+from l2m_design.training.run import Stopped, adamw
+
+CPU = torch.device("cpu")
+SPEC = "santa-fe:beta=0.5,pairs=128,keys=8,documents=64"
+SMALL = Recipe(length=64, tokens=64 * 64, batch_tokens=256, windows=16, rungs=(0.5,))
+
+
+def drawing(kind: str = "mamba2", vocabulary: int = 10) -> Architecture:
+    layer = {
+        "mamba2": {"kind": "mamba2", "d_state": 8, "head_dim": 8},
+        "attention": {"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 8},
+    }[kind]
+    return Architecture.parse({"vocabulary": vocabulary, "width": 16, "layers": [layer] * 2}, "drawing")
+
+
+def test_every_candidate_reads_the_same_windows_in_the_same_order() -> None:
+    corpus = open_corpus(SPEC)
+    one, two = (list(training_batches(corpus, SMALL)) for _ in range(2))
+    assert len(one) == SMALL.steps == 16
+    assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+    other = list(training_batches(corpus, SMALL.model_copy(update={"seed": 1})))
+    assert not all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_evaluation_windows_do_not_move_with_the_seed() -> None:
+    corpus = open_corpus(SPEC)
+    one, two = (held_out_windows(corpus, "validation", 64, 16) for _ in range(2))
+    np.testing.assert_array_equal(one.tokens(), two.tokens())
+
+
+@pytest.mark.parametrize("kind", ["mamba2", "attention"])
+def test_a_run_learns_and_repeats_itself_on_a_cpu(kind: str) -> None:
+    corpus = open_corpus(SPEC)
+    results = [train(drawing(kind), corpus, SMALL, CPU)[1] for _ in range(2)]
+    assert results[0].late_loss == results[1].late_loss
+    assert results[0].late_loss < 0.8 * np.log(10)
+    assert results[0].tokens == 64 * 64
+    assert len(results[0].loss_by_position) == 64
+
+
+def test_rungs_come_in_order_and_can_stop_a_run() -> None:
+    seen = []
+    recipe = SMALL.model_copy(update={"rungs": (0.25, 0.5, 0.75)})
+
+    def stop_at_the_second(rung) -> bool:
+        seen.append(rung.tokens)
+        return rung.number < 1
+
+    with pytest.raises(Stopped):
+        train(drawing(), open_corpus(SPEC), recipe, CPU, stop_at_the_second)
+    assert seen == [1024, 2048]
+
+
+def test_a_result_survives_plain_data() -> None:
+    _, result = train(drawing(), open_corpus(SPEC), SMALL, CPU)
+    again = Result.of_plain(result.plain())
+    assert again.plain() == result.plain()
+    assert again.late_loss == pytest.approx(result.late_loss, abs=1e-5)
+
+
+def test_a_loss_that_is_not_finite_fails_the_run() -> None:
+    recipe = SMALL.model_copy(update={"learning_rate": 1.0, "warmup": 0.0, "clip": 1e9})
+    corpus = open_corpus(SPEC)
+    broken = drawing()
+    torch.manual_seed(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "torch.nn.functional.cross_entropy", lambda *a, **k: torch.tensor(float("nan"), requires_grad=True)
+        )
+        with pytest.raises(FloatingPointError, match="not finite at step"):
+            train(broken, corpus, recipe, CPU)
+
+
+def test_a_drawing_with_too_small_a_vocabulary_is_bad_input() -> None:
+    with pytest.raises(BadInput, match="the drawing has 4 tokens"):
+        train(drawing(vocabulary=4), open_corpus(SPEC), SMALL, CPU)
+
+
+def test_documents_too_short_for_the_length_are_bad_input() -> None:
+    recipe = SMALL.model_copy(update={"length": 512, "batch_tokens": 512})
+    with pytest.raises(BadInput, match="no document holds the asked 513 tokens"):
+        train(drawing(), open_corpus(SPEC), recipe, CPU)
+
+
+def test_decay_spares_norms_and_the_state_space() -> None:
+    from l2m_design.model import build
+
+    model = build(drawing())
+    spared = {id(p) for p in adamw(model, SMALL).param_groups[1]["params"]}
+    for name, p in model.named_parameters():
+        if any(part in name for part in ("norm", "A_log", "dt_bias", ".D", "conv")):
+            assert id(p) in spared, name
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"batch_tokens": 64, "length": 128}, "must hold one window"),
+        ({"tokens": 100}, "must hold one batch"),
+        ({"rungs": [1.5]}, "between 0 and 1"),
+        ({"learning_rate": 0.0}, "greater than 0"),
+        ({"token": 5}, "did you mean 'tokens'"),
+    ],
+)
+def test_a_recipe_that_makes_no_sense_is_bad_input(change: dict, words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        Recipe.parse(change, "recipe")
+
+
+def test_the_rate_warms_up_and_falls_to_its_final_share() -> None:
+    recipe = Recipe(length=16, batch_tokens=16, tokens=1600, learning_rate=1e-2, warmup=0.1, final_share=0.1)
+    rates = [recipe.rate(step) for step in range(recipe.steps)]
+    assert max(rates) == pytest.approx(1e-2)
+    assert np.argmax(rates) in (9, 10)
+    assert rates[0] == pytest.approx(1e-3)
+    assert rates[-1] == pytest.approx(1e-3, rel=0.01)
+
+
+def test_captured_information_is_early_minus_late_loss() -> None:
+    nats = np.tile(np.array([4.0, 3.0, 1.0, 1.0]), (3, 1))
+    losses = Losses(nats, np.array([0, 0, 1]))
+    assert losses.captured() == pytest.approx(5.0)
+    assert losses.late().tolist() == [1.0, 1.0, 1.0]
+    assert len(losses.late_by_document()) == 2
+
+
+def test_paired_differences_do_not_see_what_documents_share() -> None:
+    rng = np.random.default_rng(0)
+    documents = rng.normal(2.0, 1.0, 50)
+    difference = paired_difference(list(documents + 0.1), list(documents))
+    assert difference.value == pytest.approx(0.1)
+    assert difference.high - difference.low < 1e-9
+
+
+def test_the_reference_model_scores_the_first_token_by_the_unigram_law() -> None:
+    corpus = open_corpus(SPEC)
+    scorer = train_reference(corpus, SMALL, CPU)
+    assert isinstance(scorer, ModelScorer)
+    tokens = held_out_windows(corpus, "test", 31, 8).tokens()
+    nats = scorer.nats(tokens)
+    assert nats.shape == tokens.shape
+    np.testing.assert_allclose(nats[:, 0], unigram_nats(corpus.documents("train"), 10)[tokens[:, 0]])
+    assert np.isfinite(nats).all()
+
+
+def test_unigram_probabilities_sum_to_one(text_folder: Path) -> None:
+    nats = unigram_nats(open_corpus(str(text_folder)).documents("train"), 256)
+    assert np.exp(-nats).sum() == pytest.approx(1.0)
+    assert np.isfinite(nats).all()
