@@ -29,7 +29,7 @@ from l2m_design.settings import to_json, write_atomically
 from l2m_design.training.batches import held_out_windows
 
 Progress = Callable[[str, int, int], None]
-STALLED = 500
+STALLED = 200
 
 
 class Interrupted(Exception):

@@ -17,6 +17,7 @@ from l2m_design.model.weights import save_weights
 from l2m_design.training import Recipe, Rung, train
 from l2m_design.training.run import Stopped
 
+TORCH_IMPORTS_AT_FIRST_USE = "torch._dynamo"  # three seconds that every optimiser would spend again
 SIGNAL_WORDS = {signal.SIGKILL: "killed (out of memory?)", signal.SIGSEGV: "crashed (segmentation fault)"}
 
 
@@ -100,7 +101,7 @@ def _context() -> Any:
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
     if method == "forkserver":
-        context.set_forkserver_preload([__name__])
+        context.set_forkserver_preload([__name__, TORCH_IMPORTS_AT_FIRST_USE])
     return context
 
 

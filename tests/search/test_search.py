@@ -1,0 +1,288 @@
+"""A whole study in small: every planned trial once, what it finds, and what survives interruption."""
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from l2m_design.architecture import Architecture
+from l2m_design.errors import BadInput
+from l2m_design.search import finalists
+from l2m_design.search import objective as objectives
+from l2m_design.search.record import Record, Records
+from l2m_design.search.run import Interrupted
+from l2m_design.search.workers import Outcome
+
+DESIGNS = {
+    "all attention",
+    "all Mamba-2",
+    "1 attention in 8",
+    "window + attention 3:1",
+    "Mamba-2 + window",
+    "all sparse at the demand",
+}
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Training replaced by a formula of the drawing: fast, and exactly repeatable. Lists the jobs asked for."""
+    jobs: list[dict[str, Any]] = []
+
+    def pretend(job, on_rung, on_step, time_limit=None) -> Outcome:
+        jobs.append(job.architecture)
+        drawing = Architecture.parse(job.architecture, "job")
+        loss = 2.0 + 0.1 * drawing.picture.count("W") - 0.05 * drawing.picture.count("M")
+        from l2m_design.training import Rung
+
+        if not on_rung(Rung(0, 1024, loss + 0.5)):
+            return Outcome(stopped=True)
+        return Outcome(result=result(loss, drawing.parameters))
+
+    monkeypatch.setattr(objectives, "run_isolated", pretend)
+    return jobs
+
+
+def result(loss: float, parameters: int = 1) -> dict[str, Any]:
+    return {
+        "late_loss": loss, "late_by_document": [loss, loss], "test_late_loss": loss,
+        "test_late_by_document": [loss, loss + 0.1], "loss_by_position": [loss] * 8, "mi_captured_nats": 1.0,
+        "curve": [(1024, loss)], "parameters": parameters, "tokens": 2048, "train_seconds": 1.0,
+        "evaluate_seconds": 0.1, "peak_memory_bytes": 1, "device": "cpu", "seed": 0,
+    }  # fmt: skip
+
+
+def test_a_study_trains_the_known_designs_first_and_keeps_its_promises(opened, trained) -> None:
+    search = opened()
+    search.prepare(fresh=False, resume=False)
+    summary = search.run()
+    assert {row["design"] for row in summary["baselines"]} == DESIGNS
+    assert [r["design"] is not None for r in summary["records"][:6]] == [True] * 6
+    assert len(trained) == 8
+    counts = summary["trials"]
+    assert sum(counts.values()) == len(summary["records"])
+    assert counts["complete"] + counts["pruned"] + counts["failed"] - summary["duplicates"] == 8
+    promised = {"study", "trials", "front", "chosen", "baselines", "report", "tracking_uri", "seconds"}
+    assert promised <= set(summary)
+    assert set(summary["seconds"]) == {"total", "training", "evaluating", "overhead"}
+    assert {"architecture", "loss", "state_bytes"} <= set(summary["chosen"])
+
+
+def test_the_choice_meets_the_condition_and_no_eligible_trial_is_better(opened, trained) -> None:
+    search = opened("search.trials=12")
+    search.prepare(False, False)
+    summary = search.run()
+    chosen = summary["chosen"]
+    assert chosen["feasible"]
+    assert chosen["growth_exponent"] >= 0.5
+    eligible = [r for r in summary["records"] if r["state"] == "complete" and r["feasible"]]
+    assert chosen["objective"] == min(r["value"] for r in eligible)
+
+
+def test_known_designs_that_fail_the_condition_are_trained_but_never_chosen(opened, trained) -> None:
+    search = opened()
+    search.prepare(False, False)
+    summary = search.run()
+    mamba = next(row for row in summary["baselines"] if row["design"] == "all Mamba-2")
+    assert mamba["state"] == "complete"
+    assert not mamba["feasible"]
+    assert mamba["trial"] not in [row["trial"] for row in summary["front"]]
+
+
+def test_infeasible_drawings_are_rejected_before_anything_is_built(opened, trained) -> None:
+    search = opened("search.trials=14", "search.seed=3", "space.choices.kv_heads=[1]")
+    search.prepare(False, False)
+    summary = search.run()
+    rejected = [r for r in summary["records"] if r["state"] == "infeasible"]
+    assert rejected
+    for record in rejected:
+        assert record["verdict"]["growth_exponent"] < 0.5
+        assert "its state grows as t^" in record["reason"]
+        assert record["architecture"] not in trained[6:]  # the known designs are trained all the same
+        assert record["seconds"] < 0.5
+
+
+def test_a_duplicate_reuses_its_result(opened, trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("l2m_design.search.run.STALLED", 20)
+    search = opened(
+        "search.trials=60", 'space.kinds={a: {kind: attention, heads: 2, kv_heads: $kv_heads, head_dim: 8}}',
+        "space.choices={kv_heads: [1, 2], unused: [1, 2, 3]}", "search.pruner=none",
+    )  # fmt: skip
+    search.prepare(False, False)
+    summary = search.run()
+    assert len(trained) == 4  # two layers, two kinds of heads
+    copies = [r for r in summary["records"] if r["copy_of"] is not None]
+    assert copies
+    by_number = {r["number"]: r for r in summary["records"]}
+    assert all(copy["value"] == by_number[copy["copy_of"]]["value"] for copy in copies)
+
+
+def test_an_interrupted_search_keeps_its_trials_and_goes_on_to_the_same_plan(
+    opened, trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = opened()
+    search.prepare(False, False)
+    pretend = objectives.run_isolated
+
+    def interrupted(*arguments) -> Outcome:
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        return pretend(*arguments)
+
+    monkeypatch.setattr(objectives, "run_isolated", interrupted)
+    with pytest.raises(Interrupted, match="3 of 8 trials are kept"):
+        search.run()
+    monkeypatch.setattr(objectives, "run_isolated", pretend)
+    again = opened()
+    assert again.prepare(False, resume=True) == 3
+    summary = again.run()
+    assert {row["design"] for row in summary["baselines"]} == DESIGNS
+    assert len(summary["baselines"]) == 6
+    assert len(trained) == 8
+    assert len({r["number"] for r in summary["records"]}) == len(summary["records"])
+
+
+def test_a_record_without_a_told_end_is_told_on_the_next_start(opened, trained, monkeypatch) -> None:
+    """As if killed between writing the record and telling Optuna."""
+    search = opened()
+    search.prepare(False, False)
+    from l2m_design.search.study import Asked
+
+    tell = Asked.tell
+
+    def die(self, value, pruned=False) -> None:
+        if self.number == 2:
+            raise KeyboardInterrupt
+        tell(self, value, pruned)
+
+    monkeypatch.setattr(Asked, "tell", die)
+    with pytest.raises(Interrupted):
+        search.run()
+    monkeypatch.setattr(Asked, "tell", tell)
+    again = opened()
+    again.prepare(False, False)
+    summary = again.run()
+    assert len(trained) == 8
+    database = sqlite3.connect(again.folder / "optuna.db")
+    states = [state for (state,) in database.execute("select state from trials order by number")]
+    assert "RUNNING" not in states
+    assert states[2] == "COMPLETE"
+    assert len(summary["baselines"]) == 6
+
+
+def test_a_finished_study_is_not_searched_again(opened, trained) -> None:
+    for _ in range(2):
+        search = opened()
+        search.prepare(False, False)
+        summary = search.run()
+    assert len(trained) == 8
+    assert len(summary["records"]) >= 8
+
+
+def test_more_trials_may_be_asked_of_a_finished_study(opened, trained) -> None:
+    for trials in (7, 9):
+        search = opened(f"search.trials={trials}")
+        search.prepare(False, False)
+        search.run()
+    assert len(trained) == 9
+
+
+def test_the_same_name_with_other_settings_is_refused(opened, trained) -> None:
+    opened().prepare(False, False)
+    with pytest.raises(BadInput, match=r"other settings \(study\.recipe\.tokens: 2048 -> 4096\)"):
+        opened("recipe.tokens=4096").prepare(False, False)
+    search = opened("recipe.tokens=4096")
+    assert search.prepare(fresh=True, resume=False) == 0
+    assert (search.folder.parent / "tiny.1" / "identity.json").exists()
+
+
+def test_resume_needs_a_study(opened) -> None:
+    with pytest.raises(BadInput, match="--resume: there is no study"):
+        opened().prepare(False, resume=True)
+
+
+def test_two_searches_of_one_study_exclude_each_other(opened, trained) -> None:
+    one, two = opened(), opened()
+    one.prepare(False, False)
+    with one._alone(), pytest.raises(BadInput, match="another process"):
+        two.run()
+
+
+def test_a_crashed_trial_is_recorded_and_the_search_goes_on(opened, trained, monkeypatch) -> None:
+    pretend = objectives.run_isolated
+
+    def crash_once(*arguments) -> Outcome:
+        outcome = pretend(*arguments)
+        return Outcome(reason="killed (out of memory?)") if len(trained) == 2 else outcome
+
+    monkeypatch.setattr(objectives, "run_isolated", crash_once)
+    search = opened()
+    search.prepare(False, False)
+    summary = search.run()
+    assert summary["trials"]["failed"] == 1
+    failed = next(r for r in summary["records"] if r["state"] == "failed")
+    assert failed["reason"] == "killed (out of memory?)"
+    assert len(trained) == 8
+
+
+def test_nothing_feasible_is_said_and_not_invented(opened, trained) -> None:
+    search = opened("demand.prefactor=1e9", "search.trials=6")
+    search.prepare(False, False)
+    summary = search.run()
+    assert summary["chosen"] is None
+    assert summary["front"] == []
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("demand.beta=1.5", "demand.beta"),
+        ("demand.beta=0", "demand.beta"),
+        ("demand={}", "give either measure"),
+        ("search.trails=3", r"search: unknown key 'trails'; did you mean 'trials'"),
+        ("corpus=nowhere", "no such corpus"),
+        ("space=none.yaml", "no file"),
+        ("recipe.length=512", "must hold one window"),
+        ("recipe={length: 512, batch_tokens: 512, tokens: 512}", "no document holds the asked 513 tokens"),
+        ("space.parameters=100", "cannot hold"),
+        ("name=../evil", "name"),
+        ("device=gpu9", "device gpu9"),
+    ],
+)
+def test_a_study_that_cannot_run_is_refused_before_any_work(opened, override: str, words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        opened(override)
+
+
+def record(number: int, loss: float, size: int, **changes: Any) -> Record:
+    fields: dict[str, Any] = {
+        "number": number, "state": "complete", "architecture": {}, "picture": "A", "fingerprint": str(number),
+        "parameters": 1, "state_bytes": size, "verdict": {}, "feasible": True, "params": {}, "value": loss,
+        "result": result(loss),
+    }  # fmt: skip
+    return Record(**{**fields, **changes})
+
+
+def test_the_front_holds_what_nothing_beats() -> None:
+    records = [record(0, 2.0, 100), record(1, 1.9, 200), record(2, 2.1, 150), record(3, 1.0, 50, feasible=False),
+               record(4, 1.8, 400, state="pruned")]  # fmt: skip
+    assert [r.number for r in finalists.front(records)] == [0, 1]
+    chosen = finalists.choose(records)
+    assert chosen is not None
+    assert chosen.number == 1
+
+
+def test_equal_losses_are_decided_by_the_smaller_state() -> None:
+    chosen = finalists.choose([record(0, 2.0, 100), record(1, 2.0, 50)])
+    assert chosen is not None
+    assert chosen.number == 1
+
+
+def test_records_survive_the_disk(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    records.add(record(3, 2.0, 100, rungs=[(10, 2.5)]))
+    again = Records(tmp_path)
+    assert json.loads(json.dumps(again[3].rungs)) == [[10, 2.5]]
+    assert again[3].late_loss == 2.0
+    assert 3 in again

@@ -1,0 +1,112 @@
+"""Spaces draw architectures of equal parameters, and say what does not fit."""
+
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from l2m_design.errors import BadInput
+from l2m_design.search.known import PATTERNS, known_designs
+from l2m_design.search.space import Space
+
+HYBRID = Path(__file__).parents[2] / "search_spaces" / "hybrid.yaml"
+
+
+@given(st.randoms(use_true_random=False), st.sampled_from([2, 256, 2000]))
+@settings(max_examples=50, deadline=None)
+def test_every_drawing_meets_the_budget_within_three_percent(rng: random.Random, vocabulary: int) -> None:
+    space = Space.load(HYBRID).resolved(0.7)
+    drawing = space.draw(lambda name, options: rng.choice(options), vocabulary)
+    assert abs(drawing.parameters / space.parameters - 1) <= 0.03
+    assert len(drawing.layers) == space.depth
+
+
+def test_the_demanded_exponent_is_rounded_up_and_never_past_one() -> None:
+    space = Space.load(HYBRID)
+    assert 0.69 in space.resolved(0.6801).choices["exponent"]
+    assert 0.68 in space.resolved(0.68).choices["exponent"]
+    assert max(space.resolved(1.0).choices["exponent"]) == 1.0
+
+
+def test_an_exponent_that_is_there_already_is_not_offered_twice() -> None:
+    assert Space.load(HYBRID).resolved(0.5).choices["exponent"] == [0.5, 0.9]
+
+
+def test_the_questions_are_the_same_for_every_candidate() -> None:
+    space = Space.load(HYBRID).resolved(0.7)
+    asked = []
+    space.draw(lambda name, options: asked.append((name, options)) or options[-1], 256)
+    assert asked == list(space.choice_names())
+
+
+def test_known_designs_are_drawn_from_the_space_and_look_as_named() -> None:
+    space = Space.load(HYBRID).resolved(0.68)
+    pictures = {
+        name: space.draw(lambda question, options, p=picks: p[question], 256).picture
+        for name, picks in known_designs(space, 0.68).items()
+    }
+    assert pictures == {
+        "all attention": "A A A A",
+        "all Mamba-2": "M M M M",
+        "1 attention in 8": "M M A M",
+        "window + attention 3:1": "W W W A",
+        "Mamba-2 + window": "M W M W",
+        "all sparse at the demand": "S S S S",
+    }
+    for picks in known_designs(space, 0.68).values():
+        for name, options in space.choice_names():
+            assert picks[name] in options
+
+
+def test_one_attention_in_eight_is_so_at_depth() -> None:
+    kinds = [PATTERNS["1 attention in 8"](layer, 24) for layer in range(24)]
+    assert [index for index, kind in enumerate(kinds) if kind == "attention"] == [7, 15, 23]
+
+
+def test_a_space_without_a_kind_has_fewer_known_designs() -> None:
+    space = Space.load(HYBRID)
+    kinds = {"attention": space.kinds["attention"], "mamba2": space.kinds["mamba2"]}
+    names = known_designs(space.model_copy(update={"kinds": kinds}).resolved(0.7), 0.7)
+    assert set(names) == {"all attention", "all Mamba-2", "1 attention in 8"}
+
+
+def test_drawings_are_counted() -> None:
+    space = Space.load(HYBRID).resolved(0.68)
+    assert len(space.mixers) == 3 + 9 + 3 + 9
+    assert space.drawings == 24**4
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        (3000, "cannot hold the embeddings and MLPs alone"),
+        (9000, r"cannot hold layer 0 \(attention\)"),
+        (20000, r"cannot hold layer 2 \(attention\)"),
+    ],
+)
+def test_an_impossible_budget_names_the_layer(parameters: int, words: str) -> None:
+    space = Space.load(HYBRID, [f"parameters={parameters}"]).resolved(0.7)
+    with pytest.raises(BadInput, match=words):
+        space.draw(lambda name, options: options[0], 256)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("kinds.sparse.exponent=$exponents", "unknown key 'exponents'; did you mean 'exponent'"),
+        ("kinds={}", "at least one mixer"),
+        ("choices.window=[]", r"choices\.window"),
+        ("deph=3", "did you mean 'depth'"),
+    ],
+)
+def test_a_broken_space_is_bad_input(override: str, words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        Space.load(HYBRID, [override])
+
+
+def test_a_template_that_is_no_mixer_is_bad_input() -> None:
+    space = Space.load(HYBRID, ["kinds.mamba2.d_stat=3"]).resolved(0.7)
+    with pytest.raises(BadInput, match="unknown key 'd_stat'; did you mean 'd_state'"):
+        space.fitted([space.mixer("mamba2", {"d_state": 16})], 256)

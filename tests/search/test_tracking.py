@@ -1,0 +1,66 @@
+"""MLflow: a parent run a study, a nested run a trial; a failing store fails no trial."""
+
+import pytest
+from mlflow import MlflowClient
+
+from l2m_design.search.tracking import EXPERIMENT, Tracker
+
+
+@pytest.fixture
+def searched(opened):
+    search = opened("search.trials=7")
+    search.prepare(False, False)
+    return search, search.run()
+
+
+def test_every_trial_is_a_nested_run_with_its_numbers(searched, tmp_path) -> None:
+    _, summary = searched
+    client = MlflowClient(summary["tracking_uri"])
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], max_results=500)
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert len(parents) == 1
+    assert parents[0].info.status == "FINISHED"
+    assert parents[0].data.params["recipe.tokens"] == "2048"
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
+    assert len(children) == len(summary["records"])
+    best = next(run for run in children if run.info.run_name.startswith(f"{summary['chosen']['trial']:03d}"))
+    assert best.data.metrics["late_loss"] == pytest.approx(summary["chosen"]["loss"])
+    needed = {"growth_exponent", "growth_slack", "state_elements_1024", "state_elements_65536", "level_slack_1024",
+              "objective", "parameters"}  # fmt: skip
+    assert needed <= set(best.data.metrics)
+    assert "layer0.kind" in best.data.params
+    assert len(client.get_metric_history(best.info.run_id, "train_loss")) > 1
+    assert [a.path for a in client.list_artifacts(best.info.run_id)] == ["architecture.yaml"]
+
+
+def test_runs_are_sent_once(searched) -> None:
+    search, summary = searched
+    again = search.run()
+    client = MlflowClient(again["tracking_uri"])
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    runs = client.search_runs([experiment.experiment_id], max_results=500)
+    assert len(runs) == len(summary["records"]) + 1
+
+
+def test_a_store_that_fails_costs_no_trial_and_is_caught_up_later(opened, tmp_path) -> None:
+    search = opened("search.trials=6", tracking="sqlite:////proc/nowhere/mlflow.db")
+    search.prepare(False, False)
+    summary = search.run()
+    assert summary["trials"]["complete"] == 6
+    assert any(note.startswith("tracking:") for note in summary["notes"])
+    mended = opened("search.trials=6")
+    mended.prepare(False, False)
+    summary = mended.run()
+    assert not any(note.startswith("tracking:") for note in summary["notes"])
+    client = MlflowClient(summary["tracking_uri"])
+    runs = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
+    assert len(runs) == 7
+
+
+def test_trouble_is_one_line(tmp_path) -> None:
+    tracker = Tracker("nonsense://x", "study", {}, tmp_path / "ledger.json")
+    tracker.finish({}, [])
+    assert tracker.trouble
+    assert "\n" not in tracker.trouble
