@@ -40,8 +40,8 @@ class PowerLaw:
         return Estimate.of_draws(self.exponent, self.draws[:, 1], self.level)
 
     def plain(self) -> dict[str, Any]:
-        """JSON-ready: the parameters and up to 200 of the joint draws."""
-        draws = None if self.draws is None else [[float(f"{x:.6g}") for x in row] for row in self.draws[:200]]
+        """JSON-ready: the parameters and the joint draws, to six digits."""
+        draws = None if self.draws is None else [[float(f"{x:.6g}") for x in row] for row in self.draws]
         return {
             "prefactor": self.prefactor,
             "exponent": self.exponent,

@@ -38,9 +38,13 @@ for module in (estimate, check, space, search, train, report, export, doctor):
 def main() -> None:
     """Entry point: bad input is one line and exit 2, failed work one line and exit 1."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except BadInput as error:
         sys.exit(_complain(str(error), 2))
+    except typer.TyperException as error:
+        sys.exit(_complain(f"{error.format_message()} (l2m --help)", 2))
+    except typer.Abort:
+        sys.exit(_complain("interrupted", 1))
     except KeyboardInterrupt:
         sys.exit(_complain("interrupted", 1))
     except BrokenPipeError:

@@ -1,10 +1,13 @@
 """`l2m estimate CORPUS`: the MI exponent beta of a data set, with an interval."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from l2m_design.cli.terminal import Device, DryRun, Json, print_json, progress, say, table, warn
+
+if TYPE_CHECKING:
+    from l2m_design.information import Measurement
 
 
 def command(
@@ -49,35 +52,38 @@ def command(
         return
     from l2m_design.search.demand import measured
 
-    warn(*source.notes)
     with progress() as on_progress:
         found = measured(source, settings, model, device, tokens, on_progress)
-    result = found.plain()
+    warn(*source.notes)
     if as_json:
-        print_json(result)
-        return
+        print_json(found.plain())
+    else:
+        _print(found, model)
+
+
+def _print(found: "Measurement", model: str | None) -> None:
+    lengths, law = found.curve.lengths.tolist(), found.fit.law
     slopes = [""] + [f"{s.value:.2f} [{s.low:.2f}, {s.high:.2f}]" for s in found.fit.local_slopes]
     table(
         ["n, tokens", "I(n;n), nats", "interval", "local slope"],
         [
             [f"{n}", f"{e.value:.4g}", f"{e.low:.4g} .. {e.high:.4g}", slope]
-            for n, e, slope in zip(result["lengths"], found.interval, slopes, strict=True)
+            for n, e, slope in zip(lengths, found.interval, slopes, strict=True)
         ],
     )
-    law = found.fit.law
-    offset = f" {law.offset:+.3g}" if law.offset else ""
     if found.beta:
+        offset = f" {law.offset:+.3g}" if law.offset else ""
         say(
-            f"beta = {found.beta} ({settings.level:.0%}, {result['documents']} documents resampled); "
+            f"beta = {found.beta} ({law.level:.0%}, {len(found.curve.nats)} documents resampled); "
             f"I(n;n) = {law.prefactor:.3g} n^{law.exponent:.3f}{offset} nats"
         )
     else:
         say(f"no beta: these data prefer the law '{found.fit.preferred}'")
     say(
         f"Law: {found.fit.sentence}.",
-        f"Estimator: {result['estimator']}; {result['tokens_scored']:,} tokens scored in {found.seconds:.1f} s.",
+        f"Estimator: {found.curve.estimator}; {found.tokens_scored:,} tokens scored in {found.seconds:.1f} s.",
     )
-    if settings.estimator == "compression":
+    if found.curve.estimator == "compression":
         say(
             "Compression also counts the cost of learning the language: the amount is too high, "
             "and this exponent is an upper bound of the source's."

@@ -16,8 +16,8 @@ def command(
     as_json: Json = False,
 ) -> None:
     """Write one self-contained HTML page and say what the study found."""
-    from l2m_design.report import words, write_page
-    from l2m_design.report.page import load_summary
+    from l2m_design.report import words
+    from l2m_design.report.page import load_summary, write_page
 
     summary = load_summary(study)
     page = out or (study if study.is_dir() else study.parent) / "index.html"

@@ -21,13 +21,14 @@ def command(
 ) -> None:
     """Search architectures under the L²M condition; a search that was stopped goes on where it was."""
     from l2m_design.errors import BadInput
-    from l2m_design.search.run import Folders, Interrupted, Search
     from l2m_design.search.settings import load_study
-    from l2m_design.search.tracking import default_uri
 
     if fresh and resume:
         raise BadInput("--fresh and --resume exclude each other")
     settings, space = load_study(study, tuple(overrides))
+    from l2m_design.search.run import Folders, Interrupted, Search
+    from l2m_design.search.tracking import default_uri
+
     search = Search(settings, space, Folders(runs, reports), tracking or default_uri())
     if dry_run:
         _plan(search, space, as_json)
@@ -53,7 +54,7 @@ def command(
 def _write(search: Any, summary: dict[str, Any]) -> list[str]:
     """The page and, when there is a choice, its card; answers the files."""
     from l2m_design.export.study import write_chosen
-    from l2m_design.report import write_page
+    from l2m_design.report.page import write_page
 
     write_page(summary, Path(summary["report"]))
     return [summary["report"], *write_chosen(summary, search.report_folder)]

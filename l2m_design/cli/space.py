@@ -25,8 +25,7 @@ def command(
     from l2m_design.errors import BadInput
     from l2m_design.laws import PowerLaw
     from l2m_design.report.words import size
-    from l2m_design.search.objective import check_space
-    from l2m_design.search.space import Space
+    from l2m_design.search.space import Space, check_space
 
     if not 0 < beta <= 1:
         raise BadInput(f"--beta: must lie in (0, 1], found {beta}")

@@ -1,11 +1,14 @@
 """`l2m train ARCHITECTURE`: train one drawing on a corpus and say what it reached."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from l2m_design.cli.terminal import Device, DryRun, Json, Set, print_json, progress, say
+
+if TYPE_CHECKING:
+    from l2m_design.model import LanguageModel
 
 
 def command(
@@ -21,8 +24,8 @@ def command(
     from l2m_design.architecture import Architecture
     from l2m_design.corpus import open_corpus
     from l2m_design.errors import BadInput
-    from l2m_design.settings import override, to_json, write_atomically
-    from l2m_design.training import Recipe
+    from l2m_design.settings import override
+    from l2m_design.training.recipe import Recipe
 
     drawing = Architecture.load(architecture)
     recipe = Recipe.parse(override({}, overrides), "--set")
@@ -40,8 +43,7 @@ def command(
         print_json(plan) if as_json else say(*(f"{key}: {value:,}" for key, value in plan.items()))
         return
     from l2m_design.model.backends import pick_device
-    from l2m_design.model.weights import save_weights
-    from l2m_design.training import train
+    from l2m_design.training.run import train
 
     with progress() as on_progress:
         model, result = train(
@@ -51,14 +53,7 @@ def command(
             pick_device(device),
             on_step=lambda done, total: on_progress(drawing.picture, done, total),
         )
-    files = []
-    if out:
-        drawing.save(out / "architecture.yaml")
-        save_weights(model, out / "weights.safetensors")
-        write_atomically(
-            out / "result.json", to_json(result.plain() | {"recipe": recipe.plain(), "corpus": source.name})
-        )
-        files = [str(out / name) for name in ("architecture.yaml", "weights.safetensors", "result.json")]
+    files = _write(out, model, result.plain() | {"recipe": recipe.plain(), "corpus": source.name}) if out else []
     if as_json:
         print_json(result.plain() | {"files": files})
         return
@@ -69,3 +64,13 @@ def command(
         f"MI captured at n = {recipe.length // 2}: {result.mi_captured_nats:.1f} nats",
         *(f"Wrote {file}" for file in files),
     )
+
+
+def _write(out: Path, model: "LanguageModel", result: dict[str, Any]) -> list[str]:
+    from l2m_design.model.weights import save_weights
+    from l2m_design.settings import to_json, write_atomically
+
+    model.architecture.save(out / "architecture.yaml")
+    save_weights(model, out / "weights.safetensors")
+    write_atomically(out / "result.json", to_json(result))
+    return [str(out / name) for name in ("architecture.yaml", "weights.safetensors", "result.json")]

@@ -19,6 +19,7 @@ MISFIT = 0.003
 HELD_OUT = 2
 MARGIN = 0.25
 DOUBT = 1.0
+KEPT_DRAWS = 200
 LAWS = ("constant", "logarithm", "power", "power+constant")
 
 
@@ -65,13 +66,19 @@ def fit_curve(curve: Curve, replicates: int, level: float, rng: np.random.Genera
 
 
 def _plausible_fits(lengths: Floats, draws: Floats, covariance: Floats) -> Floats:
-    """[fits, 3] of every replicate: with the constant, without it, or both where neither is clearly better."""
+    """[fits, 3] of the replicates: with the constant, without it, or both where neither is clearly better.
+
+    Of all of them KEPT_DRAWS are kept, evenly spread over their exponents, which leaves the quantiles in place.
+    """
     plain, offset = (_miss(name, lengths, draws, covariance) for name in ("power", "power+constant"))
     kept = [
         fit_power(lengths, draws[mine <= other + DOUBT], covariance, has_offset)
         for mine, other, has_offset in ((plain, offset, False), (offset, plain, True))
     ]
-    return np.concatenate(kept)
+    fits = np.concatenate(kept)
+    order = np.argsort(fits[:, 1])
+    spread = np.linspace(0, len(fits) - 1, min(KEPT_DRAWS, len(fits))).round().astype(np.int64)
+    return fits[order[spread]]
 
 
 def fit_power(lengths: Floats, nats: Floats, covariance: Floats, offset: bool) -> Floats:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,10 @@ from l2m_design.estimates import Curve, Estimate, Floats
 from l2m_design.information.compression import SPOTS, compression_curve
 from l2m_design.information.exponent import Fit, fit_curve
 from l2m_design.information.profile import profile_curve, tokens_a_window
-from l2m_design.information.scores import Scorer
 from l2m_design.settings import Values
+
+if TYPE_CHECKING:
+    from l2m_design.information.scores import Scorer
 
 FEWEST_DOCUMENTS = 16
 LONGEST = 8192
@@ -90,7 +92,7 @@ class Measurement:
 def measure(
     corpus: Corpus,
     settings: MeasurementSettings,
-    scorer: Scorer | None = None,
+    scorer: "Scorer | None" = None,
     on_progress: Progress = lambda done, total: None,
 ) -> Measurement:
     """Measure I(n;n) on a corpus; `profile` needs a scorer. Raises BadInput when documents are too short."""

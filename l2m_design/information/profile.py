@@ -9,6 +9,7 @@ window, since a single place would leave them the noisiest.
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,9 @@ from numpy.typing import NDArray
 from l2m_design.corpus.windows import Windows
 from l2m_design.estimates import Curve, Floats
 from l2m_design.information.compression import by_document
-from l2m_design.information.scores import Scorer
+
+if TYPE_CHECKING:
+    from l2m_design.information.scores import Scorer
 
 WINDOWS_A_BATCH = 8
 SPOTS = 8
@@ -25,7 +28,7 @@ SPOTS = 8
 def profile_curve(
     windows: Windows,
     lengths: NDArray[np.int64],
-    scorer: Scorer,
+    scorer: "Scorer",
     on_window: Callable[[], None] = lambda: None,
 ) -> tuple[Curve, Floats]:
     """I(n;n) by document from windows of 2 · max(lengths) tokens, and h_t [2 · max(lengths)] in nats."""
@@ -55,7 +58,7 @@ def tokens_a_window(lengths: NDArray[np.int64]) -> int:
     return window + sum(n + 3 * n * (spots(n, window) - 1) for n in lengths.tolist())
 
 
-def _paired(tokens: NDArray[np.int64], long: Floats, n: int, scorer: Scorer) -> Floats:
+def _paired(tokens: NDArray[np.int64], long: Floats, n: int, scorer: "Scorer") -> Floats:
     """[b] nats: loss of the second n tokens of each place without the first n, minus with them."""
     first = scorer.nats(tokens[:, n : 2 * n]).sum(axis=1) - long[:, n : 2 * n].sum(axis=1)
     count = spots(n, tokens.shape[1])

@@ -1,6 +1,7 @@
 """Where a study's demand comes from: measured on its corpus, or given."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,11 +10,11 @@ from l2m_design.corpus import Corpus
 from l2m_design.errors import BadInput
 from l2m_design.information import Measurement, MeasurementSettings, measure
 from l2m_design.information.measure import doubling_lengths
-from l2m_design.information.scores import OracleScorer, Scorer
 from l2m_design.laws import PowerLaw
-from l2m_design.model.backends import pick_device
 from l2m_design.search.settings import DemandSettings
-from l2m_design.training.reference import reference_recipe, train_reference
+
+if TYPE_CHECKING:
+    from l2m_design.information.scores import Scorer
 
 Progress = Callable[[str, int, int], None]
 REFERENCE_TOKENS = 500_000
@@ -28,11 +29,19 @@ def measured(
     tokens: int = REFERENCE_TOKENS,
     on_progress: Progress = lambda what, done, total: None,
 ) -> Measurement:
-    """Measure a corpus, training a reference model first when asked; held-out documents are scored then."""
+    """Measure a corpus, training a reference model first when asked; held-out documents are scored then.
+
+    What needs torch is imported where it is needed: measuring by compression does not.
+    """
     scorer: Scorer | None = None
     if model == "oracle":
+        from l2m_design.information.scores import OracleScorer
+
         scorer = OracleScorer(corpus)
     elif model == "train":
+        from l2m_design.model.backends import pick_device
+        from l2m_design.training.reference import reference_recipe, train_reference
+
         split = settings.split or "test"
         documents = corpus.documents(split)
         settings = settings.model_copy(update={"split": split})

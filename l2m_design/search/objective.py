@@ -6,16 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from l2m_design.architecture import Architecture
 from l2m_design.condition import Demand, Verdict
 from l2m_design.corpus import Corpus
-from l2m_design.errors import BadInput
 from l2m_design.search.record import Record, Records
 from l2m_design.search.settings import StudySettings
 from l2m_design.search.space import Space
 from l2m_design.search.study import Asked
 from l2m_design.search.workers import Job, run_isolated
-from l2m_design.training import Rung
+from l2m_design.training.run import Rung
 
 OnStep = Callable[[Record, int, int], None]
 
@@ -137,19 +135,3 @@ def rejection(verdict: Verdict, enforced: tuple[str, ...]) -> str:
     assert verdict.slack is not None
     length, slack = min(verdict.slack.items(), key=lambda item: item[1])
     return f"at {length} tokens its state is {math.exp(-slack):.2g} times too small for the assumed nats per element"
-
-
-def check_space(space: Space, designs: dict[str, dict[str, object]], vocabulary: int, where: str) -> list[Architecture]:
-    """Draw the space's corners and the known designs, so that an impossible budget is said before any work."""
-    drawn = []
-    try:
-        for position in (0, -1):
-            drawn.append(space.draw(lambda name, options, p=position: options[p], vocabulary))  # type: ignore[misc]
-        for picks in designs.values():
-            drawn.append(space.draw(lambda name, options, p=picks: p[name], vocabulary))  # type: ignore[misc]
-        for kind in space.kinds:
-            first = {name: options[0] for name, options in space.choices.items()}
-            drawn.append(space.fitted([space.mixer(kind, first)] * space.depth, vocabulary))
-    except BadInput as error:
-        raise BadInput(f"{where}: {error}") from None
-    return drawn

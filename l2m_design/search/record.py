@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from l2m_design.architecture import Architecture
 from l2m_design.settings import to_json, write_atomically
-from l2m_design.training import Result
+from l2m_design.training.result import Result
 
 State = Literal["complete", "pruned", "infeasible", "failed"]
 

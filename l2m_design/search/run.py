@@ -19,10 +19,10 @@ from l2m_design.model.backends import pick_device
 from l2m_design.search import demand as demands
 from l2m_design.search import finalists
 from l2m_design.search.known import known_designs
-from l2m_design.search.objective import Objective, check_space
+from l2m_design.search.objective import Objective
 from l2m_design.search.record import Records
 from l2m_design.search.settings import StudySettings, differences
-from l2m_design.search.space import Space
+from l2m_design.search.space import Space, check_space
 from l2m_design.search.study import OptunaStudy
 from l2m_design.search.tracking import Tracker
 from l2m_design.settings import to_json, write_atomically
@@ -148,7 +148,8 @@ class Search:
             found = demands.measured(
                 self.corpus, settings.measure, settings.model, self.settings.device, on_progress=on_progress
             )
-            law, measurement = demands.measured_law(found), found.plain()
+            law = PowerLaw.of_plain(demands.measured_law(found).plain())
+            measurement = found.plain()
             write_atomically(kept, to_json({"law": law.plain(), "measurement": measurement}))
         return measurement, demands.demand_of(law, settings, self.settings.condition)
 

@@ -10,7 +10,7 @@ from l2m_design.errors import BadInput
 from l2m_design.information import MeasurementSettings
 from l2m_design.search.space import Space
 from l2m_design.settings import Values, override, read_mapping
-from l2m_design.training import Recipe
+from l2m_design.training.recipe import Recipe
 
 Beta = Annotated[float, Field(gt=0.0, le=1.0)]
 
@@ -42,7 +42,8 @@ class SearchSettings(Values):
 
     trials: candidates trained, the known designs among them. price: nats a token that one doubling of the
     state is worth. enforce: parts of the condition that a candidate must meet before it is built.
-    warmup_trials: complete runs before the median rule may stop others.
+    warmup_trials: complete runs before the median rule may stop others; twice as many trials (the known designs
+    among them) are drawn before the sampler learns from what it saw.
     """
 
     trials: Annotated[int, Field(ge=1, le=100_000)] = 24

@@ -149,3 +149,19 @@ class Space(Values):
             yield f"layer{index}.kind", list(self.kinds)
             for name, options in self.choices.items():
                 yield f"layer{index}.{name}", options
+
+
+def check_space(space: Space, designs: dict[str, dict[str, object]], vocabulary: int, where: str) -> list[Architecture]:
+    """Draw the space's corners and the known designs, so that an impossible budget is said before any work."""
+    drawn = []
+    try:
+        for position in (0, -1):
+            drawn.append(space.draw(lambda name, options, p=position: options[p], vocabulary))  # type: ignore[misc]
+        for picks in designs.values():
+            drawn.append(space.draw(lambda name, options, p=picks: p[name], vocabulary))  # type: ignore[misc]
+        for kind in space.kinds:
+            first = {name: options[0] for name, options in space.choices.items()}
+            drawn.append(space.fitted([space.mixer(kind, first)] * space.depth, vocabulary))
+    except BadInput as error:
+        raise BadInput(f"{where}: {error}") from None
+    return drawn

@@ -21,7 +21,7 @@ class OptunaStudy:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler = optuna.samplers.TPESampler(
-                seed=settings.seed, multivariate=True, n_startup_trials=settings.warmup_trials
+                seed=settings.seed, multivariate=True, n_startup_trials=2 * settings.warmup_trials
             )
         self._study = optuna.create_study(
             study_name=name, storage=storage, sampler=sampler, pruner=_pruner(settings), load_if_exists=True

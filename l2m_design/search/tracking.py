@@ -60,7 +60,8 @@ class Tracker:
         if self._client is None:
             from mlflow import MlflowClient
 
-            logging.getLogger("alembic").setLevel(logging.WARNING)
+            for chatty in ("alembic", "mlflow"):
+                logging.getLogger(chatty).setLevel(logging.WARNING)
             self._client = MlflowClient(self.uri)
         if "parent" not in self._sent:
             found = self._client.get_experiment_by_name(EXPERIMENT)

@@ -14,8 +14,8 @@ from l2m_design.architecture import Architecture
 from l2m_design.corpus import open_corpus
 from l2m_design.model.backends import pick_device, use_threads
 from l2m_design.model.weights import save_weights
-from l2m_design.training import Recipe, Rung, train
-from l2m_design.training.run import Stopped
+from l2m_design.training.recipe import Recipe
+from l2m_design.training.run import Rung, Stopped, train
 
 TORCH_IMPORTS_AT_FIRST_USE = "torch._dynamo"  # three seconds that every optimiser would spend again
 SIGNAL_WORDS = {signal.SIGKILL: "killed (out of memory?)", signal.SIGSEGV: "crashed (segmentation fault)"}

@@ -34,7 +34,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         jobs.append(job.architecture)
         drawing = Architecture.parse(job.architecture, "job")
         loss = 2.0 + 0.1 * drawing.picture.count("W") - 0.05 * drawing.picture.count("M")
-        from l2m_design.training import Rung
+        from l2m_design.training.run import Rung
 
         if not on_rung(Rung(0, 1024, loss + 0.5)):
             return Outcome(stopped=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from l2m_design.search.workers import Job, run_isolated
-from l2m_design.training import Result
+from l2m_design.training.result import Result
 
 ARCHITECTURE = {"vocabulary": 10, "width": 16, "layers": [{"kind": "mamba2", "d_state": 4, "head_dim": 8}]}
 CORPUS = "santa-fe:beta=0.5,pairs=128,keys=8,documents=64"

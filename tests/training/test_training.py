@@ -10,11 +10,11 @@ from l2m_design.architecture import Architecture
 from l2m_design.corpus import open_corpus
 from l2m_design.errors import BadInput
 from l2m_design.information.scores import ModelScorer
-from l2m_design.training import Recipe, Result, train
 from l2m_design.training.batches import held_out_windows, training_batches
+from l2m_design.training.recipe import Recipe
 from l2m_design.training.reference import train_reference, unigram_nats
-from l2m_design.training.result import Losses, paired_difference
-from l2m_design.training.run import Stopped, adamw
+from l2m_design.training.result import Losses, Result, paired_difference
+from l2m_design.training.run import Stopped, adamw, train
 
 CPU = torch.device("cpu")
 SPEC = "santa-fe:beta=0.5,pairs=128,keys=8,documents=64"

@@ -1,0 +1,228 @@
+"""The command line: exit codes, one JSON object, one line for bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+DRAWING = """
+vocabulary: 256
+width: 32
+layers:
+  - {kind: mamba2, d_state: 8, head_dim: 8}
+  - {kind: attention, heads: 2, kv_heads: 1, head_dim: 16, window: 32}
+"""
+GROWING = DRAWING.replace(", window: 32", "")
+SANTA_FE = "santa-fe:beta=0.5,pairs=512,keys=64,documents=40"
+
+
+def l2m(*words: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "l2m_design.cli", *words],
+        cwd=cwd, capture_output=True, text=True, check=False, env=os.environ | environment,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "fixed.yaml").write_text(DRAWING)
+    (tmp_path / "growing.yaml").write_text(GROWING)
+    return tmp_path
+
+
+def test_estimate_prints_one_json_object(folder: Path) -> None:
+    done = l2m(
+        "estimate", SANTA_FE, "--estimator", "profile", "--model", "oracle", "--shortest", "16", "--json", cwd=folder
+    )
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["beta"]["value"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_estimate_says_beta_law_and_care(folder: Path) -> None:
+    done = l2m("estimate", SANTA_FE, "--shortest", "16", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "beta = " in done.stdout or "no beta" in done.stdout
+    assert "upper bound" in done.stdout
+
+
+def test_estimate_trains_a_reference_model(folder: Path) -> None:
+    done = l2m(
+        "estimate", SANTA_FE, "--estimator", "profile", "--model", "train", "--shortest", "8", "--longest", "128",
+        "--tokens", "4096", "--windows", "16", "--json", cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "reference model" in json.loads(done.stdout)["estimator"]
+    assert len(json.loads(done.stdout)["losses_nats"]) == 256
+
+
+def test_check_exits_by_its_answer(folder: Path) -> None:
+    assert l2m("check", "growing.yaml", "--beta", "0.7", cwd=folder).returncode == 0
+    no = l2m("check", "fixed.yaml", "--beta", "0.7", cwd=folder)
+    assert no.returncode == 1
+    assert "does not meet the condition" in no.stdout
+
+
+def test_check_holds_its_json_keys(folder: Path) -> None:
+    done = l2m("check", "fixed.yaml", "--beta", "0.7", "--prefactor", "2", "--length", "4096", "--json", cwd=folder)
+    answer = json.loads(done.stdout)
+    promised = {"growth_exponent", "asked_exponent", "meets_growth", "state_elements", "state_bytes", "bytes_per_token",
+                "length", "dtype", "reach_tokens", "layers", "parameters"}  # fmt: skip
+    assert promised <= set(answer)
+    assert set(answer["reach_tokens"]) == {"hard", "effective"}
+    assert answer["state_elements"] == 64 * 8 + (64 + 16) * 3 + 2 * 16 * 32
+    assert done.returncode == 1
+
+
+def test_check_takes_the_demand_of_an_estimate(folder: Path) -> None:
+    made = l2m(
+        "estimate", SANTA_FE, "--estimator", "profile", "--model", "oracle", "--shortest", "16", "--json", cwd=folder
+    )
+    (folder / "demand.json").write_text(made.stdout)
+    done = l2m("check", "growing.yaml", "--estimate", "demand.json", "--json", cwd=folder)
+    asked = json.loads(done.stdout)["asked_exponent"]
+    assert asked == pytest.approx(json.loads(made.stdout)["beta"]["high"], abs=0.02)
+
+
+def test_space_counts_drawings(folder: Path, repository: Path) -> None:
+    done = l2m("space", str(repository / "search_spaces" / "hybrid.yaml"), "--json", cwd=folder)
+    assert json.loads(done.stdout)["drawings"] == 331_776
+
+
+def test_train_writes_what_export_and_check_read(folder: Path) -> None:
+    recipe = ("--set", "length=64", "--set", "tokens=1024", "--set", "batch_tokens=256", "--set", "windows=8")
+    done = l2m("train", "growing.yaml", "--corpus", SANTA_FE, *recipe, "--out", "trained", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["tokens"] == 1024
+    assert l2m("check", "trained/architecture.yaml", "--beta", "0.5", cwd=folder).returncode == 0
+    again = l2m("train", "growing.yaml", "--corpus", SANTA_FE, *recipe, "--out", "trained", cwd=folder)
+    assert again.returncode == 2
+    assert "holds files already" in again.stderr
+
+
+def test_export_loads_back_and_keeps_what_is_there(folder: Path) -> None:
+    done = l2m("export", "fixed.yaml", "--out", "card", "--json", cwd=folder)
+    answer = json.loads(done.stdout)
+    assert answer["loads"]
+    assert {"files", "format", "loads", "max_logit_difference"} <= set(answer)
+    assert l2m("export", "fixed.yaml", "--out", "card", cwd=folder).returncode == 2
+    assert l2m("export", "fixed.yaml", "--out", "card", "--force", cwd=folder).returncode == 0
+
+
+def test_doctor_finds_everything_needed(folder: Path) -> None:
+    done = l2m("doctor", "--json", cwd=folder)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["works"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["estimate", "nowhere.txt"], "no such corpus"),
+        (["estimate", "santa-fe:beta=1.5"], "beta"),
+        (["estimate", "empty.txt"], "the corpus is empty"),
+        (["estimate", "latin.txt"], "not UTF-8 text at byte 3"),
+        (["estimate", "short.txt"], "a law needs 5"),
+        (["estimate", SANTA_FE, "--longest", "99999"], "no document holds the asked"),
+        (["estimate", SANTA_FE, "--estimator", "profile"], "--model"),
+        (["estimate", SANTA_FE, "--estimator", "profil"], "estimator"),
+        (["estimate", "short.txt", "--estimator", "profile", "--model", "oracle"], "synthetic source"),
+        (["check", "nowhere.yaml"], "No such file"),
+        (["check", "fixed.yaml", "--beta", "1.2"], "--beta: must lie in (0, 1]"),
+        (["check", "fixed.yaml", "--beta", "0"], "--beta: must lie in (0, 1]"),
+        (["check", "fixed.yaml", "--end", "uper"], "end"),
+        (["check", "fixed.yaml", "--estimate", "fixed.yaml"], "not the output of"),
+        (["check", "fixed.yaml", "--set", "widht=3"], "did you mean 'width'"),
+        (["check", "."], "a folder"),
+        (["space", "fixed.yaml"], "unknown key 'vocabulary'"),
+        (["search", "nowhere.yaml"], "No such file"),
+        (["search", "fixed.yaml"], "unknown key"),
+        (["train", "fixed.yaml", "--corpus", "short.txt"], "no document holds the asked"),
+        (["train", "fixed.yaml", "--set", "token=3"], "did you mean 'tokens'"),
+        (["train", "fixed.yaml", "--device", "gpu7", "--corpus", SANTA_FE, "--set", "length=64"], "device gpu7"),
+        (["report", "nowhere"], "No such file"),
+        (["export", "fixed.yaml", "--to", "onnx"], "--to: found 'onnx', allowed"),
+        (["export", "fixed.yaml", "--to", "huggingface"], "layers.0 (mamba2)"),
+        (["nonsense"], "nonsense"),
+        (["check"], "architecture"),
+        (["check", "fixed.yaml", "--length", "many"], "--length"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(words: list[str], said: str, folder: Path) -> None:
+    (folder / "empty.txt").write_text("")
+    (folder / "short.txt").write_text("too short")
+    (folder / "latin.txt").write_bytes(b"caf\xe9")
+    done = l2m(*words, cwd=folder)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+STUDY = """
+name: small
+corpus: "santa-fe:beta=0.5,pairs=512,keys=64,documents=40"
+space: space.yaml
+demand: {measure: {estimator: compression, shortest: 16, windows: 16}}
+condition: {length: 4096}
+recipe: {length: 128, tokens: 16384, batch_tokens: 512, windows: 16, rungs: [0.5]}
+search: {trials: 7, warmup_trials: 4}
+"""
+
+
+@pytest.fixture
+def study(folder: Path, repository: Path) -> Path:
+    space = (repository / "search_spaces" / "hybrid.yaml").read_text()
+    (folder / "space.yaml").write_text(space.replace("depth: 4", "depth: 2").replace("500000", "80000"))
+    (folder / "study.yaml").write_text(STUDY)
+    return folder
+
+
+def test_an_interrupted_search_says_how_to_go_on_and_does(study: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "l2m_design.cli", "search", "study.yaml"],
+        cwd=study, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while len(list(study.glob("runs/small/trials/*.json"))) < 2:
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "trials are kept; go on with: l2m search study.yaml --resume" in said
+    assert "Traceback" not in said
+    kept = {path.name: path.read_text() for path in study.glob("runs/small/trials/*.json")}
+    done = l2m("search", "study.yaml", "--resume", "--json", cwd=study)
+    assert done.returncode in (0, 1), done.stderr
+    answer = json.loads(done.stdout)
+    assert {name: (study / "runs/small/trials" / name).read_text() for name in kept} == kept
+    trained = sum(answer["trials"][state] for state in ("complete", "pruned", "failed")) - answer["duplicates"]
+    assert trained == 7
+
+
+def test_a_killed_search_goes_on_too(study: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "l2m_design.cli", "search", "study.yaml"], cwd=study, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while len(list(study.glob("runs/small/trials/*.json"))) < 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    answer = json.loads(l2m("search", "study.yaml", "--json", cwd=study).stdout)
+    assert len(answer["baselines"]) == 6
+
+
+def test_a_dry_run_trains_nothing(study: Path) -> None:
+    done = l2m("search", "study.yaml", "--dry-run", "--json", cwd=study)
+    assert json.loads(done.stdout)["trials"] == 7
+    assert not (study / "runs").exists()

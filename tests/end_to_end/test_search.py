@@ -1,0 +1,47 @@
+"""From a folder of text to an exported architecture, by the commands that a user types."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from l2m_design.architecture import Architecture
+
+
+def l2m(*words: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "l2m_design.cli", *words], cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+def test_real_text_becomes_an_exported_architecture_in_a_minute(tmp_path: Path, repository: Path) -> None:
+    began = time.monotonic()
+    small = (
+        "recipe.tokens=16384",
+        "recipe.length=256",
+        "recipe.windows=24",
+        "search.trials=8",
+        "search.warmup_trials=3",
+        "space.parameters=120000",
+        "space.depth=2",
+        "demand.measure.windows=64",
+        "name=small",
+    )
+    sets = [word for setting in small for word in ("--set", setting)]
+    done = l2m("search", str(repository / "configs" / "quickstart.yaml"), *sets, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "stdlib by compression: beta 0." in done.stdout
+    assert "mlflow ui --backend-store-uri sqlite:///mlflow.db" in done.stdout
+    report = tmp_path / "reports" / "small"
+    assert (report / "index.html").read_text().count("<svg") == 4
+    summary = json.loads((report / "study.json").read_text())
+    chosen = Architecture.load(report / "architecture.yaml")
+    assert chosen.fingerprint == summary["chosen"]["fingerprint"]
+    assert abs(chosen.parameters / 120_000 - 1) <= 0.03
+    check = l2m("check", "reports/small/card.json", "--beta", str(summary["demand"]["exponent"]), cwd=tmp_path)
+    assert check.returncode == 0, check.stdout
+    assert l2m("report", "reports/small", cwd=tmp_path).returncode == 0
+    assert l2m("export", "reports/small/card.json", "--out", "mine", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "mlflow.db").exists()
+    assert time.monotonic() - began < 60

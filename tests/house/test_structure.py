@@ -1,0 +1,126 @@
+"""The plan of the house, held by its own imports: floors, doors, sizes."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2] / "l2m_design"
+FLOORS = {
+    "errors": 0, "laws": 0, "estimates": 0, "settings": 0, "__init__": 0,
+    "corpus": 1, "architecture": 1, "condition": 1,
+    "information": 2, "model": 2,
+    "training": 3,
+    "search": 4, "report": 4, "export": 4,
+    "cli": 5,
+}  # fmt: skip
+DOORS = {
+    "torch": ("model/", "training/", "information/scores.py", "export/huggingface.py"),
+    "safetensors": ("model/weights.py",),
+    "optuna": ("search/study.py",),
+    "mlflow": ("search/tracking.py",),
+    "transformers": ("export/",),
+    "matplotlib": ("report/figures.py",),
+    "jinja2": ("report/page.py",),
+    "typer": ("cli/",),
+    "rich": ("cli/",),
+    "pyppmd": ("information/compression.py",),
+    "yaml": ("settings.py",),
+    "multiprocessing": ("search/workers.py",),
+}
+FILES = sorted(ROOT.rglob("*.py"))
+MOST_LINES, MOST_FUNCTION_LINES = 350, 60
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module imported anywhere in a file, late imports included."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def room(path: Path) -> str:
+    inside = path.relative_to(ROOT)
+    return inside.parts[0] if len(inside.parts) > 1 else inside.stem
+
+
+def own(module: str) -> str | None:
+    """The room of one of our modules."""
+    parts = module.split(".")
+    if parts[0] != "l2m_design":
+        return None
+    return parts[1] if len(parts) > 1 and parts[1] in FLOORS else "__init__"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_room_imports_only_from_floors_below(path: Path) -> None:
+    here = room(path)
+    for module in imports(path):
+        there = own(module)
+        if there is not None and there != here and FLOORS[here] > 0:
+            assert FLOORS[there] < FLOORS[here], f"{here} imports {module}"
+
+
+def test_every_room_has_a_floor() -> None:
+    assert {room(path) for path in FILES} == set(FLOORS)
+
+
+def test_no_module_can_reach_itself() -> None:
+    names = {path: ".".join(("l2m_design", *path.relative_to(ROOT).with_suffix("").parts)) for path in FILES}
+    known = {name.removesuffix(".__init__"): path for path, name in names.items()}
+    packages = {path for path in FILES if path.name == "__init__.py"}
+    edges = {
+        path: {known[m] for m in imports(path) if m in known} - packages - {path}
+        for path in FILES
+        if path not in packages
+    }
+    done: set[Path] = set()
+
+    def visit(path: Path, above: tuple[Path, ...]) -> None:
+        assert path not in above, " -> ".join(str(p.relative_to(ROOT)) for p in (*above, path))
+        if path not in done:
+            for below in edges.get(path, ()):
+                visit(below, (*above, path))
+            done.add(path)
+
+    for path in edges:
+        visit(path, ())
+
+
+@pytest.mark.parametrize("library", DOORS)
+def test_a_library_has_one_door(library: str) -> None:
+    users = {
+        path.relative_to(ROOT).as_posix() for path in FILES if any(m.split(".")[0] == library for m in imports(path))
+    }
+    assert users
+    strays = {user for user in users if not user.startswith(DOORS[library])}
+    assert not strays
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_and_functions_stay_small_and_say_what_they_are(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= MOST_LINES
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < MOST_FUNCTION_LINES, node.name
+
+
+def test_nothing_unpickles_or_trusts_remote_code() -> None:
+    for path in FILES:
+        text = path.read_text()
+        for danger in (
+            "import pickle",
+            "pickle.load",
+            "torch.load(",
+            "allow_pickle=True",
+            "trust_remote_code=True",
+            "shell=True",
+        ):
+            assert danger not in text, path

@@ -1,0 +1,121 @@
+"""The page stands alone, says what must be said, and is made again from study.json."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from l2m_design.errors import BadInput
+from l2m_design.report.page import load_summary, write_page
+from l2m_design.report.words import caveats, outcome, size, tokens
+
+DRAWING = {"vocabulary": 10, "width": 16, "layers": [{"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 8}]}
+
+
+def record(number: int, loss: float, **changes: Any) -> dict[str, Any]:
+    fields = {
+        "number": number, "state": "complete", "architecture": DRAWING, "picture": "A",
+        "state_bytes": 1024 * (number + 1), "feasible": True, "design": None, "copy_of": None, "reason": None,
+        "result": {"late_loss": loss, "loss_by_position": [loss + 1 / (t + 1) for t in range(64)]},
+    }  # fmt: skip
+    return {**fields, **changes}
+
+
+def row(source: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    interval = {"value": 2.0, "low": 1.9, "high": 2.1, "level": 0.95}
+    fields = {
+        "trial": source["number"], "design": source["design"], "picture": "A", "architecture": DRAWING,
+        "fingerprint": str(source["number"]), "parameters": 1000, "state": source["state"],
+        "feasible": source["feasible"], "objective": 2.0, "loss": source["result"]["late_loss"],
+        "test_loss": interval, "difference": interval,
+        "mi_captured_nats": 1.0, "state_bytes": source["state_bytes"], "growth_exponent": 1.0,
+        "reach_tokens": {"hard": None, "effective": 4096}, "reason": None,
+    }  # fmt: skip
+    return {**fields, **changes}
+
+
+@pytest.fixture
+def summary() -> dict[str, Any]:
+    attention = record(0, 2.0, design="all attention")
+    mamba = record(1, 2.1, design="all Mamba-2 <b>", feasible=False)
+    best = record(2, 1.9)
+    rejected = record(3, 0.0, state="infeasible", result=None, feasible=False)
+    measurement = {
+        "beta": {"value": 0.6, "low": 0.55, "high": 0.65, "level": 0.95}, "lengths": [64, 128, 256],
+        "mi_nats": [10.0, 15.0, 22.0], "mi_low": [9.0, 14.0, 21.0], "mi_high": [11.0, 16.0, 23.0], "documents": 40,
+        "estimator": "compression", "preference": "a sentence", "losses_nats": None,
+    }  # fmt: skip
+    return {
+        "study": "test", "version": "0", "duplicates": 0, "notes": ["a note"], "report": "index.html",
+        "trials": {"complete": 3, "pruned": 0, "infeasible": 1, "failed": 0},
+        "chosen": row(best), "front": [row(best)], "baselines": [row(attention), row(mamba)],
+        "tracking_uri": "sqlite:///x.db",
+        "seconds": {"total": 9.0, "training": 8.0, "evaluating": 0.5, "overhead": 0.5},
+        "demand": {
+            "law": {"prefactor": 1.0, "exponent": 0.6, "offset": 0.0, "level": 0.95,
+                    "draws": [[1.0, 0.55, 0.0], [1.0, 0.65, 0.0]]},
+            "has_level": True, "exponent": 0.65, "measurement": measurement,
+            "terms": {"length": 4096, "shortest": 256, "end": "upper", "nats_per_element": 0.06, "dtype": "bfloat16"},
+        },
+        "settings": {"recipe": {"tokens": 1000, "length": 64}}, "space": {"depth": 1},
+        "corpus": {"name": "corpus", "fingerprint": "f", "vocabulary": 10},
+        "records": [attention, mamba, best, rejected],
+    }  # fmt: skip
+
+
+def test_the_page_needs_nothing_from_outside(summary: dict[str, Any], tmp_path: Path) -> None:
+    write_page(summary, tmp_path / "index.html")
+    text = (tmp_path / "index.html").read_text()
+    assert text.count("<svg") == 4
+    assert not re.search(r'(src|href)="(?!#)', text)
+    assert "<script" not in text
+
+
+def test_what_the_user_wrote_is_escaped(summary: dict[str, Any], tmp_path: Path) -> None:
+    write_page(summary, tmp_path / "index.html")
+    text = (tmp_path / "index.html").read_text()
+    assert "all Mamba-2 <b>" not in text
+    assert "all Mamba-2 &lt;b&gt;" in text
+
+
+def test_three_things_are_said_aloud(summary: dict[str, Any]) -> None:
+    said = " ".join(caveats(summary))
+    assert "is an assumption" in said
+    assert "two questions" in said
+    assert "upper end" in said
+    assert "upper bound" in said  # compression's exponent
+
+
+def test_the_outcome_names_choice_state_and_difference(summary: dict[str, Any]) -> None:
+    said = " ".join(outcome(summary))
+    assert "Chosen: A (trial 2)" in said
+    assert "3 KiB at 4,096 tokens" in said
+    assert "0.3 times less state" in said
+
+
+def test_no_choice_is_said(summary: dict[str, Any], tmp_path: Path) -> None:
+    nothing = summary | {"chosen": None, "front": []}
+    write_page(nothing, tmp_path / "index.html")
+    assert "No trained candidate meets the condition" in (tmp_path / "index.html").read_text()
+
+
+def test_the_page_is_made_again_from_its_summary(summary: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "study.json").write_text(json.dumps(summary))
+    write_page(load_summary(tmp_path), tmp_path / "one.html")
+    write_page(load_summary(tmp_path / "study.json"), tmp_path / "two.html")
+    assert (tmp_path / "one.html").read_text() == (tmp_path / "two.html").read_text()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"study": 1}'])
+def test_what_is_no_summary_is_bad_input(text: str, tmp_path: Path) -> None:
+    (tmp_path / "study.json").write_text(text)
+    with pytest.raises(BadInput, match="not a study's summary"):
+        load_summary(tmp_path)
+
+
+def test_sizes_and_reaches_in_words() -> None:
+    assert [size(n) for n in (512, 2048, 3 * 2**20, 5 * 2**30)] == ["512 B", "2 KiB", "3 MiB", "5 GiB"]
+    assert tokens(4096) == "4,096 tokens"
+    assert tokens(None).startswith("over 16,777,216")
