@@ -50,6 +50,8 @@ class Architecture(Values):
         if Path(path).is_dir():
             raise BadInput(f"{path}: a folder; a YAML drawing is expected")
         data = read_mapping(path)
+        if "model_type" in data:
+            raise BadInput(f"{path}: a Hugging Face config; this version reads drawings (YAML or JSON with layers)")
         drawing = data.get("architecture", data)
         if not isinstance(drawing, dict):
             raise BadInput(f"{path}: architecture: a mapping is expected, found {type(drawing).__name__}")

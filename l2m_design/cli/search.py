@@ -26,6 +26,7 @@ def command(
     if fresh and resume:
         raise BadInput("--fresh and --resume exclude each other")
     settings, space = load_study(study, tuple(overrides))
+    from l2m_design.report import words
     from l2m_design.search.run import Folders, Interrupted, Search
     from l2m_design.search.tracking import default_uri
 
@@ -37,7 +38,7 @@ def command(
     warn(*search.corpus.notes, *([f"going on: {kept} trials are there"] if kept else []))
     try:
         with progress() as on_progress:
-            summary = search.run(on_progress)
+            summary = search.run(on_progress, lambda record: on_progress.note(words.trial(record)))
     except Interrupted as stopped:
         again = " ".join(["l2m search", str(study), *(f"--set {o}" for o in overrides), "--resume"])
         warn(f"l2m: interrupted: {stopped}; go on with: {again}")

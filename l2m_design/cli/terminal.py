@@ -1,7 +1,7 @@
 """Terminal: progress bars on stderr, tables and JSON on stdout, options that several verbs share."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -51,47 +51,54 @@ def table(columns: list[str], rows: list[list[str]]) -> None:
     console.print(grid)
 
 
-@contextmanager
-def progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Bars on stderr by name, shown once the work has taken PATIENCE seconds; finished inner bars go away.
+class Progress:
+    """Bars on stderr by name, shown once the work has taken PATIENCE seconds; a finished bar goes away.
 
-    Where stderr is no terminal, a line every few seconds instead.
+    Call it with (what, done, total). Where stderr is no terminal, a line every few seconds instead.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _plain_progress()
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bars = Progress(*columns, console=console, transient=True)
-    tasks: dict[str, Any] = {}
-    began = time.monotonic()
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
 
-    def advance(what: str, done: int, total: int) -> None:
-        if what not in tasks:
-            tasks[what] = bars.add_task(what, total=total)
-        bars.update(tasks[what], completed=done, total=total)
-        if not bars.live.is_started and time.monotonic() - began > PATIENCE:
-            bars.start()
-        if done >= total:
-            bars.remove_task(tasks.pop(what))
+        self._console = Console(stderr=True, highlight=False)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bars = Bars(*columns, console=self._console, transient=True) if self._console.is_terminal else None
+        self._tasks: dict[str, Any] = {}
+        self._began = self._last = time.monotonic()
 
-    try:
-        yield advance
-    finally:
-        bars.stop()
-
-
-def _plain_progress() -> Callable[[str, int, int], None]:
-    began = last = time.monotonic()
-
-    def advance(what: str, done: int, total: int) -> None:
-        nonlocal last
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` parts of `what` are finished."""
         now = time.monotonic()
-        if now - began > PATIENCE and now - last > 5 * PATIENCE:
-            last = now
-            warn(f"{what}: {done} of {total}, {now - began:.0f} s")
+        if self._bars is None:
+            if now - self._began > PATIENCE and now - self._last > 5 * PATIENCE:
+                self._last = now
+                warn(f"{what}: {done} of {total}, {now - self._began:.0f} s")
+            return
+        if what not in self._tasks:
+            self._tasks[what] = self._bars.add_task(what, total=total)
+        self._bars.update(self._tasks[what], completed=done, total=total)
+        if not self._bars.live.is_started and now - self._began > PATIENCE:
+            self._bars.start()
+        if done >= total:
+            self._bars.remove_task(self._tasks.pop(what))
 
-    return advance
+    def note(self, sentence: str) -> None:
+        """A line that stays, above the bars."""
+        self._console.print(sentence, markup=False, soft_wrap=True)
+
+    def stop(self) -> None:
+        """Take the bars away."""
+        if self._bars is not None:
+            self._bars.stop()
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """A Progress that goes away with the work."""
+    shown = Progress()
+    try:
+        yield shown
+    finally:
+        shown.stop()

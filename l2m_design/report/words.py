@@ -27,6 +27,16 @@ def estimate(plain: dict[str, float] | None, sign: bool = False) -> str:
     return f"{plain['value']:{form}} [{plain['low']:{form}}, {plain['high']:{form}}]"
 
 
+def trial(record: Any) -> str:
+    """One line about a finished trial."""
+    name = f"trial {record.number} {record.picture}" + (f" ({record.design})" if record.design else "")
+    if record.copy_of is not None:
+        return f"{name}: drawn before, as trial {record.copy_of}"
+    if record.late_loss is None:
+        return f"{name}: {record.state}: {record.reason}"
+    return f"{name}: late loss {record.late_loss:.3f}, state {size(record.state_bytes)}, objective {record.value:.3f}"
+
+
 def outcome(summary: dict[str, Any]) -> list[str]:
     """What a study found, in a few sentences."""
     chosen, terms = summary["chosen"], summary["demand"]["terms"]

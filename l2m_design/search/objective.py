@@ -76,12 +76,15 @@ class Objective:
 
     def _trained(self, asked: Asked, record: Record, on_step: OnStep) -> Record:
         penalty = self.penalty(record.state_bytes)
-        prunes = record.design is None
         rungs: list[tuple[int, float]] = []
 
         def on_rung(rung: Rung) -> bool:
+            """Only feasible candidates set the bar for others, and known designs always run to their end."""
             rungs.append((rung.tokens, round(rung.late_loss, 5)))
-            return math.isfinite(rung.late_loss) and (asked.report(rung.number, rung.late_loss + penalty) or not prunes)
+            if not math.isfinite(rung.late_loss):
+                return False
+            goes_on = not record.feasible or asked.report(rung.number, rung.late_loss + penalty)
+            return goes_on or record.design is not None
 
         minutes = self._settings.search.trial_minutes
         outcome = run_isolated(

@@ -20,7 +20,7 @@ from l2m_design.search import demand as demands
 from l2m_design.search import finalists
 from l2m_design.search.known import known_designs
 from l2m_design.search.objective import Objective
-from l2m_design.search.record import Records
+from l2m_design.search.record import Record, Records
 from l2m_design.search.settings import StudySettings, differences
 from l2m_design.search.space import Space, check_space
 from l2m_design.search.study import OptunaStudy
@@ -93,7 +93,11 @@ class Search:
             )
         return len(Records(self.folder / "trials").all)
 
-    def run(self, on_progress: Progress = lambda what, done, total: None) -> dict[str, Any]:
+    def run(
+        self,
+        on_progress: Progress = lambda what, done, total: None,
+        on_trial: Callable[[Record], None] = lambda record: None,
+    ) -> dict[str, Any]:
         """Search to the end and write study.json; answers its summary. Raises Interrupted on Ctrl-C."""
         with self._alone():
             began = time.perf_counter()
@@ -106,13 +110,14 @@ class Search:
                 self._tracking_uri,
                 self.settings.name,
                 self._flat_settings(demand),
+                self.settings.condition.dtype,
                 self.folder / "tracked.json",
             )
             study = OptunaStudy(self.folder / "optuna.db", self.settings.name, self.settings.search)
             self._catch_up(study, records, designs)
             objective = Objective(self.settings, space, self.corpus, demand, self.folder)
             try:
-                self._trials(study, records, objective, tracker, on_progress)
+                self._trials(study, records, objective, tracker, on_progress, on_trial)
             except KeyboardInterrupt:
                 raise Interrupted(f"{records.trained} of {self.settings.search.trials} trials are kept") from None
             seconds = self._seconds(time.perf_counter() - began, records)
@@ -172,12 +177,14 @@ class Search:
         objective: Objective,
         tracker: Tracker,
         on_progress: Progress,
+        on_trial: Callable[[Record], None],
     ) -> None:
         planned, idle = self.settings.search.trials, 0
         tracker.sync(records.all)
         while records.trained < planned and idle < STALLED:
             on_progress("trials", records.trained, planned)
             record = objective.run(study.ask(), records, lambda r, done, total: on_progress(r.picture, done, total))
+            on_trial(record)
             idle = idle + 1 if record.state == "infeasible" or record.copy_of is not None else 0
             if not idle:
                 tracker.sync(records.all)

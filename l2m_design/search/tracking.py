@@ -27,9 +27,9 @@ def default_uri() -> str:
 class Tracker:
     """Sends records to MLflow once each; remembers in `ledger` (a JSON file) what was sent."""
 
-    def __init__(self, uri: str, study: str, params: dict[str, Any], ledger: Path) -> None:
+    def __init__(self, uri: str, study: str, params: dict[str, Any], dtype: str, ledger: Path) -> None:
         self.uri = uri
-        self._study, self._params, self._ledger = study, params, ledger
+        self._study, self._params, self._dtype, self._ledger = study, params, dtype, ledger
         self._sent: dict[str, str] = json.loads(ledger.read_text()) if ledger.exists() else {}
         self._client: Any = None
         self.trouble: str | None = None
@@ -80,7 +80,7 @@ class Tracker:
         name = f"{record.number:03d} {record.picture}"
         run = self._client.create_run(self._sent["experiment"], tags=tags, run_name=name).info.run_id
         params = record.params | {"drawing": record.fingerprint, "copy_of": record.copy_of}
-        self._log(run, trial_metrics(record), params, curves(record))
+        self._log(run, trial_metrics(record, self._dtype), params, curves(record))
         self._client.log_text(run, to_yaml(record.architecture), "architecture.yaml")
         self._client.set_terminated(run, STATUS[record.state])
         return str(run)
@@ -104,7 +104,7 @@ class Tracker:
             self._client.log_batch(run, params=kept[begin : begin + 100])
 
 
-def trial_metrics(record: Record) -> dict[str, float]:
+def trial_metrics(record: Record, dtype: str) -> dict[str, float]:
     """What a trial's run shows: losses, state at several lengths, exponent, constraint slacks."""
     metrics: dict[str, float] = {
         "parameters": record.parameters,
@@ -114,7 +114,7 @@ def trial_metrics(record: Record) -> dict[str, float]:
         "seconds": record.seconds,
     }
     state = record.drawing.state
-    metrics |= {f"state_elements_{length}": state.elements(length) for length in STATE_LENGTHS}
+    metrics |= {f"state_bytes_{length}": state.bytes(length, dtype) for length in STATE_LENGTHS}
     metrics |= {f"level_slack_{length}": slack for length, slack in (record.verdict["level_slack"] or {}).items()}
     if record.value is not None:
         metrics["objective"] = record.value

@@ -76,6 +76,12 @@ def _l2m(words: list[str], folder: Path) -> "subprocess.CompletedProcess[str]":
     )
 
 
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL))
+def test_python_in_the_readme_runs(code: str) -> None:
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_make_targets_in_the_readme_exist() -> None:
     makefile = (REPOSITORY / "Makefile").read_text()
     for command in COMMANDS:

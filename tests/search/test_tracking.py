@@ -27,7 +27,7 @@ def test_every_trial_is_a_nested_run_with_its_numbers(searched, tmp_path) -> Non
     assert len(children) == len(summary["records"])
     best = next(run for run in children if run.info.run_name.startswith(f"{summary['chosen']['trial']:03d}"))
     assert best.data.metrics["late_loss"] == pytest.approx(summary["chosen"]["loss"])
-    needed = {"growth_exponent", "growth_slack", "state_elements_1024", "state_elements_65536", "level_slack_1024",
+    needed = {"growth_exponent", "growth_slack", "state_bytes_1024", "state_bytes_65536", "level_slack_1024",
               "objective", "parameters"}  # fmt: skip
     assert needed <= set(best.data.metrics)
     assert "layer0.kind" in best.data.params
@@ -60,7 +60,7 @@ def test_a_store_that_fails_costs_no_trial_and_is_caught_up_later(opened, tmp_pa
 
 
 def test_trouble_is_one_line(tmp_path) -> None:
-    tracker = Tracker("nonsense://x", "study", {}, tmp_path / "ledger.json")
+    tracker = Tracker("nonsense://x", "study", {}, "float32", tmp_path / "ledger.json")
     tracker.finish({}, [])
     assert tracker.trouble
     assert "\n" not in tracker.trouble
