@@ -45,9 +45,9 @@ class Demand:
 
     @property
     def exponent(self) -> float:
-        """The asked growth exponent: the chosen end of beta's interval."""
+        """The asked growth exponent: the chosen end of beta's interval, 1 at most (I(n;n) cannot outgrow n)."""
         beta = self.law.beta
-        return {"upper": beta.high, "value": beta.value, "lower": beta.low}[self.terms.end]
+        return min(1.0, {"upper": beta.high, "value": beta.value, "lower": beta.low}[self.terms.end])
 
     def nats(self, length: int) -> float:
         """I(L/2; L) in nats at context length L, at the chosen end of its band."""

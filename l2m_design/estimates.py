@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+FEWEST_DOCUMENTS = 10
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,13 @@ class Curve:
     """Nats by length, measured document by document.
 
     lengths: [lengths] tokens, n of I(n;n). nats: [documents, lengths], NaN where a document is too short.
+    unit: what a row is: "documents", or "windows" where there were too few documents to resample.
     """
 
     lengths: NDArray[np.int64]
     nats: Floats
     estimator: str
+    unit: str = "documents"
 
     def mean(self) -> Floats:
         """[lengths] nats: the mean over the documents long enough for each length."""
@@ -70,3 +73,18 @@ class Curve:
         """One Estimate of the mean per length."""
         draws = self.resampled(replicates, rng)
         return [Estimate.of_draws(m, draws[:, j], level) for j, m in enumerate(self.mean())]
+
+
+def curve_of_windows(lengths: NDArray[np.int64], nats: Floats, document: NDArray[np.int64], estimator: str) -> Curve:
+    """The curve of nats [windows, lengths], averaged by document [windows].
+
+    With fewer than FEWEST_DOCUMENTS documents the windows themselves are the rows: resampling two or three
+    documents says nothing, and the interval is then one for these documents, not for their kind.
+    """
+    _, which = np.unique(document, return_inverse=True)
+    counts = np.bincount(which)
+    if len(counts) < FEWEST_DOCUMENTS:
+        return Curve(lengths, nats, estimator, unit="windows")
+    sums = np.zeros((len(counts), nats.shape[1]))
+    np.add.at(sums, which, nats)
+    return Curve(lengths, sums / counts[:, None], estimator)

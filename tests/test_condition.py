@@ -48,6 +48,12 @@ def test_the_upper_end_of_the_interval_is_the_careful_default() -> None:
     assert ends["upper"] == pytest.approx(0.8, abs=1e-3)
 
 
+def test_no_more_than_full_attention_is_ever_asked() -> None:
+    law = PowerLaw(2.0, 0.97, draws=np.array([[2.0, 0.9, 0.0], [2.0, 1.1, 0.0]]))
+    assert Demand(law, Terms()).exponent == 1.0
+    assert Demand(law, Terms()).judge(attention(64)).meets_growth
+
+
 def test_slack_compares_the_state_at_half_the_context_with_the_asked_elements() -> None:
     demand = Demand(LAW, Terms(nats_per_element=0.1))
     asked = 2.0 * 512**0.7 / 0.1

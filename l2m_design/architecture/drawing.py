@@ -1,4 +1,4 @@
-"""Architecture: a whole decoder as drawn, with its state law, parameters and flops in exact integers."""
+"""Architecture: a whole decoder as drawn; its state and parameters in exact integers, its flops in round ones."""
 
 from collections.abc import Iterable
 from functools import cached_property
@@ -46,9 +46,9 @@ class Architecture(Values):
 
     @classmethod
     def load(cls, path: str | Path, overrides: Iterable[str] = ()) -> Self:
-        """Read a drawing from YAML or JSON, or from the card that search and export write. Raises BadInput."""
+        """Read a drawing from YAML or JSON, from a card, or from a folder with an architecture.yaml."""
         if Path(path).is_dir():
-            raise BadInput(f"{path}: a folder; a YAML drawing is expected")
+            path = Path(path) / "architecture.yaml"
         data = read_mapping(path)
         if "model_type" in data:
             raise BadInput(f"{path}: a Hugging Face config; this version reads drawings (YAML or JSON with layers)")

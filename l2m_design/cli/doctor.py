@@ -78,4 +78,16 @@ def _places() -> list[dict[str, Any]]:
         cache = _check("token cache", True, f"{folder}, {free:.0f} GiB free")
     except OSError as error:
         cache = _check("token cache", False, f"{folder}: {error.strerror}; set L2M_CACHE to another folder")
-    return [cache, _check("tracking", True, default_uri())]
+    return [cache, _tracking(default_uri())]
+
+
+def _tracking(uri: str) -> dict[str, Any]:
+    """A sqlite store needs a folder that can be written; a server is not asked."""
+    import os
+    from pathlib import Path
+
+    if not uri.startswith("sqlite:///"):
+        return _check("tracking", True, f"{uri} (not asked)")
+    folder = Path(uri.removeprefix("sqlite:///")).absolute().parent
+    writable = os.access(folder, os.W_OK)
+    return _check("tracking", writable, uri if writable else f"{uri}: {folder} cannot be written")

@@ -74,7 +74,7 @@ def _print(found: "Measurement", model: str | None) -> None:
     if found.beta:
         offset = f" {law.offset:+.3g}" if law.offset else ""
         say(
-            f"beta = {found.beta} ({law.level:.0%}, {len(found.curve.nats)} documents resampled); "
+            f"beta = {found.beta} ({law.level:.0%}, {len(found.curve.nats)} {found.curve.unit} resampled); "
             f"I(n;n) = {law.prefactor:.3g} n^{law.exponent:.3f}{offset} nats"
         )
     else:
@@ -88,6 +88,14 @@ def _print(found: "Measurement", model: str | None) -> None:
             "Compression also counts the cost of learning the language: the amount is too high, "
             "and this exponent is an upper bound of the source's."
         )
+    if found.curve.unit == "windows":
+        say(
+            f"Only {found.documents} documents are long enough: their windows were resampled, so the interval is one "
+            "for these documents, not for their kind."
+        )
+    if found.losses is not None:
+        at = [2**j for j in range(0, len(found.losses).bit_length(), 2)]
+        say("Loss by position, nats: " + ", ".join(f"{found.losses[t - 1]:.2f} at {t}" for t in at))
     if model == "train":
         say("Relative to this small model: what it cannot use it cannot show, so beta may be too low.")
 

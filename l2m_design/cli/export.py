@@ -9,7 +9,7 @@ from l2m_design.cli.terminal import Json, print_json, say
 
 
 def command(
-    architecture: Annotated[str, typer.Argument(help="A YAML drawing or a card.")],
+    architecture: Annotated[str, typer.Argument(help="A YAML drawing, a card, or a study's report folder.")],
     to: Annotated[str, typer.Option(help="card (YAML and JSON), yaml, json or huggingface.")] = "card",
     out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("exported"),
     weights: Annotated[Path | None, typer.Option(help="Trained weights (huggingface); fresh ones without.")] = None,
@@ -20,7 +20,7 @@ def command(
     """Export a drawing; what is written is loaded back and compared before it is called done."""
     from l2m_design.architecture import Architecture
     from l2m_design.errors import BadInput
-    from l2m_design.export.card import card, write_card
+    from l2m_design.export.card import card, known, write_card
 
     formats = {"card": ("yaml", "json"), "yaml": ("yaml",), "json": ("json",)}
     if to not in (*formats, "huggingface"):
@@ -35,7 +35,7 @@ def command(
 
         result = export_huggingface(drawing, out, weights, seed)
     else:
-        files = write_card(card(drawing, None, {"source": architecture}), out, formats[to])
+        files = write_card(card(drawing, None, {"source": architecture}) | known(architecture), out, formats[to])
         result = {"files": files, "format": to, "loads": True, "max_logit_difference": None}
     if as_json:
         print_json(result)

@@ -1,5 +1,6 @@
 """`l2m search STUDY`: from a corpus to an exported architecture."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,20 +28,22 @@ def command(
         raise BadInput("--fresh and --resume exclude each other")
     settings, space = load_study(study, tuple(overrides))
     from l2m_design.report import words
-    from l2m_design.search.run import Folders, Interrupted, Search
+    from l2m_design.search.run import Folders, Interrupted, Listener, Search
     from l2m_design.search.tracking import default_uri
 
     search = Search(settings, space, Folders(runs, reports), tracking or default_uri())
     if dry_run:
         _plan(search, space, as_json)
         return
-    kept = search.prepare(fresh, resume)
-    warn(*search.corpus.notes, *([f"going on: {kept} trials are there"] if kept else []))
+    warn(*search.corpus.notes)
     try:
         with progress() as on_progress:
-            summary = search.run(on_progress, lambda record: on_progress.note(words.trial(record)))
+            listener = Listener(on_progress, lambda record: on_progress.note(words.trial(record)))
+            summary = search.run(fresh, resume, listener)
     except Interrupted as stopped:
-        again = " ".join(["l2m search", str(study), *(f"--set {o}" for o in overrides), "--resume"])
+        sets = [word for override in overrides for word in ("--set", override)]
+        places = ["--runs", str(runs), "--reports", str(reports)] + (["--tracking", tracking] if tracking else [])
+        again = shlex.join(["l2m", "search", str(study), *sets, *places, "--resume"])
         warn(f"l2m: interrupted: {stopped}; go on with: {again}")
         raise typer.Exit(1) from None
     files = _write(search, summary)
@@ -79,8 +82,8 @@ def _print(summary: dict[str, Any], files: list[str]) -> None:
                 loss,
                 words.estimate(row["difference"], sign=True),
                 words.size(row["state_bytes"]),
-                f"t^{row['growth_exponent']:.2f}",
-                "met" if row["feasible"] else "not met",
+                f"t^{row['growth_exponent']:.2f} " + words.MARKS[row["meets_growth"]],
+                words.MARKS[row["meets_level"]],
             ]
         )
     length = summary["demand"]["terms"]["length"]
@@ -92,7 +95,7 @@ def _print(summary: dict[str, Any], files: list[str]) -> None:
             "test loss - full attention",
             f"state at {length:,}",
             "growth",
-            "condition",
+            "level",
         ],
         rows,
     )
@@ -100,7 +103,8 @@ def _print(summary: dict[str, Any], files: list[str]) -> None:
     say(
         *words.outcome(summary),
         f"{trials['complete']} trials complete, {trials['pruned']} pruned, {trials['infeasible']} rejected before "
-        f"training, {trials['failed']} failed, in {seconds['total']:.0f} s ({seconds['training']:.0f} s training).",
+        f"training, {trials['failed']} failed, {summary['duplicates']} drawn before, "
+        f"in {seconds['total']:.0f} s ({seconds['training']:.0f} s training).",
         f"Report: {files[0]}",
         *(f"Chosen: {file}" for file in files[1:]),
         f"Trials and curves: mlflow ui --backend-store-uri {summary['tracking_uri']}",
@@ -121,7 +125,7 @@ def _plan(search: Any, space: Any, as_json: bool) -> None:
         "tokens_a_trial": recipe.steps * recipe.batch * recipe.length,
         "tokens_at_most": trials * recipe.steps * recipe.batch * recipe.length,
         "training_flops_at_most": 6 * space.parameters * trials * recipe.tokens,
-        "runs": str(search.folder),
+        "runs": str(search.folder.path),
         "reports": str(search.report_folder),
     }
     if as_json:

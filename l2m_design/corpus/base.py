@@ -73,6 +73,10 @@ class Corpus(ABC):
         """Sentences about what was skipped or assumed."""
         return ["few documents: each is cut 8:1:1 into the splits"] if self._cut_by_position else []
 
+    def family(self, name: str) -> str:
+        """What must stay in one split with this document: the document itself, unless a source knows its likes."""
+        return name
+
     @cached_property
     def _stored(self) -> tuple[Documents, list[str]]:
         tokens, ends, names = open_tokens(self.fingerprint, self.vocabulary, self.write)
@@ -83,7 +87,7 @@ class Corpus(ABC):
 
     @cached_property
     def _splits(self) -> NDArray[np.int64]:
-        return np.array([split_of(name) for name in self._stored[1]], dtype=np.int64)
+        return np.array([split_of(self.family(name)) for name in self._stored[1]], dtype=np.int64)
 
     @property
     def _cut_by_position(self) -> bool:

@@ -4,6 +4,7 @@ import codecs
 import glob
 import hashlib
 import json
+import os
 import sysconfig
 from collections.abc import Iterator
 from functools import cached_property
@@ -23,15 +24,21 @@ SKIPPED_FOLDERS = {"site-packages", "dist-packages", "__pycache__", "test", "tes
 class TextCorpus(Corpus):
     """Files as documents of bytes (vocabulary 256); a .jsonl file holds a document in each line's `text`.
 
-    files: (path, name) pairs; the name decides the split and takes part in the fingerprint.
+    files: (path, name) pairs; the name decides the split and takes part in the fingerprint. packages: files of
+    one top-level folder go into one split.
     """
 
     vocabulary = 256
 
-    def __init__(self, name: str, files: list[tuple[Path, str]], skipped: str = "") -> None:
+    def __init__(self, name: str, files: list[tuple[Path, str]], skipped: str = "", packages: bool = False) -> None:
         self.name = name
         self._files = files
         self._skipped = skipped
+        self._packages = packages
+
+    def family(self, name: str) -> str:
+        """In a library of packages, the package: its modules can be near copies of each other."""
+        return name.split("/")[0] if self._packages else name
 
     @property
     def notes(self) -> list[str]:
@@ -91,14 +98,16 @@ def is_binary(path: Path) -> bool:
 def standard_library() -> TextCorpus:
     """The running Python's own library source, without its tests: real text that is always there."""
     root = Path(sysconfig.get_path("stdlib"))
-    files = []
-    for path in sorted(root.rglob("*.py")):
-        inside = path.relative_to(root)
-        if not SKIPPED_FOLDERS.intersection(inside.parts[:-1]) and _is_utf8(path):
-            files.append((path, inside.as_posix()))
+    paths = [
+        path
+        for path in sorted(root.rglob("*.py"))
+        if not SKIPPED_FOLDERS.intersection(path.relative_to(root).parts[:-1])
+    ]
+    files = [(path, path.relative_to(root).as_posix()) for path in paths if _is_utf8(path)]
     if not files:
         raise BadInput(f"stdlib: no Python source under {root}")
-    return TextCorpus("stdlib", files)
+    other = len(paths) - len(files)
+    return TextCorpus("stdlib", files, f"{other} files that are not UTF-8 skipped" if other else "", packages=True)
 
 
 def text_files(spec: str) -> TextCorpus:
@@ -112,7 +121,7 @@ def text_files(spec: str) -> TextCorpus:
         found, root = sorted(p for p in path.rglob("*") if _visible(p, path)), path
     elif glob.has_magic(spec):
         found = sorted(Path(p) for p in glob.glob(str(path), recursive=True))
-        root = Path()
+        root = Path(os.path.commonpath([p.parent for p in found])) if found else Path()
     else:
         raise BadInput(
             f"{spec}: no such corpus; known: stdlib, santa-fe:beta=0.7, a text or .jsonl file, a folder, a glob"
@@ -125,7 +134,7 @@ def text_files(spec: str) -> TextCorpus:
     if not text:
         raise BadInput(f"{spec}: no text file there ({len(files)} binary files)")
     binary = len(files) - len(text)
-    names = [(p, p.relative_to(root).as_posix() if path.is_dir() else p.as_posix()) for p in text]
+    names = [(p, p.relative_to(root).as_posix()) for p in text]
     return TextCorpus(spec, names, f"{binary} binary files skipped" if binary else "")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from l2m_design import __version__
 from l2m_design.architecture import Architecture
 from l2m_design.condition import Demand
-from l2m_design.settings import to_json, to_yaml, write_atomically
+from l2m_design.settings import read_mapping, to_json, to_yaml, write_atomically
 
 LENGTHS = (1024, 4096, 16384, 65536, 262144, 1048576)
 
@@ -32,6 +32,13 @@ def card(architecture: Architecture, demand: Demand | None, provenance: dict[str
         "verdict": demand.judge(state).plain() | {"terms": demand.terms.plain()} if demand else None,
         "provenance": {"l2m_design": __version__, "drawing": architecture.fingerprint} | provenance,
     }
+
+
+def known(source: str | Path) -> dict[str, Any]:
+    """Verdict and provenance that a card, or the folder of one, already holds for its drawing."""
+    path = Path(source) / "card.json" if Path(source).is_dir() else Path(source)
+    data = read_mapping(path) if path.exists() else {}
+    return {key: data[key] for key in ("verdict", "provenance") if "architecture" in data and data.get(key)}
 
 
 def write_card(content: dict[str, Any], folder: Path, formats: tuple[str, ...] = ("yaml", "json")) -> list[str]:

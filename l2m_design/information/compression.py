@@ -12,7 +12,7 @@ import pyppmd
 from numpy.typing import NDArray
 
 from l2m_design.corpus.windows import Windows
-from l2m_design.estimates import Curve, Floats
+from l2m_design.estimates import Curve, curve_of_windows
 
 SPOTS = 8
 ORDER = 6
@@ -58,12 +58,4 @@ def compression_curve(
             found = [halves_nats(data[s : s + n].tobytes(), data[s + n : s + 2 * n].tobytes()) for s in starts]
             nats[row, column] = float(np.mean(found))
         on_window()
-    return Curve(lengths, by_document(nats, windows.document), "compression")
-
-
-def by_document(nats: Floats, document: NDArray[np.int64]) -> Floats:
-    """[documents, lengths]: the mean over each document's windows of nats [windows, lengths]."""
-    _, which = np.unique(document, return_inverse=True)
-    sums = np.zeros((which.max() + 1, nats.shape[1]))
-    np.add.at(sums, which, nats)
-    return sums / np.bincount(which)[:, None]
+    return curve_of_windows(lengths, nats, windows.document, "compression")

@@ -53,6 +53,7 @@ class Measurement:
     """
 
     corpus_fingerprint: str
+    documents: int
     curve: Curve
     interval: list[Estimate]
     fit: Fit
@@ -81,7 +82,8 @@ class Measurement:
             "preferred_law": self.fit.preferred,
             "preference": self.fit.sentence,
             "law": self.fit.law.plain(),
-            "documents": len(self.curve.nats),
+            "documents": self.documents,
+            "resampled": self.curve.unit,
             "tokens_scored": self.tokens_scored,
             "seconds": round(self.seconds, 2),
             "corpus_fingerprint": self.corpus_fingerprint,
@@ -121,7 +123,16 @@ def measure(
         tokens = tokens_a_window(lengths) * len(windows)
     interval = curve.interval(settings.replicates, settings.level, rng)
     fit = fit_curve(curve, settings.replicates, settings.level, rng)
-    return Measurement(corpus.fingerprint, curve, interval, fit, tokens, time.perf_counter() - began, losses)
+    return Measurement(
+        corpus_fingerprint=corpus.fingerprint,
+        documents=len(np.unique(windows.document)),
+        curve=curve,
+        interval=interval,
+        fit=fit,
+        tokens_scored=tokens,
+        seconds=time.perf_counter() - began,
+        losses=losses,
+    )
 
 
 def doubling_lengths(settings: MeasurementSettings, documents: Documents, corpus: Corpus) -> NDArray[np.int64]:

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2m_design.corpus.windows import Windows
-from l2m_design.estimates import Curve, Floats
-from l2m_design.information.compression import by_document
+from l2m_design.estimates import Curve, Floats, curve_of_windows
 
 if TYPE_CHECKING:
     from l2m_design.information.scores import Scorer
@@ -43,7 +42,7 @@ def profile_curve(
             nats[rows, column] = _paired(tokens, long, n, scorer)
         for _ in tokens:
             on_window()
-    curve = Curve(lengths, by_document(nats, windows.document), f"profile ({scorer.name})")
+    curve = curve_of_windows(lengths, nats, windows.document, f"profile ({scorer.name})")
     return curve, total / len(windows)
 
 

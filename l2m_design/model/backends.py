@@ -43,14 +43,19 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def usable_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def use_threads(count: int | None) -> None:
     """Compute on this many CPU threads; none for all cores."""
-    torch.set_num_threads(count or os.cpu_count() or 1)
+    torch.set_num_threads(count or usable_cores())
 
 
 def device_name(device: torch.device) -> str:
     """The GPU's name, or the number of CPU cores."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} cores"
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{usable_cores()} cores"
 
 
 def computes(device: torch.device) -> bool:

@@ -58,14 +58,16 @@ class ShortConvolution(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """x / rms(x) · weight over the last axis, computed in float32 (arXiv 1910.07467)."""
+    """x / rms(x) · weight over each of `groups` parts of the last axis, in float32 (arXiv 1910.07467)."""
 
-    def __init__(self, width: int, eps: float = 1e-5) -> None:
+    def __init__(self, width: int, groups: int = 1, eps: float = 1e-5) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
+        self.groups = groups
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
         """[... d] -> [... d]."""
-        full = x.float()
-        return (full * torch.rsqrt(full.pow(2).mean(-1, keepdim=True) + self.eps)).to(x.dtype) * self.weight
+        full = x.float().unflatten(-1, (self.groups, -1))
+        scaled = full * torch.rsqrt(full.pow(2).mean(-1, keepdim=True) + self.eps)
+        return scaled.flatten(-2).to(x.dtype) * self.weight

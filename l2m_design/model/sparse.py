@@ -93,6 +93,8 @@ class PowerSparseAttention(KeyValueMixer):
     def _fresh(self, x: Tensor, state: KeyValues) -> tuple[Tensor, KeyValues]:
         query, key, value, conv = self.project(x, state)
         t, c = x.shape[1], self.schedule.chunk
+        if t <= 2 * c:  # nothing is old yet
+            return self.merge(attend(query, key, value, causal=True)), KeyValues(key, value, conv, t)
         chunks = -(-t // c)
         query, wide_key, wide_value = (F.pad(z, (0, 0, 0, chunks * c - t)) for z in (query, key, value))
         parts = [self._gathered(query, wide_key, wide_value, group) for group in groups(self.schedule, chunks)]

@@ -32,7 +32,7 @@ class Mamba2Mixer(Mixer):
         self.convolved = spec.convolved(width)
         self.into = linear(width, self.inner + self.convolved + self.heads)
         self.conv = nn.Conv1d(self.convolved, self.convolved, spec.d_conv, groups=self.convolved)
-        self.norm = RMSNorm(self.inner)
+        self.norm = RMSNorm(self.inner, groups=spec.groups)
         self.out = linear(self.inner, width, out_scale)
         low, high = (math.log(edge) for edge in DT_RANGE)
         dt = torch.exp(torch.rand(self.heads) * (high - low) + low)
@@ -52,7 +52,8 @@ class Mamba2Mixer(Mixer):
         padded = torch.cat([state.conv.to(mixed.dtype), mixed.transpose(1, 2)], dim=2)
         mixed = F.silu(self.conv(padded)).transpose(1, 2)
         values, B, C, log_decay, dt = self._selection(mixed, dt)
-        y, ssm = chunked_scan(values * dt[..., None], log_decay, B, C, state.ssm)
+        with torch.autocast(x.device.type, enabled=False):
+            y, ssm = chunked_scan(values * dt[..., None], log_decay, B, C, state.ssm)
         y = y + values * self.D[:, None]
         return self._close(y, gate), Recurrence(ssm, padded[:, :, 1 - self.spec.d_conv :])
 

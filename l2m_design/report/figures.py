@@ -16,7 +16,20 @@ from l2m_design.laws import PowerLaw
 from l2m_design.report.words import size
 
 INK, GREY, DATA, GOOD, BAD, ALSO = "#1c2733", "#8a94a0", "#1f6fb2", "#2a8c5a", "#c0392b", "#a0672c"
-LINES = ["#2a8c5a", "#1f6fb2", "#a0672c", "#7b4fa3", "#3b9c9c", "#b0457b", "#6b7680"]
+LINES = [
+    "#2a8c5a",
+    "#1f6fb2",
+    "#a0672c",
+    "#7b4fa3",
+    "#3b9c9c",
+    "#b0457b",
+    "#6b7680",
+    "#8a9a2b",
+    "#d08c2c",
+    "#5566cc",
+    "#2f4f4f",
+    "#c06060",
+]
 STYLE: Any = {
     "font.size": 10,
     "axes.edgecolor": GREY,

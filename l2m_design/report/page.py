@@ -13,7 +13,7 @@ from l2m_design.laws import PowerLaw
 from l2m_design.report import figures, words
 from l2m_design.settings import read_text, to_yaml, write_atomically
 
-MOST_DRAWN = 7
+MOST_DRAWN = 12
 
 
 def load_summary(place: str | Path) -> dict[str, Any]:
@@ -41,6 +41,7 @@ def write_page(summary: dict[str, Any], path: Path) -> None:
     environment.filters |= {"size": words.size, "estimate": words.estimate, "tokens": words.tokens}
     text = environment.get_template("study.html.j2").render(
         summary=summary,
+        marks=words.MARKS,
         outcome=words.outcome(summary),
         caveats=words.caveats(summary),
         figures=_figures(summary),
@@ -79,11 +80,11 @@ def _figures(summary: dict[str, Any]) -> dict[str, str | None]:
 
 
 def _finalists(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Chosen first, then the front, then the known designs: the drawings shown in the figures, by name."""
-    rows = ([summary["chosen"]] if summary["chosen"] else []) + summary["baselines"] + summary["front"]
+    """Chosen first, then the front, then the known designs, each drawing once: the curves of the figures, by name."""
+    chosen = [summary["chosen"]] if summary["chosen"] else []
     named: dict[str, dict[str, Any]] = {}
-    for row in rows:
+    for row in chosen + summary["front"] + summary["baselines"]:
         if len(named) < MOST_DRAWN and all(row["fingerprint"] != seen["fingerprint"] for seen in named.values()):
-            name = row["design"] or row["picture"]
-            named["chosen: " + name if row is summary["chosen"] else name] = row
+            name = row["design"] or f"trial {row['trial']}: {row['picture']}"
+            named["chosen: " + name if row in chosen else name] = row
     return named

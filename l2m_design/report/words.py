@@ -4,6 +4,8 @@ from typing import Any
 
 from l2m_design.condition import REACH_LIMIT
 
+MARKS = {True: "met", False: "not met", None: "not judged"}
+
 
 def size(count: float) -> str:
     """Bytes in words: 512 B, 3.1 MiB."""
@@ -57,7 +59,8 @@ def outcome(summary: dict[str, Any]) -> list[str]:
         saved = reference["state_bytes"] / chosen["state_bytes"]
         said.append(
             "Against full attention of the same size, trained alike: "
-            f"{estimate(chosen['difference'], sign=True)} nats a token on test documents (paired), "
+            f"{estimate(chosen['difference'], sign=True)} nats a token on test documents "
+            "(paired; the interval is over documents, one seed), "
             f"with {saved:.1f} times less state."
         )
     if summary["demand"]["has_level"]:
@@ -95,7 +98,20 @@ def caveats(summary: dict[str, Any]) -> list[str]:
         f"Each candidate read {recipe['tokens']:,} tokens in windows of {recipe['length']:,}, with one learning rate "
         "and one seed: losses order candidates at this budget, and long training may order them otherwise.",
     ]
-    if summary["demand"]["measurement"] and summary["demand"]["measurement"]["estimator"] == "compression":
+    measurement = summary["demand"]["measurement"]
+    if measurement and 2 * measurement["lengths"][-1] < terms["length"]:
+        slopes = [slope for slope in measurement["local_slopes"] if slope]
+        said.append(
+            f"The law was measured on contexts up to {2 * measurement['lengths'][-1]:,} tokens (last local slope "
+            f"{estimate(slopes[-1] if slopes else None)}); to {terms['length']:,} it is extrapolated."
+        )
+    if measurement and measurement["resampled"] == "windows":
+        said.append("Too few documents to resample: beta's interval is one for these documents, not for their kind.")
+    said.append(
+        "Known designs take the largest sizes on offer (kv_heads, d_state, window); all state elements are counted in "
+        f"{terms['dtype']}, though runtimes may hold recurrent states in float32."
+    )
+    if measurement and measurement["estimator"] == "compression":
         said.append(
             "Compression counts the cost of learning the language: it over-states the amount of information, "
             "and its exponent is an upper bound of the source's."

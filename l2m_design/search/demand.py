@@ -42,6 +42,8 @@ def measured(
         from l2m_design.model.backends import pick_device
         from l2m_design.training.reference import reference_recipe, train_reference
 
+        if settings.split == "train":
+            raise BadInput("split: a reference model is trained on 'train'; allowed for scoring: validation, test")
         split = settings.split or "test"
         documents = corpus.documents(split)
         settings = settings.model_copy(update={"split": split})

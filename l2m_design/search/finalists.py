@@ -62,6 +62,8 @@ def row(record: Record, reference: Record | None) -> dict[str, Any]:
         "mi_captured_nats": outcome.mi_captured_nats if outcome else None,
         "state_bytes": record.state_bytes,
         "growth_exponent": record.verdict["growth_exponent"],
+        "meets_growth": record.verdict["meets_growth"],
+        "meets_level": record.verdict["meets_level"],
         "reach_tokens": record.verdict["reach_tokens"],
         "reason": record.reason,
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from l2m_design.condition import Demand, Verdict
 from l2m_design.corpus import Corpus
+from l2m_design.errors import BadInput
 from l2m_design.search.record import Record, Records
 from l2m_design.search.settings import StudySettings
 from l2m_design.search.space import Space
@@ -32,21 +33,14 @@ class Objective:
     def run(self, asked: Asked, records: Records, on_step: OnStep) -> Record:
         """Draw, judge, and train unless rejected or known; the record is kept before Optuna hears of it."""
         began = time.perf_counter()
-        record, verdict = self._drawn(asked)
-        asked.constrain(constraints(verdict, self._settings.search.enforce))
+        record, verdict, misfit = self._drawn(asked)
+        enforced = self._settings.search.enforce
+        asked.constrain(constraints(verdict, enforced) | {"fits": 1.0 if misfit else 0.0})
         twin = records.twin(record.fingerprint)
         if not record.feasible and not record.design:
-            record = replace(record, state="infeasible", reason=rejection(verdict, self._settings.search.enforce))
+            record = replace(record, state="infeasible", reason=misfit or rejection(verdict, enforced))
         elif twin:
-            record = replace(
-                record,
-                state=twin.state,
-                value=twin.value,
-                result=twin.result,
-                rungs=twin.rungs,
-                reason=twin.reason,
-                copy_of=twin.number,
-            )
+            record = record.copied_from(twin)
         else:
             record = self._trained(asked, record, on_step)
         record = replace(record, seconds=round(time.perf_counter() - began, 4))
@@ -54,8 +48,14 @@ class Objective:
         asked.tell(record.value, pruned=record.state in ("pruned", "infeasible"))
         return record
 
-    def _drawn(self, asked: Asked) -> tuple[Record, Verdict]:
-        architecture = self._space.draw(asked.pick, self._corpus.vocabulary)
+    def _drawn(self, asked: Asked) -> tuple[Record, Verdict, str | None]:
+        """The asked drawing's record and verdict, and why no width suits it, if none does."""
+        misfit = None
+        try:
+            architecture = self._space.draw(asked.pick, self._corpus.vocabulary)
+        except BadInput as error:
+            misfit = str(error)
+            architecture = self._space.least(asked.pick, self._corpus.vocabulary)
         verdict = self._demand.judge(architecture.state)
         terms = self._demand.terms
         enforced = {"growth": verdict.meets_growth, "level": verdict.meets_level}
@@ -68,22 +68,24 @@ class Objective:
             parameters=architecture.parameters,
             state_bytes=architecture.state.bytes(terms.length, terms.dtype),
             verdict=verdict.plain(),
-            feasible=all(enforced[part] for part in self._settings.search.enforce),
+            feasible=not misfit and all(enforced[part] for part in self._settings.search.enforce),
             params=asked.params,
             design=asked.design,
         )
-        return record, verdict
+        return record, verdict, misfit
 
     def _trained(self, asked: Asked, record: Record, on_step: OnStep) -> Record:
         penalty = self.penalty(record.state_bytes)
         rungs: list[tuple[int, float]] = []
 
         def on_rung(rung: Rung) -> bool:
-            """Only feasible candidates set the bar for others, and known designs always run to their end."""
+            """Rungs are compared by penalised loss, as ends are. Known designs run to their end; only feasible
+            candidates set the bar for others.
+            """
             rungs.append((rung.tokens, round(rung.late_loss, 5)))
             if not math.isfinite(rung.late_loss):
                 return False
-            goes_on = not record.feasible or asked.report(rung.number, rung.late_loss + penalty)
+            goes_on = not record.feasible or asked.report(rung.step, rung.late_loss + penalty)
             return goes_on or record.design is not None
 
         minutes = self._settings.search.trial_minutes
@@ -100,9 +102,7 @@ class Objective:
             return replace(
                 record,
                 state="pruned",
-                reason=f"behind the median after {rungs[-1][0]} tokens"
-                if self._settings.search.pruner == "median"
-                else f"halved at {rungs[-1][0]} tokens",
+                reason=f"behind the {self._settings.search.pruner} rule after {rungs[-1][0]} tokens",
             )
         if outcome.result is None:
             return replace(record, reason=outcome.reason)

@@ -1,7 +1,7 @@
 """Records: one JSON file a trial, written whole, from which everything later is made."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +38,11 @@ class Record:
     reason: str | None = None
     copy_of: int | None = None
     seconds: float = 0.0
+
+    def copied_from(self, twin: "Record") -> "Record":
+        """This record with the fate of an equal earlier drawing."""
+        fate = {"state": twin.state, "value": twin.value, "result": twin.result, "rungs": twin.rungs}
+        return replace(self, reason=twin.reason, copy_of=twin.number, **fate)  # type: ignore[arg-type]
 
     @property
     def drawing(self) -> Architecture:
@@ -80,10 +85,6 @@ class Records:
     def all(self) -> list[Record]:
         """Every record, by number."""
         return [self._records[number] for number in sorted(self._records)]
-
-    def of_state(self, state: State) -> list[Record]:
-        """The records of one state, by number."""
-        return [record for record in self.all if record.state == state]
 
     @property
     def trained(self) -> int:

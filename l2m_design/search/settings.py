@@ -49,7 +49,7 @@ class SearchSettings(Values):
     trials: Annotated[int, Field(ge=1, le=100_000)] = 24
     price: Annotated[float, Field(ge=0.0)] = 0.01
     enforce: Annotated[tuple[Literal["growth", "level"], ...], Field(strict=False)] = ("growth", "level")
-    pruner: Literal["median", "halving", "none"] = "median"
+    pruner: Literal["median", "asha", "none"] = "median"
     warmup_trials: Annotated[int, Field(ge=1)] = 6
     known_designs: bool = True
     trial_minutes: Annotated[float, Field(gt=0.0)] | None = None

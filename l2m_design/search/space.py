@@ -59,12 +59,31 @@ class Space(Values):
 
     def draw(self, pick: Pick, vocabulary: int) -> Architecture:
         """One architecture by the answers of `pick(name, options)`. Raises BadInput when nothing fits."""
+        return self.fitted(self._layers(pick), vocabulary)
+
+    def least(self, pick: Pick, vocabulary: int) -> Architecture:
+        """The same layers at the least width that suits them, whatever the budget: what a misfit looked like."""
+        mixers = _Mixers.parse({"layers": self._layers(pick)}, "kinds").layers
+        width = next(w for w in WIDTHS if not any(mixer.misfit(w) for mixer in mixers))
+        return self._bare(mixers, width, vocabulary)
+
+    def _layers(self, pick: Pick) -> list[dict[str, Any]]:
         layers = []
         for index in range(self.depth):
             kind = pick(f"layer{index}.kind", list(self.kinds))
             values = {name: pick(f"layer{index}.{name}", options) for name, options in self.choices.items()}
             layers.append(self.mixer(kind, values))
-        return self.fitted(layers, vocabulary)
+        return layers
+
+    def _bare(self, mixers: tuple[MixerSpec, ...], width: int, vocabulary: int) -> Architecture:
+        """The drawing with the smallest MLP."""
+        return Architecture(
+            vocabulary=vocabulary,
+            width=width,
+            tied_embeddings=self.tied_embeddings,
+            mlp=MLP.of_hidden(8, width),
+            layers=mixers,
+        )
 
     def mixer(self, kind: str, values: dict[str, Any]) -> dict[str, Any]:
         """The template of a kind with its choices filled in."""
@@ -85,13 +104,7 @@ class Space(Values):
         for width in WIDTHS:
             if any(mixer.misfit(width) for mixer in mixers):
                 continue
-            bare = Architecture(
-                vocabulary=vocabulary,
-                width=width,
-                tied_embeddings=self.tied_embeddings,
-                mlp=MLP.of_hidden(8, width),
-                layers=mixers,
-            )
+            bare = self._bare(mixers, width, vocabulary)
             smallest = smallest or bare
             hidden = 8 + 8 * round((self.parameters - bare.parameters) / (24 * width * self.depth))
             if hidden < 8:
@@ -151,17 +164,15 @@ class Space(Values):
                 yield f"layer{index}.{name}", options
 
 
-def check_space(space: Space, designs: dict[str, dict[str, object]], vocabulary: int, where: str) -> list[Architecture]:
-    """Draw the space's corners and the known designs, so that an impossible budget is said before any work."""
-    drawn = []
+def check_space(space: Space, designs: dict[str, dict[str, Any]], vocabulary: int, where: str) -> None:
+    """Draw every mixer in all layers, and the known designs: an impossible budget is said before any work.
+
+    Raises BadInput naming the file.
+    """
     try:
-        for position in (0, -1):
-            drawn.append(space.draw(lambda name, options, p=position: options[p], vocabulary))  # type: ignore[misc]
+        for mixer in space.mixers:
+            space.fitted([mixer] * space.depth, vocabulary)
         for picks in designs.values():
-            drawn.append(space.draw(lambda name, options, p=picks: p[name], vocabulary))  # type: ignore[misc]
-        for kind in space.kinds:
-            first = {name: options[0] for name, options in space.choices.items()}
-            drawn.append(space.fitted([space.mixer(kind, first)] * space.depth, vocabulary))
+            space.draw(lambda name, options, p=picks: p[name], vocabulary)  # type: ignore[misc]
     except BadInput as error:
         raise BadInput(f"{where}: {error}") from None
-    return drawn

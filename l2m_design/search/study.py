@@ -7,8 +7,10 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
+from l2m_design.search.record import Records
 from l2m_design.search.settings import SearchSettings
 from l2m_design.search.space import Pick
+from l2m_design.training.recipe import Recipe
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -16,37 +18,41 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 class OptunaStudy:
     """A single-objective Optuna study in a sqlite file: TPE over flat categorical choices, with constraints."""
 
-    def __init__(self, path: Path, name: str, settings: SearchSettings) -> None:
+    def __init__(self, path: Path, name: str, settings: SearchSettings, recipe: Recipe) -> None:
         storage = optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
+        pruner = _pruner(settings, recipe)
+        self._study = optuna.create_study(study_name=name, storage=storage, pruner=pruner, load_if_exists=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler = optuna.samplers.TPESampler(
-                seed=settings.seed, multivariate=True, n_startup_trials=2 * settings.warmup_trials
+            self._study.sampler = optuna.samplers.TPESampler(
+                seed=settings.seed + len(self._trials()),  # a later sitting must not draw the same again
+                multivariate=True,
+                n_startup_trials=2 * settings.warmup_trials,
             )
-        self._study = optuna.create_study(
-            study_name=name, storage=storage, sampler=sampler, pruner=_pruner(settings), load_if_exists=True
-        )
 
-    @property
-    def is_new(self) -> bool:
-        """No trial was asked for or planned yet."""
-        return not self._study.get_trials(deepcopy=False)
-
-    def plan(self, params: dict[str, Any], **notes: Any) -> None:
-        """Let these picks be the next asked for."""
-        self._study.enqueue_trial(params, user_attrs=notes)
+    def _trials(self, *states: TrialState) -> list[optuna.trial.FrozenTrial]:
+        return self._study.get_trials(deepcopy=False, states=states or None)
 
     def ask(self) -> "Asked":
         """The next candidate."""
         return Asked(self._study.ask(), self._study)
 
-    def unfinished(self) -> list["Unfinished"]:
-        """Trials that were running when an earlier search stopped."""
-        states = (TrialState.RUNNING,)
-        return [
-            Unfinished(t.number, t.params, t.user_attrs, self._study)
-            for t in self._study.get_trials(deepcopy=False, states=states)
-        ]
+    def catch_up(self, records: Records, designs: dict[str, dict[str, Any]]) -> None:
+        """Close what an earlier sitting left open, and plan the known designs that are not there yet."""
+        for trial in self._trials(TrialState.RUNNING):
+            if trial.number in records:
+                record = records[trial.number]
+                tell(self._study, trial.number, record.value, record.state in ("pruned", "infeasible"))
+            else:
+                self._study.tell(trial.number, state=TrialState.FAIL)
+                if "design" not in trial.user_attrs:
+                    self._study.enqueue_trial(trial.params)
+        open_states = (TrialState.WAITING, TrialState.COMPLETE, TrialState.PRUNED)
+        there = {trial.user_attrs.get("design") for trial in self._trials(*open_states)}
+        there |= {record.design for record in records.all}
+        for name, picks in designs.items():
+            if name not in there:
+                self._study.enqueue_trial(picks, user_attrs={"design": name})
 
 
 class Asked:
@@ -85,31 +91,19 @@ class Asked:
 
     def tell(self, value: float | None, pruned: bool = False) -> None:
         """The end: a value, pruned, or (neither) failed."""
-        state = TrialState.COMPLETE if value is not None else TrialState.PRUNED if pruned else TrialState.FAIL
-        self._study.tell(self._trial, value, state=state)
+        tell(self._study, self._trial, value, pruned)
 
 
-class Unfinished:
-    """A trial that an earlier search left running."""
-
-    def __init__(self, number: int, params: dict[str, Any], notes: dict[str, Any], study: optuna.Study) -> None:
-        self.number = number
-        self._params, self._notes, self._study = params, notes, study
-
-    def tell(self, value: float | None, pruned: bool) -> None:
-        """Its record was written: say how it ended."""
-        state = TrialState.COMPLETE if value is not None else TrialState.PRUNED if pruned else TrialState.FAIL
-        self._study.tell(self.number, value, state=state)
-
-    def again(self) -> None:
-        """It left no record: close it and ask for the same picks next."""
-        self._study.tell(self.number, state=TrialState.FAIL)
-        self._study.enqueue_trial(self._params, user_attrs=self._notes)
+def tell(study: optuna.Study, trial: optuna.Trial | int, value: float | None, pruned: bool) -> None:
+    """Say how a trial ended: with a value, pruned, or (neither) failed."""
+    state = TrialState.COMPLETE if value is not None else TrialState.PRUNED if pruned else TrialState.FAIL
+    study.tell(trial, value, state=state)
 
 
-def _pruner(settings: SearchSettings) -> optuna.pruners.BasePruner:
+def _pruner(settings: SearchSettings, recipe: Recipe) -> optuna.pruners.BasePruner:
+    """median: worse than the median of finished trials at the same rung. asha: not in the better half of a rung."""
     if settings.pruner == "median":
         return optuna.pruners.MedianPruner(n_startup_trials=settings.warmup_trials)
-    if settings.pruner == "halving":
-        return optuna.pruners.SuccessiveHalvingPruner()
+    if settings.pruner == "asha" and recipe.rung_steps:
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=recipe.rung_steps[0], reduction_factor=2)
     return optuna.pruners.NopPruner()

@@ -25,22 +25,24 @@ def default_uri() -> str:
 
 
 class Tracker:
-    """Sends records to MLflow once each; remembers in `ledger` (a JSON file) what was sent."""
+    """Sends records to MLflow once each; remembers in `ledger` (a JSON file) what was sent, store by store."""
 
     def __init__(self, uri: str, study: str, params: dict[str, Any], dtype: str, ledger: Path) -> None:
         self.uri = uri
         self._study, self._params, self._dtype, self._ledger = study, params, dtype, ledger
-        self._sent: dict[str, str] = json.loads(ledger.read_text()) if ledger.exists() else {}
+        self._ledgers: dict[str, dict[str, str]] = json.loads(ledger.read_text()) if ledger.exists() else {}
+        self._sent = self._ledgers.setdefault(uri, {})
         self._client: Any = None
         self.trouble: str | None = None
 
     def sync(self, records: Iterable[Record]) -> None:
         """Send every record not sent before. Never raises: `trouble` says in one line what went wrong."""
         try:
+            self._parent()
             for record in records:
                 if str(record.number) not in self._sent:
                     self._sent[str(record.number)] = self._send(record)
-                    write_atomically(self._ledger, to_json(self._sent))
+                    self._remember()
             self.trouble = None
         except Exception as error:  # a tracking server may fail in any way; the search must not
             self.trouble = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
@@ -56,6 +58,9 @@ class Tracker:
         except Exception as error:  # as above
             self.trouble = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
 
+    def _remember(self) -> None:
+        write_atomically(self._ledger, to_json(self._ledgers))
+
     def _parent(self) -> str:
         if self._client is None:
             from mlflow import MlflowClient
@@ -63,14 +68,27 @@ class Tracker:
             for chatty in ("alembic", "mlflow"):
                 logging.getLogger(chatty).setLevel(logging.WARNING)
             self._client = MlflowClient(self.uri)
+            self._forget_what_is_gone()
         if "parent" not in self._sent:
             found = self._client.get_experiment_by_name(EXPERIMENT)
             experiment = found.experiment_id if found else self._client.create_experiment(EXPERIMENT)
             run = self._client.create_run(experiment, run_name=self._study)
             self._log(run.info.run_id, {}, self._params)
             self._sent |= {"parent": run.info.run_id, "experiment": experiment}
-            write_atomically(self._ledger, to_json(self._sent))
+            self._remember()
         return self._sent["parent"]
+
+    def _forget_what_is_gone(self) -> None:
+        """A store that was deleted or made anew is sent everything again."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            if "parent" in self._sent:
+                self._client.get_run(self._sent["parent"])
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            self._sent.clear()
 
     def _send(self, record: Record) -> str:
         parent = self._parent()

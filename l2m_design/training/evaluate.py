@@ -1,27 +1,53 @@
 """Evaluation: the loss of a model at every position of held-out windows."""
 
+import numpy as np
 import torch
 from torch import nn
 
+from l2m_design.corpus.base import Documents
 from l2m_design.corpus.windows import Windows
+from l2m_design.estimates import Floats
 from l2m_design.model.backends import autocast
 from l2m_design.training.result import Losses
 
 TOKENS_A_BATCH = 16384
+COUNTED_TOKENS = 1 << 22
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, windows: Windows, device: torch.device, first: int | None = None) -> Losses:
-    """Losses [windows, length] in nats of the tokens after the first of each window (of the first `first`)."""
+def evaluate(
+    model: nn.Module, windows: Windows, device: torch.device, first: Floats, count: int | None = None
+) -> Losses:
+    """Losses [windows, tokens of a window] in nats, of the first `count` windows or of all.
+
+    first: [v_] nats of each token where nothing is before it; a model without a start token cannot say.
+    """
     model.eval()
-    count = min(first or len(windows), len(windows))
+    count = min(count or len(windows), len(windows))
     step = max(1, TOKENS_A_BATCH // windows.length)
     rows = []
     for begin in range(0, count, step):
-        tokens = torch.from_numpy(windows.tokens(slice(begin, min(begin + step, count)))).to(device)
+        tokens = windows.tokens(slice(begin, min(begin + step, count)))
+        nats = np.empty(tokens.shape)
+        nats[:, 0] = first[tokens[:, 0]]
+        given = torch.from_numpy(tokens).to(device)
         with autocast(device):
-            logits = model(tokens[:, :-1])
-        losses = nn.functional.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
-        rows.append(losses.view(len(tokens), -1).double().cpu())
+            logits = model(given[:, :-1])
+        losses = nn.functional.cross_entropy(logits.float().flatten(0, 1), given[:, 1:].flatten(), reduction="none")
+        nats[:, 1:] = losses.view(len(tokens), -1).cpu().numpy()
+        rows.append(nats)
     model.train()
-    return Losses(torch.cat(rows).numpy(), windows.document[:count])
+    return Losses(np.concatenate(rows), windows.document[:count])
+
+
+def unigram_nats(documents: Documents, vocabulary: int) -> Floats:
+    """[v_] -ln of each token's share among the first COUNTED_TOKENS training tokens, one added to each count."""
+    counts = np.ones(vocabulary)
+    left = COUNTED_TOKENS
+    for document in documents:
+        counts += np.bincount(document[:left], minlength=vocabulary)
+        left -= len(document)
+        if left <= 0:
+            break
+    nats: Floats = -np.log(counts / counts.sum())
+    return nats

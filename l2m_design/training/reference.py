@@ -2,17 +2,14 @@
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 
 from l2m_design.architecture import Architecture
-from l2m_design.corpus import Corpus, Documents
-from l2m_design.estimates import Floats
+from l2m_design.corpus import Corpus
 from l2m_design.information.scores import ModelScorer
+from l2m_design.training.evaluate import unigram_nats
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.run import train
-
-COUNTED_TOKENS = 1 << 22
 
 
 def reference_drawing(vocabulary: int) -> Architecture:
@@ -56,16 +53,3 @@ def train_reference(
     model, result = train(reference_drawing(corpus.vocabulary), corpus, recipe, device, on_step=on_step)
     name = f"reference model, {result.parameters:,} parameters, {result.tokens:,} training tokens"
     return ModelScorer(model, unigram_nats(corpus.documents("train"), corpus.vocabulary), name, device)
-
-
-def unigram_nats(documents: Documents, vocabulary: int) -> Floats:
-    """[v_] -ln of each token's share among the first COUNTED_TOKENS training tokens, one added to each count."""
-    counts = np.ones(vocabulary)
-    left = COUNTED_TOKENS
-    for document in documents:
-        counts += np.bincount(document[:left], minlength=vocabulary)
-        left -= len(document)
-        if left <= 0:
-            break
-    nats: Floats = -np.log(counts / counts.sum())
-    return nats

@@ -13,25 +13,30 @@ REPLICATES = 1000
 
 @dataclass(frozen=True)
 class Losses:
-    """nats: [windows, length] loss of every held-out token. document: [windows]."""
+    """nats: [windows, length + 1] loss of every token of held-out windows. document: [windows]."""
 
     nats: Floats
     document: NDArray[np.int64]
 
     def by_position(self) -> Floats:
-        """[length] mean loss in nats given t - 1 past tokens."""
+        """[length + 1] h_t: mean loss in nats of the token number t = 1.., given the t - 1 before it."""
         mean: Floats = self.nats.mean(axis=0)
         return mean
 
     def late(self) -> Floats:
-        """[windows] mean loss over the second half of each window, nats a token."""
-        late: Floats = self.nats[:, self.nats.shape[1] // 2 :].mean(axis=1)
+        """[windows] mean loss given at least half of `length` past tokens, nats a token."""
+        late: Floats = self.nats[:, self.nats.shape[1] // 2 + 1 :].mean(axis=1)
         return late
 
     def late_by_document(self) -> Floats:
         """[documents] late loss, in the order of the documents' numbers."""
         _, which = np.unique(self.document, return_inverse=True)
         return np.bincount(which, self.late()) / np.bincount(which)
+
+    @property
+    def late_loss(self) -> float:
+        """Late loss in nats a token, every document counting alike."""
+        return float(self.late_by_document().mean())
 
     def captured(self) -> float:
         """I_q(n;n) in nats, n half the window: early minus late losses, summed (profile, plain form)."""
@@ -46,7 +51,8 @@ class Result:
 
     late_loss: nats a token over positions L/2..L of held-out validation windows; test_late_loss the same on
     test documents, which no search decision has seen. *_by_document: for paired differences.
-    curve: (tokens, training loss in nats). seconds: wall time spent training and evaluating.
+    loss_by_position: h_t for t = 1 .. L + 1. curve: (tokens, training loss in nats). seconds: wall
+    time spent training and evaluating.
     """
 
     late_loss: float

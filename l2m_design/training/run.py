@@ -16,7 +16,7 @@ from l2m_design.errors import BadInput
 from l2m_design.model import LanguageModel, build
 from l2m_design.model.backends import autocast
 from l2m_design.training.batches import held_out_windows, training_batches
-from l2m_design.training.evaluate import evaluate
+from l2m_design.training.evaluate import evaluate, unigram_nats
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.result import Result
 
@@ -26,9 +26,9 @@ FIRST_MOMENTS = (0.9, 0.95)
 
 @dataclass(frozen=True)
 class Rung:
-    """A look at a run on its way: number from 0, tokens read, late loss in nats a token."""
+    """A look at a run on its way: optimiser steps done, tokens read, late loss in nats a token."""
 
-    number: int
+    step: int
     tokens: int
     late_loss: float
 
@@ -58,25 +58,26 @@ def train(
     model = build(architecture).to(device)
     began = time.perf_counter()
     validation = held_out_windows(corpus, "validation", recipe.length, recipe.windows)
+    first = unigram_nats(corpus.documents("train"), corpus.vocabulary)
     evaluating = 0.0
 
     def look(step: int) -> bool:
         nonlocal evaluating
         started = time.perf_counter()
-        losses = evaluate(model, validation, device, first=max(8, recipe.windows // 4))
+        losses = evaluate(model, validation, device, first, max(8, recipe.windows // 4))
         tokens = step * recipe.batch * recipe.length
-        answer = on_rung(Rung(recipe.rung_steps.index(step), tokens, float(losses.late().mean())))
+        answer = on_rung(Rung(step, tokens, losses.late_loss))
         evaluating += time.perf_counter() - started
         return answer
 
     curve = _optimise(model, corpus, recipe, device, look, on_step)
     trained = time.perf_counter()
-    losses = evaluate(model, validation, device)
-    test = evaluate(model, held_out_windows(corpus, "test", recipe.length, recipe.windows), device)
+    losses = evaluate(model, validation, device, first)
+    test = evaluate(model, held_out_windows(corpus, "test", recipe.length, recipe.windows), device, first)
     result = Result(
-        late_loss=float(losses.late().mean()),
+        late_loss=losses.late_loss,
         late_by_document=losses.late_by_document().tolist(),
-        test_late_loss=float(test.late().mean()),
+        test_late_loss=test.late_loss,
         test_late_by_document=test.late_by_document().tolist(),
         loss_by_position=losses.by_position().tolist(),
         mi_captured_nats=losses.captured(),

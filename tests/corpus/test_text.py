@@ -113,6 +113,22 @@ def test_a_binary_file_given_by_name_is_bad_input(tmp_path: Path) -> None:
         open_corpus(str(tmp_path / "x.bin"))
 
 
+def test_a_library_package_stays_in_one_split() -> None:
+    corpus = open_corpus("stdlib")
+    starts = dict(zip(corpus.all_documents.spans[:, 0].tolist(), corpus._stored[1], strict=True))
+    splits = {}
+    for split in SPLITS:
+        for start in corpus.documents(split).spans[:, 0].tolist():
+            splits.setdefault(starts[start].split("/")[0], set()).add(split)
+    assert all(len(found) == 1 for found in splits.values())
+    assert len(splits) > 100
+
+
+def test_a_glob_and_its_absolute_form_are_the_same_corpus(text_folder: Path, monkeypatch) -> None:
+    monkeypatch.chdir(text_folder)
+    assert open_corpus("*.txt").fingerprint == open_corpus(f"{text_folder}/*.txt").fingerprint
+
+
 def test_the_standard_library_is_real_text_without_its_tests() -> None:
     corpus = open_corpus("stdlib")
     assert corpus.all_documents.size > 5_000_000

@@ -10,7 +10,7 @@ import torch
 from l2m_design.architecture import Architecture
 from l2m_design.condition import Demand, Terms
 from l2m_design.errors import BadInput
-from l2m_design.export.card import card, write_card
+from l2m_design.export.card import card, known, write_card
 from l2m_design.export.huggingface import export_huggingface
 from l2m_design.laws import PowerLaw
 from l2m_design.model import build
@@ -75,6 +75,14 @@ def test_the_card_holds_drawing_laws_verdict_and_provenance(tmp_path: Path) -> N
     assert content["verdict"]["meets_growth"]
     assert content["provenance"]["study"] == "s"
     assert Architecture.load(tmp_path / "architecture.yaml") == Architecture.load(tmp_path / "card.json") == drawing()
+
+
+def test_a_card_exported_again_keeps_its_verdict_and_provenance(tmp_path: Path) -> None:
+    first = card(drawing(), Demand(PowerLaw(2.0, 0.7), Terms()), {"study": "s"})
+    write_card(first, tmp_path)
+    for source in (tmp_path, tmp_path / "card.json"):
+        assert known(source) == {"verdict": first["verdict"], "provenance": first["provenance"]}
+    assert known(tmp_path / "architecture.yaml") == {}
 
 
 def test_a_file_that_does_not_load_back_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,3 +134,23 @@ def test_long_inputs_never_make_a_square(spec: Attention | SparseAttention) -> N
     with torch.no_grad(), Largest() as largest:
         mixer(torch.randn(1, length, 8), mixer.empty(1))
     assert largest.numel < length * length / 8
+
+
+def test_states_stay_exact_under_autocast() -> None:
+    """bfloat16 is for projections: prefill and steps must agree on the recurrence."""
+    torch.manual_seed(0)
+    mixer = build_mixer(Mamba2(d_state=8, head_dim=4), 16)
+    x = torch.randn(1, 100, 16)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        _, whole = mixer(x, mixer.empty(1))
+        state = mixer.empty(1)
+        for t in range(100):
+            _, state = mixer.step(x[:, t], state)
+    torch.testing.assert_close(whole.ssm, state.ssm, atol=1e-4, rtol=1e-3)
+
+
+def test_ten_tokens_do_not_pay_for_a_whole_chunk() -> None:
+    mixer = build_mixer(SparseAttention(heads=1, kv_heads=1, head_dim=2, chunk=4096, exponent=0.5), 8)
+    with torch.no_grad(), Largest() as largest:
+        mixer(torch.randn(1, 10, 8), mixer.empty(1))
+    assert largest.numel < 1000

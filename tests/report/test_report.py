@@ -30,7 +30,8 @@ def row(source: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "fingerprint": str(source["number"]), "parameters": 1000, "state": source["state"],
         "feasible": source["feasible"], "objective": 2.0, "loss": source["result"]["late_loss"],
         "test_loss": interval, "difference": interval,
-        "mi_captured_nats": 1.0, "state_bytes": source["state_bytes"], "growth_exponent": 1.0,
+        "mi_captured_nats": 1.0, "state_bytes": source["state_bytes"],
+        "growth_exponent": 1.0, "meets_growth": True, "meets_level": True,
         "reach_tokens": {"hard": None, "effective": 4096}, "reason": None,
     }  # fmt: skip
     return {**fields, **changes}
@@ -46,6 +47,7 @@ def summary() -> dict[str, Any]:
         "beta": {"value": 0.6, "low": 0.55, "high": 0.65, "level": 0.95}, "lengths": [64, 128, 256],
         "mi_nats": [10.0, 15.0, 22.0], "mi_low": [9.0, 14.0, 21.0], "mi_high": [11.0, 16.0, 23.0], "documents": 40,
         "estimator": "compression", "preference": "a sentence", "losses_nats": None,
+        "resampled": "documents", "local_slopes": [{"value": 0.6, "low": 0.5, "high": 0.7, "level": 0.95}],
     }  # fmt: skip
     return {
         "study": "test", "version": "0", "duplicates": 0, "notes": ["a note"], "report": "index.html",

@@ -2,6 +2,8 @@
 
 import json
 import sqlite3
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         loss = 2.0 + 0.1 * drawing.picture.count("W") - 0.05 * drawing.picture.count("M")
         from l2m_design.training.run import Rung
 
-        if not on_rung(Rung(0, 1024, loss + 0.5)):
+        if not on_rung(Rung(4, 1024, loss + 0.5)):
             return Outcome(stopped=True)
         return Outcome(result=result(loss, drawing.parameters))
 
@@ -55,14 +57,13 @@ def result(loss: float, parameters: int = 1) -> dict[str, Any]:
 
 def test_a_study_trains_the_known_designs_first_and_keeps_its_promises(opened, trained) -> None:
     search = opened()
-    search.prepare(fresh=False, resume=False)
     summary = search.run()
     assert {row["design"] for row in summary["baselines"]} == DESIGNS
     assert [r["design"] is not None for r in summary["records"][:6]] == [True] * 6
     assert len(trained) == 8
     counts = summary["trials"]
-    assert sum(counts.values()) == len(summary["records"])
-    assert counts["complete"] + counts["pruned"] + counts["failed"] - summary["duplicates"] == 8
+    assert sum(counts.values()) + summary["duplicates"] == len(summary["records"])
+    assert counts["complete"] + counts["pruned"] + counts["failed"] == 8
     promised = {"study", "trials", "front", "chosen", "baselines", "report", "tracking_uri", "seconds"}
     assert promised <= set(summary)
     assert set(summary["seconds"]) == {"total", "training", "evaluating", "overhead"}
@@ -71,7 +72,6 @@ def test_a_study_trains_the_known_designs_first_and_keeps_its_promises(opened, t
 
 def test_the_choice_meets_the_condition_and_no_eligible_trial_is_better(opened, trained) -> None:
     search = opened("search.trials=12")
-    search.prepare(False, False)
     summary = search.run()
     chosen = summary["chosen"]
     assert chosen["feasible"]
@@ -82,7 +82,6 @@ def test_the_choice_meets_the_condition_and_no_eligible_trial_is_better(opened, 
 
 def test_known_designs_that_fail_the_condition_are_trained_but_never_chosen(opened, trained) -> None:
     search = opened()
-    search.prepare(False, False)
     summary = search.run()
     mamba = next(row for row in summary["baselines"] if row["design"] == "all Mamba-2")
     assert mamba["state"] == "complete"
@@ -92,7 +91,6 @@ def test_known_designs_that_fail_the_condition_are_trained_but_never_chosen(open
 
 def test_infeasible_drawings_are_rejected_before_anything_is_built(opened, trained) -> None:
     search = opened("search.trials=14", "search.seed=3", "space.choices.kv_heads=[1]")
-    search.prepare(False, False)
     summary = search.run()
     rejected = [r for r in summary["records"] if r["state"] == "infeasible"]
     assert rejected
@@ -109,7 +107,6 @@ def test_a_duplicate_reuses_its_result(opened, trained, monkeypatch: pytest.Monk
         "search.trials=60", 'space.kinds={a: {kind: attention, heads: 2, kv_heads: $kv_heads, head_dim: 8}}',
         "space.choices={kv_heads: [1, 2], unused: [1, 2, 3]}", "search.pruner=none",
     )  # fmt: skip
-    search.prepare(False, False)
     summary = search.run()
     assert len(trained) == 4  # two layers, two kinds of heads
     copies = [r for r in summary["records"] if r["copy_of"] is not None]
@@ -122,7 +119,6 @@ def test_an_interrupted_search_keeps_its_trials_and_goes_on_to_the_same_plan(
     opened, trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     search = opened()
-    search.prepare(False, False)
     pretend = objectives.run_isolated
 
     def interrupted(*arguments) -> Outcome:
@@ -135,8 +131,7 @@ def test_an_interrupted_search_keeps_its_trials_and_goes_on_to_the_same_plan(
         search.run()
     monkeypatch.setattr(objectives, "run_isolated", pretend)
     again = opened()
-    assert again.prepare(False, resume=True) == 3
-    summary = again.run()
+    summary = again.run(resume=True)
     assert {row["design"] for row in summary["baselines"]} == DESIGNS
     assert len(summary["baselines"]) == 6
     assert len(trained) == 8
@@ -146,7 +141,6 @@ def test_an_interrupted_search_keeps_its_trials_and_goes_on_to_the_same_plan(
 def test_a_record_without_a_told_end_is_told_on_the_next_start(opened, trained, monkeypatch) -> None:
     """As if killed between writing the record and telling Optuna."""
     search = opened()
-    search.prepare(False, False)
     from l2m_design.search.study import Asked
 
     tell = Asked.tell
@@ -161,10 +155,9 @@ def test_a_record_without_a_told_end_is_told_on_the_next_start(opened, trained, 
         search.run()
     monkeypatch.setattr(Asked, "tell", tell)
     again = opened()
-    again.prepare(False, False)
     summary = again.run()
     assert len(trained) == 8
-    database = sqlite3.connect(again.folder / "optuna.db")
+    database = sqlite3.connect(again.folder.path / "optuna.db")
     states = [state for (state,) in database.execute("select state from trials order by number")]
     assert "RUNNING" not in states
     assert states[2] == "COMPLETE"
@@ -174,7 +167,6 @@ def test_a_record_without_a_told_end_is_told_on_the_next_start(opened, trained, 
 def test_a_finished_study_is_not_searched_again(opened, trained) -> None:
     for _ in range(2):
         search = opened()
-        search.prepare(False, False)
         summary = search.run()
     assert len(trained) == 8
     assert len(summary["records"]) >= 8
@@ -183,30 +175,113 @@ def test_a_finished_study_is_not_searched_again(opened, trained) -> None:
 def test_more_trials_may_be_asked_of_a_finished_study(opened, trained) -> None:
     for trials in (7, 9):
         search = opened(f"search.trials={trials}")
-        search.prepare(False, False)
         search.run()
     assert len(trained) == 9
 
 
 def test_the_same_name_with_other_settings_is_refused(opened, trained) -> None:
-    opened().prepare(False, False)
+    opened().run()
     with pytest.raises(BadInput, match=r"other settings \(study\.recipe\.tokens: 2048 -> 4096\)"):
-        opened("recipe.tokens=4096").prepare(False, False)
+        opened("recipe.tokens=4096").run()
     search = opened("recipe.tokens=4096")
-    assert search.prepare(fresh=True, resume=False) == 0
-    assert (search.folder.parent / "tiny.1" / "identity.json").exists()
+    search.run(fresh=True)
+    assert (search.folder.path.parent / "tiny.1" / "identity.json").exists()
+
+
+def test_a_folder_that_is_no_study_is_left_alone(opened, trained) -> None:
+    search = opened()
+    search.folder.path.mkdir(parents=True)
+    (search.folder.path / "thesis.tex").write_text("years of work")
+    with pytest.raises(BadInput, match="holds files that are no study"):
+        search.run()
+    assert (search.folder.path / "thesis.tex").exists()
 
 
 def test_resume_needs_a_study(opened) -> None:
     with pytest.raises(BadInput, match="--resume: there is no study"):
-        opened().prepare(False, resume=True)
+        opened().run(resume=True)
 
 
 def test_two_searches_of_one_study_exclude_each_other(opened, trained) -> None:
     one, two = opened(), opened()
-    one.prepare(False, False)
-    with one._alone(), pytest.raises(BadInput, match="another process"):
+    with one.folder.alone(), pytest.raises(BadInput, match="another process"):
         two.run()
+
+
+def test_designs_that_fail_the_condition_set_no_bar_for_those_that_meet_it(opened, trained, monkeypatch) -> None:
+    """The infeasible ones learn fast here: were they counted, the median would stop every feasible candidate."""
+    pretend = objectives.run_isolated
+
+    def fast_when_infeasible(job, on_rung, *rest) -> Outcome:
+        drawing = Architecture.parse(job.architecture, "job")
+        shift = -5.0 if drawing.state.exponent < 0.5 else 0.0
+        return pretend(job, lambda rung: on_rung(replace(rung, late_loss=rung.late_loss + shift)), *rest)
+
+    monkeypatch.setattr(objectives, "run_isolated", fast_when_infeasible)
+    summary = opened("search.trials=16", "search.warmup_trials=2").run()
+    searched = [r for r in summary["records"] if r["design"] is None and r["state"] != "infeasible"]
+    assert any(r["state"] == "complete" for r in searched)
+
+
+def test_the_asha_rule_stops_the_worse_half(opened, trained) -> None:
+    summary = opened("search.trials=16", "search.pruner=asha").run()
+    pruned = [r for r in summary["records"] if r["state"] == "pruned"]
+    assert pruned
+    assert all("behind the asha rule" in r["reason"] for r in pruned)
+
+
+def test_a_drawing_that_no_width_suits_is_rejected_and_the_search_goes_on(opened, trained, monkeypatch) -> None:
+    """Each mixer fits in all layers, some mixture does not: that is known only when it is drawn."""
+    monkeypatch.setattr("l2m_design.search.run.check_space", lambda *arguments: None)
+    huge = "space.kinds.huge={kind: attention, heads: 512, kv_heads: 1, head_dim: 8}"
+    summary = opened("search.trials=14", huge).run()
+    misfits = [r for r in summary["records"] if r["reason"] and "cannot hold" in r["reason"]]
+    assert misfits
+    assert all(r["state"] == "infeasible" for r in misfits)
+    assert len(trained) == 14
+
+
+def test_a_known_design_cut_short_is_asked_again_under_its_own_name(opened, trained, monkeypatch) -> None:
+    """Ctrl-C in the middle of a draw leaves only the first picks: they must not become another drawing."""
+    from l2m_design.search.space import Space
+
+    draw = Space.draw
+    monkeypatch.setattr(Space, "draw", _interrupted_after_one_pick)
+    with pytest.raises(Interrupted):
+        opened().run()
+    monkeypatch.setattr(Space, "draw", draw)
+    summary = opened().run()
+    assert next(row for row in summary["baselines"] if row["design"] == "all attention")["picture"] == "A A"
+
+
+def _interrupted_after_one_pick(space, pick, vocabulary) -> None:
+    pick("layer0.kind", list(space.kinds))
+    raise KeyboardInterrupt
+
+
+def test_time_of_every_sitting_is_counted(opened, trained, monkeypatch) -> None:
+    pretend = objectives.run_isolated
+
+    def slow_then_interrupted(*arguments) -> Outcome:
+        time.sleep(1.5)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(objectives, "run_isolated", slow_then_interrupted)
+    search = opened()
+    with pytest.raises(Interrupted):
+        search.run()
+    assert search.folder.seconds > 1.5
+    monkeypatch.setattr(objectives, "run_isolated", pretend)
+    assert opened().run()["seconds"]["total"] > 1.5
+
+
+def test_an_exhausted_space_is_said(opened, trained, monkeypatch) -> None:
+    monkeypatch.setattr("l2m_design.search.run.STALLED", 10)
+    kinds = "space.kinds={a: {kind: attention, heads: 2, kv_heads: 1, head_dim: 8}}"
+    summary = opened("search.trials=5", kinds, "space.choices={}").run()
+    assert any("1 of 5 planned trials" in note for note in summary["notes"])
+    assert summary["trials"]["complete"] == 1
+    assert summary["duplicates"] == 10
 
 
 def test_a_crashed_trial_is_recorded_and_the_search_goes_on(opened, trained, monkeypatch) -> None:
@@ -218,7 +293,6 @@ def test_a_crashed_trial_is_recorded_and_the_search_goes_on(opened, trained, mon
 
     monkeypatch.setattr(objectives, "run_isolated", crash_once)
     search = opened()
-    search.prepare(False, False)
     summary = search.run()
     assert summary["trials"]["failed"] == 1
     failed = next(r for r in summary["records"] if r["state"] == "failed")
@@ -228,7 +302,6 @@ def test_a_crashed_trial_is_recorded_and_the_search_goes_on(opened, trained, mon
 
 def test_nothing_feasible_is_said_and_not_invented(opened, trained) -> None:
     search = opened("demand.prefactor=1e9", "search.trials=6")
-    search.prepare(False, False)
     summary = search.run()
     assert summary["chosen"] is None
     assert summary["front"] == []

@@ -9,7 +9,6 @@ from l2m_design.search.tracking import EXPERIMENT, Tracker
 @pytest.fixture
 def searched(opened):
     search = opened("search.trials=7")
-    search.prepare(False, False)
     return search, search.run()
 
 
@@ -46,12 +45,10 @@ def test_runs_are_sent_once(searched) -> None:
 
 def test_a_store_that_fails_costs_no_trial_and_is_caught_up_later(opened, tmp_path) -> None:
     search = opened("search.trials=6", tracking="sqlite:////proc/nowhere/mlflow.db")
-    search.prepare(False, False)
     summary = search.run()
     assert summary["trials"]["complete"] == 6
     assert any(note.startswith("tracking:") for note in summary["notes"])
     mended = opened("search.trials=6")
-    mended.prepare(False, False)
     summary = mended.run()
     assert not any(note.startswith("tracking:") for note in summary["notes"])
     client = MlflowClient(summary["tracking_uri"])
@@ -64,3 +61,14 @@ def test_trouble_is_one_line(tmp_path) -> None:
     tracker.finish({}, [])
     assert tracker.trouble
     assert "\n" not in tracker.trouble
+
+
+def test_a_new_or_emptied_store_is_sent_everything(searched, tmp_path) -> None:
+    search, summary = searched
+    (tmp_path / "mlflow.db").unlink()
+    client = MlflowClient(f"sqlite:///{tmp_path}/other.db")
+    search._tracking_uri = f"sqlite:///{tmp_path}/other.db"
+    again = search.run()
+    assert not any(note.startswith("tracking:") for note in again["notes"])
+    runs = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id], max_results=500)
+    assert len(runs) == len(summary["records"]) + 1

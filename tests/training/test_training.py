@@ -11,8 +11,9 @@ from l2m_design.corpus import open_corpus
 from l2m_design.errors import BadInput
 from l2m_design.information.scores import ModelScorer
 from l2m_design.training.batches import held_out_windows, training_batches
+from l2m_design.training.evaluate import unigram_nats
 from l2m_design.training.recipe import Recipe
-from l2m_design.training.reference import train_reference, unigram_nats
+from l2m_design.training.reference import train_reference
 from l2m_design.training.result import Losses, Result, paired_difference
 from l2m_design.training.run import Stopped, adamw, train
 
@@ -51,7 +52,7 @@ def test_a_run_learns_and_repeats_itself_on_a_cpu(kind: str) -> None:
     assert results[0].late_loss == results[1].late_loss
     assert results[0].late_loss < 0.8 * np.log(10)
     assert results[0].tokens == 64 * 64
-    assert len(results[0].loss_by_position) == 64
+    assert len(results[0].loss_by_position) == 65
 
 
 def test_rungs_come_in_order_and_can_stop_a_run() -> None:
@@ -60,7 +61,7 @@ def test_rungs_come_in_order_and_can_stop_a_run() -> None:
 
     def stop_at_the_second(rung) -> bool:
         seen.append(rung.tokens)
-        return rung.number < 1
+        return rung.step < 8
 
     with pytest.raises(Stopped):
         train(drawing(), open_corpus(SPEC), recipe, CPU, stop_at_the_second)
@@ -133,11 +134,18 @@ def test_the_rate_warms_up_and_falls_to_its_final_share() -> None:
 
 
 def test_captured_information_is_early_minus_late_loss() -> None:
-    nats = np.tile(np.array([4.0, 3.0, 1.0, 1.0]), (3, 1))
+    corpus = open_corpus("santa-fe:beta=0.5,pairs=256,keys=64,documents=400")
+    windows = held_out_windows(corpus, "train", 128, 4000)
+    losses = Losses(corpus.bayes_nats(windows.tokens()), windows.document)
+    assert losses.captured() == pytest.approx(corpus.information(64), rel=0.1)
+
+
+def test_late_loss_is_that_of_the_second_half_every_document_counting_alike() -> None:
+    nats = np.array([[9.0, 9.0, 9.0, 1.0, 1.0], [9.0, 9.0, 9.0, 3.0, 3.0], [9.0, 9.0, 9.0, 4.0, 4.0]])
     losses = Losses(nats, np.array([0, 0, 1]))
-    assert losses.captured() == pytest.approx(5.0)
-    assert losses.late().tolist() == [1.0, 1.0, 1.0]
-    assert len(losses.late_by_document()) == 2
+    assert losses.late().tolist() == [1.0, 3.0, 4.0]
+    assert losses.late_by_document().tolist() == [2.0, 4.0]
+    assert losses.late_loss == 3.0
 
 
 def test_paired_differences_do_not_see_what_documents_share() -> None:
