@@ -46,9 +46,9 @@ STYLE: Any = {
 }
 
 
-def _figure(height: float = 3.6) -> tuple[Figure, Axes]:
+def _figure(height: float = 3.6, width: float = 7.2) -> tuple[Figure, Axes]:
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
         return figure, figure.add_subplot()
 
 
@@ -92,7 +92,7 @@ def information(measurement: dict[str, Any], law: PowerLaw) -> str:
 def losses(by_position: dict[str, list[float]], label: str = "loss, nats a token") -> str:
     """Position-wise losses against position, averaged over bins that grow with position."""
     with matplotlib.rc_context(STYLE):
-        figure, axes = _figure()
+        figure, axes = _figure(3.6, 9.6)
         for color, (name, values) in zip(LINES * 9, by_position.items(), strict=False):
             values_ = np.array(values)
             edges = np.unique(np.geomspace(1, len(values_) + 1, 25).astype(int))
@@ -106,10 +106,15 @@ def losses(by_position: dict[str, list[float]], label: str = "loss, nats a token
         return _svg(figure)
 
 
-def state_and_demand(drawings: dict[str, Architecture], law: PowerLaw, terms: Terms, has_level: bool) -> str:
-    """State elements held at L/2 against context length L, beside the elements that the data ask for."""
+def state_and_demand(
+    drawings: dict[str, Architecture], law: PowerLaw, terms: Terms, has_level: bool, measured: int | None
+) -> str:
+    """State elements held at L/2 against context length L, beside the elements that the data ask for.
+
+    measured: the longest context, in tokens, on which the law was measured.
+    """
     with matplotlib.rc_context(STYLE):
-        figure, axes = _figure(4.4)
+        figure, axes = _figure(4.4, 9.6)
         demand = Demand(law, terms, has_level)
         lengths = np.unique(np.geomspace(terms.shortest, 16 * terms.length, 60).astype(int))
         if has_level:
@@ -135,16 +140,18 @@ def state_and_demand(drawings: dict[str, Architecture], law: PowerLaw, terms: Te
         for color, (name, drawing) in zip(LINES * 9, drawings.items(), strict=False):
             held = [drawing.state.elements(max(1, int(x) // 2)) for x in lengths]
             axes.plot(lengths, held, color=color, lw=1.6, label=name)
-        axes.axvline(terms.length, color=GREY, lw=0.8)
-        axes.annotate(
-            "target",
-            (terms.length, 1),
-            xycoords=("data", "axes fraction"),
-            fontsize=8,
-            color=GREY,
-            xytext=(3, -10),
-            textcoords="offset points",
-        )
+        marked = {"target": terms.length} | ({"measured to": measured} if measured else {})
+        for word, length in marked.items():
+            axes.axvline(length, color=GREY, lw=0.8)
+            axes.annotate(
+                word,
+                (length, 1),
+                xycoords=("data", "axes fraction"),
+                fontsize=8,
+                color=GREY,
+                xytext=(3, -10),
+                textcoords="offset points",
+            )
         _log_axes(axes, "context length L, tokens", "state at L/2, elements")
         axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         return _svg(figure)

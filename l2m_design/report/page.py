@@ -56,6 +56,7 @@ def _figures(summary: dict[str, Any]) -> dict[str, str | None]:
     """SVG by name; none where there is nothing to draw."""
     demand = summary["demand"]
     law, terms = PowerLaw.of_plain(demand["law"]), Terms.parse(demand["terms"], "condition")
+    measured = 2 * demand["measurement"]["lengths"][-1] if demand["measurement"] else None
     chosen = summary["chosen"]["trial"] if summary["chosen"] else None
     shown = _finalists(summary)
     drawings = {name: Architecture.parse(row["architecture"], name) for name, row in shown.items()}
@@ -69,7 +70,7 @@ def _figures(summary: dict[str, Any]) -> dict[str, str | None]:
         "profile": figures.losses(profiles) if profiles else None,
         "information": None,
         "reference": None,
-        "state": figures.state_and_demand(drawings, law, terms, demand["has_level"]),
+        "state": figures.state_and_demand(drawings, law, terms, demand["has_level"], measured),
         "loss": figures.loss_and_state(summary["records"], [row["trial"] for row in summary["front"]], chosen),
     }
     if demand["measurement"]:
