@@ -118,7 +118,7 @@ def parse_yaml(text: str, where: str) -> Any:
         mark = error.problem_mark or error.context_mark
         line = f"line {mark.line + 1}: " if mark else ""
         raise BadInput(f"{where}: {line}not valid YAML: {error.problem or error.context}") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
         raise BadInput(f"{where}: not valid YAML: {str(error).splitlines()[0]}") from None
 
 
@@ -135,6 +135,12 @@ def read_text(path: str | Path) -> str:
 def read_mapping(path: str | Path) -> dict[str, Any]:
     """A YAML or JSON file that holds a mapping; raises BadInput otherwise."""
     data = parse_yaml(read_text(path), str(path))
+    try:
+        json.dumps(data, default=str)
+    except (ValueError, TypeError, RecursionError):
+        raise BadInput(
+            f"{path}: plain keys and values are expected, found an anchor that holds itself or a key that is no text"
+        ) from None
     if not isinstance(data, dict):
         raise BadInput(f"{path}: a mapping of keys to values is expected, found {type(data).__name__}")
     return data

@@ -16,7 +16,7 @@ PUBLISHED = "PG19 books as published (arXiv 2503.04725: 2.27 L^0.76 nats, LLaMA-
 
 
 def command(
-    architecture: Annotated[str, typer.Argument(help="A YAML drawing or a card.")],
+    architecture: Annotated[str, typer.Argument(help="A YAML drawing, a card, or a folder with one.")],
     beta: Annotated[float | None, typer.Option(help="The exponent that the data ask for.")] = None,
     prefactor: Annotated[float | None, typer.Option(help="A of I(n;n) = A n^beta, nats; needs --beta.")] = None,
     estimate: Annotated[Path | None, typer.Option(help="The output of `l2m estimate --json`, in a file.")] = None,
@@ -27,7 +27,10 @@ def command(
     overrides: Set = [],  # noqa: B006 - typer copies it
     as_json: Json = False,
 ) -> None:
-    """Judge a drawing's state law against what the data ask for. Exit 0 when the condition is met, 1 when not."""
+    """Judge a drawing's state law against what the data ask for. Exit 0 when the condition is met, 1 when not.
+
+    Without --beta or --estimate the demand is that of PG19 books as published, and it is said.
+    """
     from l2m_design.architecture import Architecture
     from l2m_design.condition import Demand, Terms
 
@@ -97,8 +100,8 @@ def _law(beta: float | None, prefactor: float | None, estimate: Path | None) -> 
         return PowerLaw(2.27 * 2**0.76, 0.76), True, PUBLISHED
     if not 0 < beta <= 1:
         raise BadInput(f"--beta: must lie in (0, 1], found {beta}")
-    if prefactor is not None and not prefactor > 0:
-        raise BadInput(f"--prefactor: must be positive, found {prefactor}")
+    if prefactor is not None and not 0 < prefactor <= 1e12:
+        raise BadInput(f"--prefactor: must lie in (0, 1e12], found {prefactor}")
     return PowerLaw(prefactor or 1.0, beta), prefactor is not None, "given"
 
 

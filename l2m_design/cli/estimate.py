@@ -14,14 +14,14 @@ def command(
     corpus: Annotated[str, typer.Argument(help="stdlib, santa-fe:beta=0.7, a text or .jsonl file, a folder, a glob.")],
     estimator: Annotated[str, typer.Option(help="compression, or profile (needs --model).")] = "compression",
     model: Annotated[str | None, typer.Option(help="For profile: oracle (synthetic sources) or train.")] = None,
-    shortest: Annotated[int, typer.Option(help="Shortest n of I(n;n), tokens.")] = 128,
+    shortest: Annotated[int | None, typer.Option(help="Shortest n, tokens: 128, or 32 for --model train.")] = None,
     longest: Annotated[int | None, typer.Option(help="Longest n; by default what 16 documents hold.")] = None,
     windows: Annotated[int, typer.Option(help="Windows of 2 x longest tokens to read.")] = 256,
     split: Annotated[str | None, typer.Option(help="train, validation or test; by default all documents.")] = None,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
     replicates: Annotated[int, typer.Option(help="Bootstrap replicates.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of windows and bootstrap.")] = 0,
-    tokens: Annotated[int, typer.Option(help="Training budget of --model train, tokens.")] = 500_000,
+    tokens: Annotated[int, typer.Option(min=1, help="Training budget of --model train, tokens.")] = 500_000,
     device: Device = "auto",
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -102,7 +102,9 @@ def _print(found: "Measurement", model: str | None) -> None:
 
 def _plan(source: Any, settings: Any, model: str | None, tokens: int, as_json: bool) -> None:
     from l2m_design.information.measure import doubling_lengths
+    from l2m_design.search.demand import planned
 
+    settings = planned(settings, model)
     documents = source.documents(settings.split) if settings.split else source.all_documents
     lengths = doubling_lengths(settings, documents, source).tolist()
     plan = {

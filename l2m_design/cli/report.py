@@ -16,12 +16,18 @@ def command(
     as_json: Json = False,
 ) -> None:
     """Write one self-contained HTML page and say what the study found."""
+    from l2m_design.errors import BadInput
     from l2m_design.report import words
     from l2m_design.report.page import load_summary, write_page
 
     summary = load_summary(study)
     page = out or (study if study.is_dir() else study.parent) / "index.html"
-    write_page(summary, page)
+    try:
+        write_page(summary, page)
+    except (LookupError, TypeError) as error:
+        raise BadInput(
+            f"{study}: written by version {summary.get('version')}, this one misses {error}; search again"
+        ) from None
     if as_json:
         print_json({"study": summary["study"], "report": str(page), "outcome": words.outcome(summary)})
     else:

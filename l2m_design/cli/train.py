@@ -32,6 +32,8 @@ def command(
     if out and out.exists() and any(out.iterdir()):
         raise BadInput(f"{out}: holds files already; give another --out")
     source = open_corpus(corpus)
+    if drawing.vocabulary < source.vocabulary:
+        raise BadInput(f"{architecture}: vocabulary: {drawing.vocabulary}, the corpus {corpus} has {source.vocabulary}")
     plan = {
         "parameters": drawing.parameters,
         "steps": recipe.steps,

@@ -10,7 +10,7 @@ from l2m_design.corpus.base import Corpus
 from l2m_design.corpus.tokens import TokenWriter
 from l2m_design.errors import BadInput
 from l2m_design.estimates import Floats
-from l2m_design.settings import Values
+from l2m_design.settings import Values, unknown_key
 
 
 class SantaFeSettings(Values):
@@ -84,6 +84,8 @@ def santa_fe(options: str, spec: str) -> SantaFe:
     values: dict[str, object] = {}
     for option in filter(None, options.split(",")):
         key, _, text = option.partition("=")
+        if key.strip() not in SantaFeSettings.model_fields:
+            raise BadInput(f"{spec}: {unknown_key(key.strip(), SantaFeSettings.model_fields)}")
         try:
             values[key.strip()] = float(text) if key.strip() == "beta" else int(text)
         except ValueError:

@@ -113,29 +113,34 @@ def standard_library() -> TextCorpus:
 def text_files(spec: str) -> TextCorpus:
     """A file, every text file of a folder, or a glob's matches. Raises BadInput when nothing is there."""
     path = Path(spec).expanduser()
-    if path.is_file():
-        if is_binary(path):
-            raise BadInput(f"{spec}: a binary file (it holds zero bytes); text is expected")
-        return TextCorpus(spec, [(path, path.name)])
-    if path.is_dir():
-        found, root = sorted(p for p in path.rglob("*") if _visible(p, path)), path
-    elif glob.has_magic(spec):
-        found = sorted(Path(p) for p in glob.glob(str(path), recursive=True))
-        root = Path(os.path.commonpath([p.parent for p in found])) if found else Path()
-    else:
-        raise BadInput(
-            f"{spec}: no such corpus; known: stdlib, santa-fe:beta=0.7, a text or .jsonl file, a folder, a glob"
-        )
-    files = [p for p in found if p.is_file()]
     try:
+        if path.is_file():
+            if is_binary(path):
+                raise BadInput(f"{spec}: a binary file (it holds zero bytes); text is expected")
+            return TextCorpus(spec, [(path, path.name)])
+        files, root = _matches(spec, path)
         text = [p for p in files if not is_binary(p)]
     except OSError as error:
-        raise BadInput(f"{error.filename}: {error.strerror}") from None
+        raise BadInput(f"{spec}: {error.filename}: {error.strerror}") from None
     if not text:
         raise BadInput(f"{spec}: no text file there ({len(files)} binary files)")
     binary = len(files) - len(text)
     names = [(p, p.relative_to(root).as_posix()) for p in text]
     return TextCorpus(spec, names, f"{binary} binary files skipped" if binary else "")
+
+
+def _matches(spec: str, path: Path) -> tuple[list[Path], Path]:
+    """Files of a folder (hidden ones left out) or a glob, and the folder that their names start from."""
+    if path.is_dir():
+        return [p for p in sorted(path.rglob("*")) if _visible(p, path) and p.is_file()], path
+    if not glob.has_magic(spec):
+        raise BadInput(
+            f"{spec}: no such corpus; known: stdlib, santa-fe:beta=0.7, a text or .jsonl file, a folder, a glob"
+        )
+    found = [Path(p) for p in sorted(glob.glob(str(path), recursive=True)) if Path(p).is_file()]
+    if not found:
+        raise BadInput(f"{spec}: the glob matches no file")
+    return found, Path(os.path.commonpath([p.parent for p in found]))
 
 
 def _visible(path: Path, root: Path) -> bool:

@@ -1,7 +1,7 @@
 """Compression estimator: C(X) + C(Y) - C(XY) with a universal coder (PPMd), model-free.
 
 It counts the cost of learning the language twice and once, so the amount is over-stated and its exponent
-bounds the source's from above (Debowski). Source: SCIENCE of Hilberg's conjecture; coder: PPMd var. H.
+bounds the source's from above (Debowski's work on Hilberg's conjecture). Coder: PPMd, variant I (PPMd8).
 """
 
 import math

@@ -14,11 +14,12 @@ from l2m_design.errors import BadInput
 from l2m_design.estimates import Curve, Estimate, Floats
 from l2m_design.laws import PowerLaw
 
-EXPONENTS = np.linspace(0.02, 1.2, 591)
+EXPONENTS = np.linspace(0.02, 1.0, 491)  # I(n;n) cannot outgrow n
 MISFIT = 0.003
 HELD_OUT = 2
 MARGIN = 0.25
 DOUBT = 1.0
+POOR = 6.0
 KEPT_DRAWS = 200
 LAWS = ("constant", "logarithm", "power", "power+constant")
 
@@ -41,9 +42,10 @@ class Fit:
         """Which law the data prefer, in words."""
         ranked = sorted(self.misses, key=self.misses.__getitem__)
         others = ", ".join(f"{name} {self.misses[name]:.1f}" for name in ranked if name != self.preferred)
+        doubt = "; no law fits these data well" if self.misses[self.preferred] > POOR else ""
         return (
             f"the longest lengths, held out, are met best by the law '{self.preferred}' "
-            f"(off by {self.misses[self.preferred]:.1f} standard errors; {others})"
+            f"(off by {self.misses[self.preferred]:.1f} standard errors; {others}){doubt}"
         )
 
 

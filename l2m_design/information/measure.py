@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from l2m_design.information.scores import Scorer
 
 FEWEST_DOCUMENTS = 16
+SHORTEST = 128
 LONGEST = 8192
 
 Length = Annotated[int, Field(ge=2, le=2**24)]
@@ -29,14 +30,14 @@ Progress = Callable[[int, int], None]
 
 
 class MeasurementSettings(Values):
-    """How to measure: lengths are n of I(n;n), doubling from `shortest` to `longest`.
+    """How to measure: lengths are n of I(n;n), doubling from `shortest` (128 unless given) to `longest`.
 
     longest: none for the largest that at least 16 documents hold (at most 8192). windows: of 2 · longest
     tokens, spread over the documents. split: which documents; none for all.
     """
 
     estimator: Literal["compression", "profile"] = "compression"
-    shortest: Length = 128
+    shortest: Length | None = None
     longest: Length | None = None
     windows: Annotated[int, Field(ge=8, le=10**6)] = 256
     split: Literal["train", "validation", "test"] | None = None
@@ -137,17 +138,17 @@ def measure(
 
 def doubling_lengths(settings: MeasurementSettings, documents: Documents, corpus: Corpus) -> NDArray[np.int64]:
     """n = shortest, 2 · shortest, ... up to `longest`, multiples of the corpus' period. Raises BadInput."""
-    if settings.shortest % corpus.period:
-        raise BadInput(f"shortest: {settings.shortest} must be a multiple of {corpus.period} for {corpus.name}")
-    longest = settings.longest
+    shortest, longest = settings.shortest or SHORTEST, settings.longest
+    if shortest % corpus.period:
+        raise BadInput(f"shortest: {shortest} must be a multiple of {corpus.period} for {corpus.name}")
     if longest is None:
         lengths = np.sort(documents.lengths)[::-1]
-        enough = int(lengths[min(FEWEST_DOCUMENTS, len(lengths)) - 1])
+        enough = int(lengths[min(FEWEST_DOCUMENTS, len(lengths)) - 1]) if len(lengths) else 0
         longest = min(LONGEST, enough // 2)
-    doublings = int(np.log2(longest / settings.shortest)) if longest >= settings.shortest else -1
+    doublings = int(np.log2(longest / shortest)) if longest >= shortest else -1
     if doublings < 4:
         raise BadInput(
-            f"{corpus.name}: lengths {settings.shortest}..{longest} hold {max(0, doublings + 1)} doublings, a law "
-            f"needs 5; give a smaller --shortest or documents of {32 * settings.shortest} tokens and more"
+            f"{corpus.name}: between {shortest} and {longest} lie {doublings + 1} lengths that double, a law needs 5; "
+            f"give a smaller --shortest, a larger --longest, or documents of {32 * shortest} tokens and more"
         )
-    return settings.shortest * 2 ** np.arange(doublings + 1)
+    return shortest * 2 ** np.arange(doublings + 1)

@@ -20,8 +20,9 @@ def load_summary(place: str | Path) -> dict[str, Any]:
     """A study's summary from study.json or its folder. Raises BadInput when there is none."""
     path = Path(place)
     path = path / "study.json" if path.is_dir() else path
+    text = read_text(path)
     try:
-        summary = json.loads(read_text(path))
+        summary = json.loads(text)
         missing = {"study", "chosen", "front", "baselines", "demand", "records", "settings"} - set(summary)
     except (ValueError, TypeError) as error:
         raise BadInput(f"{path}: not a study's summary: {error}") from None

@@ -18,7 +18,7 @@ def size(count: float) -> str:
 
 def tokens(count: int | None) -> str:
     """A reach in words."""
-    return f"over {REACH_LIMIT:,} tokens" if count is None else f"{count:,} tokens"
+    return f"no end up to {REACH_LIMIT:,} tokens" if count is None else f"{count:,} tokens"
 
 
 def estimate(plain: dict[str, float] | None, sign: bool = False) -> str:

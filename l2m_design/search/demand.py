@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 REFERENCE_TOKENS = 500_000
-REFERENCE_LONGEST = 1024
+REFERENCE_LENGTHS = (32, 1024)
 
 
 def measured(
@@ -33,6 +33,7 @@ def measured(
 
     What needs torch is imported where it is needed: measuring by compression does not.
     """
+    settings = planned(settings, model)
     scorer: Scorer | None = None
     if model == "oracle":
         from l2m_design.information.scores import OracleScorer
@@ -42,14 +43,8 @@ def measured(
         from l2m_design.model.backends import pick_device
         from l2m_design.training.reference import reference_recipe, train_reference
 
-        if settings.split == "train":
-            raise BadInput("split: a reference model is trained on 'train'; allowed for scoring: validation, test")
-        split = settings.split or "test"
-        documents = corpus.documents(split)
-        settings = settings.model_copy(update={"split": split})
-        if settings.longest is None:
-            settings = settings.model_copy(update={"longest": REFERENCE_LONGEST})
-        longest = int(doubling_lengths(settings, documents, corpus)[-1])
+        assert settings.split is not None
+        longest = int(doubling_lengths(settings, corpus.documents(settings.split), corpus)[-1])
         recipe = reference_recipe(longest, tokens, settings.seed)
         scorer = train_reference(
             corpus,
@@ -58,6 +53,20 @@ def measured(
             lambda done, total: on_progress("reference model", done, total),
         )
     return measure(corpus, settings, scorer, lambda done, total: on_progress("windows", done, total))
+
+
+def planned(settings: MeasurementSettings, model: str | None) -> MeasurementSettings:
+    """The settings with what a reference model needs: held-out documents, lengths that it can be trained on."""
+    if model != "train":
+        return settings
+    if settings.split == "train":
+        raise BadInput("split: a reference model is trained on 'train'; allowed for scoring: validation, test")
+    needed = {
+        "split": settings.split or "test",
+        "shortest": settings.shortest or REFERENCE_LENGTHS[0],
+        "longest": settings.longest or REFERENCE_LENGTHS[1],
+    }
+    return settings.model_copy(update=needed)
 
 
 def measured_law(measurement: Measurement) -> PowerLaw:

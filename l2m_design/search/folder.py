@@ -9,7 +9,7 @@ from typing import Any
 
 from l2m_design.errors import BadInput
 from l2m_design.search.settings import differences
-from l2m_design.settings import to_json, write_atomically
+from l2m_design.settings import read_mapping, to_json, write_atomically
 
 
 class StudyFolder:
@@ -40,7 +40,7 @@ class StudyFolder:
             if self.path.exists() and any(self.path.iterdir()):
                 raise BadInput(f"{self.path}: holds files that are no study; give another name or --runs")
             write_atomically(known, to_json(identity))
-        elif changed := differences(json.loads(known.read_text()), json.loads(to_json(identity))):
+        elif changed := differences(read_mapping(known), json.loads(to_json(identity))):
             raise BadInput(
                 f"{self.path}: holds a study of this name with other settings ({'; '.join(changed[:3])}); "
                 "give --fresh, or another name"

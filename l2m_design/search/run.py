@@ -1,6 +1,7 @@
 """A study from its settings to its summary: demand, trials, choice; it can be stopped and gone on with."""
 
 import json
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 from l2m_design import __version__
 from l2m_design.condition import Demand
 from l2m_design.corpus import Corpus, open_corpus
+from l2m_design.errors import BadInput
 from l2m_design.laws import PowerLaw
 from l2m_design.model.backends import pick_device
 from l2m_design.search import demand as demands
@@ -21,7 +23,7 @@ from l2m_design.search.settings import StudySettings
 from l2m_design.search.space import Space, check_space
 from l2m_design.search.study import OptunaStudy
 from l2m_design.search.summary import study_metrics, summarise
-from l2m_design.search.tracking import Tracker
+from l2m_design.search.tracking import Tracker, check_uri
 from l2m_design.settings import to_json, write_atomically
 from l2m_design.training.batches import held_out_windows
 
@@ -59,6 +61,7 @@ class Search:
         self._space = space
         self.corpus: Corpus = open_corpus(settings.corpus)
         pick_device(settings.device)
+        check_uri(tracking_uri)
         for split in ("train", "validation", "test"):
             held_out_windows(self.corpus, split, settings.recipe.length, 1)
         check_space(space.resolved(1.0), {}, self.corpus.vocabulary, settings.space)
@@ -78,6 +81,7 @@ class Search:
         A study that is there goes on where it was; fresh moves it aside, resume insists on it.
         """
         listener = listener or Listener()
+        self._check_folders()
         with self.folder.alone():
             self.folder.open(self.identity, fresh, resume)
             records = Records(self.folder.path / "trials")
@@ -101,6 +105,15 @@ class Search:
                     "were all rejected or drawn before"
                 )
             return self._finish(summary, tracker, records)
+
+    def _check_folders(self) -> None:
+        """Say before any work that results could not be kept. Raises BadInput."""
+        for option, folder in (("--runs", self.folder.path.parent), ("--reports", self.report_folder)):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                tempfile.TemporaryFile(dir=folder).close()
+            except OSError as error:
+                raise BadInput(f"{option} {folder}: cannot be written ({error.strerror})") from None
 
     def _finish(self, summary: dict[str, Any], tracker: Tracker, records: Records) -> dict[str, Any]:
         """Write study.json and close the tracked run; what tracking could not do is noted."""

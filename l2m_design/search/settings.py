@@ -22,7 +22,7 @@ class DemandSettings(Values):
     model: Literal["oracle", "train"] | None = None
     beta: Beta | None = None
     beta_interval: Annotated[tuple[Beta, Beta], Field(strict=False)] | None = None
-    prefactor: Annotated[float, Field(gt=0.0)] | None = None
+    prefactor: Annotated[float, Field(gt=0.0, le=1e12)] | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

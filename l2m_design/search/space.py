@@ -109,6 +109,8 @@ class Space(Values):
             hidden = 8 + 8 * round((self.parameters - bare.parameters) / (24 * width * self.depth))
             if hidden < 8:
                 break
+            if hidden > 100 * width:
+                continue
             fit = bare.model_copy(update={"mlp": MLP.of_hidden(hidden, width)})
             off = abs(math.log(fit.mlp.ratio / self.mlp.ratio))
             if abs(fit.parameters / self.parameters - 1) <= self.tolerance and (best is None or off < best[0]):

@@ -6,7 +6,9 @@ from typing import Any
 
 import optuna
 from optuna.trial import TrialState
+from sqlalchemy.exc import DatabaseError
 
+from l2m_design.errors import BadInput
 from l2m_design.search.record import Records
 from l2m_design.search.settings import SearchSettings
 from l2m_design.search.space import Pick
@@ -19,7 +21,10 @@ class OptunaStudy:
     """A single-objective Optuna study in a sqlite file: TPE over flat categorical choices, with constraints."""
 
     def __init__(self, path: Path, name: str, settings: SearchSettings, recipe: Recipe) -> None:
-        storage = optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
+        try:
+            storage = optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
+        except DatabaseError:
+            raise BadInput(f"{path}: not an Optuna database; give --fresh to start anew") from None
         pruner = _pruner(settings, recipe)
         self._study = optuna.create_study(study_name=name, storage=storage, pruner=pruner, load_if_exists=True)
         with warnings.catch_warnings():

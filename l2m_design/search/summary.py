@@ -48,8 +48,21 @@ def summarise(
         "space": space.plain(),
         "corpus": {"name": corpus.name, "fingerprint": corpus.fingerprint, "vocabulary": corpus.vocabulary},
         "records": [asdict(r) for r in every],
-        "notes": list(corpus.notes),
+        "notes": [*corpus.notes, *_notes(records, settings.recipe.length)],
     }
+
+
+def _notes(records: Records, length: int) -> list[str]:
+    """What a reader of the tables must know: failed trials, windows that training could not tell from none."""
+    notes = [
+        f"trial {r.number} ({r.design or r.picture}) failed: {r.reason}" for r in records.all if r.state == "failed"
+    ]
+    if any((layer.get("window") or 0) >= length for r in records.all for layer in r.architecture["layers"]):
+        notes.append(
+            f"windows of {length} tokens and more were trained as full attention is: recipe.length is {length}, so "
+            "their losses say nothing of longer contexts"
+        )
+    return notes
 
 
 def _seconds(records: Records, total: float) -> dict[str, float]:

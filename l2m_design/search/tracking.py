@@ -11,17 +11,25 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from l2m_design.errors import BadInput
 from l2m_design.search.record import Record
 from l2m_design.settings import to_json, to_yaml, write_atomically
 
 EXPERIMENT = "l2m-design"
 STATE_LENGTHS = (1024, 4096, 16384, 65536, 262144)
+STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 STATUS = {"complete": "FINISHED", "pruned": "KILLED", "infeasible": "KILLED", "failed": "FAILED"}
 
 
 def default_uri() -> str:
     """$MLFLOW_TRACKING_URI, else a sqlite file in the current folder."""
     return os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+
+
+def check_uri(uri: str) -> None:
+    """Raises BadInput when MLflow would know no store for the URI; whether one answers is seen later."""
+    if uri.partition("://")[0].partition("+")[0] not in STORES:
+        raise BadInput(f"--tracking {uri}: no store of that kind; allowed: {', '.join(s + '://' for s in STORES)}")
 
 
 class Tracker:

@@ -37,6 +37,14 @@ class Stopped(Exception):
     """The run was told to stop at a rung."""
 
 
+def check_vocabulary(architecture: Architecture, corpus: Corpus) -> None:
+    """Raises BadInput when a corpus has tokens that a drawing has not."""
+    if architecture.vocabulary < corpus.vocabulary:
+        raise BadInput(
+            f"vocabulary: the drawing has {architecture.vocabulary} tokens, {corpus.name} needs {corpus.vocabulary}"
+        )
+
+
 def train(
     architecture: Architecture,
     corpus: Corpus,
@@ -50,10 +58,7 @@ def train(
     Raises BadInput when documents are too short or the vocabulary does not fit, Stopped when told to stop,
     FloatingPointError when the loss is not finite.
     """
-    if architecture.vocabulary < corpus.vocabulary:
-        raise BadInput(
-            f"vocabulary: the drawing has {architecture.vocabulary} tokens, {corpus.name} needs {corpus.vocabulary}"
-        )
+    check_vocabulary(architecture, corpus)
     torch.manual_seed(recipe.seed)
     model = build(architecture).to(device)
     began = time.perf_counter()

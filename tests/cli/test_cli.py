@@ -50,6 +50,20 @@ def test_estimate_says_beta_law_and_care(folder: Path) -> None:
     assert "upper bound" in done.stdout
 
 
+def test_the_plan_of_an_estimate_is_what_it_would_do(folder: Path) -> None:
+    words = ("estimate", "stdlib", "--estimator", "profile", "--model", "train")
+    plan = json.loads(l2m(*words, "--dry-run", "--json", cwd=folder).stdout)
+    assert plan["lengths"] == [32, 64, 128, 256, 512, 1024]
+
+
+def test_text_without_any_law_is_not_given_one_in_silence(folder: Path) -> None:
+    (folder / "same.txt").write_text("a" * 200_000)
+    done = l2m("estimate", "same.txt", cwd=folder)
+    assert done.returncode == 0
+    assert "no law fits these data well" in done.stdout
+    assert "documents are long enough" in done.stdout
+
+
 def test_estimate_trains_a_reference_model(folder: Path) -> None:
     done = l2m(
         "estimate", SANTA_FE, "--estimator", "profile", "--model", "train", "--shortest", "8", "--longest", "128",
@@ -137,7 +151,7 @@ def test_doctor_finds_everything_needed(folder: Path) -> None:
         (["check", "fixed.yaml", "--end", "uper"], "end"),
         (["check", "fixed.yaml", "--estimate", "fixed.yaml"], "not the output of"),
         (["check", "fixed.yaml", "--set", "widht=3"], "did you mean 'width'"),
-        (["check", "."], "a folder"),
+        (["check", "."], "architecture.yaml: No such file"),
         (["space", "fixed.yaml"], "unknown key 'vocabulary'"),
         (["search", "nowhere.yaml"], "No such file"),
         (["search", "fixed.yaml"], "unknown key"),
@@ -147,15 +161,29 @@ def test_doctor_finds_everything_needed(folder: Path) -> None:
         (["report", "nowhere"], "No such file"),
         (["export", "fixed.yaml", "--to", "onnx"], "--to: found 'onnx', allowed"),
         (["export", "fixed.yaml", "--to", "huggingface"], "layers.0 (mamba2)"),
+        (["check", "fixed.yaml", "--beta", "0.7", "--prefactor", "1e308"], "--prefactor: must lie in"),
+        (["check", "itself.yaml", "--beta", "0.7"], "itself.yaml: plain keys and values"),
+        (["check", "listkey.yaml", "--beta", "0.7"], "listkey.yaml: not valid YAML"),
+        (["space", "{hybrid}", "--set", "parameters=1000000000000000"], "no width meets"),
+        (["search", "{quickstart}", "--tracking", "foo://bar"], "--tracking foo://bar"),
+        (["search", "{quickstart}", "--reports", "short.txt", "--set", "name=x"], "--reports"),
+        (["search", "{quickstart}", "--set", "demand={beta: 0.7, prefactor: 1e308}"], "demand.prefactor"),
+        (["train", "small.yaml", "--dry-run"], "vocabulary: 64, the corpus stdlib has 256"),
+        (["estimate", SANTA_FE, "--estimator", "profile", "--model", "train", "--split", "train"], "split"),
         (["nonsense"], "nonsense"),
         (["check"], "architecture"),
         (["check", "fixed.yaml", "--length", "many"], "--length"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_2(words: list[str], said: str, folder: Path) -> None:
+def test_bad_input_is_one_line_and_exit_2(words: list[str], said: str, folder: Path, repository: Path) -> None:
     (folder / "empty.txt").write_text("")
     (folder / "short.txt").write_text("too short")
     (folder / "latin.txt").write_bytes(b"caf\xe9")
+    (folder / "itself.yaml").write_text("a: &x [*x]")
+    (folder / "listkey.yaml").write_text("layers: [{? [1, 2] : 3}]")
+    (folder / "small.yaml").write_text(DRAWING.replace("256", "64"))
+    shipped = {"hybrid": repository / "search_spaces/hybrid.yaml", "quickstart": repository / "configs/quickstart.yaml"}
+    words = [str(shipped[word.strip("{}")]) if word in ("{hybrid}", "{quickstart}") else word for word in words]
     done = l2m(*words, cwd=folder)
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
