@@ -45,29 +45,28 @@ class Curve:
     """Nats by length, measured document by document.
 
     lengths: [lengths] tokens, n of I(n;n). nats: [documents, lengths], NaN where a document is too short.
-    unit: what a row is: "documents", or "windows" where there were too few documents to resample.
+    unit: what a row is: "documents", or "windows" where there were too few documents to resample. control: further
+    rows, of more documents, whose mean is added: the expectation of a control variate that was taken off `nats`.
     """
 
     lengths: NDArray[np.int64]
     nats: Floats
     estimator: str
     unit: str = "documents"
+    control: Floats | None = None
 
     def mean(self) -> Floats:
         """[lengths] nats: the mean over the documents long enough for each length."""
-        return np.nanmean(self.nats, axis=0)
+        mean: Floats = np.nanmean(self.nats, axis=0)
+        return mean if self.control is None else mean + np.nanmean(self.control, axis=0)
 
     def resampled(self, replicates: int, rng: np.random.Generator) -> Floats:
         """[replicates, lengths] nats: means of whole documents drawn with replacement (cluster bootstrap).
 
         A replicate that drew no document of some length keeps NaN there.
         """
-        documents = len(self.nats)
-        counts = rng.multinomial(documents, np.full(documents, 1 / documents), size=replicates)
-        present = np.isfinite(self.nats)
-        sums = counts @ np.where(present, self.nats, 0.0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return sums / (counts @ present)
+        means = _resampled(self.nats, replicates, rng)
+        return means if self.control is None else means + _resampled(self.control, replicates, rng)
 
     def interval(self, replicates: int, level: float, rng: np.random.Generator) -> list[Estimate]:
         """One Estimate of the mean per length."""
@@ -75,16 +74,20 @@ class Curve:
         return [Estimate.of_draws(m, draws[:, j], level) for j, m in enumerate(self.mean())]
 
 
-def curve_of_windows(lengths: NDArray[np.int64], nats: Floats, document: NDArray[np.int64], estimator: str) -> Curve:
-    """The curve of nats [windows, lengths], averaged by document [windows].
+def _resampled(rows: Floats, replicates: int, rng: np.random.Generator) -> Floats:
+    """[replicates, lengths] means of rows drawn with replacement."""
+    counts = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=replicates)
+    present = np.isfinite(rows)
+    sums = counts @ np.where(present, rows, 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means: Floats = sums / (counts @ present)
+    return means
 
-    With fewer than FEWEST_DOCUMENTS documents the windows themselves are the rows: resampling two or three
-    documents says nothing, and the interval is then one for these documents, not for their kind.
+
+def jackknife_rows(whole: Floats, without: Floats) -> Floats:
+    """[groups, lengths] rows whose mean is `whole` [lengths] and whose spread is its jackknife error.
+
+    without: [groups, lengths] the same estimate with one group of documents left out: whole + (G - 1)(mean - without).
     """
-    _, which = np.unique(document, return_inverse=True)
-    counts = np.bincount(which)
-    if len(counts) < FEWEST_DOCUMENTS:
-        return Curve(lengths, nats, estimator, unit="windows")
-    sums = np.zeros((len(counts), nats.shape[1]))
-    np.add.at(sums, which, nats)
-    return Curve(lengths, sums / counts[:, None], estimator)
+    groups = len(without)
+    return whole + (groups - 1) * (without.mean(axis=0) - without)

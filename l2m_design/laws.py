@@ -32,6 +32,11 @@ class PowerLaw:
             return Estimate.exact(float(value[0]))
         return Estimate.of_draws(float(value[0]), self._value(n, self.draws), self.level)
 
+    def formula(self) -> str:
+        """Such as 3.1 n^0.66 -2.5."""
+        offset = f" {self.offset:+.3g}" if self.offset else ""
+        return f"{self.prefactor:.3g} n^{self.exponent:.3f}{offset}"
+
     @property
     def beta(self) -> Estimate:
         """The exponent with the interval of its draws."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from l2m_design.estimates import Curve, Estimate, curve_of_windows
+from l2m_design.estimates import Curve, Estimate
 
 
 def test_an_interval_is_that_of_its_draws_and_holds_its_value() -> None:
@@ -11,14 +11,6 @@ def test_an_interval_is_that_of_its_draws_and_holds_its_value() -> None:
     assert abs(estimate.low - 3.04) < 0.05
     assert abs(estimate.high - 6.96) < 0.05
     assert Estimate.of_draws(9.9, draws, 0.95).high == 9.9
-
-
-def test_few_documents_are_not_resampled_but_their_windows_are() -> None:
-    nats = np.arange(12.0)[:, None]
-    few = curve_of_windows(np.array([4]), nats, np.repeat([0, 1, 2], 4), "test")
-    many = curve_of_windows(np.array([4]), nats, np.arange(12), "test")
-    assert (few.unit, len(few.nats)) == ("windows", 12)
-    assert (many.unit, len(many.nats)) == ("documents", 12)
 
 
 def test_the_cluster_bootstrap_is_as_wide_as_the_documents_differ() -> None:

@@ -7,7 +7,7 @@ import typer
 
 from l2m_design import __version__
 from l2m_design.cli import check, doctor, estimate, export, report, search, space, train
-from l2m_design.errors import BadInput
+from l2m_design.errors import BadInput, WorkFailed
 
 app = typer.Typer(
     help="Measure what your data ask a model to remember; search the smallest state that keeps it.",
@@ -41,6 +41,8 @@ def main() -> None:
         sys.exit(app(standalone_mode=False))
     except BadInput as error:
         sys.exit(_complain(str(error), 2))
+    except WorkFailed as error:
+        sys.exit(_complain(str(error), 1))
     except typer.TyperException as error:
         sys.exit(_complain(f"{error.format_message()} (l2m --help)", 2))
     except typer.Abort:

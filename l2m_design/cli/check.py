@@ -97,7 +97,9 @@ def _law(beta: float | None, prefactor: float | None, estimate: Path | None) -> 
     if beta is None:
         if prefactor is not None:
             raise BadInput("--prefactor needs --beta")
-        return PowerLaw(2.27 * 2**0.76, 0.76), True, PUBLISHED
+        from l2m_design.information.published import PG19
+
+        return PG19.law, True, PUBLISHED
     if not 0 < beta <= 1:
         raise BadInput(f"--beta: must lie in (0, 1], found {beta}")
     if prefactor is not None and not 0 < prefactor <= 1e12:

@@ -1,122 +1,230 @@
 """`l2m estimate CORPUS`: the MI exponent beta of a data set, with an interval."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from l2m_design.cli.terminal import Device, DryRun, Json, print_json, progress, say, table, warn
+from l2m_design.cli.measured import print_compared, print_measurement, print_two_point
+from l2m_design.cli.terminal import Device, DryRun, Json, Progress, print_json, progress, say, warn
 
 if TYPE_CHECKING:
-    from l2m_design.information import Measurement
+    from l2m_design.corpus import Corpus
+    from l2m_design.information import Measurement, MeasurementSettings, TwoPoint
+
+PAIRS = "two-point"
+ESTIMATORS = ("compression", "profile", "direct", "vclub", "gaussian", PAIRS)
+REFERENCE_TOKENS = 500_000
+
+
+CorpusName = Annotated[str, typer.Argument(help="stdlib, santa-fe:beta=0.7, a file, folder, glob, hf:NAME (README).")]
+Estimators = Annotated[list[str], typer.Option(help=", ".join(ESTIMATORS) + ". Repeatable.")]
+Models = Annotated[
+    list[str],
+    typer.Option(
+        help="For profile, direct, vclub: oracle, train, a Hugging Face folder, name or .gguf file, or a server's "
+        "address, http://HOST/v1[#MODEL]. Repeatable: models are compared."
+    ),
+]
+Tokenizer = Annotated[
+    str | None, typer.Option(help="For text: bytes, or a Hugging Face one; by default the model's own, else bytes.")
+]
+Shortest = Annotated[int | None, typer.Option(help="Shortest n, tokens: 128, or 32 for --model train.")]
+Longest = Annotated[int | None, typer.Option(help="Longest n; by default what 16 documents hold.")]
+Windows = Annotated[int | None, typer.Option(help="Windows of 2 x longest tokens to read: 256, gaussian 4096.")]
+Spots = Annotated[int | None, typer.Option(help="Most places in a window at which one length is read.")]
+Control = Annotated[str, typer.Option(help="Control variate of profile: compression, none, auto (with a model).")]
+Pairing = Annotated[str, typer.Option(help="The second term's Y: same document; other (direct); none (profile).")]
+Bigram = Annotated[str, typer.Option(help="none, or paper: the published remedy for a model's cold start.")]
+Split = Annotated[str | None, typer.Option(help="train, validation or test; by default all documents.")]
+Table = Annotated[Path | None, typer.Option(help="Score table, .parquet: written, and used by the next estimate.")]
+Plot = Annotated[Path | None, typer.Option(help="Draw the measurement: .png, .svg or .html.")]
+Published = Annotated[bool, typer.Option("--published", help="Lay the published PG19 and Wikipedia lines over it.")]
+Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that a model brings along (off).")]
 
 
 def command(
-    corpus: Annotated[str, typer.Argument(help="stdlib, santa-fe:beta=0.7, a text or .jsonl file, a folder, a glob.")],
-    estimator: Annotated[str, typer.Option(help="compression, or profile (needs --model).")] = "compression",
-    model: Annotated[str | None, typer.Option(help="For profile: oracle (synthetic sources) or train.")] = None,
-    shortest: Annotated[int | None, typer.Option(help="Shortest n, tokens: 128, or 32 for --model train.")] = None,
-    longest: Annotated[int | None, typer.Option(help="Longest n; by default what 16 documents hold.")] = None,
-    windows: Annotated[int, typer.Option(help="Windows of 2 x longest tokens to read.")] = 256,
-    split: Annotated[str | None, typer.Option(help="train, validation or test; by default all documents.")] = None,
+    corpus: CorpusName,
+    estimator: Estimators = ["compression"],  # noqa: B006 - typer copies it
+    model: Models = [],  # noqa: B006 - typer copies it
+    tokenizer: Tokenizer = None,
+    shortest: Shortest = None,
+    longest: Longest = None,
+    windows: Windows = None,
+    spots: Spots = None,
+    control: Control = "auto",
+    pairing: Pairing = "same",
+    bigram_correction: Bigram = "none",
+    split: Split = None,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
     replicates: Annotated[int, typer.Option(help="Bootstrap replicates.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of windows and bootstrap.")] = 0,
-    tokens: Annotated[int, typer.Option(min=1, help="Training budget of --model train, tokens.")] = 500_000,
+    tokens: Annotated[int, typer.Option(min=1, help="Training budget of --model train, tokens.")] = REFERENCE_TOKENS,
+    scores: Table = None,
+    plot: Plot = None,
+    published: Published = False,
+    trust_remote_code: Trust = False,
     device: Device = "auto",
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Estimate how the mutual information between two halves of a text grows with its length."""
-    from l2m_design.corpus import open_corpus
+    """Estimate how the mutual information between two halves of a text grows with its length.
+
+    Estimators and models may be several: the first is the answer, the others stand beside it.
+    """
+    given: dict[str, Any] = {"shortest": shortest, "longest": longest, "windows": windows, "spots": spots, "seed": seed}
+    given |= {"control": control, "pairing": pairing, "bigram_correction": bigram_correction, "split": split}
+    given |= {"level": level, "replicates": replicates}
+    asked = _asked(estimator, model, given, scores, plot)
+    work = _Work(corpus, tokenizer, trust_remote_code, device, tokens, scores)
+    if dry_run:
+        work.plan(asked, model, as_json)
+        return
+    with progress() as shown:
+        found = work.measurements(asked, model, shown)
+        pairs = work.two_point(split, longest, level, seed) if "two-point" in estimator or plot else None
+    warn(*work.notes())
+    _tell(found, pairs, work.fingerprint, as_json)
+    if plot:
+        from l2m_design.report.measurement import draw
+
+        draw(plot, corpus, found, pairs, published)
+        warn(f"Plot: {plot}")
+
+
+def _asked(
+    estimators: list[str], models: list[str], given: dict[str, Any], scores: Path | None, plot: Path | None
+) -> "list[MeasurementSettings]":
+    """The settings of each estimator but two-point. Raises BadInput on what does not go together."""
     from l2m_design.errors import BadInput
     from l2m_design.information import MeasurementSettings
 
-    given = {
-        "estimator": estimator,
-        "shortest": shortest,
-        "longest": longest,
-        "windows": windows,
-        "split": split,
-        "level": level,
-        "replicates": replicates,
-        "seed": seed,
-    }
-    settings = MeasurementSettings.parse(given, "estimate")
-    if model not in (None, "oracle", "train"):
-        raise BadInput(f"--model: found '{model}', allowed: oracle, train")
-    if (settings.estimator == "profile") != (model is not None):
-        raise BadInput("--estimator profile goes with --model oracle or --model train, and only with it")
-    source = open_corpus(corpus)
-    if dry_run:
-        _plan(source, settings, model, tokens, as_json)
+    for name in estimators:
+        if name not in ESTIMATORS:
+            raise BadInput(f"--estimator: found '{name}', allowed: {', '.join(ESTIMATORS)}")
+    asked = [MeasurementSettings.parse(given | {"estimator": name}, "estimate") for name in estimators if name != PAIRS]
+    if any(settings.needs_scorer for settings in asked) != bool(models):
+        raise BadInput("profile, direct and vclub need a --model; compression, gaussian and two-point take none")
+    if scores and len(models) != 1:
+        raise BadInput("--scores: a table holds the scores of one model, and goes with one --model")
+    if plot:
+        from l2m_design.report.measurement import check_ending
+
+        check_ending(plot)
+    return asked
+
+
+def _tell(found: "list[Measurement]", pairs: "TwoPoint | None", fingerprint: str, as_json: bool) -> None:
+    if as_json:
+        first = found[0].plain() if found else _only_pairs(pairs, fingerprint)
+        compared = [measurement.plain() for measurement in found[1:]]
+        print_json(first | {"compared": compared, "two_point": pairs.plain() if pairs else None})
         return
-    from l2m_design.search.demand import measured
-
-    with progress() as on_progress:
-        found = measured(source, settings, model, device, tokens, on_progress)
-    warn(*source.notes)
-    if as_json:
-        print_json(found.plain())
-    else:
-        _print(found, model)
+    for measurement in found:
+        print_measurement(measurement)
+    if len(found) > 1:
+        print_compared(found)
+    if pairs:
+        print_two_point(pairs)
 
 
-def _print(found: "Measurement", model: str | None) -> None:
-    lengths, law = found.curve.lengths.tolist(), found.fit.law
-    slopes = [""] + [f"{s.value:.2f} [{s.low:.2f}, {s.high:.2f}]" for s in found.fit.local_slopes]
-    table(
-        ["n, tokens", "I(n;n), nats", "interval", "local slope"],
-        [
-            [f"{n}", f"{e.value:.4g}", f"{e.low:.4g} .. {e.high:.4g}", slope]
-            for n, e, slope in zip(lengths, found.interval, slopes, strict=True)
-        ],
+def _only_pairs(pairs: "TwoPoint | None", fingerprint: str) -> dict[str, Any]:
+    """The promised keys where only the two-point information was asked: it has no beta."""
+    assert pairs is not None
+    empty: dict[str, Any] = {key: [] for key in ("lengths", "mi_nats", "mi_low", "mi_high", "local_slopes")}
+    nothing = dict.fromkeys(("beta", "prefactor_nats", "preferred_law"))
+    return (
+        nothing
+        | empty
+        | {
+            "estimator": "two-point",
+            "documents": pairs.documents,
+            "tokens_scored": 2 * pairs.pairs,
+            "seconds": round(pairs.seconds, 2),
+            "corpus_fingerprint": fingerprint,
+        }
     )
-    if found.beta:
-        offset = f" {law.offset:+.3g}" if law.offset else ""
-        say(
-            f"beta = {found.beta} ({law.level:.0%}, {len(found.curve.nats)} {found.curve.unit} resampled); "
-            f"I(n;n) = {law.prefactor:.3g} n^{law.exponent:.3f}{offset} nats"
-        )
-    else:
-        say(f"no beta: these data prefer the law '{found.fit.preferred}'")
-    say(
-        f"Law: {found.fit.sentence}.",
-        f"Estimator: {found.curve.estimator}; {found.tokens_scored:,} tokens scored in {found.seconds:.1f} s.",
-    )
-    if found.curve.estimator == "compression":
-        say(
-            "Compression also counts the cost of learning the language: the amount is too high, "
-            "and this exponent is an upper bound of the source's."
-        )
-    if found.curve.unit == "windows":
-        say(
-            f"Only {found.documents} documents are long enough: their windows were resampled, so the interval is one "
-            "for these documents, not for their kind."
-        )
-    if found.losses is not None:
-        at = [2**j for j in range(0, len(found.losses).bit_length(), 2)]
-        say("Loss by position, nats: " + ", ".join(f"{found.losses[t - 1]:.2f} at {t}" for t in at))
-    if model == "train":
-        say("Relative to this small model: what it cannot use it cannot show, so beta may be too low.")
 
 
-def _plan(source: Any, settings: Any, model: str | None, tokens: int, as_json: bool) -> None:
-    from l2m_design.information.measure import doubling_lengths
-    from l2m_design.search.demand import planned
+class _Work:
+    """One corpus, read by the tokenizer of each model, measured."""
 
-    settings = planned(settings, model)
-    documents = source.documents(settings.split) if settings.split else source.all_documents
-    lengths = doubling_lengths(settings, documents, source).tolist()
-    plan = {
-        "corpus": source.name,
-        "documents": len(documents),
-        "tokens": documents.size,
-        "lengths": lengths,
-        "windows": settings.windows,
-        "tokens_read": 2 * lengths[-1] * settings.windows,
-        "training_tokens": tokens if model == "train" else 0,
-    }
-    if as_json:
-        print_json(plan)
-    else:
-        say(*(f"{key}: {value}" for key, value in plan.items()))
+    def __init__(
+        self, spec: str, tokenizer: str | None, trust: bool, device: str, tokens: int, table: Path | None
+    ) -> None:
+        self._spec, self._tokenizer, self._trust = spec, tokenizer, trust
+        self._device, self._tokens, self._table = device, tokens, table
+        self._opened: dict[str | None, Corpus] = {}
+
+    def corpus(self, model: str | None = None) -> "Corpus":
+        """The corpus in a model's tokens."""
+        from l2m_design.corpus import open_corpus
+        from l2m_design.search.scorer import own_tokenizer
+
+        tokenizer = self._tokenizer
+        if tokenizer is None and model and "tokenizer=" not in self._spec:
+            tokenizer = own_tokenizer(model, self._trust)
+        if tokenizer not in self._opened:
+            self._opened[tokenizer] = open_corpus(self._spec, tokenizer, self._trust)
+        return self._opened[tokenizer]
+
+    def notes(self) -> list[str]:
+        """What the corpora tell of themselves, each sentence once."""
+        return list(dict.fromkeys(note for corpus in self._opened.values() for note in corpus.notes))
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the corpus as it was read first."""
+        return next(iter(self._opened.values())).fingerprint
+
+    def measurements(
+        self, asked: "list[MeasurementSettings]", models: list[str], shown: Progress
+    ) -> "list[Measurement]":
+        """Every estimator in turn, those that need a model once with each; a model scores what it must once."""
+        from l2m_design.information import measure
+        from l2m_design.search.scorer import open_scores, planned
+
+        def on_window(done: int, total: int) -> None:
+            shown("windows", done, total)
+
+        found = {}
+        for index, settings in enumerate(asked):
+            if not settings.needs_scorer:
+                found[index, 0] = measure(self.corpus(), settings, on_progress=on_window)
+        for place, model in enumerate(models):
+            mine = {i: planned(settings, model) for i, settings in enumerate(asked) if settings.needs_scorer}
+            corpus, first = self.corpus(model), next(iter(mine.values()))
+            with open_scores(
+                corpus, first, model, self._device, self._tokens, self._table, self._trust, shown
+            ) as scores:
+                for index, settings in mine.items():
+                    found[index, place] = measure(corpus, settings, scores, on_window)
+        return [found[key] for key in sorted(found)]
+
+    def two_point(self, split: str | None, longest: int | None, level: float, seed: int) -> "TwoPoint":
+        """The two-point information of the documents, in the tokens that were measured first."""
+        import numpy as np
+
+        from l2m_design.information import two_point
+
+        corpus = next(iter(self._opened.values())) if self._opened else self.corpus()
+        documents = corpus.documents(split) if split else corpus.all_documents
+        reach = longest or min(4096, int(documents.lengths.max()) // 2)
+        return two_point(documents, corpus.vocabulary, reach, level, np.random.default_rng(seed))
+
+    def plan(self, asked: "list[MeasurementSettings]", models: list[str], as_json: bool) -> None:
+        """Say what would run, in numbers."""
+        from l2m_design.information.plan import plan
+        from l2m_design.search.scorer import planned
+
+        plans = []
+        for settings in asked:
+            for model in models if settings.needs_scorer else [None]:
+                corpus = self.corpus(model)
+                numbers = plan(corpus, planned(settings, model), model == "oracle")
+                plans.append(numbers | {"model": model, "training_tokens": self._tokens if model == "train" else 0})
+        if as_json:
+            print_json((plans[0] if plans else {}) | {"compared": plans[1:]})
+            return
+        for numbers in plans:
+            say(*(f"{key}: {value}" for key, value in numbers.items()), "")

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from l2m_design.corpus.tokens import TokenWriter, open_tokens
 from l2m_design.errors import BadInput
+from l2m_design.estimates import Floats
 
 SPLITS = ("train", "validation", "test")
 SHARES = (0.8, 0.1, 0.1)
+COUNTED_TOKENS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,14 @@ class Corpus(ABC):
     """Documents of integer tokens below `vocabulary`, split by document into train, validation and test.
 
     period: windows must start at multiples of it (2 where tokens come in pairs), else the source would
-    not look stationary. notes: what the user should be told about the source (skipped files, ...).
+    not look stationary. whole: documents mean something only as they are, cut in their middle (a tree, a copy).
+    notes: what the user should be told about the source (skipped files, ...).
     """
 
     name: str
     vocabulary: int
     period: int = 1
+    whole: bool = False
 
     @property
     @abstractmethod
@@ -116,3 +120,16 @@ def split_of(name: str) -> int:
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
     place = int.from_bytes(digest[:8], "big") / 2**64
     return int(np.searchsorted(np.cumsum(SHARES)[:-1], place, side="right"))
+
+
+def unigram_nats(documents: Documents, vocabulary: int) -> Floats:
+    """[v_] -ln of each token's share among the first COUNTED_TOKENS tokens, one added to each count."""
+    counts = np.ones(vocabulary)
+    left = COUNTED_TOKENS
+    for document in documents:
+        counts += np.bincount(document[:left], minlength=vocabulary)
+        left -= len(document)
+        if left <= 0:
+            break
+    nats: Floats = -np.log(counts / counts.sum())
+    return nats

@@ -1,20 +1,110 @@
 """From what a user writes to a corpus."""
 
+import glob
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
 from l2m_design.corpus.base import Corpus
-from l2m_design.corpus.synthetic import santa_fe
-from l2m_design.corpus.text import standard_library, text_files
+from l2m_design.corpus.fasta import FastaCorpus, is_fasta
+from l2m_design.corpus.options import parse_options, split_options
+from l2m_design.corpus.records import STREAMED_DOCUMENTS, streamed
+from l2m_design.corpus.synthetic import SOURCES, synthetic
+from l2m_design.corpus.text import TextSettings, standard_library, text_files
+from l2m_design.corpus.token_files import array_file
+from l2m_design.corpus.tokenizers import open_tokenizer
 from l2m_design.errors import BadInput
 
+ARRAYS = (".npy", ".npz", ".bin")
+KNOWN = f"stdlib, {', '.join(SOURCES)}, hf:NAME[:CONFIG], a file, folder or glob"
 
-def open_corpus(spec: str) -> Corpus:
-    """`stdlib`, `santa-fe:beta=0.7[,pairs=N,keys=K]`, or a text or .jsonl file, a folder, a glob. Raises BadInput."""
+
+class StreamSettings(TextSettings):
+    """split and how many documents of a Hugging Face data set are streamed."""
+
+    split: str = "train"
+    documents: Annotated[int, Field(ge=1, le=10**8)] = STREAMED_DOCUMENTS
+
+
+def open_corpus(spec: str, tokenizer: str | None = None, trust_remote_code: bool = False) -> Corpus:
+    """`NAME[:key=value,...]` or `PATH[:key=value,...]` as a corpus; KNOWN lists the names. Raises BadInput.
+
+    tokenizer: for text, unless the spec names one; `bytes` by default.
+    """
     if not spec.strip():
-        raise BadInput("corpus: an empty name; known: stdlib, santa-fe:beta=0.7, a file, folder or glob")
-    if spec == "stdlib":
-        return standard_library()
+        raise BadInput(f"corpus: an empty name; known: {KNOWN}")
     kind, separator, options = spec.partition(":")
-    if kind == "santa-fe":
-        return santa_fe(options, spec)
-    if separator and "/" not in kind and len(kind) > 1:
-        raise BadInput(f"{spec}: unknown kind of corpus '{kind}'; known: santa-fe, or a path without a colon")
-    return text_files(spec)
+    if kind in SOURCES:
+        _no_tokenizer(tokenizer, spec, "a synthetic source")
+        return synthetic(kind, options, spec)
+    where, options = split_options(spec)
+    if tokenizer and "tokenizer=" not in options:
+        options = ",".join(filter(None, (options, f"tokenizer={tokenizer}")))
+    if kind == "hf":
+        return _hugging_face(where.removeprefix("hf:"), options, spec, trust_remote_code)
+    if where == "stdlib":
+        settings = parse_options(options, TextSettings, spec)
+        return standard_library(open_tokenizer(settings.tokenizer, trust_remote_code))
+    if separator and where == spec and "/" not in kind and len(kind) > 1 and not Path(spec).exists():
+        raise BadInput(f"{spec}: unknown kind of corpus '{kind}'; known: {KNOWN}")
+    return _files(where, options, spec, trust_remote_code)
+
+
+def _files(where: str, options: str, spec: str, trust_remote_code: bool) -> Corpus:
+    files, root = _matches(where, Path(where).expanduser())
+    if len(files) == 1 and files[0].suffix in ARRAYS:
+        _no_tokenizer("tokenizer=" in options or None, spec, "an array")
+        return array_file(files[0], options, spec)
+    fasta = [path for path in files if is_fasta(path)]
+    if fasta:
+        _no_tokenizer("tokenizer=" in options or None, spec, "FASTA")
+        others = len(files) - len(fasta)
+        if others and not Path(where).is_dir():
+            raise BadInput(f"{spec}: FASTA files and {others} others; one kind at a time")
+        return FastaCorpus(spec, [(path, path.relative_to(root).as_posix()) for path in fasta])
+    settings = parse_options(options, TextSettings, spec)
+    tokenizer = open_tokenizer(settings.tokenizer, trust_remote_code)
+    return text_files(where, files, root, settings, tokenizer, [])
+
+
+def _hugging_face(where: str, options: str, spec: str, trust_remote_code: bool) -> Corpus:
+    settings = parse_options(options, StreamSettings, spec)
+    name, _, config = where.partition(":")
+    if not name:
+        raise BadInput(f"{spec}: a data set's name is expected, as hf:NAME[:CONFIG]")
+    tokenizer = open_tokenizer(settings.tokenizer, trust_remote_code)
+    path = streamed(name, config or None, settings.split, settings.field, settings.documents)
+    note = f"the first {settings.documents} documents of split '{settings.split}', kept in {path}"
+    text = TextSettings(tokenizer=settings.tokenizer)
+    return text_files(f"hf:{where}", [path], path.parent, text, tokenizer, [note])
+
+
+def _matches(spec: str, path: Path) -> tuple[list[Path], Path]:
+    """A file, the files of a folder (hidden ones left out) or of a glob, and the folder that their names start from."""
+    try:
+        if path.is_file():
+            return [path], path.parent
+        if path.is_dir():
+            found = [p for p in sorted(path.rglob("*")) if _visible(p, path) and p.is_file()]
+            if not found:
+                raise BadInput(f"{spec}: an empty folder")
+            return found, path
+        if not glob.has_magic(spec):
+            raise BadInput(f"{spec}: no such corpus; known: {KNOWN}")
+        found = [Path(p) for p in sorted(glob.glob(str(path), recursive=True)) if Path(p).is_file()]
+    except OSError as error:
+        raise BadInput(f"{spec}: {error.filename}: {error.strerror}") from None
+    if not found:
+        raise BadInput(f"{spec}: the glob matches no file")
+    return found, Path(os.path.commonpath([p.parent for p in found]))
+
+
+def _visible(path: Path, root: Path) -> bool:
+    return not any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
+def _no_tokenizer(given: str | bool | None, spec: str, what: str) -> None:
+    if given not in (None, "bytes"):
+        raise BadInput(f"{spec}: {what} has tokens of its own; a tokenizer is for text")

@@ -1,40 +1,57 @@
-"""Text as bytes: the standard library's source, files, folders and globs; a document is a file or a record."""
+"""Text: the standard library's source, files and records; a document is a file or a record."""
 
 import codecs
-import glob
 import hashlib
 import json
-import os
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from l2m_design.corpus.base import Corpus
-from l2m_design.corpus.records import jsonl_texts
+from l2m_design.corpus.records import FIELD, jsonl_texts, parquet_texts
+from l2m_design.corpus.tokenizers import Bytes, Tokenizer
 from l2m_design.corpus.tokens import TokenWriter
 from l2m_design.errors import BadInput
+from l2m_design.settings import Values
 
 PIECE = 1 << 20
+RECORDS = {".jsonl": jsonl_texts, ".parquet": parquet_texts}
 SKIPPED_FOLDERS = {"site-packages", "dist-packages", "__pycache__", "test", "tests", "idle_test"}
 
 
+class TextSettings(Values):
+    """field: of .jsonl and .parquet records. tokenizer: bytes, or what transformers can load."""
+
+    field: str = FIELD
+    tokenizer: str = "bytes"
+
+
 class TextCorpus(Corpus):
-    """Files as documents of bytes (vocabulary 256); a .jsonl file holds a document in each line's `text`.
+    """Files as documents of text; each record of a .jsonl or .parquet file is a document.
 
     files: (path, name) pairs; the name decides the split and takes part in the fingerprint. packages: files of
-    one top-level folder go into one split.
+    one top-level folder go into one split. Long files are tokenised in pieces that end with a line, or with a space.
     """
 
-    vocabulary = 256
-
-    def __init__(self, name: str, files: list[tuple[Path, str]], skipped: str = "", packages: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        files: list[tuple[Path, str]],
+        notes: list[str] | None = None,
+        packages: bool = False,
+        field: str = FIELD,
+        tokenizer: Tokenizer | None = None,
+    ) -> None:
         self.name = name
+        self.tokenizer = tokenizer or Bytes()
+        self.vocabulary = self.tokenizer.vocabulary
         self._files = files
-        self._skipped = skipped
+        self._notes = notes or []
         self._packages = packages
+        self._field = field
 
     def family(self, name: str) -> str:
         """In a library of packages, the package: its modules can be near copies of each other."""
@@ -43,12 +60,12 @@ class TextCorpus(Corpus):
     @property
     def notes(self) -> list[str]:
         """What was skipped or assumed."""
-        return ([self._skipped] if self._skipped else []) + super().notes
+        return self._notes + super().notes
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of every file's name and content."""
-        digest = hashlib.sha256(b"bytes 1")
+        """Hash of every file's name and content, the field and the tokenizer."""
+        digest = hashlib.sha256(f"text 2 {self._field} {self.tokenizer.fingerprint}".encode())
         for path, name in self._files:
             try:
                 with path.open("rb") as file:
@@ -61,14 +78,37 @@ class TextCorpus(Corpus):
     def write(self, writer: TokenWriter) -> None:
         """Write the files in the order of their names. Raises BadInput on text that is not UTF-8."""
         for path, name in self._files:
-            if path.suffix == ".jsonl":
-                for line, text in jsonl_texts(path):
-                    writer.begin(f"{name}:{line}")
-                    writer.add(np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8))
+            if reader := RECORDS.get(path.suffix):
+                for number, text in reader(path, self._field):
+                    writer.begin(f"{name}:{number}")
+                    for piece in in_pieces([text]):
+                        writer.add(self.tokenizer.encode(piece))
+            elif isinstance(self.tokenizer, Bytes):
+                writer.begin(name)
+                for data in utf8_pieces(path):
+                    writer.add(np.frombuffer(data, dtype=np.uint8))
             else:
                 writer.begin(name)
-                for piece in utf8_pieces(path):
-                    writer.add(np.frombuffer(piece, dtype=np.uint8))
+                for piece in in_pieces(_decoded(path)):
+                    writer.add(self.tokenizer.encode(piece))
+
+
+def in_pieces(texts: Iterable[str], size: int = PIECE) -> Iterator[str]:
+    """Text in pieces of about `size` characters that end with a line where there is one, else before a space."""
+    rest = ""
+    for text in texts:
+        rest += text
+        while len(rest) > size:
+            cut = rest.rfind("\n", size // 2, size) + 1 or max(rest.rfind(" ", size // 2, size), 0) or size
+            yield rest[:cut]
+            rest = rest[cut:]
+    if rest:
+        yield rest
+
+
+def _decoded(path: Path) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    yield from (decoder.decode(piece) for piece in utf8_pieces(path))
 
 
 def utf8_pieces(path: Path) -> Iterator[bytes]:
@@ -95,7 +135,7 @@ def is_binary(path: Path) -> bool:
         return b"\0" in file.read(8192)
 
 
-def standard_library() -> TextCorpus:
+def standard_library(tokenizer: Tokenizer) -> TextCorpus:
     """The running Python's own library source, without its tests: real text that is always there."""
     root = Path(sysconfig.get_path("stdlib"))
     paths = [
@@ -107,44 +147,25 @@ def standard_library() -> TextCorpus:
     if not files:
         raise BadInput(f"stdlib: no Python source under {root}")
     other = len(paths) - len(files)
-    return TextCorpus("stdlib", files, f"{other} files that are not UTF-8 skipped" if other else "", packages=True)
+    notes = [f"{other} files that are not UTF-8 skipped"] if other else []
+    return TextCorpus("stdlib", files, notes, packages=True, tokenizer=tokenizer)
 
 
-def text_files(spec: str) -> TextCorpus:
-    """A file, every text file of a folder, or a glob's matches. Raises BadInput when nothing is there."""
-    path = Path(spec).expanduser()
+def text_files(
+    spec: str, files: list[Path], root: Path, settings: TextSettings, tokenizer: Tokenizer, notes: list[str]
+) -> TextCorpus:
+    """The text and record files among `files`, named from `root`. Raises BadInput when there is none."""
     try:
-        if path.is_file():
-            if is_binary(path):
-                raise BadInput(f"{spec}: a binary file (it holds zero bytes); text is expected")
-            return TextCorpus(spec, [(path, path.name)])
-        files, root = _matches(spec, path)
-        text = [p for p in files if not is_binary(p)]
+        text = [path for path in files if path.suffix in RECORDS or not is_binary(path)]
     except OSError as error:
         raise BadInput(f"{spec}: {error.filename}: {error.strerror}") from None
-    if not text:
-        raise BadInput(f"{spec}: no text file there ({len(files)} binary files)")
     binary = len(files) - len(text)
-    names = [(p, p.relative_to(root).as_posix()) for p in text]
-    return TextCorpus(spec, names, f"{binary} binary files skipped" if binary else "")
-
-
-def _matches(spec: str, path: Path) -> tuple[list[Path], Path]:
-    """Files of a folder (hidden ones left out) or a glob, and the folder that their names start from."""
-    if path.is_dir():
-        return [p for p in sorted(path.rglob("*")) if _visible(p, path) and p.is_file()], path
-    if not glob.has_magic(spec):
-        raise BadInput(
-            f"{spec}: no such corpus; known: stdlib, santa-fe:beta=0.7, a text or .jsonl file, a folder, a glob"
-        )
-    found = [Path(p) for p in sorted(glob.glob(str(path), recursive=True)) if Path(p).is_file()]
-    if not found:
-        raise BadInput(f"{spec}: the glob matches no file")
-    return found, Path(os.path.commonpath([p.parent for p in found]))
-
-
-def _visible(path: Path, root: Path) -> bool:
-    return not any(part.startswith(".") for part in path.relative_to(root).parts)
+    if not text:
+        what = "a binary file (it holds zero bytes); text is expected" if len(files) == 1 else f"{binary} binary files"
+        raise BadInput(f"{spec}: no text file there: {what}")
+    names = [(path, path.relative_to(root).as_posix()) for path in text]
+    skipped = [f"{binary} binary files skipped"] if binary else []
+    return TextCorpus(spec, names, skipped + notes, field=settings.field, tokenizer=tokenizer)
 
 
 def _is_utf8(path: Path) -> bool:

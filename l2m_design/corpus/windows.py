@@ -56,11 +56,14 @@ def spread_windows(
 ) -> Windows:
     """`count` windows over as many documents as there are: whole rounds first, each at a random offset.
 
+    A document that gives several windows is divided between them, so that they overlap as little as they can.
     Raises BadInput when no document is long enough.
     """
     fitting = _long_enough(documents, length, name)
     rounds = [rng.permutation(fitting) for _ in range(-(-count // fitting.size))]
     which = np.concatenate(rounds)[:count]
+    round_ = np.arange(count) // fitting.size
+    shares = np.bincount(which, minlength=len(documents))[which]
     offsets = (documents.lengths[which] - length) // period + 1
-    start = (rng.random(count) * offsets).astype(np.int64) * period
+    start = ((round_ + rng.random(count)) / shares * offsets).astype(np.int64) * period
     return Windows(documents, length, which, start)

@@ -5,16 +5,14 @@ bounds the source's from above (Debowski's work on Hilberg's conjecture). Coder:
 """
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pyppmd
-from numpy.typing import NDArray
 
-from l2m_design.corpus.windows import Windows
-from l2m_design.estimates import Curve, curve_of_windows
+from l2m_design.estimates import Curve
+from l2m_design.information.places import Places
+from l2m_design.information.profile import Advance
 
-SPOTS = 8
 ORDER = 6
 MEMORY = 1 << 24
 
@@ -36,26 +34,14 @@ def halves_nats(x: bytes, y: bytes) -> float:
     return code_nats(x) + code_nats(y) - code_nats(x + y)
 
 
-def compression_curve(
-    windows: Windows,
-    lengths: NDArray[np.int64],
-    vocabulary: int,
-    rng: np.random.Generator,
-    on_window: Callable[[], None] = lambda: None,
-    period: int = 1,
-) -> Curve:
-    """I(n;n) by document from windows of 2 · max(lengths) tokens, up to SPOTS places in each for small n.
-
-    All lengths are read inside the same windows, so that every length sees the same documents.
-    """
+def compression_curve(places: Places, vocabulary: int, advance: Advance = lambda windows: None) -> Curve:
+    """I(n;n) by document. Tokens are coded as bytes, or as wider little-endian numbers."""
     dtype = np.min_scalar_type(vocabulary - 1).newbyteorder("<")
-    nats = np.full((len(windows), len(lengths)), np.nan)
-    for row in range(len(windows)):
-        data = windows.tokens(slice(row, row + 1))[0].astype(dtype)
-        for column, n in enumerate(lengths.tolist()):
-            spots = min(SPOTS, max(1, data.size // (4 * n)))
-            starts = rng.integers(0, (data.size - 2 * n) // period + 1, size=spots) * period
-            found = [halves_nats(data[s : s + n].tobytes(), data[s + n : s + 2 * n].tobytes()) for s in starts]
-            nats[row, column] = float(np.mean(found))
-        on_window()
-    return curve_of_windows(lengths, nats, windows.document, "compression")
+    tokens, nats, window = places.documents.tokens, np.empty(len(places)), -1
+    for index, (begin, n) in enumerate(zip(places.begin.tolist(), places.n.tolist(), strict=True)):
+        x, y = (np.asarray(tokens[at : at + n]).astype(dtype).tobytes() for at in (begin, begin + n))
+        nats[index] = halves_nats(x, y)
+        if places.window[index] != window:
+            window = int(places.window[index])
+            advance(1)
+    return places.curve(nats, "compression")

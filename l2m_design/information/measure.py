@@ -1,56 +1,42 @@
-"""One call from a corpus to its measured law: windows, estimator, fit."""
+"""One call from a corpus to its measured law: places, estimator, fit."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import Field
 
-from l2m_design.corpus import Corpus, Documents
-from l2m_design.corpus.windows import spread_windows
+from l2m_design.corpus import Corpus
+from l2m_design.corpus.arrays import ArrayCorpus
 from l2m_design.errors import BadInput
-from l2m_design.estimates import Curve, Estimate, Floats
-from l2m_design.information.compression import SPOTS, compression_curve
+from l2m_design.estimates import Curve, Estimate
+from l2m_design.information.compression import compression_curve
+from l2m_design.information.control import Controlled, controlled, one_spot
+from l2m_design.information.direct import direct_curve
 from l2m_design.information.exponent import Fit, fit_curve
-from l2m_design.information.profile import profile_curve, tokens_a_window
-from l2m_design.settings import Values
+from l2m_design.information.gaussian import gaussian_curve
+from l2m_design.information.places import Places
+from l2m_design.information.plan import documents_of, placed, planned_tokens
+from l2m_design.information.profile import Advance, Losses, profile_curve
+from l2m_design.information.scores.base import Scores
+from l2m_design.information.settings import MeasurementSettings
+from l2m_design.information.vclub import vclub_curve
 
-if TYPE_CHECKING:
-    from l2m_design.information.scores import Scorer
+FEW = 20.0
+CONTROL_TOKENS = 1 << 25
+CONTROL_WINDOWS = 4096
 
-FEWEST_DOCUMENTS = 16
-SHORTEST = 128
-LONGEST = 8192
-
-Length = Annotated[int, Field(ge=2, le=2**24)]
 Progress = Callable[[int, int], None]
-
-
-class MeasurementSettings(Values):
-    """How to measure: lengths are n of I(n;n), doubling from `shortest` (128 unless given) to `longest`.
-
-    longest: none for the largest that at least 16 documents hold (at most 8192). windows: of 2 · longest
-    tokens, spread over the documents. split: which documents; none for all.
-    """
-
-    estimator: Literal["compression", "profile"] = "compression"
-    shortest: Length | None = None
-    longest: Length | None = None
-    windows: Annotated[int, Field(ge=8, le=10**6)] = 256
-    split: Literal["train", "validation", "test"] | None = None
-    replicates: Annotated[int, Field(ge=100, le=10**5)] = 1000
-    level: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
-    seed: Annotated[int, Field(ge=0)] = 0
 
 
 @dataclass(frozen=True)
 class Measurement:
     """A corpus' measured information: the curve, its interval, the fit, and what it cost.
 
-    losses: h_t in nats by position, for estimators that score with a model.
+    tokens_scored: coded by the compressor, read by the gaussian estimator, or asked of the model (scored now, or held
+    by a table). losses: h_t by position, where a model scored. explained: by n, the share of the variance between
+    documents that a compressor took off (control.py). notes: what the user should be told.
     """
 
     corpus_fingerprint: str
@@ -60,12 +46,14 @@ class Measurement:
     fit: Fit
     tokens_scored: int
     seconds: float
-    losses: Floats | None
+    losses: Losses | None
+    explained: list[float] | None
+    notes: list[str]
 
     @property
     def beta(self) -> Estimate | None:
         """The MI exponent, or none when the data prefer a law without one."""
-        return self.fit.law.beta if self.fit.preferred.startswith("power") else None
+        return self.fit.law.beta if self.fit.has_exponent else None
 
     def plain(self) -> dict[str, Any]:
         """JSON-ready, with the keys that other programs rely on."""
@@ -82,73 +70,151 @@ class Measurement:
             "estimator": self.curve.estimator,
             "preferred_law": self.fit.preferred,
             "preference": self.fit.sentence,
+            "preferred_by_replicates": self.fit.agreement,
             "law": self.fit.law.plain(),
             "documents": self.documents,
             "resampled": self.curve.unit,
             "tokens_scored": self.tokens_scored,
             "seconds": round(self.seconds, 2),
             "corpus_fingerprint": self.corpus_fingerprint,
-            "losses_nats": None if self.losses is None else [round(h, 4) for h in self.losses.tolist()],
+            "losses_nats": None if self.losses is None else [round(h, 4) for h in self.losses.by_position.tolist()],
+            "control_explained": None if self.explained is None else [round(x, 3) for x in self.explained],
+            "context_used": None if self.losses is None else self.losses.context_used(),
+            "notes": self.notes,
         }
 
 
 def measure(
     corpus: Corpus,
     settings: MeasurementSettings,
-    scorer: "Scorer | None" = None,
+    scores: Scores | None = None,
     on_progress: Progress = lambda done, total: None,
 ) -> Measurement:
-    """Measure I(n;n) on a corpus; `profile` needs a scorer. Raises BadInput when documents are too short."""
+    """Measure I(n;n) on a corpus. Raises BadInput when documents are too short.
+
+    scores: of the documents that `scored_documents` names, for the estimators that need a model.
+    """
     began = time.perf_counter()
-    documents = corpus.documents(settings.split) if settings.split else corpus.all_documents
-    lengths = doubling_lengths(settings, documents, corpus)
     rng = np.random.default_rng(settings.seed)
-    longest = int(lengths[-1])
-    windows = spread_windows(documents, 2 * longest, settings.windows, rng, corpus.name, corpus.period)
+    if settings.estimator == "gaussian" and not isinstance(corpus, ArrayCorpus):
+        raise BadInput(f"{corpus.name}: the gaussian estimator is for real values: .npy, .npz, tree-gaussian, arfima")
+    if settings.needs_scorer and scores is None:
+        raise BadInput(
+            f"estimator {settings.estimator} needs a model: --model oracle, train, a folder, a name or a URL"
+        )
+    documents = scores.documents if scores else documents_of(corpus, settings)
+    places = placed(corpus, settings, documents, rng)
+    if scores and settings.needs_scorer:
+        scores.check_context(2 * int(places.lengths[-1]))
+    total = places.windows if settings.estimator != "gaussian" else len(places.lengths)
     done = 0
 
-    def advance() -> None:
+    def advance(parts: int) -> None:
         nonlocal done
-        done += 1
-        on_progress(done, len(windows))
+        done += parts
+        on_progress(done, total)
 
-    losses = None
-    if settings.estimator == "compression":
-        curve = compression_curve(windows, lengths, corpus.vocabulary, rng, advance, corpus.period)
-        spots = np.minimum(SPOTS, np.maximum(1, longest // (2 * lengths)))
-        tokens = int((4 * lengths * spots).sum()) * len(windows)
-    else:
-        if scorer is None:
-            raise BadInput("estimator profile needs a model: --model oracle or --model train")
-        curve, losses = profile_curve(windows, lengths, scorer, advance)
-        tokens = tokens_a_window(lengths) * len(windows)
-    interval = curve.interval(settings.replicates, settings.level, rng)
+    before = scores.tokens_asked if scores else 0
+    curve, losses, notes = _estimated(corpus, settings, places, scores, advance)
+    control = _control(corpus, settings, curve, places, scores, rng)
+    if control:
+        curve = control.curve
     fit = fit_curve(curve, settings.replicates, settings.level, rng)
     return Measurement(
         corpus_fingerprint=corpus.fingerprint,
-        documents=len(np.unique(windows.document)),
+        documents=len(np.unique(places.document)),
         curve=curve,
-        interval=interval,
+        interval=curve.interval(settings.replicates, settings.level, rng),
         fit=fit,
-        tokens_scored=tokens,
+        tokens_scored=scores.tokens_asked - before if scores else planned_tokens(places, settings),
         seconds=time.perf_counter() - began,
         losses=losses,
+        explained=control.explained.tolist() if control else None,
+        notes=notes + _notes(settings, scores) + _dominated(places, curve) + (_far_context(losses) if losses else []),
     )
 
 
-def doubling_lengths(settings: MeasurementSettings, documents: Documents, corpus: Corpus) -> NDArray[np.int64]:
-    """n = shortest, 2 · shortest, ... up to `longest`, multiples of the corpus' period. Raises BadInput."""
-    shortest, longest = settings.shortest or SHORTEST, settings.longest
-    if shortest % corpus.period:
-        raise BadInput(f"shortest: {shortest} must be a multiple of {corpus.period} for {corpus.name}")
-    if longest is None:
-        lengths = np.sort(documents.lengths)[::-1]
-        enough = int(lengths[min(FEWEST_DOCUMENTS, len(lengths)) - 1]) if len(lengths) else 0
-        longest = min(LONGEST, enough // 2)
-    doublings = int(np.log2(longest / shortest)) if longest >= shortest else -1
-    if doublings < 4:
-        raise BadInput(
-            f"{corpus.name}: between {shortest} and {longest} lie {doublings + 1} lengths that double, a law needs 5; "
-            f"give a smaller --shortest, a larger --longest, or documents of {32 * shortest} tokens and more"
-        )
-    return shortest * 2 ** np.arange(doublings + 1)
+def _estimated(
+    corpus: Corpus, settings: MeasurementSettings, places: Places, scores: Scores | None, advance: Advance
+) -> tuple[Curve, Losses | None, list[str]]:
+    """The curve, h_t where there is one, and notes."""
+    if settings.estimator == "compression":
+        return compression_curve(places, corpus.vocabulary, advance), None, []
+    if settings.estimator == "gaussian":
+        curve, notes = gaussian_curve(places, corpus.period, advance)
+        return curve, None, notes
+    assert scores is not None
+    if settings.estimator == "vclub":
+        curve, losses = vclub_curve(places, scores, advance)
+    elif settings.estimator == "direct":
+        pairing: Any = settings.pairing
+        curve, losses = direct_curve(places, scores, pairing, settings.bigram_correction, advance)
+    else:
+        pairing = settings.pairing
+        curve, losses = profile_curve(places, scores, pairing, settings.bigram_correction, advance)
+    return curve, losses, []
+
+
+def _control(
+    corpus: Corpus,
+    settings: MeasurementSettings,
+    curve: Curve,
+    places: Places,
+    scores: Scores | None,
+    rng: np.random.Generator,
+) -> Controlled | None:
+    """The curve with the compressor's part taken off, where the settings ask for it."""
+    wanted = settings.control == "compression" or (
+        settings.control == "auto"
+        and settings.estimator == "profile"
+        and settings.pairing == "same"
+        and scores is not None
+        and not scores.scorer.exact
+    )
+    if not wanted or corpus.whole or places.documents.tokens.dtype.kind == "f":
+        return None
+    most = CONTROL_TOKENS // (8 * int(places.lengths[-1]))
+    count = max(places.windows, min(CONTROL_WINDOWS, most))
+    many = one_spot(placed(corpus, settings, places.documents, rng, count), rng)
+    return controlled(curve, places, many, corpus.vocabulary)
+
+
+def _notes(settings: MeasurementSettings, scores: Scores | None) -> list[str]:
+    """What an estimator is known to get wrong."""
+    if settings.estimator == "compression":
+        return [
+            "compression also counts the cost of learning the language: the amount is too high, and this exponent is "
+            "an upper bound of the source's"
+        ]
+    if settings.estimator == "vclub":
+        return ["vclub overstates the amount: it adds the divergence of independent halves from real ones"]
+    if settings.needs_scorer and scores and not scores.scorer.exact:
+        return ["relative to this model: what it cannot use it cannot show"]
+    return []
+
+
+def _dominated(places: Places, curve: Curve) -> list[str]:
+    """A warning when few documents give most windows."""
+    count = np.bincount(np.unique(places.document, return_inverse=True)[1]).astype(np.float64)
+    effective = count.sum() ** 2 / (count**2).sum()
+    if effective >= FEW:
+        return []
+    if curve.unit == "windows":
+        return [
+            f"only {len(count)} documents are long enough: their windows were resampled, so the interval is one for "
+            "these documents, not for their kind"
+        ]
+    return [
+        f"a few documents dominate: {len(count)} documents, as many windows as {effective:.1f} equal ones would give"
+    ]
+
+
+def _far_context(losses: Losses) -> list[str]:
+    """A warning when the loss no longer falls in the last octave."""
+    used, longest = losses.context_used(), len(losses.by_position)
+    if used is None or used >= longest:
+        return []
+    return [
+        f"the model's loss falls measurably up to {used} tokens of context and no further (windows hold {longest}): "
+        "information that it does not use it cannot show, so beta may look too small"
+    ]

@@ -1,70 +1,117 @@
-"""Profile estimator: I(n;n) from the position-wise losses of one causal model.
+"""Profile estimator: I(n;n) from the losses of one causal model over overlapping windows.
 
-For a stationary source with h_t = E[loss | t - 1 past tokens], I(n;n) = sum_{t<=n} h_t - sum_{n<t<=2n} h_t.
-Its plain form subtracts the losses of different tokens. Here the same token is scored twice: with past
-n + tau inside a long window, and with past tau in a second window that starts n later. Their difference is
-the same expectation and the noise of the token itself cancels (a control variate; for the second half of
-a window this is the paired form of the direct estimator). Short lengths are read at several places of each
-window, since a single place would leave them the noisiest.
+For a stationary source with h_t = E[loss | t - 1 past tokens], I(n;n) = sum_{t<=n} h_t - sum_{n<t<=2n} h_t. The
+plain form subtracts the losses of different tokens of one window. The paired form scores the same n tokens twice,
+with and without the n before them: the same expectation (for any source, stationary or not), and the noise of the
+tokens themselves cancels, a control variate. benchmarks/schedules.py compares the variance that a scored token buys.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from l2m_design.corpus.windows import Windows
-from l2m_design.estimates import Curve, Floats, curve_of_windows
+from l2m_design.estimates import Curve, Floats
+from l2m_design.information.cold_start import cold_start_shift
+from l2m_design.information.places import Places
+from l2m_design.information.scores.base import Scores
+from l2m_design.information.scores.segments import Key, Segments
 
-if TYPE_CHECKING:
-    from l2m_design.information.scores import Scorer
+NOTHING = 1e-6
 
-WINDOWS_A_BATCH = 8
-SPOTS = 8
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Losses:
+    """How losses fall with context.
+
+    by_position: [tokens of a longest window] nats, h_t. gains: by n, nats a token that the last half of Y gains from
+    the n tokens of X before it (their past grows from about 3n/4 to 7n/4); none where Y was not scored alone.
+    """
+
+    by_position: Floats
+    gains: Curve | None
+
+    def context_used(self) -> int | None:
+        """The longest context 2n whose second half still made the loss fall, by two standard errors; 0 for none."""
+        if self.gains is None:
+            return None
+        rows = self.gains.nats
+        count = np.maximum(np.isfinite(rows).sum(axis=0), 2)
+        error = np.nanstd(rows, axis=0, ddof=1) / np.sqrt(count)
+        used = np.nonzero(self.gains.mean() > 2 * error + NOTHING)[0]
+        return 2 * int(self.gains.lengths[used[-1]]) if used.size else 0
+
+
+@dataclass(frozen=True)
+class PlaceNats:
+    """[places] nats of each place's Y: behind its X, alone, and the first two tokens of Y alone.
+
+    plain: nats of X alone less those of Y behind it. gain: what the last half of Y gains from X, a token.
+    """
+
+    behind: Floats
+    alone: Floats
+    first_two: Floats
+    plain: Floats
+    gain: Floats
+
+
+def score_places(
+    places: Places, scores: Scores, advance: Advance = lambda windows: None, alone: bool = True
+) -> tuple[PlaceNats, Losses]:
+    """Score every place; without `alone`, only X Y together. Windows are taken in groups, so memory stays flat."""
+    nats = np.zeros((5, len(places)))
+    longest = 2 * int(places.lengths[-1])
+    full = {(-1, 0, begin) for begin in places.begin[2 * places.n == longest].tolist()}
+    total, count = np.zeros(longest), 0
+    group = max(8, scores.scorer.batch_tokens // longest + 1)
+    for first in range(0, places.windows, group):
+        last = min(first + group, places.windows)
+        some = places.of_windows(first, last)
+        asked = [Segments.alone(some.begin, 2 * some.n)]
+        if alone:
+            asked.append(Segments.alone(some.begin + some.n, some.n))
+        found = scores.of(Segments.joined(asked))
+        rows = slice(*np.searchsorted(places.window, [first, last]))
+        nats[:, rows] = _place_nats(some, found, alone)
+        hits = found.keys() & full
+        total += sum((found[key][:longest] for key in hits), np.zeros(longest))
+        count += len(hits)
+        advance(last - first)
+    scored = PlaceNats(*nats)
+    gains = places.curve(scored.gain, "gain") if alone else None
+    return scored, Losses(total / count, gains)
+
+
+def _place_nats(places: Places, found: dict[Key, Floats], alone: bool) -> Floats:
+    sums = {key: np.cumsum(row, dtype=np.float64) for key, row in found.items()}
+    nats = np.zeros((5, len(places)))
+    for index, (begin, n) in enumerate(zip(places.begin.tolist(), places.n.tolist(), strict=True)):
+        together = sums[-1, 0, begin]
+        nats[0, index] = together[2 * n - 1] - together[n - 1]
+        nats[3, index] = together[n - 1] - nats[0, index]
+        if alone:
+            y = sums[-1, 0, begin + n]
+            nats[1, index], nats[2, index] = y[n - 1], y[min(1, n - 1)]
+            middle = n // 2
+            if middle:
+                behind = together[2 * n - 1] - together[n + middle - 1]
+                nats[4, index] = (y[n - 1] - y[middle - 1] - behind) / (n - middle)
+    return nats
 
 
 def profile_curve(
-    windows: Windows,
-    lengths: NDArray[np.int64],
-    scorer: "Scorer",
-    on_window: Callable[[], None] = lambda: None,
-) -> tuple[Curve, Floats]:
-    """I(n;n) by document from windows of 2 · max(lengths) tokens, and h_t [2 · max(lengths)] in nats."""
-    nats = np.empty((len(windows), len(lengths)))
-    total = np.zeros(windows.length)
-    for begin in range(0, len(windows), WINDOWS_A_BATCH):
-        rows = slice(begin, begin + WINDOWS_A_BATCH)
-        tokens = windows.tokens(rows)
-        long = scorer.nats(tokens)
-        total += long.sum(axis=0)
-        for column, n in enumerate(lengths.tolist()):
-            nats[rows, column] = _paired(tokens, long, n, scorer)
-        for _ in tokens:
-            on_window()
-    curve = curve_of_windows(lengths, nats, windows.document, f"profile ({scorer.name})")
-    return curve, total / len(windows)
-
-
-def spots(n: int, length: int) -> int:
-    """Places at which I(n;n) is read in a window of `length` tokens."""
-    return min(SPOTS, max(1, length // (8 * n)))
-
-
-def tokens_a_window(lengths: NDArray[np.int64]) -> int:
-    """Tokens scored for one window: about 3 times its length for lengths that double."""
-    window = 2 * int(lengths[-1])
-    return window + sum(n + 3 * n * (spots(n, window) - 1) for n in lengths.tolist())
-
-
-def _paired(tokens: NDArray[np.int64], long: Floats, n: int, scorer: "Scorer") -> Floats:
-    """[b] nats: loss of the second n tokens of each place without the first n, minus with them."""
-    first = scorer.nats(tokens[:, n : 2 * n]).sum(axis=1) - long[:, n : 2 * n].sum(axis=1)
-    count = spots(n, tokens.shape[1])
-    if count == 1:
-        return first
-    stride = tokens.shape[1] // count // 2 * 2
-    places = np.concatenate([tokens[:, k * stride : k * stride + 2 * n] for k in range(1, count)])
-    with_past = scorer.nats(places)[:, n:].sum(axis=1)
-    others = scorer.nats(places[:, n:]).sum(axis=1) - with_past
-    return (first + others.reshape(count - 1, len(tokens)).sum(axis=0)) / count
+    places: Places,
+    scores: Scores,
+    pairing: Literal["same", "none"] = "same",
+    bigram_correction: Literal["none", "paper"] = "none",
+    advance: Advance = lambda windows: None,
+) -> tuple[Curve, Losses]:
+    """I(n;n) by document and h_t. pairing "none": the plain form, one place a window, for stationary sources."""
+    nats, losses = score_places(places, scores, advance, alone=pairing == "same")
+    values = nats.alone - nats.behind if pairing == "same" else nats.plain
+    shift = cold_start_shift(places, float(nats.first_two.mean())) if bigram_correction == "paper" else 0.0
+    return places.curve(values + shift, f"profile ({scores.scorer.name})"), losses

@@ -10,7 +10,8 @@ from l2m_design.architecture import Architecture
 from l2m_design.condition import Terms
 from l2m_design.errors import BadInput
 from l2m_design.laws import PowerLaw
-from l2m_design.report import figures, words
+from l2m_design.report import words
+from l2m_design.report.figures import study as figures
 from l2m_design.settings import read_text, to_yaml, write_atomically
 
 MOST_DRAWN = 12

@@ -1,7 +1,6 @@
 """Where a study's demand comes from: measured on its corpus, or given."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,16 +8,11 @@ from l2m_design.condition import Demand, Terms
 from l2m_design.corpus import Corpus
 from l2m_design.errors import BadInput
 from l2m_design.information import Measurement, MeasurementSettings, measure
-from l2m_design.information.measure import doubling_lengths
 from l2m_design.laws import PowerLaw
+from l2m_design.search.scorer import open_scores, planned
 from l2m_design.search.settings import DemandSettings
 
-if TYPE_CHECKING:
-    from l2m_design.information.scores import Scorer
-
 Progress = Callable[[str, int, int], None]
-REFERENCE_TOKENS = 500_000
-REFERENCE_LENGTHS = (32, 1024)
 
 
 def measured(
@@ -26,47 +20,18 @@ def measured(
     settings: MeasurementSettings,
     model: str | None,
     device: str = "auto",
-    tokens: int = REFERENCE_TOKENS,
     on_progress: Progress = lambda what, done, total: None,
 ) -> Measurement:
-    """Measure a corpus, training a reference model first when asked; held-out documents are scored then.
-
-    What needs torch is imported where it is needed: measuring by compression does not.
-    """
+    """Measure a corpus, by a model where the estimator needs one."""
     settings = planned(settings, model)
-    scorer: Scorer | None = None
-    if model == "oracle":
-        from l2m_design.information.scores import OracleScorer
 
-        scorer = OracleScorer(corpus)
-    elif model == "train":
-        from l2m_design.model.backends import pick_device
-        from l2m_design.training.reference import reference_recipe, train_reference
+    def on_window(done: int, total: int) -> None:
+        on_progress("windows", done, total)
 
-        assert settings.split is not None
-        longest = int(doubling_lengths(settings, corpus.documents(settings.split), corpus)[-1])
-        recipe = reference_recipe(longest, tokens, settings.seed)
-        scorer = train_reference(
-            corpus,
-            recipe,
-            pick_device(device),
-            lambda done, total: on_progress("reference model", done, total),
-        )
-    return measure(corpus, settings, scorer, lambda done, total: on_progress("windows", done, total))
-
-
-def planned(settings: MeasurementSettings, model: str | None) -> MeasurementSettings:
-    """The settings with what a reference model needs: held-out documents, lengths that it can be trained on."""
-    if model != "train":
-        return settings
-    if settings.split == "train":
-        raise BadInput("split: a reference model is trained on 'train'; allowed for scoring: validation, test")
-    needed = {
-        "split": settings.split or "test",
-        "shortest": settings.shortest or REFERENCE_LENGTHS[0],
-        "longest": settings.longest or REFERENCE_LENGTHS[1],
-    }
-    return settings.model_copy(update=needed)
+    if model is None:
+        return measure(corpus, settings, on_progress=on_window)
+    with open_scores(corpus, settings, model, device, on_progress=on_progress) as scores:
+        return measure(corpus, settings, scores, on_window)
 
 
 def measured_law(measurement: Measurement) -> PowerLaw:

@@ -16,10 +16,14 @@ Beta = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
 class DemandSettings(Values):
-    """Where the demand comes from: a measurement of the corpus, or a given law I(n;n) = prefactor · n^beta."""
+    """Where the demand comes from: a measurement of the corpus, or a given law I(n;n) = prefactor · n^beta.
+
+    model: what scores the corpus for profile, direct and vclub: oracle, train, or a Hugging Face model whose tokenizer
+    the corpus names.
+    """
 
     measure: MeasurementSettings | None = None
-    model: Literal["oracle", "train"] | None = None
+    model: str | None = None
     beta: Beta | None = None
     beta_interval: Annotated[tuple[Beta, Beta], Field(strict=False)] | None = None
     prefactor: Annotated[float, Field(gt=0.0, le=1e12)] | None = None
@@ -30,8 +34,8 @@ class DemandSettings(Values):
             raise ValueError("give either measure (settings of a measurement) or beta (a given exponent)")
         if self.measure is not None and (self.prefactor is not None or self.beta_interval is not None):
             raise ValueError("prefactor and beta_interval go with a given beta, not with measure")
-        if self.measure and (self.measure.estimator == "profile") != (self.model is not None):
-            raise ValueError("model (oracle or train) goes with the estimator profile, and only with it")
+        if self.measure and self.measure.needs_scorer != (self.model is not None):
+            raise ValueError("model (oracle, train, a folder or a name) goes with profile, direct and vclub only")
         if self.beta and self.beta_interval and not self.beta_interval[0] <= self.beta <= self.beta_interval[1]:
             raise ValueError(f"beta_interval {list(self.beta_interval)} must hold beta ({self.beta})")
         return self

@@ -4,14 +4,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from l2m_design.corpus.base import Documents
 from l2m_design.corpus.windows import Windows
 from l2m_design.estimates import Floats
 from l2m_design.model.backends import autocast
 from l2m_design.training.result import Losses
 
 TOKENS_A_BATCH = 16384
-COUNTED_TOKENS = 1 << 22
 
 
 @torch.inference_mode()
@@ -38,16 +36,3 @@ def evaluate(
         rows.append(nats)
     model.train()
     return Losses(np.concatenate(rows), windows.document[:count])
-
-
-def unigram_nats(documents: Documents, vocabulary: int) -> Floats:
-    """[v_] -ln of each token's share among the first COUNTED_TOKENS training tokens, one added to each count."""
-    counts = np.ones(vocabulary)
-    left = COUNTED_TOKENS
-    for document in documents:
-        counts += np.bincount(document[:left], minlength=vocabulary)
-        left -= len(document)
-        if left <= 0:
-            break
-    nats: Floats = -np.log(counts / counts.sum())
-    return nats

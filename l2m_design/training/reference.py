@@ -6,8 +6,8 @@ import torch
 
 from l2m_design.architecture import Architecture
 from l2m_design.corpus import Corpus
-from l2m_design.information.scores import ModelScorer
-from l2m_design.training.evaluate import unigram_nats
+from l2m_design.corpus.base import unigram_nats
+from l2m_design.information.scores.model import ModelScorer
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.run import train
 

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from l2m_design.architecture import Architecture
 from l2m_design.corpus import Corpus
+from l2m_design.corpus.base import unigram_nats
 from l2m_design.errors import BadInput
 from l2m_design.model import LanguageModel, build
 from l2m_design.model.backends import autocast
 from l2m_design.training.batches import held_out_windows, training_batches
-from l2m_design.training.evaluate import evaluate, unigram_nats
+from l2m_design.training.evaluate import evaluate
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.result import Result
 

@@ -1,4 +1,4 @@
-"""The Santa Fe process: exact information, exact Bayes loss."""
+"""Synthetic sources: exact information, exact Bayes loss, and documents that follow their law."""
 
 from typing import Any
 
@@ -63,3 +63,73 @@ def test_bad_options_are_named(spec: str, words: str) -> None:
 def test_information_of_half_a_pair_is_refused() -> None:
     with pytest.raises(ValueError, match="even"):
         open_corpus("santa-fe:beta=0.5").information(3)
+
+
+def test_a_fact_of_several_bits_counts_as_often() -> None:
+    one, four = (open_corpus(f"santa-fe:beta=0.5,keys=64,pairs=64,documents=10,bits={bits}") for bits in (1, 4))
+    assert four.information(128) == pytest.approx(4 * one.information(128))
+    assert four.vocabulary == 64 + 16
+    window = four.all_documents[0][:64].astype(np.int64)[None]
+    assert set(np.round(four.bayes_nats(window)[0, 1::2] / np.log(2), 6)) <= {0.0, 4.0}
+
+
+def test_a_contradicted_fact_is_impossible() -> None:
+    corpus = open_corpus("santa-fe:beta=0.5,keys=8,pairs=10,documents=10")
+    assert np.isinf(corpus.bayes_nats(np.array([[3, 8, 3, 9]]))[0, 3])
+
+
+def test_gaussian_sources_know_their_information(truth: dict[str, Any]) -> None:
+    for row in truth["arfima"]:
+        corpus = open_corpus(f"arfima:d={row['d']}")
+        np.testing.assert_allclose([corpus.information(n) for n in row["n"]], row["mi_nats"], rtol=1e-6)
+    tree, exact = open_corpus("tree-gaussian"), truth["tree_gaussian"]
+    found = [tree.information(length // 2) for length in exact["length"][:6]]
+    np.testing.assert_allclose(found, exact["mi_nats"][:6], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("branching", "copies", "levels"), [(2, 1, 8), (4, 2, 5), (6, 5, 3), (8, 3, 4)])
+def test_a_trees_information_grows_with_its_copies(branching: int, copies: int, levels: int) -> None:
+    tree = open_corpus(f"tree-gaussian:branching={branching},copies={copies},levels={levels}")
+    nats = [tree.information(branching**level // 2) for level in range(1, levels + 1)]
+    np.testing.assert_allclose(np.array(nats[1:]) / nats[:-1], copies, rtol=1e-6)
+
+
+@pytest.mark.parametrize("spec", ["arfima:d=0.4,length=64,documents=4000", "tree-gaussian:levels=3,documents=4000"])
+def test_gaussian_documents_have_the_covariance_that_is_said(spec: str) -> None:
+    corpus = open_corpus(spec)
+    rows = np.stack([d for d in corpus.values if len(d) == 64]).astype(np.float64)
+    np.testing.assert_allclose(rows.T @ rows / len(rows), corpus.covariance(64), atol=6 / np.sqrt(len(rows)))
+
+
+def test_a_gaussian_predictor_is_the_exact_density() -> None:
+    from scipy.stats import multivariate_normal
+
+    corpus = open_corpus("arfima:d=0.3,length=64,documents=10")
+    rows = np.stack(list(corpus.values))[:, :16].astype(np.float64)
+    exact = -multivariate_normal(np.zeros(16), corpus.covariance(16)).logpdf(rows)
+    np.testing.assert_allclose(corpus.bayes_nats(rows).sum(axis=1), exact, rtol=1e-9)
+
+
+def test_a_markov_chain_stays_as_it_says(truth: dict[str, Any]) -> None:
+    for row in truth["markov"]:
+        corpus = open_corpus(f"markov:stay={row['stay']}")
+        assert [corpus.information(n) for n in (1, 1000)] == pytest.approx([row["mi_nats_any_length"]] * 2)
+    corpus = open_corpus("markov:stay=0.7,states=3,documents=64")
+    tokens = np.stack(list(corpus.all_documents)).astype(np.int64)
+    assert np.mean(tokens[:, 1:] == tokens[:, :-1]) == pytest.approx(0.7, abs=0.005)
+    assert np.bincount(tokens.ravel()) / tokens.size == pytest.approx([1 / 3] * 3, abs=0.01)
+    np.testing.assert_allclose(corpus.bayes_nats(np.array([[0, 0, 2]])), -np.log([[1 / 3, 0.7, 0.15]]))
+
+
+def test_a_copy_repeats_itself_and_independent_tokens_do_not() -> None:
+    corpus = open_corpus("copy:levels=2")
+    for document in corpus.all_documents:
+        np.testing.assert_array_equal(*np.split(document, 2))
+    assert corpus.information(16) == pytest.approx(16 * np.log(256))
+    assert open_corpus("iid:").information(100) == 0.0
+
+
+def test_every_source_has_a_name_that_opens_it_again() -> None:
+    for kind in ("santa-fe:beta=0.5", "tree-gaussian", "arfima", "markov", "iid", "copy"):
+        corpus = open_corpus(kind)
+        assert open_corpus(corpus.name).fingerprint == corpus.fingerprint

@@ -108,9 +108,9 @@ def test_an_empty_corpus_is_bad_input(tmp_path: Path) -> None:
 
 
 def test_a_binary_file_given_by_name_is_bad_input(tmp_path: Path) -> None:
-    (tmp_path / "x.bin").write_bytes(b"\0\1")
+    (tmp_path / "x.dat").write_bytes(b"\0\1")
     with pytest.raises(BadInput, match="a binary file"):
-        open_corpus(str(tmp_path / "x.bin"))
+        open_corpus(str(tmp_path / "x.dat"))
 
 
 def test_a_library_package_stays_in_one_split() -> None:

@@ -6,7 +6,7 @@ import pytest
 from l2m_design.errors import BadInput
 from l2m_design.estimates import Curve
 from l2m_design.information import fit_curve
-from l2m_design.information.exponent import fit_power
+from l2m_design.information.regression import fit_power
 
 LENGTHS = 64 * 2 ** np.arange(8)
 N = LENGTHS.astype(float)

@@ -1,70 +1,108 @@
-"""Estimators against exact sources."""
+"""One call from a corpus to its law, on sources whose answers are exact."""
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 from l2m_design.corpus import open_corpus
-from l2m_design.corpus.windows import spread_windows
 from l2m_design.errors import BadInput
-from l2m_design.information import MeasurementSettings, measure
-from l2m_design.information.compression import code_nats, halves_nats
-from l2m_design.information.profile import profile_curve
-from l2m_design.information.scores import OracleScorer
+from l2m_design.information import Measurement, MeasurementSettings, measure
 
 KEYS = {0.3: 4096, 0.5: 100_000, 0.7: 1_000_000}
+Measured = Callable[..., Measurement]
 
 
-def oracle(spec: str, **settings: Any) -> Any:
-    corpus = open_corpus(spec)
-    return measure(corpus, MeasurementSettings(estimator="profile", **settings), OracleScorer(corpus))
+def spreads(found: Measurement) -> np.ndarray:
+    """Standard errors of the points, from their intervals."""
+    return np.array([(e.high - e.low) / 4 for e in found.interval])
 
 
 @pytest.mark.parametrize("beta", [0.3, 0.5, 0.7])
-def test_the_oracle_finds_the_exponent_and_its_interval_covers_it(beta: float, truth: dict[str, Any]) -> None:
+def test_the_oracle_finds_the_exponent_and_its_interval_covers_it(
+    measured: Measured, beta: float, truth: dict[str, Any]
+) -> None:
     """The exponent of the exact infinite source; so many keys that truncating them does not show."""
-    spec = f"santa-fe:beta={beta},pairs=8192,keys={KEYS[beta]},documents=512"
-    found = oracle(spec, shortest=128, windows=2048)
+    found = measured(f"santa-fe:beta={beta},pairs=8192,keys={KEYS[beta]},documents=512", windows=1024)
+    assert found.beta is not None
     assert abs(found.beta.value - beta) <= 0.02
     assert found.beta.low <= beta <= found.beta.high
     exact = next(row for row in truth["santa_fe"] if row["beta"] == beta)
     expected = dict(zip(exact["pairs"], exact["mi_nats"], strict=True))
-    for n, estimate in zip(found.curve.lengths, found.interval, strict=True):
-        spread = (estimate.high - estimate.low) / 4
-        assert abs(estimate.value - expected[n // 2]) < 4 * spread + 0.01 * expected[n // 2]
+    wanted = np.array([expected[n // 2] for n in found.curve.lengths])
+    assert (np.abs(found.curve.mean() - wanted) < 4 * spreads(found) + 0.01 * wanted).all()
 
 
-def test_pairing_the_same_tokens_cuts_the_variance() -> None:
-    """The plain profile subtracts different tokens, whose keys alone make it noisier."""
-    corpus = open_corpus("santa-fe:beta=0.6,pairs=2048,keys=2000,documents=128")
-    windows = spread_windows(corpus.all_documents, 2048, 256, np.random.default_rng(0), corpus.name, 2)
-    paired, _ = profile_curve(windows, np.array([1024]), OracleScorer(corpus))
-    losses = corpus.bayes_nats(windows.tokens())
-    plain = losses[:, :1024].sum(axis=1) - losses[:, 1024:].sum(axis=1)
-    assert paired.nats.std() < plain.std() / 4
-    assert paired.mean()[0] == pytest.approx(plain.mean(), abs=4 * plain.std() / 16)
+def test_a_tree_of_gaussians_grows_as_its_branching_says(measured: Measured, truth: dict[str, Any]) -> None:
+    found = measured("tree-gaussian:documents=2048")
+    assert found.beta is not None
+    assert found.beta.value == pytest.approx(truth["tree_gaussian"]["beta"], abs=0.01)
+    assert found.curve.lengths.tolist() == [2 * 4**k for k in range(6)]
 
 
-def test_the_profile_is_the_loss_by_position() -> None:
-    corpus = open_corpus("santa-fe:beta=0.5,pairs=512,keys=500,documents=64")
-    windows = spread_windows(corpus.all_documents, 256, 64, np.random.default_rng(0), corpus.name, 2)
-    _, losses = profile_curve(windows, np.array([32, 128]), OracleScorer(corpus))
-    np.testing.assert_allclose(losses, corpus.bayes_nats(windows.tokens()).mean(axis=0))
+@pytest.mark.parametrize("estimator", ["profile", "gaussian"])
+def test_power_law_correlations_are_no_power_law_of_information(measured: Measured, estimator: str) -> None:
+    found = measured("arfima:d=0.4,length=2048", estimator=estimator, shortest=8, longest=256)
+    assert found.beta is None
+    assert found.plain()["preferred_law"] == "logarithm"
+    exact = np.array([open_corpus("arfima:d=0.4").information(int(n)) for n in found.curve.lengths])
+    assert (np.abs(found.curve.mean() - exact) < 4 * spreads(found)).all()
 
 
-def test_independent_text_shares_nothing_and_a_copy_shares_all() -> None:
-    rng = np.random.default_rng(0)
-    x, y = (rng.integers(0, 256, 4096, dtype=np.uint8).tobytes() for _ in range(2))
-    assert abs(halves_nats(x, y)) < 0.02 * code_nats(x)
-    assert halves_nats(x, x) > 0.9 * code_nats(x)
-    assert code_nats(b"") == 0.0
+@pytest.mark.parametrize(
+    ("spec", "nats"), [("markov:stay=0.9", 0.3680642), ("markov:stay=0.75", 0.1308120), ("iid", 0)]
+)
+def test_a_finite_law_is_told_so(measured: Measured, spec: str, nats: float) -> None:
+    found = measured(spec, shortest=16)
+    assert found.beta is None
+    assert found.fit.preferred == "constant"
+    rows = found.curve.nats.mean(axis=1)
+    nats = open_corpus(spec).information(16)
+    assert abs(rows.mean() - nats) <= 3 * rows.std(ddof=1) / np.sqrt(len(rows)) + 1e-9
 
 
-def test_random_bytes_cost_their_entropy() -> None:
-    data = np.random.default_rng(0).integers(0, 256, 20_000, dtype=np.uint8).tobytes()
-    assert code_nats(data) == pytest.approx(20_000 * np.log(256), rel=0.03)
+def test_a_copy_is_a_volume_law(measured: Measured) -> None:
+    found = measured("copy")
+    assert found.beta is not None
+    assert found.beta.value == pytest.approx(1.0, abs=1e-3)
+    assert found.curve.mean() == pytest.approx([n * np.log(256) for n in found.curve.lengths])
+
+
+def test_vclub_is_too_large_by_the_known_factor(measured: Measured, truth: dict[str, Any]) -> None:
+    found = measured("tree-gaussian:documents=2048,levels=5", estimator="vclub")
+    exact = np.array(truth["tree_gaussian"]["mi_nats"][:5]) * truth["tree_gaussian"]["vclub_over_mi_with_exact_density"]
+    assert (np.abs(found.curve.mean() - exact) < 4 * spreads(found)).all()
+
+
+def test_direct_is_the_profile_read_at_one_place(measured: Measured) -> None:
+    spec = "santa-fe:beta=0.6,pairs=1024,keys=2000,documents=64"
+    direct = measured(spec, estimator="direct", shortest=64)
+    profile = measured(spec, spots=1, shortest=64)
+    np.testing.assert_allclose(direct.curve.nats, profile.curve.nats)
+
+
+def test_another_document_costs_variance_and_changes_nothing_else(measured: Measured) -> None:
+    spec = "tree-gaussian:documents=1024,levels=5"
+    same, other = (measured(spec, estimator="direct", pairing=pairing) for pairing in ("same", "other"))
+    assert (np.abs(same.curve.mean() - other.curve.mean()) < 5 * (spreads(same) + spreads(other))).all()
+    assert (spreads(other)[1:] > 1.8 * spreads(same)[1:]).all()
+
+
+def test_the_plain_profile_is_the_noisy_one(measured: Measured) -> None:
+    spec = "santa-fe:beta=0.6,pairs=1024,keys=2000,documents=128"
+    plain, paired = (measured(spec, pairing=pairing, shortest=64) for pairing in ("none", "same"))
+    assert (spreads(plain) > 3 * spreads(paired)).all()
+    assert (np.abs(plain.curve.mean() - paired.curve.mean()) < 5 * spreads(plain)).all()
+
+
+def test_the_published_correction_shifts_every_length_alike(measured: Measured) -> None:
+    spec = "markov:stay=0.9,documents=64"
+    settings = {"estimator": "direct", "shortest": 16, "replicates": 100}
+    none, paper = (measured(spec, bigram_correction=kind, **settings) for kind in ("none", "paper"))
+    shift = paper.curve.mean() - none.curve.mean()
+    np.testing.assert_allclose(shift, shift[0])
+    assert shift[0] == pytest.approx(0.0, abs=0.02)  # the oracle knows its first two tokens
 
 
 def test_compression_measures_real_text() -> None:
@@ -73,22 +111,43 @@ def test_compression_measures_real_text() -> None:
     assert (np.diff(found.curve.mean()) > 0).all()
     assert found.beta is not None
     assert 0.5 < found.beta.value < 0.9
+    assert "upper bound" in found.notes[0]
 
 
-def test_wide_tokens_are_compressed_as_wide_bytes() -> None:
-    corpus = open_corpus("santa-fe:beta=0.5,pairs=2048,keys=1000,documents=16")
-    found = measure(corpus, MeasurementSettings(windows=16, shortest=64, replicates=100))
-    assert np.isfinite(found.curve.nats).all()
+def test_arrays_are_measured_in_time_steps(tmp_path: Any, measured: Measured) -> None:
+    """Two channels: one an autoregression, which alone has information, the other noise."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(400, 600, 2))
+    values = noise.copy()
+    for t in range(1, 600):
+        values[:, t, 0] = 0.8 * values[:, t - 1, 0] + 0.6 * noise[:, t, 0]
+    np.save(tmp_path / "x.npy", values[:, 100:])
+    found = measured(str(tmp_path / "x.npy"), estimator="gaussian", shortest=2, longest=32)
+    assert found.curve.lengths.tolist() == [2, 4, 8, 16, 32]
+    assert found.beta is None
+    exact = -0.5 * np.log(1 - 0.8**2)
+    assert (np.abs(found.curve.mean() - exact) < 4 * spreads(found)).all()
 
 
-def test_the_same_seed_gives_the_same_numbers() -> None:
+def test_a_model_that_looks_back_little_is_told(measured: Measured) -> None:
+    assert any("and no further" in note for note in measured("markov:stay=0.6", shortest=16).notes)
+    deep = measured("santa-fe:beta=0.7,pairs=2048,keys=100000,documents=256", shortest=128)
+    assert not any("and no further" in note for note in deep.notes)
+
+
+def test_few_documents_are_told(measured: Measured) -> None:
+    notes = measured("markov:stay=0.6,documents=12", estimator="compression").notes
+    assert any("few documents dominate: 12" in note for note in notes)
+
+
+def test_the_same_seed_gives_the_same_numbers(measured: Measured) -> None:
     spec = "santa-fe:beta=0.5,pairs=512,keys=500,documents=64"
-    one, two = (oracle(spec, shortest=16, replicates=200).plain() for _ in range(2))
+    one, two = (measured(spec, shortest=16, replicates=200).plain() for _ in range(2))
     assert {**one, "seconds": 0} == {**two, "seconds": 0}
 
 
-def test_plain_holds_the_promised_keys() -> None:
-    plain = oracle("santa-fe:beta=0.5,pairs=512,keys=500,documents=64", shortest=16).plain()
+def test_plain_holds_the_promised_keys(measured: Measured) -> None:
+    plain = measured("santa-fe:beta=0.5,pairs=512,keys=500,documents=64", shortest=16).plain()
     promised = {"beta", "prefactor_nats", "lengths", "mi_nats", "mi_low", "mi_high", "local_slopes", "estimator",
                 "preferred_law", "documents", "tokens_scored", "seconds", "corpus_fingerprint"}  # fmt: skip
     assert promised <= set(plain)
@@ -101,13 +160,21 @@ def test_plain_holds_the_promised_keys() -> None:
         ({"shortest": 1024}, "a law needs 5"),
         ({"longest": 100_000}, "no document holds the asked"),
         ({"shortest": 63}, "must be a multiple of 2"),
+        ({"estimator": "gaussian"}, "is for real values"),
     ],
 )
-def test_lengths_that_do_not_fit_are_bad_input(settings: dict[str, Any], words: str) -> None:
+def test_what_does_not_fit_is_bad_input(measured: Measured, settings: dict[str, Any], words: str) -> None:
     with pytest.raises(BadInput, match=words):
-        oracle("santa-fe:beta=0.5,pairs=512,keys=500,documents=64", **settings)
+        measured("santa-fe:beta=0.5,pairs=512,keys=500,documents=64", **settings)
 
 
-def test_the_oracle_needs_a_synthetic_source(text_folder: Path) -> None:
-    with pytest.raises(BadInput, match="needs a synthetic source"):
-        OracleScorer(open_corpus(str(text_folder)))
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"estimator": "profile", "pairing": "other"}, "does not go with profile"),
+        ({"estimator": "compression", "bigram_correction": "paper"}, "does not go with compression"),
+    ],
+)
+def test_options_that_an_estimator_does_not_know_are_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        MeasurementSettings.parse(settings, "estimate")

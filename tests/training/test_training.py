@@ -8,10 +8,10 @@ import torch
 
 from l2m_design.architecture import Architecture
 from l2m_design.corpus import open_corpus
+from l2m_design.corpus.base import unigram_nats
 from l2m_design.errors import BadInput
-from l2m_design.information.scores import ModelScorer
+from l2m_design.information.scores.model import ModelScorer
 from l2m_design.training.batches import held_out_windows, training_batches
-from l2m_design.training.evaluate import unigram_nats
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.reference import train_reference
 from l2m_design.training.result import Losses, Result, paired_difference

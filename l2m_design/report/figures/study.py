@@ -1,68 +1,23 @@
-"""Matplotlib's one door: the figures of a study, as SVG text that stands alone."""
+"""The figures of a study, as SVG text that stands alone."""
 
-import io
 from itertools import pairwise
 from typing import Any
 
 import matplotlib
 import matplotlib.ticker
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from l2m_design.architecture import Architecture
 from l2m_design.condition import Demand, Terms
 from l2m_design.laws import PowerLaw
+from l2m_design.report.figures.style import BAD, DATA, GOOD, GREY, INK, LINES, STYLE, as_svg, figure, log_axes
 from l2m_design.report.words import size
-
-INK, GREY, DATA, GOOD, BAD, ALSO = "#1c2733", "#8a94a0", "#1f6fb2", "#2a8c5a", "#c0392b", "#a0672c"
-LINES = [
-    "#2a8c5a",
-    "#1f6fb2",
-    "#a0672c",
-    "#7b4fa3",
-    "#3b9c9c",
-    "#b0457b",
-    "#6b7680",
-    "#8a9a2b",
-    "#d08c2c",
-    "#5566cc",
-    "#2f4f4f",
-    "#c06060",
-]
-STYLE: Any = {
-    "font.size": 10,
-    "axes.edgecolor": GREY,
-    "axes.labelcolor": INK,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e8ecef",
-    "legend.frameon": False,
-    "svg.hashsalt": "l2m",
-}
-
-
-def _figure(height: float = 3.6, width: float = 7.2) -> tuple[Figure, Axes]:
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, figure.add_subplot()
-
-
-def _svg(figure: Figure) -> str:
-    with matplotlib.rc_context({"svg.hashsalt": "l2m", "svg.fonttype": "none"}):
-        text = io.StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue().split("?>", 1)[-1].split('"http://www.w3.org/Graphics/SVG/1.1/DTD/svg11.dtd">')[-1]
 
 
 def information(measurement: dict[str, Any], law: PowerLaw) -> str:
     """I(n;n) in nats against n, with intervals and the fitted law with its band."""
     with matplotlib.rc_context(STYLE):
-        figure, axes = _figure()
+        drawing, axes = figure()
         n = np.array(measurement["lengths"])
         mean, low, high = (np.array(measurement[key]) for key in ("mi_nats", "mi_low", "mi_high"))
         grid = np.geomspace(n[0], n[-1], 60)
@@ -84,15 +39,15 @@ def information(measurement: dict[str, Any], law: PowerLaw) -> str:
             capsize=2,
             label=measurement["estimator"],
         )
-        _log_axes(axes, "n, tokens on each side", "I(n;n), nats")
+        log_axes(axes, "n, tokens on each side", "I(n;n), nats")
         axes.legend()
-        return _svg(figure)
+        return as_svg(drawing)
 
 
 def losses(by_position: dict[str, list[float]], label: str = "loss, nats a token") -> str:
     """Position-wise losses against position, averaged over bins that grow with position."""
     with matplotlib.rc_context(STYLE):
-        figure, axes = _figure(3.6, 9.6)
+        drawing, axes = figure(3.6, 9.6)
         for color, (name, values) in zip(LINES * 9, by_position.items(), strict=False):
             values_ = np.array(values)
             edges = np.unique(np.geomspace(1, len(values_) + 1, 25).astype(int))
@@ -103,7 +58,7 @@ def losses(by_position: dict[str, list[float]], label: str = "loss, nats a token
         axes.set_xlabel("position in the window, tokens")
         axes.set_ylabel(label)
         axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        return _svg(figure)
+        return as_svg(drawing)
 
 
 def state_and_demand(
@@ -114,7 +69,7 @@ def state_and_demand(
     measured: the longest context, in tokens, on which the law was measured.
     """
     with matplotlib.rc_context(STYLE):
-        figure, axes = _figure(4.4, 9.6)
+        drawing, axes = figure(4.4, 9.6)
         demand = Demand(law, terms, has_level)
         lengths = np.unique(np.geomspace(terms.shortest, 16 * terms.length, 60).astype(int))
         if has_level:
@@ -137,8 +92,8 @@ def state_and_demand(
                 ls=":",
                 label=f"asked, at {demand.hard_nats:.1f} nats per element (hard bound)",
             )
-        for color, (name, drawing) in zip(LINES * 9, drawings.items(), strict=False):
-            held = [drawing.state.elements(max(1, int(x) // 2)) for x in lengths]
+        for color, (name, drawn) in zip(LINES * 9, drawings.items(), strict=False):
+            held = [drawn.state.elements(max(1, int(x) // 2)) for x in lengths]
             axes.plot(lengths, held, color=color, lw=1.6, label=name)
         marked = {"target": terms.length} | ({"measured to": measured} if measured else {})
         for word, length in marked.items():
@@ -152,15 +107,15 @@ def state_and_demand(
                 xytext=(3, -10),
                 textcoords="offset points",
             )
-        _log_axes(axes, "context length L, tokens", "state at L/2, elements")
+        log_axes(axes, "context length L, tokens", "state at L/2, elements")
         axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        return _svg(figure)
+        return as_svg(drawing)
 
 
 def loss_and_state(records: list[dict[str, Any]], front: list[int], chosen: int | None) -> str:
     """Late loss against state bytes at the target; infeasible drawings crossed, the front joined."""
     with matplotlib.rc_context(STYLE):
-        figure, axes = _figure(4.4)
+        drawing, axes = figure(4.4)
         done = [r for r in records if r["state"] == "complete" and r["copy_of"] is None]
         for feasible, marker, color, label in (
             (True, "o", DATA, "meets the condition"),
@@ -213,11 +168,4 @@ def loss_and_state(records: list[dict[str, Any]], front: list[int], chosen: int 
         axes.set_ylabel("late loss, nats a token")
         axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: size(x)))
         axes.legend(fontsize=8)
-        return _svg(figure)
-
-
-def _log_axes(axes: Axes, x: str, y: str) -> None:
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
+        return as_svg(drawing)

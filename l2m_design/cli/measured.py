@@ -1,0 +1,78 @@
+"""What `l2m estimate` prints of a measurement: the table, beta or none, and what to hold against it."""
+
+from typing import TYPE_CHECKING
+
+from l2m_design.cli.terminal import say, table
+
+if TYPE_CHECKING:
+    from l2m_design.information import Measurement, TwoPoint
+
+
+def print_measurement(found: "Measurement") -> None:
+    """The curve as a table, then sentences."""
+    lengths, law = found.curve.lengths.tolist(), found.fit.law
+    slopes = [""] + [f"{s.value:.2f} [{s.low:.2f}, {s.high:.2f}]" for s in found.fit.local_slopes]
+    table(
+        ["n, tokens", "I(n;n), nats", "interval", "local slope"],
+        [
+            [f"{n}", f"{e.value:.4g}", f"{e.low:.4g} .. {e.high:.4g}", slope]
+            for n, e, slope in zip(lengths, found.interval, slopes, strict=True)
+        ],
+    )
+    if found.beta:
+        say(
+            f"beta = {found.beta} ({law.level:.0%}, {len(found.curve.nats)} {found.curve.unit} resampled); "
+            f"I(n;n) = {law.formula()} nats"
+        )
+    else:
+        say(f"no beta: these data prefer the law '{found.fit.preferred}'")
+    say(
+        f"Law: {found.fit.sentence}.",
+        f"Estimator: {found.curve.estimator}; {found.tokens_scored:,} tokens scored in {found.seconds:.1f} s.",
+    )
+    if found.losses is not None:
+        losses = found.losses.by_position
+        at = [2**j for j in range(0, len(losses).bit_length(), 2)]
+        say("Loss by position, nats: " + ", ".join(f"{losses[t - 1]:.2f} at {t}" for t in at))
+    if found.explained is not None:
+        low, high = min(found.explained), max(found.explained)
+        say(f"Control variate: a compressor's nats took off {low:.0%} to {high:.0%} of the variance between documents.")
+    say(*(f"Note: {note}." for note in found.notes))
+
+
+def print_compared(found: "list[Measurement]") -> None:
+    """One line for each estimator and model."""
+    table(
+        ["estimator", "beta", "law", "longest n", "I(n;n) there", "loss at the end"],
+        [
+            [
+                m.curve.estimator,
+                str(m.beta) if m.beta else "none",
+                m.fit.preferred,
+                f"{m.curve.lengths[-1]}",
+                f"{m.interval[-1].value:.4g}",
+                f"{m.losses.by_position[-(len(m.losses.by_position) // 4) :].mean():.3f}" if m.losses else "",
+            ]
+            for m in found
+        ],
+    )
+    say(
+        "Models differ by what they can use: the better one (lower loss, in the same tokens) is nearer to the data. "
+        "Compression is an upper bound of the exponent; direct and vclub share a term and do not confirm each other."
+    )
+
+
+def print_two_point(pairs: "TwoPoint") -> None:
+    """Information of single tokens at a distance."""
+    table(
+        ["distance d", "I2(d), nats", "interval"],
+        [
+            [f"{d}", f"{e.value:.3g}", f"{e.low:.3g} .. {e.high:.3g}"]
+            for d, e in zip(pairs.curve.lengths.tolist(), pairs.interval, strict=True)
+        ],
+    )
+    decay = f"I2(d) = {pairs.prefactor:.3g} d^-alpha {pairs.constant:+.3g}, alpha = {pairs.alpha}"
+    say(
+        decay if pairs.alpha else "no decay above the noise",
+        "Two-point information says how single tokens depend, and nothing about beta.",
+    )

@@ -1,0 +1,31 @@
+"""Synthetic sources whose information and Bayes loss are known exactly: the estimators' test bed."""
+
+from collections.abc import Callable
+from typing import Any
+
+from l2m_design.corpus.base import Corpus
+from l2m_design.corpus.options import parse_options
+from l2m_design.corpus.synthetic.arfima import Arfima, ArfimaSettings
+from l2m_design.corpus.synthetic.santa_fe import SantaFe, SantaFeSettings
+from l2m_design.corpus.synthetic.simple import Copy, CopySettings, Iid, IidSettings, Markov, MarkovSettings
+from l2m_design.corpus.synthetic.tree_gaussian import TreeGaussian, TreeGaussianSettings
+
+SOURCES: dict[str, tuple[type[Any], Callable[[Any], Corpus]]] = {
+    "santa-fe": (SantaFeSettings, SantaFe),
+    "tree-gaussian": (TreeGaussianSettings, TreeGaussian),
+    "arfima": (ArfimaSettings, Arfima),
+    "markov": (MarkovSettings, Markov),
+    "iid": (IidSettings, Iid),
+    "copy": (CopySettings, Copy),
+}
+
+
+def synthetic(kind: str, options: str, spec: str) -> Corpus:
+    """The source of `kind[:key=value,...]`. Raises BadInput naming the option."""
+    settings, source = SOURCES[kind]
+    return source(parse_options(options, settings, spec))
+
+
+def is_exact(corpus: Corpus) -> bool:
+    """True when the corpus can say its own information and Bayes loss."""
+    return hasattr(corpus, "bayes_nats")

@@ -1,0 +1,106 @@
+"""Files of tokens that somebody else made: .npy arrays of integers, raw .bin files."""
+
+import hashlib
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from l2m_design.corpus.arrays import FileArrayCorpus, Quantiser
+from l2m_design.corpus.base import Corpus
+from l2m_design.corpus.options import parse_options
+from l2m_design.corpus.tokens import TokenWriter
+from l2m_design.errors import BadInput
+from l2m_design.settings import Values
+
+PIECE = 1 << 22
+_PICKLED = re.compile("pickle|Python objects")
+
+
+class TokenFileSettings(Values):
+    """vocabulary: tokens lie below it. separator: a token that ends a document. dtype: of a .bin file."""
+
+    vocabulary: Annotated[int | None, Field(ge=2, le=2**31)] = None
+    separator: Annotated[int | None, Field(ge=0)] = None
+    dtype: Literal["uint8", "uint16", "uint32", "int32", "int64"] = "uint16"
+
+
+class TokenFileCorpus(Corpus):
+    """[tokens] or [documents, tokens] of integers, read where they lie."""
+
+    def __init__(self, name: str, path: Path, tokens: NDArray[Any], settings: TokenFileSettings) -> None:
+        self.name = name
+        self._path = path
+        self._rows = tokens[None] if tokens.ndim == 1 else tokens
+        if self._rows.ndim != 2:
+            raise BadInput(f"{name}: [tokens] or [documents, tokens] is expected, found {tokens.shape}")
+        if settings.vocabulary is None:
+            raise BadInput(f"{name}: the vocabulary's size is needed, as in {name}:vocabulary=50257")
+        self.vocabulary: int = settings.vocabulary
+        self._separator = settings.separator
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the file and the settings."""
+        digest = hashlib.sha256(f"tokens 1 {self.vocabulary} {self._separator} {self._rows.dtype}".encode())
+        with self._path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()[:16]
+
+    def write(self, writer: TokenWriter) -> None:
+        """Write row by row, cut behind separators. Raises BadInput naming a token outside the vocabulary."""
+        for index, row in enumerate(self._rows):
+            number = 0
+            writer.begin(f"document {index}.0")
+            for begin in range(0, len(row), PIECE):
+                piece = self._checked(np.asarray(row[begin : begin + PIECE]), index, begin)
+                ends = np.nonzero(piece == self._separator)[0] + 1 if self._separator is not None else ()
+                first, *others = np.split(piece, ends)
+                writer.add(first)
+                for rest in others:
+                    number += 1
+                    writer.begin(f"document {index}.{number}")
+                    writer.add(rest)
+
+    def _checked(self, piece: NDArray[Any], index: int, begin: int) -> NDArray[Any]:
+        wrong = np.nonzero((piece < 0) | (piece >= self.vocabulary))[0]
+        if wrong.size:
+            raise BadInput(
+                f"{self.name}: document {index}, position {begin + int(wrong[0])}: token {int(piece[wrong[0]])} is "
+                f"outside the vocabulary of {self.vocabulary}"
+            )
+        return piece
+
+
+def array_file(path: Path, options: str, spec: str) -> Corpus:
+    """The corpus of a .npy, .npz or .bin file: integers are tokens, real numbers are quantised. Raises BadInput."""
+    if path.suffix == ".bin":
+        settings = parse_options(options, TokenFileSettings, spec)
+        size, item = path.stat().st_size, np.dtype(settings.dtype).itemsize
+        if size % item or not size:
+            raise BadInput(f"{path}: {size} bytes are no whole number of {settings.dtype} tokens")
+        return TokenFileCorpus(str(path), path, np.memmap(path, dtype=settings.dtype, mode="r"), settings)
+    array = _load(path)
+    if array.dtype.kind in "iu":
+        return TokenFileCorpus(str(path), path, array, parse_options(options, TokenFileSettings, spec))
+    if array.dtype.kind != "f":
+        raise BadInput(f"{path}: an array of integers or real numbers is expected, found {array.dtype}")
+    return FileArrayCorpus(str(path), path, array, parse_options(options, Quantiser, spec))
+
+
+def _load(path: Path) -> NDArray[Any]:
+    try:
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        names = list(loaded.files)
+        if len(names) != 1:
+            raise BadInput(f"{path}: one array is expected, found {len(names)}: {', '.join(names[:8])}")
+        return loaded[names[0]]
+    except (ValueError, OSError, EOFError) as error:
+        reason = "object arrays are pickles and are never loaded" if _PICKLED.search(str(error)) else str(error)
+        raise BadInput(f"{path}: not a NumPy array file: {reason}") from None

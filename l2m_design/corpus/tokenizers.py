@@ -1,0 +1,76 @@
+"""Text to tokens: bytes, or any Hugging Face tokenizer. Transformers is imported only for the latter."""
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l2m_design.errors import BadInput
+
+
+class Tokenizer(Protocol):
+    """Text -> tokens below `vocabulary`."""
+
+    vocabulary: int
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with anything that changes tokens."""
+        ...
+
+    def encode(self, text: str) -> NDArray[Any]:
+        """Tokens [any number] of a piece of text, without special tokens."""
+        ...
+
+
+class Bytes:
+    """UTF-8 bytes: 256 tokens, nothing to load."""
+
+    vocabulary = 256
+    fingerprint = "bytes"
+
+    def encode(self, text: str) -> NDArray[np.uint8]:
+        """The bytes of the text."""
+        return np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8)
+
+
+class HuggingFaceTokenizer:
+    """The tokenizer of a folder, a .gguf file or a model's name."""
+
+    def __init__(self, source: str, trust_remote_code: bool = False) -> None:
+        from transformers import AutoTokenizer
+
+        path = Path(source).expanduser()
+        where, extra = (str(path.parent), {"gguf_file": path.name}) if path.suffix == ".gguf" else (source, {})
+        try:
+            loaded = AutoTokenizer.from_pretrained(where, trust_remote_code=trust_remote_code, **extra)
+        except Exception as error:  # transformers raises many kinds; a user sees one line
+            raise BadInput(f"tokenizer {source}: {str(error).strip().splitlines()[0]}") from None
+        loaded.model_max_length = int(1e12)  # documents are longer than models: no warning
+        self._tokenizer = loaded
+        self.source = source
+        self.vocabulary = len(loaded)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the vocabulary and of a sentence's tokens."""
+        pairs = sorted(self._tokenizer.get_vocab().items())
+        probe = self.encode("The quick brown fox, 0123456789; jumped\n\tüber ∑!").tolist()
+        return hashlib.sha256(f"{pairs}{probe}".encode()).hexdigest()[:16]
+
+    @property
+    def start(self) -> int | None:
+        """The token that stands before a text, if the tokenizer has one."""
+        return self._tokenizer.bos_token_id
+
+    def encode(self, text: str) -> NDArray[np.int64]:
+        """Tokens without special ones."""
+        return np.asarray(self._tokenizer.encode(text, add_special_tokens=False), dtype=np.int64)
+
+
+def open_tokenizer(source: str, trust_remote_code: bool = False) -> Tokenizer:
+    """`bytes`, or what transformers can load by folder, .gguf file or name. Raises BadInput."""
+    return Bytes() if source == "bytes" else HuggingFaceTokenizer(source, trust_remote_code)

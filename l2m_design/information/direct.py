@@ -1,0 +1,48 @@
+"""Direct estimator: I = E[ln q(Y|X) - ln q(Y)] (arXiv 2503.04725, 4.3; difference of entropies, McAllester & Stratos).
+
+Its error is the difference of two divergences, a bound in neither direction. Y of the second term comes from the
+same document (paired), or, as published, from another one, which costs several times the variance.
+"""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l2m_design.errors import BadInput
+from l2m_design.estimates import Curve
+from l2m_design.information.cold_start import cold_start_shift
+from l2m_design.information.places import Places
+from l2m_design.information.profile import Advance, Losses, score_places
+from l2m_design.information.scores.base import Scores
+
+
+def direct_curve(
+    places: Places,
+    scores: Scores,
+    pairing: Literal["same", "other"] = "same",
+    bigram_correction: Literal["none", "paper"] = "none",
+    advance: Advance = lambda windows: None,
+) -> tuple[Curve, Losses]:
+    """I(n;n) by document and h_t, one place a window."""
+    nats, losses = score_places(places, scores, advance)
+    shift = cold_start_shift(places, float(nats.first_two.mean())) if bigram_correction == "paper" else 0.0
+    name = f"direct, {pairing} document ({scores.scorer.name})"
+    if pairing == "same":
+        return places.curve(nats.alone - nats.behind + shift, name), losses
+    mine, other = other_documents(places)
+    values = nats.alone[other] - nats.behind[mine] + shift
+    return places.chosen(mine).curve(values, name), losses
+
+
+def other_documents(places: Places) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs of places (mine, other) of equal n, neighbours in the order of windows, each place in one pair only."""
+    mine, other = [], []
+    for n in places.lengths.tolist():
+        rows = np.nonzero(places.n == n)[0]
+        mine.append(rows[0 : len(rows) // 2 * 2 : 2])
+        other.append(rows[1::2])
+    if not all(len(rows) for rows in other):
+        raise BadInput("--pairing other and vclub need two windows of every length")
+    order = np.argsort(np.concatenate(mine))
+    return np.concatenate(mine)[order], np.concatenate(other)[order]

@@ -1,0 +1,110 @@
+"""Places: where I(n;n) is read in documents. Every estimator answers place by place; documents are resampled.
+
+A window of 2 N tokens is read at one place for n = N and at up to `spots` places for shorter n, evenly spread at
+multiples of 2n: short lengths, read at a single place, would be the noisiest. Because those places start where a
+longer length's second half starts, a model that scored that half alone has scored their joint sequence as well.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l2m_design.corpus.base import Documents
+from l2m_design.corpus.windows import Windows
+from l2m_design.errors import BadInput
+from l2m_design.estimates import FEWEST_DOCUMENTS, Curve, Floats
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Places:
+    """X = tokens [begin, begin + n), Y = [begin + n, begin + 2n) of one array of tokens, all inside one document.
+
+    lengths: [lengths] n that occur. document, window, begin, n: [places]. Windows are numbered along the places.
+    """
+
+    documents: Documents
+    lengths: Ints
+    document: Ints
+    window: Ints
+    begin: Ints
+    n: Ints
+
+    def __len__(self) -> int:
+        return len(self.n)
+
+    @property
+    def windows(self) -> int:
+        """How many windows the places lie in."""
+        return int(self.window[-1]) + 1 if len(self) else 0
+
+    def of_windows(self, first: int, last: int) -> "Places":
+        """The places in windows first .. last - 1."""
+        return self.chosen(slice(*np.searchsorted(self.window, [first, last])))
+
+    def chosen(self, rows: slice | Ints) -> "Places":
+        """Some of the places."""
+        columns = (column[rows] for column in (self.document, self.window, self.begin, self.n))
+        return Places(self.documents, self.lengths, *columns)
+
+    def tokens(self, n: int) -> NDArray[np.int64]:
+        """[places, 2n] tokens of the places of length n."""
+        index = self.begin[self.n == n][:, None] + np.arange(2 * n)
+        return np.asarray(self.documents.tokens[index], dtype=np.int64)
+
+    def curve(self, nats: Floats, estimator: str) -> Curve:
+        """The curve of nats [places], averaged by document and length; NaN where a document has no such place.
+
+        With fewer than FEWEST_DOCUMENTS documents the windows themselves are the rows: resampling two or three
+        documents says nothing, and the interval is then one for these documents, not for their kind.
+        """
+        by_document = len(np.unique(self.document)) >= FEWEST_DOCUMENTS
+        _, row = np.unique(self.document if by_document else self.window, return_inverse=True)
+        column = np.searchsorted(self.lengths, self.n)
+        shape = (int(row.max()) + 1, len(self.lengths))
+        sums, counts = np.zeros(shape), np.zeros(shape)
+        np.add.at(sums, (row, column), nats)
+        np.add.at(counts, (row, column), 1)
+        with np.errstate(invalid="ignore"):
+            means = sums / counts
+        return Curve(self.lengths, means, estimator, unit="documents" if by_document else "windows")
+
+
+def spread_places(windows: Windows, lengths: Ints, spots: int) -> Places:
+    """Places in windows of 2 · max(lengths) tokens, `spots` at most of each length, at multiples of 2n."""
+    offsets, sizes = [], []
+    for n in lengths.tolist():
+        most = windows.length // (2 * n)
+        count = min(spots, most)
+        offsets += [k * most // count * 2 * n for k in range(count)]
+        sizes += [n] * count
+    start = windows.documents.spans[windows.document, 0] + windows.start
+    each = len(sizes)
+    return Places(
+        windows.documents,
+        lengths,
+        document=np.repeat(windows.document, each),
+        window=np.repeat(np.arange(len(windows)), each),
+        begin=(start[:, None] + np.array(offsets, dtype=np.int64)).ravel(),
+        n=np.tile(np.array(sizes, dtype=np.int64), len(windows)),
+    )
+
+
+def whole_places(documents: Documents, shortest: int, longest: int | None, name: str) -> Places:
+    """Documents cut in their middle: each is one place of n = half its length. Raises BadInput when none fits."""
+    halves = documents.lengths // 2
+    fits = (documents.lengths % 2 == 0) & (halves >= shortest) & (halves <= (longest or 2**62))
+    chosen = np.nonzero(fits)[0]
+    if not chosen.size:
+        raise BadInput(f"{name}: no document of {2 * shortest} to {2 * longest if longest else 'any number of'} tokens")
+    lengths = np.unique(halves[chosen])
+    return Places(
+        documents,
+        lengths,
+        document=chosen,
+        window=np.arange(len(chosen)),
+        begin=documents.spans[chosen, 0],
+        n=halves[chosen],
+    )

@@ -1,0 +1,122 @@
+"""Scores by any causal language model of Hugging Face's transformers: a folder, a .gguf file, a name."""
+
+import io
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from l2m_design.errors import BadInput
+from l2m_design.estimates import Floats
+from l2m_design.information.scores.base import nats_after_plainly
+from l2m_design.information.scores.model import token_nats, weights_fingerprint
+
+LOGITS = 1 << 27
+MOST_TOKENS = 32768
+
+
+class HuggingFaceScorer:
+    """A causal model behind its start token; without one, the first token is scored by a unigram law.
+
+    fp32 on a CPU, bf16 on a GPU. The keys and values of a past are computed once for all that follow it.
+    """
+
+    exact = False
+
+    def __init__(self, model: Any, start: int | None, first: Floats, name: str, device: torch.device) -> None:
+        self.name = name
+        self._model = model.eval().to(device)
+        self._device = device
+        self._start = start
+        self._first = first
+        self.vocabulary = int(model.get_input_embeddings().weight.shape[0])
+        self.fingerprint = f"{weights_fingerprint(model)} start {start}"
+        self.context = _context(model.config, start)
+        self.batch_tokens = max(256, min(MOST_TOKENS, LOGITS // self.vocabulary))
+
+    @torch.inference_mode()
+    def nats(self, tokens: NDArray[np.int64]) -> Floats:
+        """[b t] nats."""
+        rows = self._rows(tokens)
+        if self._start is not None:
+            start = torch.full((len(rows), 1), self._start, device=self._device)
+            given = torch.cat([start, rows[:, :-1]], dim=1)
+            return token_nats(self._model(given, use_cache=False).logits, rows)
+        result = np.empty(tokens.shape)
+        result[:, 0] = self._first[tokens[:, 0]]
+        result[:, 1:] = token_nats(self._model(rows[:, :-1], use_cache=False).logits, rows[:, 1:])
+        return result
+
+    @torch.inference_mode()
+    def nats_after(self, past: NDArray[np.int64], tokens: list[NDArray[np.int64]], cuts: list[int]) -> list[Floats]:
+        """[b t] nats behind each cut, by one growing cache that is cut back after each answer."""
+        from transformers import DynamicCache
+
+        cache = DynamicCache(config=self._model.config)
+        if any(getattr(layer, "is_sliding", False) for layer in cache.layers) or not _attends_only(self._model):
+            return nats_after_plainly(self, past, tokens, cuts)
+        rows, before, found = self._rows(past), 0, []
+        if self._start is not None:
+            rows = torch.cat([torch.full((len(rows), 1), self._start, device=self._device), rows], dim=1)
+        shift = int(self._start is not None)
+        for answer, cut in zip(tokens, cuts, strict=True):
+            end = cut + shift
+            grown = self._model(rows[:, before:end], past_key_values=cache, use_cache=True, logits_to_keep=1)
+            following = self._rows(answer)
+            rest = self._model(following[:, :-1], past_key_values=cache, use_cache=True).logits
+            found.append(token_nats(torch.cat([grown.logits[:, -1:], rest], dim=1), following))
+            cache.crop(-(following.shape[1] - 1))
+            before = end
+        return found
+
+    def _rows(self, tokens: NDArray[np.int64]) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(tokens)).to(self._device)
+
+
+def _attends_only(model: Any) -> bool:
+    """Only a cache of keys and values can be cut back."""
+    kinds = getattr(model.config, "layer_types", None) or ["full_attention"]
+    return set(kinds) == {"full_attention"} and not getattr(model, "_is_stateful", False)
+
+
+def _context(config: Any, start: int | None) -> int | None:
+    """Tokens that a window may have, the start token not counted."""
+    text = config.get_text_config()
+    for key in ("max_position_embeddings", "n_positions"):
+        if isinstance(limit := getattr(text, key, None), int):
+            return limit - int(start is not None)
+    return None
+
+
+def load_scorer(
+    source: str, first: Floats, device: torch.device, start: int | None = None, trust_remote_code: bool = False
+) -> HuggingFaceScorer:
+    """The model of a folder, a .gguf file or a name; only safetensors and GGUF weights are read. Raises BadInput.
+
+    first: [v_] unigram nats of the corpus. start: the tokenizer's start token, if it has one.
+    """
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    path = Path(source).expanduser()
+    gguf = path.suffix == ".gguf"
+    if gguf and not path.is_file():
+        raise BadInput(f"--model {source}: no such file")
+    where = str(path.parent) if gguf else source
+    extra = {"gguf_file": path.name} if gguf else {"use_safetensors": True}
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    try:
+        with redirect_stderr(io.StringIO()):  # progress bars that no setting turns off
+            model = AutoModelForCausalLM.from_pretrained(
+                where, dtype=dtype, trust_remote_code=trust_remote_code, **extra
+            )
+    except Exception as error:  # transformers raises many kinds; a user sees one line
+        raise BadInput(f"--model {source}: {str(error).strip().splitlines()[0]}") from None
+    if start is None:
+        start = getattr(model.config, "bos_token_id", None)
+    return HuggingFaceScorer(model, start, first, path.name or source, device)

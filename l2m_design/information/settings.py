@@ -1,0 +1,52 @@
+"""MeasurementSettings: how to measure the information of a corpus."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from l2m_design.settings import Values
+
+Length = Annotated[int, Field(ge=1, le=2**24)]
+
+
+class MeasurementSettings(Values):
+    """How to measure: lengths are n of I(n;n), doubling from `shortest` to `longest`.
+
+    estimator: profile, direct and vclub need a scorer. shortest: 128 tokens unless given (gaussian: 4 time steps).
+    longest: none for the largest that at least 16 documents hold (at most 8192; gaussian: 512). windows: of
+    2 · longest tokens, spread over the documents; 256 unless given (gaussian: 4096). spots: most places at which a
+    window is read for one length; 8 unless given. control: "compression" takes off what a
+    compressor explains of a profile; auto does where a model of the source scores. pairing: where the second term's Y
+    comes from; profile knows same and none, direct same and other. bigram_correction: "paper" replaces what a model
+    says of the first two tokens (profile, direct). split: which documents; none for all.
+    """
+
+    estimator: Literal["compression", "profile", "direct", "vclub", "gaussian"] = "compression"
+    shortest: Length | None = None
+    longest: Length | None = None
+    windows: Annotated[int, Field(ge=8, le=10**6)] | None = None
+    spots: Annotated[int, Field(ge=1, le=1024)] | None = None
+    control: Literal["auto", "compression", "none"] = "auto"
+    pairing: Literal["same", "other", "none"] = "same"
+    bigram_correction: Literal["none", "paper"] = "none"
+    split: Literal["train", "validation", "test"] | None = None
+    replicates: Annotated[int, Field(ge=100, le=10**5)] = 1000
+    level: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.pairing != "same" and (self.estimator, self.pairing) not in (("profile", "none"), ("direct", "other")):
+            raise ValueError(
+                f"pairing '{self.pairing}' does not go with {self.estimator}; other: direct, none: profile"
+            )
+        if self.control == "compression" and (self.estimator, self.pairing) != ("profile", "same"):
+            raise ValueError("control 'compression' is for profile, paired in the same document")
+        if self.bigram_correction != "none" and self.estimator not in ("profile", "direct"):
+            raise ValueError(f"bigram_correction does not go with {self.estimator}; it is for profile and direct")
+        return self
+
+    @property
+    def needs_scorer(self) -> bool:
+        """True when a model must score the corpus."""
+        return self.estimator in ("profile", "direct", "vclub")

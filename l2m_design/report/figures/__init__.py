@@ -1,0 +1,1 @@
+"""Matplotlib's one door: figures of studies and of measurements."""

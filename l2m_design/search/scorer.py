@@ -1,0 +1,145 @@
+"""From what a user names as a model to scores of a corpus: an oracle, a model trained here, files, a server."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from l2m_design.corpus import Corpus
+from l2m_design.corpus.base import unigram_nats
+from l2m_design.corpus.text import TextCorpus
+from l2m_design.corpus.tokenizers import HuggingFaceTokenizer
+from l2m_design.corpus.tokens import cache_folder
+from l2m_design.errors import BadInput, WorkFailed
+from l2m_design.information import MeasurementSettings
+from l2m_design.information.plan import documents_of, doubling_lengths
+from l2m_design.information.scores import OracleScorer, Scorer, Scores
+from l2m_design.settings import fingerprint
+
+if TYPE_CHECKING:
+    from l2m_design.information.scores.huggingface import HuggingFaceScorer
+
+Progress = Callable[[str, int, int], None]
+REFERENCE_TOKENS = 500_000
+REFERENCE_LENGTHS = (32, 1024)
+PADDING = 1024
+
+
+def is_server(model: str) -> bool:
+    """True for the address of a server."""
+    return model.startswith(("http://", "https://"))
+
+
+def planned(settings: MeasurementSettings, model: str | None) -> MeasurementSettings:
+    """The settings with what a reference model needs: held-out documents, lengths that it can be trained on."""
+    if model != "train":
+        return settings
+    if settings.split == "train":
+        raise BadInput("split: a reference model is trained on 'train'; allowed for scoring: validation, test")
+    needed = {
+        "split": settings.split or "test",
+        "shortest": settings.shortest or REFERENCE_LENGTHS[0],
+        "longest": settings.longest or REFERENCE_LENGTHS[1],
+    }
+    return settings.model_copy(update=needed)
+
+
+@contextmanager
+def open_scores(
+    corpus: Corpus,
+    settings: MeasurementSettings,
+    model: str,
+    device: str = "auto",
+    tokens: int = REFERENCE_TOKENS,
+    table: Path | None = None,
+    trust_remote_code: bool = False,
+    on_progress: Progress = lambda what, done, total: None,
+) -> Iterator[Scores]:
+    """Scores of a corpus' documents by `model`: oracle, train, a folder, a .gguf file, a name, or a server's address.
+
+    table: where scores are kept; those of files and servers are kept in the cache unless it is named. Settings must
+    be `planned`. What needs torch is imported where it is needed. Raises BadInput, and WorkFailed when a server or a
+    device went away; then the same call goes on where it stopped.
+    """
+    documents = documents_of(corpus, settings, values=model == "oracle")
+    scorer = _scorer(corpus, settings, model, device, tokens, trust_remote_code, on_progress)
+    if table is None and model not in ("oracle", "train"):
+        name = fingerprint([corpus.fingerprint, scorer.fingerprint])
+        table = cache_folder() / "scores" / f"{name}.parquet"
+    if table is None:
+        yield Scores(documents, scorer)
+        return
+    from l2m_design.information.scores.table import ScoreTable
+
+    identity = {"corpus": corpus.fingerprint, "scorer": scorer.fingerprint}
+    with ScoreTable(table, corpus.all_documents, identity) as kept:
+        scores = Scores(documents, scorer, kept)
+        try:
+            yield scores
+        except (RuntimeError, OSError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise WorkFailed(
+                f"{scorer.name}: {reason}; {scores.tokens_scored:,} tokens scored in this run are kept in {table}, "
+                "the same command goes on from there"
+            ) from None
+
+
+def _scorer(
+    corpus: Corpus,
+    settings: MeasurementSettings,
+    model: str,
+    device: str,
+    tokens: int,
+    trust_remote_code: bool,
+    on_progress: Progress,
+) -> Scorer:
+    if model == "oracle":
+        return OracleScorer(corpus)
+    if model == "train":
+        return _trained(corpus, settings, device, tokens, on_progress)
+    first = unigram_nats(corpus.all_documents, corpus.vocabulary)
+    tokenizer = corpus.tokenizer if isinstance(corpus, TextCorpus) else None
+    start = tokenizer.start if isinstance(tokenizer, HuggingFaceTokenizer) else None
+    if is_server(model):
+        from l2m_design.information.scores.server import ServerScorer
+
+        url, _, name = model.partition("#")
+        return ServerScorer(url, name or None, start, first)
+    from l2m_design.information.scores.huggingface import load_scorer
+    from l2m_design.model.backends import pick_device
+
+    loaded = load_scorer(model, first, pick_device(device), start, trust_remote_code)
+    _check_vocabulary(corpus, loaded)
+    return loaded
+
+
+def _trained(corpus: Corpus, settings: MeasurementSettings, device: str, tokens: int, on_progress: Progress) -> Scorer:
+    from l2m_design.model.backends import pick_device
+    from l2m_design.training.reference import reference_recipe, train_reference
+
+    assert settings.split is not None
+    longest = int(doubling_lengths(settings, corpus.documents(settings.split), corpus)[-1])
+    recipe = reference_recipe(longest, tokens, settings.seed)
+    return train_reference(
+        corpus, recipe, pick_device(device), lambda done, total: on_progress("reference model", done, total)
+    )
+
+
+def _check_vocabulary(corpus: Corpus, scorer: "HuggingFaceScorer") -> None:
+    """A model's table of embeddings may be padded, but not by much."""
+    if not corpus.vocabulary <= scorer.vocabulary <= corpus.vocabulary + PADDING:
+        raise BadInput(
+            f"{scorer.name}: has {scorer.vocabulary} tokens, {corpus.name} has {corpus.vocabulary}: give its own "
+            "tokenizer with --tokenizer"
+        )
+
+
+def own_tokenizer(model: str, trust_remote_code: bool = False) -> str | None:
+    """The model's own tokenizer, where it is a folder, a .gguf file or a name that brings one."""
+    if model in ("oracle", "train") or is_server(model):
+        return None
+    try:
+        HuggingFaceTokenizer(model, trust_remote_code)
+    except BadInput:
+        return None
+    return model

@@ -1,0 +1,268 @@
+"""Scores once, estimates many: what was scored is kept, what is wrong is named, a stopped run goes on."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+import torch
+
+from l2m_design.corpus import Corpus, open_corpus
+from l2m_design.errors import BadInput, WorkFailed
+from l2m_design.information import MeasurementSettings, measure
+from l2m_design.information.scores import OracleScorer, Scores, Segments
+from l2m_design.information.scores import server as server_module
+from l2m_design.information.scores.base import nats_after_plainly
+from l2m_design.information.scores.huggingface import load_scorer
+from l2m_design.information.scores.server import ServerScorer
+from l2m_design.information.scores.table import ScoreTable
+from l2m_design.search.scorer import open_scores
+
+SPEC = "santa-fe:beta=0.6,pairs=256,keys=500,documents=40"
+IDENTITY = {"corpus": "c", "scorer": "s"}
+
+
+class Counting(OracleScorer):
+    """An oracle that counts what it is asked, and goes away after `lasts` calls."""
+
+    batch_tokens = 512
+
+    def __init__(self, corpus: Corpus, lasts: int = 10**9) -> None:
+        super().__init__(corpus)
+        self.calls, self.lasts = 0, lasts
+
+    def nats(self, tokens: Any) -> Any:
+        self.calls += 1
+        if self.calls > self.lasts:
+            raise RuntimeError("CUDA error: device lost")
+        return super().nats(tokens)
+
+
+def settings(estimator: str = "profile", **others: Any) -> MeasurementSettings:
+    return MeasurementSettings(estimator=estimator, shortest=8, windows=40, replicates=100, **others)
+
+
+def test_many_estimates_need_one_scoring(tmp_path: Path) -> None:
+    corpus = open_corpus(SPEC)
+    scorer = Counting(corpus)
+    with ScoreTable(tmp_path / "x.parquet", corpus.all_documents, IDENTITY) as table:
+        scores = Scores(corpus.all_documents, scorer, table)
+        first = measure(corpus, settings(), scores)
+        calls = scorer.calls
+        again = measure(corpus, settings(), scores)
+        measure(corpus, settings("direct"), scores)
+        measure(corpus, settings("direct", pairing="other"), scores)
+        measure(corpus, settings("profile", pairing="none", bigram_correction="paper"), scores)
+    assert scorer.calls == calls
+    np.testing.assert_array_equal(first.curve.nats, again.curve.nats)
+
+
+def test_a_stopped_run_loses_one_batch_and_goes_on(tmp_path: Path) -> None:
+    corpus, path = open_corpus(SPEC), tmp_path / "x.parquet"
+    whole = Counting(corpus)
+    expected = measure(corpus, settings(), Scores(corpus.all_documents, whole))
+
+    def run(scorer: Counting) -> Any:
+        with ScoreTable(path, corpus.all_documents, IDENTITY) as table:
+            return measure(corpus, settings(), Scores(corpus.all_documents, scorer, table))
+
+    with pytest.raises(RuntimeError, match="device lost"):
+        run(Counting(corpus, lasts=7))
+    rest = Counting(corpus)
+    found = run(rest)
+    assert rest.calls == whole.calls - 7
+    np.testing.assert_allclose(found.curve.nats, expected.curve.nats, atol=1e-4)
+    assert not path.with_name("x.parquet.parts").exists()
+
+
+def test_a_killed_run_leaves_its_batches(tmp_path: Path) -> None:
+    """Without the final writing, as after kill -9: the parts are read by the next run."""
+    corpus, path = open_corpus(SPEC), tmp_path / "x.parquet"
+    table = ScoreTable(path, corpus.all_documents, IDENTITY).__enter__()
+    begins = corpus.all_documents.spans[:3, 0]
+    segments = Segments.alone(begins, np.full(3, 16))
+    Scores(corpus.all_documents, OracleScorer(corpus), table).of(segments)
+    assert table._lock is not None
+    table._lock.close()
+    scorer = Counting(corpus)
+    with ScoreTable(path, corpus.all_documents, IDENTITY) as table:
+        Scores(corpus.all_documents, scorer, table).of(segments)
+    assert scorer.calls == 0
+    assert pyarrow.parquet.read_table(path)["document"].to_pylist() == [0, 1, 2]
+
+
+def test_a_table_belongs_to_one_corpus_one_scorer_one_run(tmp_path: Path) -> None:
+    corpus, path = open_corpus(SPEC), tmp_path / "x.parquet"
+    begins = corpus.all_documents.spans[:1, 0]
+    with ScoreTable(path, corpus.all_documents, IDENTITY) as table:
+        Scores(corpus.all_documents, OracleScorer(corpus), table).of(Segments.alone(begins, np.array([8])))
+        with pytest.raises(BadInput, match="another run is writing"):
+            ScoreTable(path, corpus.all_documents, IDENTITY).__enter__()
+    with pytest.raises(BadInput, match=r"another corpus \(c, asked other\)"):
+        ScoreTable(path, corpus.all_documents, IDENTITY | {"corpus": "other"}).__enter__()
+    (tmp_path / "y.parquet").write_text("no table")
+    with pytest.raises(BadInput, match="not a score table"):
+        ScoreTable(tmp_path / "y.parquet", corpus.all_documents, IDENTITY).__enter__()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_is_named_with_document_and_position(value: float) -> None:
+    corpus = open_corpus(SPEC)
+
+    class Broken(OracleScorer):
+        def nats(self, tokens: Any) -> Any:
+            nats = super().nats(tokens)
+            nats[1, 5] = value
+            return nats
+
+    begins = corpus.all_documents.spans[[3, 7], 0] + 2
+    with pytest.raises(BadInput, match=r"document 7, position 7 is -?(nan|inf)"):
+        Scores(corpus.all_documents, Broken(corpus)).of(Segments.alone(begins, np.array([16, 16])))
+
+
+def test_segments_behind_a_past_are_scored_together(tiny_llama: Path, text_folder: Path) -> None:
+    """Two pasts, each cut at 8 and 16: the nats are those of the joined windows."""
+    corpus = open_corpus(str(text_folder), tokenizer=str(tiny_llama))
+    scorer = load_scorer(str(tiny_llama), np.zeros(corpus.vocabulary), torch.device("cpu"))
+    documents = corpus.all_documents
+    begin, past = documents.spans[[0, 0, 1, 1], 0] + [8, 16, 8, 16], documents.spans[[5, 5, 6, 6], 0]
+    length = np.array([8, 16, 8, 16])
+    found = Scores(documents, scorer).of(Segments(begin, length, past, length))
+    for b, n, p in zip(begin.tolist(), length.tolist(), past.tolist(), strict=True):
+        joined = np.concatenate([documents.tokens[p : p + n], documents.tokens[b : b + n]]).astype(np.int64)
+        np.testing.assert_allclose(found[p, n, b], scorer.nats(joined[None])[0, n:], atol=1e-4)
+
+
+def test_a_hugging_face_model_is_scored_behind_its_start_token(tiny_llama: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    scorer = load_scorer(str(tiny_llama), np.zeros(1000), torch.device("cpu"))
+    tokens = np.random.default_rng(0).integers(5, 200, (3, 20))
+    model = AutoModelForCausalLM.from_pretrained(tiny_llama)
+    given = torch.cat([torch.zeros(3, 1, dtype=torch.long), torch.from_numpy(tokens)], dim=1)
+    with torch.inference_mode():
+        logs = model(given).logits[:, :-1].log_softmax(-1)
+    exact = -logs.gather(2, given[:, 1:, None])[..., 0].numpy()
+    np.testing.assert_allclose(scorer.nats(tokens), exact, atol=1e-5)
+    cuts, following = [4, 12], [tokens[:, :6], tokens[:, 5:9]]
+    for one, other in zip(
+        scorer.nats_after(tokens, following, cuts), nats_after_plainly(scorer, tokens, following, cuts), strict=True
+    ):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_a_window_longer_than_the_model_is_bad_input(tiny_llama: Path, text_folder: Path) -> None:
+    corpus = open_corpus(str(text_folder), tokenizer=str(tiny_llama))
+    asked = MeasurementSettings(estimator="profile", shortest=4, longest=64)
+    with (
+        open_scores(corpus, asked, str(tiny_llama)) as scores,
+        pytest.raises(BadInput, match=r"ends at 127 tokens, 128 are asked .* --longest 32"),
+    ):
+        measure(corpus, asked, scores)
+
+
+def test_unequal_vocabularies_are_bad_input(tiny_llama: Path) -> None:
+    corpus = open_corpus("iid:vocabulary=5000,documents=10")
+    with (
+        pytest.raises(BadInput, match=r"tokens, .* has 5000: give its own tokenizer"),
+        open_scores(corpus, settings(), str(tiny_llama)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("source", ["nowhere", "nowhere.gguf"])
+def test_a_model_that_is_not_there_is_bad_input(tmp_path: Path, source: str) -> None:
+    with pytest.raises(BadInput, match="--model"):
+        load_scorer(str(tmp_path / source), np.zeros(10), torch.device("cpu"))
+
+
+class Handler(BaseHTTPRequestHandler):
+    """An OpenAI-compatible server that gives every token id the log-probability -id/100."""
+
+    lasts = 10**9
+    without = False
+
+    def do_GET(self) -> None:
+        self._answer({"data": [{"id": "tiny", "max_model_len": 600}]})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        Handler.lasts -= 1
+        if Handler.lasts < 0:
+            self.send_error(503)
+            return
+        assert body["prompt_logprobs"] == 0
+        choices = []
+        for index, prompt in enumerate(body["prompt"]):
+            logs: list[Any] = [None] + [{str(token): {"logprob": -token / 100, "rank": 1}} for token in prompt[1:]]
+            choices.append({"index": index, "text": "", "prompt_logprobs": None if Handler.without else logs})
+        self._answer({"choices": choices[::-1]})
+
+    def _answer(self, data: Any) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(data).encode())
+
+    def log_message(self, *words: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(server_module, "PAUSE", 0.0)
+    Handler.lasts, Handler.without = 10**9, False
+    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{running.server_address[1]}/v1"
+    running.shutdown()
+    running.server_close()
+
+
+def test_a_server_scores_prompts(server: str) -> None:
+    first = np.arange(256) / 7.0
+    tokens = np.random.default_rng(0).integers(0, 256, (3, 10))
+    exact = tokens / 100
+    np.testing.assert_allclose(ServerScorer(server, None, 1, first).nats(tokens), exact)
+    exact[:, 0] = first[tokens[:, 0]]
+    alone = ServerScorer(server, "tiny", None, first)
+    np.testing.assert_allclose(alone.nats(tokens), exact)
+    assert alone.context == 599
+
+
+def test_a_server_that_goes_away_leaves_what_it_scored(server: str, text_folder: Path, tmp_path: Path) -> None:
+    corpus, table = open_corpus(str(text_folder)), tmp_path / "x.parquet"
+    asked = settings(longest=128)
+
+    def run() -> Any:
+        with open_scores(corpus, asked, server, table=table) as scores:
+            return measure(corpus, asked, scores), scores.tokens_scored
+
+    Handler.lasts = 3
+    with pytest.raises(WorkFailed, match=r"after 4 tries \(HTTP 503\); [\d,]+ tokens .* are kept in .*x.parquet"):
+        run()
+    kept = len(pyarrow.parquet.read_table(table))
+    assert kept > 0
+    Handler.lasts = 10**9
+    found, scored = run()
+    assert scored < found.tokens_scored
+    again, nothing = run()
+    assert nothing == 0
+    np.testing.assert_allclose(found.curve.nats, again.curve.nats, atol=1e-4)
+
+
+def test_a_wrong_server_is_named(server: str) -> None:
+    with pytest.raises(BadInput, match="does not serve 'other'; it serves tiny"):
+        ServerScorer(server, "other", None, np.zeros(256))
+    with pytest.raises(WorkFailed, match="no answer after 4 tries"):
+        ServerScorer("http://127.0.0.1:9/v1", None, None, np.zeros(256))
+
+
+def test_a_server_without_prompt_log_probabilities_is_bad_input(server: str) -> None:
+    Handler.without = True
+    with pytest.raises(BadInput, match="has no prompt_logprobs"):
+        ServerScorer(server, None, None, np.zeros(256)).nats(np.array([[1, 2, 3]]))
