@@ -65,7 +65,6 @@ def score_places(
     """Score every place; without `alone`, only X Y together. Windows are taken in groups, so memory stays flat."""
     nats = np.zeros((5, len(places)))
     longest = 2 * int(places.lengths[-1])
-    full = {(-1, 0, begin) for begin in places.begin[2 * places.n == longest].tolist()}
     total, count = np.zeros(longest), 0
     group = max(8, scores.scorer.batch_tokens // longest + 1)
     for first in range(0, places.windows, group):
@@ -77,9 +76,9 @@ def score_places(
         found = scores.of(Segments.joined(asked))
         rows = slice(*np.searchsorted(places.window, [first, last]))
         nats[:, rows] = _place_nats(some, found, alone)
-        hits = found.keys() & full
-        total += sum((found[key][:longest] for key in hits), np.zeros(longest))
-        count += len(hits)
+        for begin in some.begin[2 * some.n == longest].tolist():
+            total += found[-1, 0, begin][:longest]
+            count += 1
         advance(last - first)
     scored = PlaceNats(*nats)
     gains = places.curve(scored.gain, "gain") if alone else None

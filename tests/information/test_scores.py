@@ -110,6 +110,15 @@ def test_a_table_belongs_to_one_corpus_one_scorer_one_run(tmp_path: Path) -> Non
         ScoreTable(tmp_path / "y.parquet", corpus.all_documents, IDENTITY).__enter__()
 
 
+def test_windows_may_start_where_others_are_cut() -> None:
+    """Short documents, many windows in many groups: one starts where another one, scored earlier, is read."""
+    corpus = open_corpus("markov:stay=0.8,length=40,documents=12")
+    asked = MeasurementSettings(estimator="profile", shortest=1, longest=16, windows=600, replicates=100)
+    losses = measure(corpus, asked, Scores(corpus.all_documents, Counting(corpus))).losses
+    assert losses is not None
+    assert losses.by_position[1:].mean() == pytest.approx(0.5004, abs=0.05)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_what_is_not_finite_is_named_with_document_and_position(value: float) -> None:
     corpus = open_corpus(SPEC)
