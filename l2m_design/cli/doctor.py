@@ -34,7 +34,7 @@ def _libraries() -> list[dict[str, Any]]:
     from l2m_design import __version__
 
     checks = [_check("l2m-design", True, f"{__version__} on Python {platform.python_version()}")]
-    for name in ("torch", "optuna", "mlflow", "transformers", "scipy", "numpy", "pyppmd"):
+    for name in ("torch", "optuna", "mlflow", "transformers", "scipy", "numpy", "pyarrow", "scikit-learn", "pyppmd"):
         try:
             checks.append(_check(name, True, version(name)))
         except PackageNotFoundError:
@@ -50,17 +50,27 @@ def _devices() -> list[dict[str, Any]]:
 
 
 def _optional() -> list[dict[str, Any]]:
+    from importlib.util import find_spec
+
     from l2m_design.model.backends import optional_backends
 
+    readers = {"datasets": "hf: corpora", "gguf": "models in .gguf files", "accelerate": "models in .gguf files"}
     return [
+        _check(f"{name} (optional)", bool(found := find_spec(name)), f"{_word(found)}: {serves}", False)
+        for name, serves in readers.items()
+    ] + [
         _check(
             f"{b.name} (optional)",
             b.found,
-            f"{'installed' if b.found else 'not installed'}: {b.serves}",
+            f"{_word(b.found)}: {b.serves}",
             False,
         )
         for b in optional_backends()
     ]
+
+
+def _word(found: object) -> str:
+    return "installed" if found else "not installed"
 
 
 def _places() -> list[dict[str, Any]]:

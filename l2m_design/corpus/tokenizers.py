@@ -1,6 +1,7 @@
 """Text to tokens: bytes, or any Hugging Face tokenizer. Transformers is imported only for the latter."""
 
 import hashlib
+import logging
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,7 +44,8 @@ class HuggingFaceTokenizer:
     def __init__(self, source: str, trust_remote_code: bool = False) -> None:
         from transformers import AutoTokenizer
 
-        path = Path(source).expanduser()
+        quiet()
+        path = local(source, "tokenizer")
         where, extra = (str(path.parent), {"gguf_file": path.name}) if path.suffix == ".gguf" else (source, {})
         try:
             loaded = AutoTokenizer.from_pretrained(where, trust_remote_code=trust_remote_code, **extra)
@@ -69,6 +71,24 @@ class HuggingFaceTokenizer:
     def encode(self, text: str) -> NDArray[np.int64]:
         """Tokens without special ones."""
         return np.asarray(self._tokenizer.encode(text, add_special_tokens=False), dtype=np.int64)
+
+
+def local(source: str, what: str) -> Path:
+    """The path of a source. Raises BadInput when it is written as a path, and nothing is there."""
+    path = Path(source).expanduser()
+    if not path.exists() and (source.startswith((".", "/", "~")) or source.count("/") > 1 or path.suffix == ".gguf"):
+        raise BadInput(f"{what} {source}: no such file or folder")
+    return path
+
+
+def quiet() -> None:
+    """No progress bars, no tales of retries: what fails is told once, by us."""
+    from huggingface_hub.utils import logging as hub
+    from transformers.utils import logging as models
+
+    hub.set_verbosity(logging.CRITICAL)
+    models.set_verbosity_error()
+    models.disable_progress_bar()
 
 
 def open_tokenizer(source: str, trust_remote_code: bool = False) -> Tokenizer:

@@ -32,6 +32,7 @@ DOORS = {
     "typer": ("cli/",),
     "rich": ("cli/",),
     "pyarrow": ("corpus/records.py", "information/scores/table.py"),
+    "huggingface_hub": ("corpus/tokenizers.py",),
     "datasets": ("corpus/records.py",),
     "sklearn": ("information/gaussian.py",),
     "urllib": ("information/scores/server.py",),

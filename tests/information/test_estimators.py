@@ -8,8 +8,9 @@ from l2m_design.corpus.windows import spread_windows
 from l2m_design.errors import BadInput
 from l2m_design.information import MeasurementSettings, two_point
 from l2m_design.information.compression import code_nats, halves_nats
+from l2m_design.information.control import controlled, one_spot
 from l2m_design.information.entropy import grassberger
-from l2m_design.information.places import spread_places
+from l2m_design.information.places import Places, spread_places
 from l2m_design.information.plan import planned_tokens
 from l2m_design.information.profile import score_places
 from l2m_design.information.scores import OracleScorer, Scores
@@ -90,7 +91,44 @@ def test_few_documents_are_not_resampled_but_their_windows_are() -> None:
     few, many = (open_corpus(f"iid:documents={count},length=600") for count in (10, 40))
     for corpus, rows in ((few, 40), (many, 40)):
         windows = spread_windows(corpus.documents("train"), 64, 40, np.random.default_rng(0), "iid")
-        places = spread_places(windows, np.array([32]))
+        places = spread_places(windows, np.array([32]), spots=1)
         curve = places.curve(np.arange(len(places), dtype=float), "test")
         documents = len(np.unique(windows.document))
         assert (curve.unit, len(curve.nats)) == (("windows", rows) if documents < 10 else ("documents", documents))
+
+
+def test_a_control_variate_keeps_the_mean_and_takes_off_variance() -> None:
+    """A curve that is twice the compressor's nats and noise: the compressor's part is known from many more windows."""
+    corpus, rng, lengths = open_corpus("stdlib"), np.random.default_rng(0), np.array([128, 256, 512])
+
+    def places(count: int) -> Places:
+        windows = spread_windows(corpus.all_documents, 1024, count, rng, corpus.name)
+        return spread_places(windows, lengths, 2)
+
+    few, many = places(60), places(1200)
+    nats = [halves_nats(bytes(x[: len(x) // 2]), bytes(x[len(x) // 2 :])) for x in _texts(few)]
+    curve = few.curve(2 * np.array(nats) + rng.normal(size=len(few)), "test")
+    found = controlled(curve, few, one_spot(many, rng), 256)
+    assert (found.explained > 0.95).all()
+    plain, better = (c.resampled(500, np.random.default_rng(1)) for c in (curve, found.curve))
+    assert (better.std(axis=0) < 0.5 * plain.std(axis=0)).all()
+    assert (np.abs(found.curve.mean() - curve.mean()) < 3 * plain.std(axis=0)).all()
+
+
+def _texts(places: Places) -> list[np.ndarray]:
+    tokens = places.documents.tokens
+    return [np.asarray(tokens[b : b + 2 * n]) for b, n in zip(places.begin, places.n, strict=True)]
+
+
+def test_one_spot_is_one_place_of_each_window_and_length() -> None:
+    corpus, rng = open_corpus("iid:documents=20,length=2000"), np.random.default_rng(0)
+    windows = spread_windows(corpus.all_documents, 512, 30, rng, "iid")
+    places = spread_places(windows, np.array([16, 64, 256]), spots=4)
+    one = one_spot(places, rng)
+    assert len(one) == 30 * 3
+    assert (np.diff(one.window) >= 0).all()
+    assert set(zip(one.begin.tolist(), one.n.tolist(), strict=True)) <= set(
+        zip(places.begin.tolist(), places.n.tolist(), strict=True)
+    )
+    offsets = one.begin[one.n == 16] - places.begin[:: len(places) // 30]
+    assert len(set(offsets.tolist())) == 4

@@ -35,11 +35,32 @@ def test_an_exact_law_is_recovered(beta: float, offset: float) -> None:
     [
         ("power+constant", 3.0 * N**0.5 - 12.0),
         ("logarithm", 5.0 + 3.0 * np.log(N)),
+        ("saturation", 20.0 - 60.0 * N**-0.5),
         ("constant", np.full(len(N), 4.0)),
     ],
 )
 def test_the_law_behind_the_data_is_preferred(law: str, mean: np.ndarray) -> None:
     assert fit_curve(noisy(mean), 300, 0.95, np.random.default_rng(0)).preferred == law
+
+
+def test_replicates_say_how_sure_the_law_is() -> None:
+    sure = fit_curve(noisy(3.0 * N**0.5), 300, 0.95, np.random.default_rng(0))
+    assert sure.agreement > 0.99
+    bent = noisy(4.0 + 3.0 * np.log(N) + 0.002 * N**0.5, noise=0.1)
+    assert fit_curve(bent, 300, 0.95, np.random.default_rng(0)).agreement < 1.0
+    assert "100% of the replicates" in sure.sentence
+
+
+def test_a_range_of_lengths_that_bends_has_a_wider_interval() -> None:
+    """The fits without the shortest length count: a curve that starts off its law is less certain of its exponent."""
+    straight = noisy(3.0 * N**0.5 - 5.0, noise=0.005)
+    start = np.where(N[0] == N, 1.3, 1.0)
+    bent = noisy((3.0 * N**0.5 - 5.0) * start, noise=0.005)
+    widths = [
+        fit.law.beta.high - fit.law.beta.low
+        for fit in (fit_curve(curve, 300, 0.95, np.random.default_rng(0)) for curve in (straight, bent))
+    ]
+    assert widths[1] > 2 * widths[0]
 
 
 def test_a_needless_constant_does_no_harm() -> None:

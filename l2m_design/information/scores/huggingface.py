@@ -2,13 +2,13 @@
 
 import io
 from contextlib import redirect_stderr
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from l2m_design.corpus.tokenizers import local, quiet
 from l2m_design.errors import BadInput
 from l2m_design.estimates import Floats
 from l2m_design.information.scores.base import nats_after_plainly
@@ -99,14 +99,10 @@ def load_scorer(
     first: [v_] unigram nats of the corpus. start: the tokenizer's start token, if it has one.
     """
     from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    path = Path(source).expanduser()
+    quiet()
+    path = local(source, "--model")
     gguf = path.suffix == ".gguf"
-    if gguf and not path.is_file():
-        raise BadInput(f"--model {source}: no such file")
     where = str(path.parent) if gguf else source
     extra = {"gguf_file": path.name} if gguf else {"use_safetensors": True}
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32

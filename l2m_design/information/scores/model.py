@@ -40,7 +40,9 @@ class ModelScorer:
         result = np.empty(tokens.shape)
         rows = torch.from_numpy(tokens).to(self._device)
         result[:, 0] = self._first[tokens[:, 0]]
-        result[:, 1:] = token_nats(self._model(rows[:, :-1]), rows[:, 1:])
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._device.type == "cuda"):
+            logits = self._model(rows[:, :-1])
+        result[:, 1:] = token_nats(logits, rows[:, 1:])
         return result
 
     def nats_after(self, past: NDArray[np.int64], tokens: list[NDArray[np.int64]], cuts: list[int]) -> list[Floats]:

@@ -1,0 +1,93 @@
+"""`l2m estimate`: several estimators and models in a call, tables, plots, and what is refused in one line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SOURCE = "santa-fe:beta=0.6,pairs=512,keys=500,documents=40"
+
+
+def l2m(*words: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "l2m_design.cli", "estimate", *words],
+        cwd=cwd, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def test_estimators_stand_beside_each_other(tmp_path: Path) -> None:
+    words = (SOURCE, "--shortest", "16", "--model", "oracle", "--estimator", "profile", "--estimator", "direct")
+    done = l2m(*words, "--estimator", "compression", "--json", "--replicates", "100", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["estimator"] == "profile (oracle)"
+    assert [other["estimator"] for other in found["compared"]] == ["direct, same document (oracle)", "compression"]
+    shown = l2m(*words, "--replicates", "100", cwd=tmp_path)
+    assert "Models differ by what they can use" in shown.stdout
+
+
+def test_a_model_of_files_brings_its_tokens_and_keeps_its_scores(
+    tmp_path: Path, tiny_llama: Path, text_folder: Path
+) -> None:
+    words = (str(text_folder), "--estimator", "profile", "--model", str(tiny_llama), "--shortest", "2", "--json")
+    options = ("--longest", "32", "--windows", "20", "--replicates", "100", "--scores", "kept.parquet")
+    first = json.loads(l2m(*words, *options, cwd=tmp_path).stdout)
+    again = json.loads(l2m(*words, *options, cwd=tmp_path).stdout)
+    assert first["tokens_scored"] == again["tokens_scored"] > 0
+    assert {**first, "seconds": 0} == {**again, "seconds": 0}
+    assert first["control_explained"] is not None
+    assert any("relative to this model" in note for note in first["notes"])
+
+
+@pytest.mark.parametrize("kind", ["png", "svg", "html"])
+def test_a_measurement_is_drawn(tmp_path: Path, kind: str) -> None:
+    words = (SOURCE, "--shortest", "16", "--estimator", "profile", "--model", "oracle", "--published")
+    done = l2m(*words, "--replicates", "100", "--plot", f"x.{kind}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    data = (tmp_path / f"x.{kind}").read_bytes()
+    assert data.startswith({"png": b"\x89PNG", "svg": b"<?xml", "html": b"<!doctype html>"}[kind])
+    if kind != "png":
+        assert b"PG19 books, published" in data
+
+
+def test_two_point_alone_has_the_promised_keys_and_no_beta(tmp_path: Path) -> None:
+    found = json.loads(l2m("markov:stay=0.9", "--estimator", "two-point", "--json", cwd=tmp_path).stdout)
+    assert found["beta"] is None
+    assert found["lengths"] == []
+    assert found["two_point"]["distances"][:3] == [1, 2, 4]
+
+
+def test_a_law_without_exponent_is_said(tmp_path: Path) -> None:
+    done = l2m("markov:stay=0.9", "--estimator", "profile", "--model", "oracle", "--shortest", "16", cwd=tmp_path)
+    assert "no beta: these data prefer the law 'constant'" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("stdlib", "--estimator", "guess"), "--estimator: found 'guess', allowed: compression, profile"),
+        (("stdlib", "--estimator", "profile"), "need a --model"),
+        (("stdlib", "--model", "oracle"), "need a --model; compression"),
+        (("stdlib", "--estimator", "profile", "--model", "oracle"), "needs a synthetic source"),
+        (("stdlib", "--estimator", "gaussian"), "is for real values"),
+        (("stdlib", "--scores", "x.parquet"), "goes with one --model"),
+        (("stdlib", "--plot", "x.pdf"), "allowed: .png, .svg, .html"),
+        (("stdlib", "--estimator", "profile", "--model", "./nowhere"), "--model ./nowhere: no such file or folder"),
+        (("stdlib", "--estimator", "direct", "--model", "train", "--pairing", "none"), "does not go with direct"),
+        (("iid", "--control", "compression"), "control 'compression' is for profile"),
+        (("nan.npy", "--estimator", "gaussian"), "document 0, position 3: not a finite number"),
+        (("markov:stay=2",), "stay: input should be less than 1"),
+        (("tree-gaussian:branching=3",), "branching (3) must be even"),
+    ],
+)
+def test_what_cannot_be_is_one_line(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    np.save(tmp_path / "nan.npy", np.where(np.arange(4000) == 3, np.nan, 1.0)[None])
+    done = l2m(*words, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""
