@@ -21,20 +21,21 @@ TRAIN = ["--model", "train", "--shortest", "32", "--longest", "1024", "--tokens"
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of data: its name in files, in words, where it comes from, its CORPUS; smol: SmolLM2 knows its like."""
+    """A kind of data: its name in files, in words, where it comes from, its CORPUS; smol, trained: by which models."""
 
     name: str
     words: str
     source: str
     corpus: str
     smol: bool
+    trained: bool
 
 
 KINDS = (
-    Kind("code", "Python source", "the standard library", "stdlib", True),
-    Kind("documentation", "English documentation", "Debian python3.11-doc (.rst)", "documentation", True),
-    Kind("genomes", "bacterial genomes, by base", "Debian ragout-examples", "genomes/*/references/*.gz", False),
-    Kind("music", "Palestrina's masses, kern notation", "PyPI music21", "music", False),
+    Kind("code", "Python source", "the standard library", "stdlib", True, True),
+    Kind("documentation", "English documentation", "Debian python3.11-doc (.rst)", "documentation", True, False),
+    Kind("genomes", "bacterial genomes, by base", "Debian ragout-examples", "genomes/*/references/*.gz", False, True),
+    Kind("music", "Palestrina's masses, kern notation", "PyPI music21", "music", False, True),
 )
 
 
@@ -104,7 +105,9 @@ def main() -> None:
     rows, parts = [], []
     for kind in KINDS:
         pairs = ["--estimator", "compression", "--estimator", "two-point"]
-        runs = {"compression": pairs, "reference": ["--estimator", "profile", *TRAIN]}
+        runs = {"compression": pairs}
+        if kind.trained:
+            runs["reference"] = ["--estimator", "profile", *TRAIN]
         if kind.smol:
             table = str(data / f"{kind.name}.parquet")
             runs["smollm2"] = ["--estimator", "profile", "--model", str(model), *SMOL, "--scores", table]

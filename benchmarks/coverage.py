@@ -39,7 +39,7 @@ def settings_of(spec: str) -> MeasurementSettings:
 
 def curve(spec: str, seed: int, keep: Path) -> Curve:
     """The measured curve of one seed, from the folder or measured now."""
-    path = keep / f"{spec.replace(':', '-')},seed={seed}.npz"
+    path = keep / f"{spec.replace(':', '-')},seed={seed},{settings_of(spec).fingerprint}.npz"
     if path.exists():
         kept = np.load(path)
         return Curve(kept["lengths"], kept["nats"], "kept")

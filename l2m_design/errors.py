@@ -7,3 +7,9 @@ class BadInput(ValueError):
 
 class WorkFailed(RuntimeError):
     """What was asked could not be finished, through no fault of the input; one line saying how to go on."""
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's error says, in one line; its kind where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 Floats = NDArray[np.float64]
 FEWEST_DOCUMENTS = 10
+NORMAL = 1.959964  # the normal quantile that 2.5% lie above
 
 
 @dataclass(frozen=True)
@@ -41,46 +43,97 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Covariate:
+    """A control variate Z, in nats: here [rows, lengths], row by row beside the curve's; there [more rows, lengths],
+    the same quantity in far more documents, whose mean stands for its expectation."""
+
+    here: Floats
+    there: Floats
+
+
+@dataclass(frozen=True)
 class Curve:
     """Nats by length, measured document by document.
 
     lengths: [lengths] tokens, n of I(n;n). nats: [documents, lengths], NaN where a document is too short.
-    unit: what a row is: "documents", or "windows" where there were too few documents to resample. control: further
-    rows, of more documents, whose mean is added: the expectation of a control variate that was taken off `nats`.
+    unit: what a row is: documents, or stretches of them where there were too few to resample. covariate: its part is
+    taken off, nats - slope (here - mean there), slope by least squares at each length, in each replicate anew.
     """
 
     lengths: NDArray[np.int64]
     nats: Floats
     estimator: str
     unit: str = "documents"
-    control: Floats | None = None
+    covariate: Covariate | None = None
 
     def mean(self) -> Floats:
         """[lengths] nats: the mean over the documents long enough for each length."""
-        mean: Floats = np.nanmean(self.nats, axis=0)
-        return mean if self.control is None else mean + np.nanmean(self.control, axis=0)
+        ones = np.ones((1, len(self.nats)))
+        if self.covariate is None:
+            return _means(self.nats, ones)[0]
+        return self._regressed(ones, np.ones((1, len(self.covariate.there))))[0]
 
     def resampled(self, replicates: int, rng: np.random.Generator) -> Floats:
         """[replicates, lengths] nats: means of whole documents drawn with replacement (cluster bootstrap).
 
-        A replicate that drew no document of some length keeps NaN there.
+        Drawn around their mean they are too narrow for few rows: they are widened to Student's t of m - 1 degrees
+        with the unbiased variance. A replicate that drew no document of some length keeps NaN there.
         """
-        means = _resampled(self.nats, replicates, rng)
-        return means if self.control is None else means + _resampled(self.control, replicates, rng)
+        counts = _counts(len(self.nats), replicates, rng)
+        if self.covariate is None:
+            means = _means(self.nats, counts)
+        else:
+            means = self._regressed(counts, _counts(len(self.covariate.there), replicates, rng))
+        rows = len(self.nats) - (self.covariate is not None)
+        if rows < 3:
+            return means
+        wider = np.sqrt(rows / (rows - 1)) * stdtrit(rows - 1, 0.975) / NORMAL
+        return self.mean() + wider * (means - self.mean())
 
     def interval(self, replicates: int, level: float, rng: np.random.Generator) -> list[Estimate]:
         """One Estimate of the mean per length."""
         draws = self.resampled(replicates, rng)
         return [Estimate.of_draws(m, draws[:, j], level) for j, m in enumerate(self.mean())]
 
+    def explained(self) -> Floats | None:
+        """[lengths] share of the variance between rows that the covariate takes off."""
+        if self.covariate is None:
+            return None
+        ones = np.ones((1, len(self.nats)))
+        slope = self._slope(ones)[0]
+        left = self.nats - slope * self.covariate.here
+        freedom = (len(self.nats) - 1) / (len(self.nats) - 2)
+        share: Floats = 1 - freedom * np.nanvar(left, axis=0) / np.maximum(np.nanvar(self.nats, axis=0), 1e-300)
+        return share
 
-def _resampled(rows: Floats, replicates: int, rng: np.random.Generator) -> Floats:
-    """[replicates, lengths] means of rows drawn with replacement."""
-    counts = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=replicates)
+    def _slope(self, counts: Floats) -> Floats:
+        """[replicates, lengths] least squares of nats on the covariate, rows weighed by counts [replicates, rows]."""
+        assert self.covariate is not None
+        z = self.covariate.here
+        (y1, z1), (yz, zz) = (
+            (_means(left, counts), _means(right, counts)) for left, right in ((self.nats, z), (self.nats * z, z * z))
+        )
+        spread = zz - z1 * z1
+        slope: Floats = np.where(spread > 1e-9 * np.abs(zz), (yz - y1 * z1) / np.maximum(spread, 1e-300), 0.0)
+        return slope
+
+    def _regressed(self, counts: Floats, counts_there: Floats) -> Floats:
+        assert self.covariate is not None
+        shift = _means(self.covariate.there, counts_there) - _means(self.covariate.here, counts)
+        regressed: Floats = _means(self.nats, counts) + self._slope(counts) * shift
+        return regressed
+
+
+def _counts(rows: int, replicates: int, rng: np.random.Generator) -> Floats:
+    """[replicates, rows] how often each row is drawn."""
+    return rng.multinomial(rows, np.full(rows, 1 / rows), size=replicates).astype(np.float64)
+
+
+def _means(rows: Floats, counts: Floats) -> Floats:
+    """[replicates, lengths] means of rows [rows, lengths] weighed by counts [replicates, rows], NaN left out."""
     present = np.isfinite(rows)
-    sums = counts @ np.where(present, rows, 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        means: Floats = sums / (counts @ present)
+        means: Floats = (counts @ np.where(present, rows, 0.0)) / (counts @ present)
     return means
 
 

@@ -75,7 +75,7 @@ def command(
     given: dict[str, Any] = {"shortest": shortest, "longest": longest, "windows": windows, "spots": spots, "seed": seed}
     given |= {"control": control, "pairing": pairing, "bigram_correction": bigram_correction, "split": split}
     given |= {"level": level, "replicates": replicates}
-    asked = _asked(estimator, model, given, scores, plot)
+    asked = _asked(estimator, model, given, scores, plot, published)
     work = _Work(corpus, tokenizer, trust_remote_code, device, tokens, scores)
     if dry_run:
         work.plan(asked, model, as_json)
@@ -93,7 +93,12 @@ def command(
 
 
 def _asked(
-    estimators: list[str], models: list[str], given: dict[str, Any], scores: Path | None, plot: Path | None
+    estimators: list[str],
+    models: list[str],
+    given: dict[str, Any],
+    scores: Path | None,
+    plot: Path | None,
+    published: bool,
 ) -> "list[MeasurementSettings]":
     """The settings of each estimator but two-point. Raises BadInput on what does not go together."""
     from l2m_design.errors import BadInput
@@ -102,16 +107,33 @@ def _asked(
     for name in estimators:
         if name not in ESTIMATORS:
             raise BadInput(f"--estimator: found '{name}', allowed: {', '.join(ESTIMATORS)}")
-    asked = [MeasurementSettings.parse(given | {"estimator": name}, "estimate") for name in estimators if name != PAIRS]
+    names = [name for name in estimators if name != PAIRS]
+    asked = [MeasurementSettings.parse(_known(name, given, len(names)), "estimate") for name in names]
     if any(settings.needs_scorer for settings in asked) != bool(models):
         raise BadInput("profile, direct and vclub need a --model; compression, gaussian and two-point take none")
     if scores and len(models) != 1:
         raise BadInput("--scores: a table holds the scores of one model, and goes with one --model")
+    if published and not plot:
+        raise BadInput("--published lays lines over a --plot")
     if plot:
         from l2m_design.report.measurement import check_ending
 
         check_ending(plot)
     return asked
+
+
+def _known(estimator: str, given: dict[str, Any], count: int) -> dict[str, Any]:
+    """The options of one estimator; of several, each takes what it knows."""
+    mine = given | {"estimator": estimator}
+    if count > 1:
+        knows = {"direct": ("same", "other"), "profile": ("same", "none")}.get(estimator, ("same",))
+        if given["pairing"] in ("same", "other", "none") and given["pairing"] not in knows:
+            mine["pairing"] = "same"
+        if estimator not in ("profile", "direct"):
+            mine["bigram_correction"] = "none"
+        if estimator != "profile":
+            mine["control"] = "auto"
+    return mine
 
 
 def _tell(found: "list[Measurement]", pairs: "TwoPoint | None", fingerprint: str, as_json: bool) -> None:
@@ -161,12 +183,12 @@ class _Work:
         from l2m_design.corpus import open_corpus
         from l2m_design.search.scorer import own_tokenizer
 
-        tokenizer = self._tokenizer
-        if tokenizer is None and model and "tokenizer=" not in self._spec:
-            tokenizer = own_tokenizer(model, self._trust)
-        if tokenizer not in self._opened:
-            self._opened[tokenizer] = open_corpus(self._spec, tokenizer, self._trust)
-        return self._opened[tokenizer]
+        own = None
+        if model and self._tokenizer is None and "tokenizer=" not in self._spec:
+            own = own_tokenizer(model, self._trust)
+        if own not in self._opened:
+            self._opened[own] = open_corpus(self._spec, self._tokenizer, self._trust, own)
+        return self._opened[own]
 
     def notes(self) -> list[str]:
         """What the corpora tell of themselves, each sentence once."""
@@ -205,12 +227,14 @@ class _Work:
         """The two-point information of the documents, in the tokens that were measured first."""
         import numpy as np
 
+        from l2m_design.corpus.arrays import ArrayCorpus
         from l2m_design.information import two_point
 
         corpus = next(iter(self._opened.values())) if self._opened else self.corpus()
         documents = corpus.documents(split) if split else corpus.all_documents
-        reach = longest or min(4096, int(documents.lengths.max()) // 2)
-        return two_point(documents, corpus.vocabulary, reach, level, np.random.default_rng(seed))
+        channels = corpus.period if isinstance(corpus, ArrayCorpus) else 1
+        reach = longest or min(4096, int(documents.lengths.max()) // (2 * channels))
+        return two_point(documents, corpus.vocabulary, reach, level, np.random.default_rng(seed), channels)
 
     def plan(self, asked: "list[MeasurementSettings]", models: list[str], as_json: bool) -> None:
         """Say what would run, in numbers."""

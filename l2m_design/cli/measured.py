@@ -43,10 +43,11 @@ def print_measurement(found: "Measurement") -> None:
 def print_compared(found: "list[Measurement]") -> None:
     """One line for each estimator and model."""
     table(
-        ["estimator", "beta", "law", "longest n", "I(n;n) there", "loss at the end"],
+        ["estimator", "vocabulary", "beta", "law", "longest n", "I(n;n) there", "loss at the end"],
         [
             [
                 m.curve.estimator,
+                f"{m.vocabulary}",
                 str(m.beta) if m.beta else "none",
                 m.fit.preferred,
                 f"{m.curve.lengths[-1]}",
@@ -57,6 +58,7 @@ def print_compared(found: "list[Measurement]") -> None:
         ],
     )
     say(
+        "n counts tokens: rows of unequal vocabularies read other tokens, and their n and nats are not the same. "
         "Models differ by what they can use: the better one (lower loss, in the same tokens) is nearer to the data. "
         "Compression is an upper bound of the exponent; direct and vclub share a term and do not confirm each other."
     )

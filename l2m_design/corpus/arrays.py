@@ -48,7 +48,7 @@ class ArrayCorpus(Corpus):
     def value_documents(self, split: str | None) -> Documents:
         """The real values of a split's documents, or of all."""
         chosen = self.documents(split) if split else self.all_documents
-        return Documents(self.values.tokens, chosen.spans)
+        return Documents(self.values.tokens, chosen.spans, chosen.families)
 
     def document_name(self, index: int) -> str:
         """A document's name, which decides its split."""

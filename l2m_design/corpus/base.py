@@ -23,11 +23,13 @@ COUNTED_TOKENS = 1 << 22
 class Documents:
     """Documents of tokens: slices [start, end) of one array, usually memory-mapped.
 
-    tokens: [all tokens] unsigned integers. spans: [documents, 2] starts and ends.
+    tokens: [all tokens] unsigned integers. spans: [documents, 2] starts and ends. families: [documents] which ones
+    are akin (modules of a package, pieces of a record), where a source knows; none where each stands for itself.
     """
 
     tokens: NDArray[Any]
     spans: NDArray[np.int64]
+    families: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.spans)
@@ -38,6 +40,10 @@ class Documents:
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         return (self[index] for index in range(len(self)))
+
+    def chosen(self, rows: NDArray[Any]) -> "Documents":
+        """Some of the documents."""
+        return Documents(self.tokens, self.spans[rows], None if self.families is None else self.families[rows])
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -87,7 +93,9 @@ class Corpus(ABC):
         if not len(tokens):
             raise BadInput(f"{self.name}: the corpus is empty")
         starts = np.concatenate([[0], ends[:-1]])
-        return Documents(tokens, np.stack([starts, ends], axis=1)), names
+        families, which = np.unique([self.family(name) for name in names], return_inverse=True)
+        akin = which if len(families) < len(names) else None
+        return Documents(tokens, np.stack([starts, ends], axis=1), akin), names
 
     @cached_property
     def _splits(self) -> NDArray[np.int64]:
@@ -108,11 +116,11 @@ class Corpus(ABC):
         index = SPLITS.index(split)
         stored = self.all_documents
         if not self._cut_by_position:
-            return Documents(stored.tokens, stored.spans[self._splits == index])
+            return stored.chosen(self._splits == index)
         cuts = np.cumsum([0.0, *SHARES])[[index, index + 1]]
         inside = (stored.lengths[:, None] * cuts / self.period).astype(np.int64) * self.period
         spans = stored.spans[:, :1] + inside
-        return Documents(stored.tokens, spans[spans[:, 1] > spans[:, 0]])
+        return Documents(stored.tokens, spans, stored.families).chosen(spans[:, 1] > spans[:, 0])
 
 
 def split_of(name: str) -> int:

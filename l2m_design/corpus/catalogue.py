@@ -28,10 +28,12 @@ class StreamSettings(TextSettings):
     documents: Annotated[int, Field(ge=1, le=10**8)] = STREAMED_DOCUMENTS
 
 
-def open_corpus(spec: str, tokenizer: str | None = None, trust_remote_code: bool = False) -> Corpus:
+def open_corpus(
+    spec: str, tokenizer: str | None = None, trust_remote_code: bool = False, otherwise: str | None = None
+) -> Corpus:
     """`NAME[:key=value,...]` or `PATH[:key=value,...]` as a corpus; KNOWN lists the names. Raises BadInput.
 
-    tokenizer: for text, unless the spec names one; `bytes` by default.
+    tokenizer: for text, unless the spec names one. otherwise: for text where none is named; bytes by default.
     """
     if not spec.strip():
         raise BadInput(f"corpus: an empty name; known: {KNOWN}")
@@ -43,16 +45,16 @@ def open_corpus(spec: str, tokenizer: str | None = None, trust_remote_code: bool
     if tokenizer and "tokenizer=" not in options:
         options = ",".join(filter(None, (options, f"tokenizer={tokenizer}")))
     if kind == "hf":
-        return _hugging_face(where.removeprefix("hf:"), options, spec, trust_remote_code)
+        return _hugging_face(where.removeprefix("hf:"), options, spec, trust_remote_code, otherwise)
     if where == "stdlib":
         settings = parse_options(options, TextSettings, spec)
-        return standard_library(open_tokenizer(settings.tokenizer, trust_remote_code))
+        return standard_library(open_tokenizer(settings.tokenizer or otherwise, trust_remote_code))
     if separator and where == spec and "/" not in kind and len(kind) > 1 and not Path(spec).exists():
         raise BadInput(f"{spec}: unknown kind of corpus '{kind}'; known: {KNOWN}")
-    return _files(where, options, spec, trust_remote_code)
+    return _files(where, options, spec, trust_remote_code, otherwise)
 
 
-def _files(where: str, options: str, spec: str, trust_remote_code: bool) -> Corpus:
+def _files(where: str, options: str, spec: str, trust_remote_code: bool, otherwise: str | None) -> Corpus:
     files, root = _matches(where, Path(where).expanduser())
     if len(files) == 1 and files[0].suffix in ARRAYS:
         _no_tokenizer("tokenizer=" in options or None, spec, "an array")
@@ -64,17 +66,19 @@ def _files(where: str, options: str, spec: str, trust_remote_code: bool) -> Corp
         if others and not Path(where).is_dir():
             raise BadInput(f"{spec}: FASTA files and {others} others; one kind at a time")
         return FastaCorpus(spec, [(path, path.relative_to(root).as_posix()) for path in fasta])
+    if all(path.suffix in ARRAYS for path in files):
+        raise BadInput(f"{spec}: {len(files)} array files; one array is a corpus, give one")
     settings = parse_options(options, TextSettings, spec)
-    tokenizer = open_tokenizer(settings.tokenizer, trust_remote_code)
+    tokenizer = open_tokenizer(settings.tokenizer or otherwise, trust_remote_code)
     return text_files(where, files, root, settings, tokenizer, [])
 
 
-def _hugging_face(where: str, options: str, spec: str, trust_remote_code: bool) -> Corpus:
+def _hugging_face(where: str, options: str, spec: str, trust_remote_code: bool, otherwise: str | None) -> Corpus:
     settings = parse_options(options, StreamSettings, spec)
     name, _, config = where.partition(":")
     if not name:
         raise BadInput(f"{spec}: a data set's name is expected, as hf:NAME[:CONFIG]")
-    tokenizer = open_tokenizer(settings.tokenizer, trust_remote_code)
+    tokenizer = open_tokenizer(settings.tokenizer or otherwise, trust_remote_code)
     path = streamed(name, config or None, settings.split, settings.field, settings.documents)
     note = f"the first {settings.documents} documents of split '{settings.split}', kept in {path}"
     text = TextSettings(tokenizer=settings.tokenizer)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from l2m_design.corpus.tokens import cache_folder
-from l2m_design.errors import BadInput
+from l2m_design.errors import BadInput, first_line
 
 FIELD = "text"
 STREAMED_DOCUMENTS = 10_000
@@ -52,7 +52,7 @@ def parquet_texts(path: Path, field: str = FIELD) -> Iterator[tuple[int, str]]:
                     raise BadInput(f"{path}: row {row}: column '{field}' holds no string")
                 yield row, text
     except pyarrow.ArrowException as error:
-        raise BadInput(f"{path}: not a Parquet file: {str(error).splitlines()[0]}") from None
+        raise BadInput(f"{path}: not a Parquet file: {first_line(error)}") from None
 
 
 def streamed(name: str, config: str | None, split: str, field: str, documents: int) -> Path:
@@ -79,7 +79,7 @@ def streamed(name: str, config: str | None, split: str, field: str, documents: i
     except BadInput:
         raise
     except Exception as error:  # datasets raises many kinds; a user sees one line
-        raise BadInput(f"hf:{name}: {str(error).strip().splitlines()[0] or type(error).__name__}") from None
+        raise BadInput(f"hf:{name}: {first_line(error)}") from None
     finally:
         Path(temporary).unlink(missing_ok=True)
     return path

@@ -26,7 +26,7 @@ class TextSettings(Values):
     """field: of .jsonl and .parquet records. tokenizer: bytes, or what transformers can load."""
 
     field: str = FIELD
-    tokenizer: str = "bytes"
+    tokenizer: str | None = None
 
 
 class TextCorpus(Corpus):

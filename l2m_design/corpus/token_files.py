@@ -2,6 +2,8 @@
 
 import hashlib
 import re
+import zipfile
+import zlib
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +16,7 @@ from l2m_design.corpus.arrays import FileArrayCorpus, Quantiser
 from l2m_design.corpus.base import Corpus
 from l2m_design.corpus.options import parse_options
 from l2m_design.corpus.tokens import TokenWriter
-from l2m_design.errors import BadInput
+from l2m_design.errors import BadInput, first_line
 from l2m_design.settings import Values
 
 PIECE = 1 << 22
@@ -101,6 +103,6 @@ def _load(path: Path) -> NDArray[Any]:
         if len(names) != 1:
             raise BadInput(f"{path}: one array is expected, found {len(names)}: {', '.join(names[:8])}")
         return loaded[names[0]]
-    except (ValueError, OSError, EOFError) as error:
-        reason = "object arrays are pickles and are never loaded" if _PICKLED.search(str(error)) else str(error)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        reason = "object arrays are pickles and are never loaded" if _PICKLED.search(str(error)) else first_line(error)
         raise BadInput(f"{path}: not a NumPy array file: {reason}") from None

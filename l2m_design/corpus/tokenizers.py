@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from l2m_design.errors import BadInput
+from l2m_design.errors import BadInput, first_line
 
 
 class Tokenizer(Protocol):
@@ -28,10 +28,13 @@ class Tokenizer(Protocol):
 
 
 class Bytes:
-    """UTF-8 bytes: 256 tokens, nothing to load."""
+    """UTF-8 bytes: 256 tokens, nothing to load. assumed: nobody asked for them."""
 
     vocabulary = 256
     fingerprint = "bytes"
+
+    def __init__(self, assumed: bool = False) -> None:
+        self.assumed = assumed
 
     def encode(self, text: str) -> NDArray[np.uint8]:
         """The bytes of the text."""
@@ -50,7 +53,7 @@ class HuggingFaceTokenizer:
         try:
             loaded = AutoTokenizer.from_pretrained(where, trust_remote_code=trust_remote_code, **extra)
         except Exception as error:  # transformers raises many kinds; a user sees one line
-            raise BadInput(f"tokenizer {source}: {str(error).strip().splitlines()[0]}") from None
+            raise BadInput(f"tokenizer {source}: {first_line(error)}") from None
         loaded.model_max_length = int(1e12)  # documents are longer than models: no warning
         self._tokenizer = loaded
         self.source = source
@@ -91,6 +94,6 @@ def quiet() -> None:
     models.disable_progress_bar()
 
 
-def open_tokenizer(source: str, trust_remote_code: bool = False) -> Tokenizer:
-    """`bytes`, or what transformers can load by folder, .gguf file or name. Raises BadInput."""
-    return Bytes() if source == "bytes" else HuggingFaceTokenizer(source, trust_remote_code)
+def open_tokenizer(source: str | None, trust_remote_code: bool = False) -> Tokenizer:
+    """`bytes` (also by default), or what transformers can load by folder, .gguf file or name. Raises BadInput."""
+    return Bytes(source is None) if source in (None, "bytes") else HuggingFaceTokenizer(source, trust_remote_code)

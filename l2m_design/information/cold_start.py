@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from l2m_design.errors import BadInput
 from l2m_design.estimates import Floats
 from l2m_design.information.entropy import grassberger
 from l2m_design.information.places import Places
@@ -20,6 +21,8 @@ def cold_start_shift(places: Places, model_nats: float) -> float:
 
 def pair_entropy(places: Places) -> float:
     """Entropy of two neighbouring tokens in nats, from the documents that hold places (at most COUNTED_PAIRS)."""
+    if places.documents.tokens.dtype.kind == "f":
+        raise BadInput("bigram_correction is for tokens, not for real values")
     left, codes = COUNTED_PAIRS, []
     for document in np.unique(places.document).tolist():
         tokens = np.asarray(places.documents[document][: left + 1], dtype=np.int64)

@@ -2,44 +2,35 @@
 
 Documents differ in how much they repeat, and so do their nats: on real text a compressor's C(X) + C(Y) - C(XY)
 explains most of what varies between places (four fifths in the lab book's first corpus). Its mean over many windows
-costs no scoring. So I = mean(I_model - b Z) over the scored places + mean(b Z) over many, Z the compressor's nats and
-b fitted at each length: the same expectation, less variance (regression estimator of two-phase sampling).
+costs no scoring. So I = mean(I_model) over the scored places - b (mean(Z) there - mean(Z) over many windows), Z the
+compressor's nats and b fitted at each length: less variance, and a bias of the order 1/rows where the model's nats are
+not straight in Z (regression estimator of two-phase sampling).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from l2m_design.estimates import Curve, Floats
+from l2m_design.estimates import Covariate, Curve
 from l2m_design.information.compression import compression_curve
 from l2m_design.information.places import Places
 from l2m_design.information.profile import Advance
 
-
-@dataclass(frozen=True)
-class Controlled:
-    """The curve with its control variate; explained: [lengths] share of the variance between rows that it took off."""
-
-    curve: Curve
-    explained: Floats
+FEWEST_ROWS = 30
 
 
 def controlled(
     curve: Curve, places: Places, many: Places, vocabulary: int, advance: Advance = lambda windows: None
-) -> Controlled:
-    """Take the compressor's part off a curve measured at `places`; `many`: places of the same law in more windows."""
+) -> Curve:
+    """The curve measured at `places` with the compressor as covariate; `many`: places of the same law in more windows.
+
+    With fewer than FEWEST_ROWS rows the slope would be too uncertain, and the curve stays as it is.
+    """
+    if len(curve.nats) < FEWEST_ROWS:
+        return curve
     here = compression_curve(places, vocabulary).nats
     there = compression_curve(many, vocabulary, advance).nats
-    slope, explained = np.zeros(len(curve.lengths)), np.zeros(len(curve.lengths))
-    for column in range(len(curve.lengths)):
-        rows = np.isfinite(curve.nats[:, column]) & np.isfinite(here[:, column])
-        y, z = (values[rows, column] - values[rows, column].mean() for values in (curve.nats, here))
-        if len(y) > 3 and z @ z > 0:
-            slope[column] = (y @ z) / (z @ z)
-            left = y - slope[column] * z
-            spread = (y @ y) / (len(y) - 1)
-            explained[column] = 1 - (left @ left) / (len(y) - 2) / spread if spread else 0.0
-    return Controlled(replace(curve, nats=curve.nats - slope * here, control=slope * there), explained)
+    return replace(curve, covariate=Covariate(here, there))
 
 
 def one_spot(places: Places, rng: np.random.Generator) -> Places:

@@ -36,13 +36,20 @@ def direct_curve(
 
 
 def other_documents(places: Places) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs of places (mine, other) of equal n, neighbours in the order of windows, each place in one pair only."""
+    """Pairs of places (mine, other) of equal n in different documents, each place in one pair only.
+
+    Sorted by document, the first half is paired with the second, so the two sides share no document but perhaps one.
+    Raises BadInput where one document gives half of the places or more.
+    """
     mine, other = [], []
     for n in places.lengths.tolist():
         rows = np.nonzero(places.n == n)[0]
-        mine.append(rows[0 : len(rows) // 2 * 2 : 2])
-        other.append(rows[1::2])
-    if not all(len(rows) for rows in other):
-        raise BadInput("--pairing other and vclub need two windows of every length")
-    order = np.argsort(np.concatenate(mine))
-    return np.concatenate(mine)[order], np.concatenate(other)[order]
+        rows = rows[np.argsort(places.document[rows], kind="stable")]
+        half = len(rows) // 2
+        mine.append(rows[:half])
+        other.append(rows[half : 2 * half])
+    first, second = np.concatenate(mine), np.concatenate(other)
+    if not len(first) or (places.document[first] == places.document[second]).any():
+        raise BadInput("--pairing other and vclub need windows in several documents, none with half of them")
+    order = np.argsort(first)
+    return first[order], second[order]

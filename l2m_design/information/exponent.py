@@ -12,14 +12,14 @@ import numpy as np
 
 from l2m_design.errors import BadInput
 from l2m_design.estimates import Curve, Estimate, Floats
-from l2m_design.information.regression import LAWS, fit_power, held_out_miss, misfit
+from l2m_design.information.regression import LAWS, fit_power, fitted, held_out_miss, misfit
 from l2m_design.laws import PowerLaw
 
 MISFIT = 0.003
 HELD_OUT = 2
 MARGIN = 0.25
 DOUBT = 1.0
-EARNED, STAYS = 9.0, 4.0
+EARNED, STAYS = 16.0, 4.0
 POOR = 6.0
 KEPT_DRAWS = 200
 JUDGED_DRAWS = 200
@@ -31,7 +31,7 @@ class Fit:
 
     misses: root mean square error on the held-out lengths, in standard errors. agreement: share of the bootstrap
     replicates that prefer the same law (either power law counts as the other). local_slopes: between neighbouring
-    lengths.
+    lengths. line: [2, points] lengths and nats of the preferred law.
     """
 
     law: PowerLaw
@@ -39,6 +39,7 @@ class Fit:
     misses: dict[str, float]
     agreement: float
     local_slopes: list[Estimate]
+    line: Floats
 
     @property
     def has_exponent(self) -> bool:
@@ -66,13 +67,14 @@ def fit_curve(curve: Curve, replicates: int, level: float, rng: np.random.Genera
         raise BadInput(f"{len(curve.lengths)} lengths are too few to fit a law; at least {HELD_OUT + 3} are needed")
     draws = curve.resampled(replicates, rng)
     draws = draws[np.isfinite(draws).all(axis=1)]
-    covariance = np.cov(draws.T) + np.diag((MISFIT * mean) ** 2 + 1e-12)
     lengths = curve.lengths.astype(np.float64)
+    covariance = _covariance(draws, mean, len(curve.nats))
     rows = np.concatenate([mean[None], draws[:JUDGED_DRAWS]])
-    names, misses = _preferences(lengths, rows, covariance)
+    names, misses = _preferences(lengths, rows, covariance, len(curve.nats))
     preferred = names[0]
     kinds = ["power" if name.startswith("power") else name for name in names]
     prefactor, exponent, offset = fit_power(lengths, mean[None], covariance, preferred != "power")[0].tolist()
+    grid = np.geomspace(lengths[0], lengths[-1], 60)
     fits = _plausible_fits(lengths, draws, covariance, preferred)
     return Fit(
         law=PowerLaw(prefactor, exponent, offset, fits, level),
@@ -80,12 +82,25 @@ def fit_curve(curve: Curve, replicates: int, level: float, rng: np.random.Genera
         misses=misses,
         agreement=float(np.mean([kind == kinds[0] for kind in kinds[1:]])),
         local_slopes=_local_slopes(lengths, mean, draws, level),
+        line=np.stack([grid, fitted(preferred, lengths, mean[None], covariance, grid)[0]]),
     )
 
 
-def _preferences(lengths: Floats, rows: Floats, covariance: Floats) -> tuple[list[str], dict[str, float]]:
-    """The preferred law of each row [rows, lengths], and the held-out misses of the first."""
-    chi = {name: misfit(name, lengths, rows, covariance) for name in LAWS}
+def _covariance(draws: Floats, mean: Floats, rows: int) -> Floats:
+    """[lengths, lengths] covariance of the mean; from few rows its correlations are drawn towards none."""
+    found = np.cov(draws.T)
+    trust = max(0.0, 1 - len(mean) / rows)
+    shrunk: Floats = trust * found + (1 - trust) * np.diag(np.diag(found))
+    return shrunk + np.diag((MISFIT * mean) ** 2 + 1e-12)
+
+
+def _preferences(lengths: Floats, rows: Floats, covariance: Floats, count: int) -> tuple[list[str], dict[str, float]]:
+    """The preferred law of each row [rows, lengths], and the held-out misses of the first.
+
+    The inverse of a covariance from `count` rows is too large by (count - 1)/(count - lengths - 2) (Hartlap 2007).
+    """
+    honest = max(0.2, (count - len(lengths) - 2) / (count - 1))
+    chi = {name: honest * misfit(name, lengths, rows, covariance) for name in LAWS}
     misses = {name: held_out_miss(name, lengths, rows, covariance, HELD_OUT) for name in LAWS}
     names = [
         _prefer({name: chi[name][row] for name in LAWS}, {name: misses[name][row] for name in LAWS})

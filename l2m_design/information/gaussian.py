@@ -11,53 +11,70 @@ from numpy.typing import NDArray
 from scipy.linalg import cholesky
 from scipy.special import psi
 
+from l2m_design.corpus.base import Documents
 from l2m_design.errors import BadInput
 from l2m_design.estimates import Curve, Floats, jackknife_rows
-from l2m_design.information.places import Places
 from l2m_design.information.profile import Advance
 
 GROUPS = 20
 
 
-def gaussian_curve(places: Places, channels: int, advance: Advance = lambda windows: None) -> tuple[Curve, list[str]]:
+def gaussian_curve(
+    documents: Documents,
+    lengths: NDArray[np.int64],
+    channels: int,
+    windows: int,
+    whole_documents: bool,
+    advance: Advance = lambda lengths: None,
+) -> tuple[Curve, list[str]]:
     """I(n;n) in nats, n in time steps of `channels` values each, and what the user should be told.
 
-    Rows of the curve: the jackknife of GROUPS groups of documents.
+    lengths: in values. windows: at most so many of each length, none overlapping another, since the correction counts
+    them as independent; whole_documents: these, and no others. Rows of the curve: the jackknife of GROUPS groups of
+    documents. Raises BadInput.
     """
-    whole, without = np.empty(len(places.lengths)), np.empty((GROUPS, len(places.lengths)))
+    whole, without = np.empty(len(lengths)), np.empty((GROUPS, len(lengths)))
     shrunk = []
-    for column, n in enumerate(places.lengths.tolist()):
-        values, group = _windows(places, n)
-        whole[column], needs = _information(values)
-        if needs:
+    for column, n in enumerate(lengths.tolist()):
+        fitting = documents.chosen(documents.lengths == 2 * n) if whole_documents else documents
+        values, group = _windows(fitting, n, channels, windows)
+        shrink = len(values) * (1 - 2 / GROUPS) < 4 * n
+        if shrink:
             shrunk.append(n // channels)
+        whole[column] = _information(values, shrink)
         for g in range(GROUPS):
-            without[g, column] = _information(values[group != g])[0]
+            without[g, column] = _information(values[group != g], shrink)
         advance(1)
-    notes = [f"fewer than twice as many windows as numbers at n = {shrunk}: covariance shrunk"] if shrunk else []
+    notes = [f"fewer than twice as many windows as values in them at n = {shrunk}: covariance shrunk, I too small"]
     rows = jackknife_rows(whole, without)
-    return Curve(places.lengths // channels, rows, "gaussian", unit="groups of documents"), notes
+    return Curve(lengths // channels, rows, "gaussian", unit="groups of documents"), notes if shrunk else []
 
 
-def _windows(places: Places, n: int) -> tuple[Floats, NDArray[np.int64]]:
-    """[places, 2n] values and the group of each row: documents in turn, or windows where documents are few."""
-    chosen = places.n == n
-    index = places.begin[chosen][:, None] + np.arange(2 * n)
-    values = np.asarray(places.documents.tokens[index], dtype=np.float64)
-    unit = places.document[chosen]
-    if len(np.unique(unit)) < 2 * GROUPS:
-        unit = places.window[chosen]
-    names, which = np.unique(unit, return_inverse=True)
-    if len(names) < 2 * GROUPS:
-        raise BadInput(f"gaussian: {len(names)} windows of {2 * n} values; at least {2 * GROUPS} are needed")
-    return values - values.mean(axis=0), which % GROUPS
+def enough(documents: Documents, n: int) -> bool:
+    """True when the documents hold windows of 2n values enough for a covariance that need not be shrunk."""
+    return int((documents.lengths // (2 * n)).sum()) * (1 - 2 / GROUPS) >= 4 * n
 
 
-def _information(rows: Floats) -> tuple[float, bool]:
-    """I between the halves of rows [samples, 2n] in nats, and whether the covariance had to be shrunk."""
+def _windows(documents: Documents, n: int, channels: int, most: int) -> tuple[Floats, NDArray[np.int64]]:
+    """[windows, 2n] values side by side in the documents, and the group of each: documents in turn, or stretches."""
+    each = documents.lengths // (2 * n)
+    document = np.repeat(np.arange(len(documents)), each)
+    inside = np.arange(len(document)) - np.repeat(np.cumsum(each) - each, each)
+    kept = np.linspace(0, len(document) - 1, min(most, len(document))).round().astype(np.int64)
+    if len(kept) < 2 * GROUPS:
+        raise BadInput(f"gaussian: {len(kept)} windows of {2 * n // channels} time steps; {2 * GROUPS} are needed")
+    document, inside = document[kept], inside[kept]
+    begin = documents.spans[document, 0] + inside * 2 * n
+    values = np.asarray(documents.tokens[begin[:, None] + np.arange(2 * n)], dtype=np.float64)
+    if len(np.unique(document)) >= 2 * GROUPS:
+        return values, np.unique(document, return_inverse=True)[1] % GROUPS
+    return values, np.arange(len(kept)) * GROUPS // len(kept)
+
+
+def _information(rows: Floats, shrink: bool) -> float:
+    """I between the halves of rows [samples, 2n] in nats."""
     samples, size = rows.shape
     rows = rows - rows.mean(axis=0)
-    shrink = samples - 1 < 2 * size
     if shrink:
         from sklearn.covariance import ledoit_wolf
 
@@ -68,10 +85,8 @@ def _information(rows: Floats) -> tuple[float, bool]:
     # the joint determinant is that of X times that of Y given X, so one factor gives two of the three
     joint = _log_diagonal(covariance)
     y = _log_diagonal(covariance[half:, half:])
-    nats = y.sum() - joint[half:].sum()
-    if not shrink:
-        nats -= 0.5 * (_bias(samples - 1, 0, half) - _bias(samples - 1, half, size))
-    return float(nats), shrink
+    nats = float(y.sum() - joint[half:].sum())
+    return nats if shrink else nats - 0.5 * (_bias(samples - 1, 0, half) - _bias(samples - 1, half, size))
 
 
 def _log_diagonal(covariance: Floats) -> Floats:

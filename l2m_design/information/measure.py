@@ -12,12 +12,12 @@ from l2m_design.corpus.arrays import ArrayCorpus
 from l2m_design.errors import BadInput
 from l2m_design.estimates import Curve, Estimate
 from l2m_design.information.compression import compression_curve
-from l2m_design.information.control import Controlled, controlled, one_spot
+from l2m_design.information.control import controlled, one_spot
 from l2m_design.information.direct import direct_curve
 from l2m_design.information.exponent import Fit, fit_curve
 from l2m_design.information.gaussian import gaussian_curve
 from l2m_design.information.places import Places
-from l2m_design.information.plan import documents_of, placed, planned_tokens
+from l2m_design.information.plan import GAUSSIAN_WINDOWS, documents_of, lengths_of, placed, planned_tokens
 from l2m_design.information.profile import Advance, Losses, profile_curve
 from l2m_design.information.scores.base import Scores
 from l2m_design.information.settings import MeasurementSettings
@@ -40,6 +40,7 @@ class Measurement:
     """
 
     corpus_fingerprint: str
+    vocabulary: int
     documents: int
     curve: Curve
     interval: list[Estimate]
@@ -73,6 +74,7 @@ class Measurement:
             "preferred_by_replicates": self.fit.agreement,
             "law": self.fit.law.plain(),
             "documents": self.documents,
+            "vocabulary": self.vocabulary,
             "resampled": self.curve.unit,
             "tokens_scored": self.tokens_scored,
             "seconds": round(self.seconds, 2),
@@ -103,10 +105,7 @@ def measure(
             f"estimator {settings.estimator} needs a model: --model oracle, train, a folder, a name or a URL"
         )
     documents = scores.documents if scores else documents_of(corpus, settings)
-    places = placed(corpus, settings, documents, rng)
-    if scores and settings.needs_scorer:
-        scores.check_context(2 * int(places.lengths[-1]))
-    total = places.windows if settings.estimator != "gaussian" else len(places.lengths)
+    lengths = lengths_of(settings, documents, corpus, scores.scorer.context if scores else None)
     done = 0
 
     def advance(parts: int) -> None:
@@ -114,36 +113,44 @@ def measure(
         done += parts
         on_progress(done, total)
 
-    before = scores.tokens_asked if scores else 0
-    curve, losses, notes = _estimated(corpus, settings, places, scores, advance)
-    control = _control(corpus, settings, curve, places, scores, rng)
-    if control:
-        curve = control.curve
-    fit = fit_curve(curve, settings.replicates, settings.level, rng)
+    losses, places = None, None
+    if settings.estimator == "gaussian":
+        total = len(lengths)
+        windows = settings.windows or GAUSSIAN_WINDOWS
+        curve, notes = gaussian_curve(documents, lengths, corpus.period, windows, corpus.whole, advance)
+        used, tokens = len(documents), documents.size
+    else:
+        places = placed(corpus, settings, documents, lengths, rng)
+        total = places.windows
+        curve, losses, notes, tokens = _estimated(corpus, settings, places, scores, advance)
+        curve = _controlled(corpus, settings, curve, places, scores, rng)
+        used = len(np.unique(places.document))
+        notes += _dominated(places, curve) + (_far_context(losses) if losses else [])
+    explained = curve.explained()
     return Measurement(
         corpus_fingerprint=corpus.fingerprint,
-        documents=len(np.unique(places.document)),
+        vocabulary=corpus.vocabulary,
+        documents=used,
         curve=curve,
         interval=curve.interval(settings.replicates, settings.level, rng),
-        fit=fit,
-        tokens_scored=scores.tokens_asked - before if scores else planned_tokens(places, settings),
+        fit=fit_curve(curve, settings.replicates, settings.level, rng),
+        tokens_scored=tokens,
         seconds=time.perf_counter() - began,
         losses=losses,
-        explained=control.explained.tolist() if control else None,
-        notes=notes + _notes(settings, scores) + _dominated(places, curve) + (_far_context(losses) if losses else []),
+        explained=None if explained is None else explained.tolist(),
+        notes=_notes(settings, scores) + notes,
     )
 
 
 def _estimated(
     corpus: Corpus, settings: MeasurementSettings, places: Places, scores: Scores | None, advance: Advance
-) -> tuple[Curve, Losses | None, list[str]]:
-    """The curve, h_t where there is one, and notes."""
+) -> tuple[Curve, Losses | None, list[str], int]:
+    """The curve, h_t where there is one, notes, and tokens coded or asked of the model."""
     if settings.estimator == "compression":
-        return compression_curve(places, corpus.vocabulary, advance), None, []
-    if settings.estimator == "gaussian":
-        curve, notes = gaussian_curve(places, corpus.period, advance)
-        return curve, None, notes
+        return compression_curve(places, corpus.vocabulary, advance), None, [], planned_tokens(places, settings)
     assert scores is not None
+    scores.check_context(2 * int(places.lengths[-1]))
+    before = scores.tokens_asked
     if settings.estimator == "vclub":
         curve, losses = vclub_curve(places, scores, advance)
     elif settings.estimator == "direct":
@@ -152,17 +159,17 @@ def _estimated(
     else:
         pairing = settings.pairing
         curve, losses = profile_curve(places, scores, pairing, settings.bigram_correction, advance)
-    return curve, losses, []
+    return curve, losses, [], scores.tokens_asked - before
 
 
-def _control(
+def _controlled(
     corpus: Corpus,
     settings: MeasurementSettings,
     curve: Curve,
     places: Places,
     scores: Scores | None,
     rng: np.random.Generator,
-) -> Controlled | None:
+) -> Curve:
     """The curve with the compressor's part taken off, where the settings ask for it."""
     wanted = settings.control == "compression" or (
         settings.control == "auto"
@@ -172,10 +179,10 @@ def _control(
         and not scores.scorer.exact
     )
     if not wanted or corpus.whole or places.documents.tokens.dtype.kind == "f":
-        return None
+        return curve
     most = CONTROL_TOKENS // (8 * int(places.lengths[-1]))
     count = max(places.windows, min(CONTROL_WINDOWS, most))
-    many = one_spot(placed(corpus, settings, places.documents, rng, count), rng)
+    many = one_spot(placed(corpus, settings, places.documents, places.lengths, rng, count), rng)
     return controlled(curve, places, many, corpus.vocabulary)
 
 
@@ -199,10 +206,10 @@ def _dominated(places: Places, curve: Curve) -> list[str]:
     effective = count.sum() ** 2 / (count**2).sum()
     if effective >= FEW:
         return []
-    if curve.unit == "windows":
+    if curve.unit.startswith("stretches"):
         return [
-            f"only {len(count)} documents are long enough: their windows were resampled, so the interval is one for "
-            "these documents, not for their kind"
+            f"only {len(count)} documents are long enough: stretches of them were resampled, so the interval is one "
+            "for these documents, not for their kind"
         ]
     return [
         f"a few documents dominate: {len(count)} documents, as many windows as {effective:.1f} equal ones would give"

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from l2m_design.corpus.base import Documents
 from l2m_design.corpus.windows import Windows
-from l2m_design.errors import BadInput
 from l2m_design.estimates import FEWEST_DOCUMENTS, Curve, Floats
 
 Ints = NDArray[np.int64]
@@ -55,13 +54,12 @@ class Places:
         return np.asarray(self.documents.tokens[index], dtype=np.int64)
 
     def curve(self, nats: Floats, estimator: str) -> Curve:
-        """The curve of nats [places], averaged by document and length; NaN where a document has no such place.
+        """The curve of nats [places], averaged by row and length; NaN where a row has no such place.
 
-        With fewer than FEWEST_DOCUMENTS documents the windows themselves are the rows: resampling two or three
-        documents says nothing, and the interval is then one for these documents, not for their kind.
+        Rows are families of documents (most often single ones), the units of resampling. With fewer than
+        FEWEST_DOCUMENTS of them, stretches as long as a window are: the interval is then one for these documents.
         """
-        by_document = len(np.unique(self.document)) >= FEWEST_DOCUMENTS
-        _, row = np.unique(self.document if by_document else self.window, return_inverse=True)
+        row, unit = self._rows()
         column = np.searchsorted(self.lengths, self.n)
         shape = (int(row.max()) + 1, len(self.lengths))
         sums, counts = np.zeros(shape), np.zeros(shape)
@@ -69,7 +67,20 @@ class Places:
         np.add.at(counts, (row, column), 1)
         with np.errstate(invalid="ignore"):
             means = sums / counts
-        return Curve(self.lengths, means, estimator, unit="documents" if by_document else "windows")
+        return Curve(self.lengths, means, estimator, unit)
+
+    def _rows(self) -> tuple[Ints, str]:
+        """[places] the row of each, and what rows are."""
+        families = self.documents.families
+        units = self.document if families is None else families[self.document]
+        names, row = np.unique(units, return_inverse=True)
+        if len(names) >= FEWEST_DOCUMENTS:
+            return row, "documents" if families is None else "families of documents"
+        starts = np.full(self.windows, np.iinfo(np.int64).max)
+        np.minimum.at(starts, self.window, self.begin)
+        stretch = starts // (2 * int(self.lengths[-1]))
+        keys = np.stack([self.document, stretch[self.window]], axis=1)
+        return np.unique(keys, axis=0, return_inverse=True)[1].ravel(), "stretches of documents"
 
 
 def spread_places(windows: Windows, lengths: Ints, spots: int) -> Places:
@@ -92,19 +103,8 @@ def spread_places(windows: Windows, lengths: Ints, spots: int) -> Places:
     )
 
 
-def whole_places(documents: Documents, shortest: int, longest: int | None, name: str) -> Places:
-    """Documents cut in their middle: each is one place of n = half its length. Raises BadInput when none fits."""
+def whole_places(documents: Documents, lengths: Ints) -> Places:
+    """Documents cut in their middle: each whose half is one of the lengths is one place."""
     halves = documents.lengths // 2
-    fits = (documents.lengths % 2 == 0) & (halves >= shortest) & (halves <= (longest or 2**62))
-    chosen = np.nonzero(fits)[0]
-    if not chosen.size:
-        raise BadInput(f"{name}: no document of {2 * shortest} to {2 * longest if longest else 'any number of'} tokens")
-    lengths = np.unique(halves[chosen])
-    return Places(
-        documents,
-        lengths,
-        document=chosen,
-        window=np.arange(len(chosen)),
-        begin=documents.spans[chosen, 0],
-        n=halves[chosen],
-    )
+    rows = np.nonzero(np.isin(halves, lengths) & (documents.lengths % 2 == 0))[0]
+    return Places(documents, lengths, rows, np.arange(len(rows)), documents.spans[rows, 0], halves[rows])

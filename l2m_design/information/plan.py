@@ -9,6 +9,7 @@ from l2m_design.corpus import Corpus, Documents
 from l2m_design.corpus.arrays import ArrayCorpus
 from l2m_design.corpus.windows import spread_windows
 from l2m_design.errors import BadInput
+from l2m_design.information.gaussian import enough
 from l2m_design.information.places import Places, spread_places, whole_places
 from l2m_design.information.settings import MeasurementSettings
 
@@ -17,35 +18,39 @@ SHORTEST, LONGEST = 128, 8192
 GAUSSIAN_SHORTEST, GAUSSIAN_LONGEST = 4, 512
 WINDOWS, GAUSSIAN_WINDOWS = 256, 4096
 SPOTS = 8
+FEWEST_LENGTHS = 5
 
 
 def plan(corpus: Corpus, settings: MeasurementSettings, values: bool = False) -> dict[str, Any]:
     """What `measure` would read, in numbers; values: of the real values of an ArrayCorpus."""
     documents = documents_of(corpus, settings, values)
-    places = placed(corpus, settings, documents, np.random.default_rng(settings.seed))
-    return {
+    lengths = lengths_of(settings, documents, corpus)
+    numbers = {
         "corpus": corpus.name,
         "estimator": settings.estimator,
         "documents": len(documents),
         "tokens": documents.size,
-        "lengths": places.lengths.tolist(),
-        "windows": places.windows,
-        "places": len(places),
-        "tokens_read": planned_tokens(places, settings),
+        "lengths": lengths.tolist(),
     }
+    if settings.estimator == "gaussian":
+        return numbers | {"windows": settings.windows or GAUSSIAN_WINDOWS}
+    places = placed(corpus, settings, documents, lengths, np.random.default_rng(settings.seed))
+    tokens = planned_tokens(places, settings)
+    return numbers | {"windows": places.windows, "places": len(places), "tokens_read": tokens}
 
 
 def planned_tokens(places: Places, settings: MeasurementSettings) -> int:
-    """Tokens coded, read or scored: of overlapping segments that start in one place the longest counts."""
+    """Tokens coded or scored: of overlapping segments that start in one place the longest counts."""
     if not settings.needs_scorer:
-        return (4 if settings.estimator == "compression" else 2) * int(places.n.sum())
+        return 4 * int(places.n.sum())
     longest: dict[int, int] = {}
     both = [(0, 2)] + ([(1, 1)] if settings.estimator != "vclub" and settings.pairing != "none" else [])
     for shift, times in both:
         for begin, n in zip((places.begin + shift * places.n).tolist(), (times * places.n).tolist(), strict=True):
             longest[begin] = max(n, longest.get(begin, 0))
-    others = int(places.n.sum()) + int(places.lengths[-1]) * places.windows // 2
-    return sum(longest.values()) + (others // 2 if settings.estimator == "vclub" else 0)
+    pairs = places.windows // 2
+    others = pairs * (int(places.lengths.sum()) + int(places.lengths[-1])) if settings.estimator == "vclub" else 0
+    return sum(longest.values()) + others
 
 
 def documents_of(corpus: Corpus, settings: MeasurementSettings, values: bool = False) -> Documents:
@@ -59,45 +64,58 @@ def placed(
     corpus: Corpus,
     settings: MeasurementSettings,
     documents: Documents,
+    lengths: NDArray[np.int64],
     rng: np.random.Generator,
     windows: int | None = None,
 ) -> Places:
     """Where to read: whole documents cut in their middle where the source says so, else `windows`, if given."""
     if corpus.whole:
-        shortest = settings.shortest or 1
-        places = whole_places(documents, shortest, settings.longest, corpus.name)
-        if len(places.lengths) < 5:
-            raise BadInput(f"{corpus.name}: {len(places.lengths)} lengths of documents, a law needs 5")
-        return places
-    lengths = doubling_lengths(settings, documents, corpus)
-    gaussian = settings.estimator == "gaussian"
-    count = windows or settings.windows or (GAUSSIAN_WINDOWS if gaussian else WINDOWS)
+        return whole_places(documents, lengths)
     spots = settings.spots or SPOTS
     if settings.estimator in ("direct", "vclub") or settings.pairing == "none":
         spots = 1
+    count = windows or settings.windows or WINDOWS
     read = spread_windows(documents, 2 * int(lengths[-1]), count, rng, corpus.name, corpus.period)
     return spread_places(read, lengths, spots)
 
 
-def doubling_lengths(settings: MeasurementSettings, documents: Documents, corpus: Corpus) -> NDArray[np.int64]:
-    """n = shortest, 2 · shortest, ... up to `longest`, multiples of the corpus' period. Raises BadInput.
+def lengths_of(
+    settings: MeasurementSettings, documents: Documents, corpus: Corpus, context: int | None = None
+) -> NDArray[np.int64]:
+    """n of I(n;n): shortest, 2 · shortest, ... longest, or halves of whole documents. Raises BadInput below 5 lengths.
 
-    For the gaussian estimator lengths are given in time steps and returned in values.
+    context: tokens that a model's window may have, a limit where `longest` is not given. For the gaussian estimator
+    lengths are given in time steps and returned in values; without `longest` they end where windows become too few.
     """
+    if corpus.whole:
+        halves = np.unique(documents.lengths[documents.lengths % 2 == 0] // 2)
+        lengths = halves[(halves >= (settings.shortest or 1)) & (halves <= (settings.longest or LONGEST))]
+        if len(lengths) < FEWEST_LENGTHS:
+            raise BadInput(f"{corpus.name}: {len(lengths)} lengths of documents, a law needs {FEWEST_LENGTHS}")
+        return lengths
     gaussian = settings.estimator == "gaussian"
     unit = corpus.period if gaussian else 1
+    longest = settings.longest * unit if settings.longest else _longest(documents, context, gaussian)
     shortest = (settings.shortest or (GAUSSIAN_SHORTEST if gaussian else SHORTEST)) * unit
-    longest = settings.longest * unit if settings.longest else None
+    if settings.shortest is None:
+        while shortest * 2 ** (FEWEST_LENGTHS - 1) > longest and shortest % (2 * corpus.period) == 0 and shortest > 4:
+            shortest //= 2
     if shortest % corpus.period:
         raise BadInput(f"shortest: {shortest} must be a multiple of {corpus.period} for {corpus.name}")
-    if longest is None:
-        lengths = np.sort(documents.lengths)[::-1]
-        enough = int(lengths[min(FEWEST_DOCUMENTS, len(lengths)) - 1]) if len(lengths) else 0
-        longest = min(GAUSSIAN_LONGEST if gaussian else LONGEST, enough // 2)
-    doublings = int(np.log2(longest / shortest)) if longest >= shortest else -1
-    if doublings < 4:
+    count = int(np.log2(longest / shortest)) + 1 if longest >= shortest else 0
+    lengths = shortest * 2 ** np.arange(count)
+    if gaussian and not settings.longest:
+        lengths = lengths[[enough(documents, n) for n in lengths.tolist()]]
+    if len(lengths) < FEWEST_LENGTHS:
         raise BadInput(
-            f"{corpus.name}: between {shortest} and {longest} lie {doublings + 1} lengths that double, a law needs 5; "
-            f"give a smaller --shortest, a larger --longest, or documents of {32 * shortest} tokens and more"
+            f"{corpus.name}: between {shortest} and {longest} lie {len(lengths)} lengths that double, a law needs "
+            f"{FEWEST_LENGTHS}; give a smaller --shortest, a larger --longest, or documents of {32 * shortest} tokens"
         )
-    return shortest * 2 ** np.arange(doublings + 1)
+    return lengths
+
+
+def _longest(documents: Documents, context: int | None, gaussian: bool) -> int:
+    """What at least 16 documents hold, or half of them where there are few; no more than a model's context."""
+    lengths = np.sort(documents.lengths)[::-1]
+    held = int(lengths[min(FEWEST_DOCUMENTS, (len(lengths) + 1) // 2) - 1]) // 2 if len(lengths) else 0
+    return min(GAUSSIAN_LONGEST if gaussian else LONGEST, held, context // 2 if context else held)

@@ -42,8 +42,9 @@ class MeasurementSettings(Values):
             )
         if self.control == "compression" and (self.estimator, self.pairing) != ("profile", "same"):
             raise ValueError("control 'compression' is for profile, paired in the same document")
-        if self.bigram_correction != "none" and self.estimator not in ("profile", "direct"):
-            raise ValueError(f"bigram_correction does not go with {self.estimator}; it is for profile and direct")
+        corrected = self.estimator in ("profile", "direct") and self.pairing != "none"
+        if self.bigram_correction != "none" and not corrected:
+            raise ValueError("bigram_correction goes with profile and direct, with pairing same or other")
         return self
 
     @property

@@ -4,7 +4,6 @@ I2(d) = 2 H1 - H2(d), entropies by Grassberger's formula, H1 and H2 from the sam
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,22 +60,24 @@ def two_point(
     longest: int,
     level: float,
     rng: np.random.Generator,
-    advance: Callable[[int], None] = lambda distances: None,
+    channels: int = 1,
 ) -> TwoPoint:
-    """I2 at distances 1, 2, 4 .. longest. Raises BadInput when the documents are too few or too short."""
+    """I2 at distances 1, 2, 4 .. longest, in time steps of `channels` tokens, between tokens of one channel.
+
+    Raises BadInput when the documents are too few or too short.
+    """
     began = time.perf_counter()
     distances = 2 ** np.arange(int(np.log2(longest)) + 1)
-    place, group = _sampled(documents, int(distances[-1]), rng)
+    place, group = _sampled(documents, int(distances[-1]) * channels, rng)
     tokens = documents.tokens
     whole, without = np.empty(len(distances)), np.empty((GROUPS, len(distances)))
     first = np.asarray(tokens[place], dtype=np.int64)
     for column, d in enumerate(distances.tolist()):
-        second = np.asarray(tokens[place + d], dtype=np.int64)
+        second = np.asarray(tokens[place + d * channels], dtype=np.int64)
         whole[column] = _information(first, second, vocabulary)
         for g in range(GROUPS):
             keep = group != g
             without[g, column] = _information(first[keep], second[keep], vocabulary)
-        advance(1)
     rows = jackknife_rows(whole, without)
     curve = Curve(distances, rows, "two-point", unit="groups of documents")
     interval = curve.interval(10 * DRAWS, level, rng)

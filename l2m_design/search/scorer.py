@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from l2m_design.corpus import Corpus
 from l2m_design.corpus.base import unigram_nats
 from l2m_design.corpus.text import TextCorpus
-from l2m_design.corpus.tokenizers import HuggingFaceTokenizer
+from l2m_design.corpus.tokenizers import Bytes, HuggingFaceTokenizer
 from l2m_design.corpus.tokens import cache_folder
-from l2m_design.errors import BadInput, WorkFailed
+from l2m_design.errors import BadInput, WorkFailed, first_line
 from l2m_design.information import MeasurementSettings
-from l2m_design.information.plan import documents_of, doubling_lengths
+from l2m_design.information.plan import documents_of, lengths_of
 from l2m_design.information.scores import OracleScorer, Scorer, Scores
 from l2m_design.settings import fingerprint
 
@@ -67,20 +67,19 @@ def open_scores(
         name = fingerprint([corpus.fingerprint, scorer.fingerprint])
         table = cache_folder() / "scores" / f"{name}.parquet"
     if table is None:
-        yield Scores(documents, scorer)
+        yield Scores(documents, scorer, numbered=corpus.all_documents)
         return
     from l2m_design.information.scores.table import ScoreTable
 
     identity = {"corpus": corpus.fingerprint, "scorer": scorer.fingerprint}
     with ScoreTable(table, corpus.all_documents, identity) as kept:
-        scores = Scores(documents, scorer, kept)
+        scores = Scores(documents, scorer, kept, corpus.all_documents)
         try:
             yield scores
         except (RuntimeError, OSError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise WorkFailed(
-                f"{scorer.name}: {reason}; {scores.tokens_scored:,} tokens scored in this run are kept in {table}, "
-                "the same command goes on from there"
+                f"{scorer.name}: {first_line(error)}; {scores.tokens_scored:,} tokens scored in this run are kept in "
+                f"{table}, the same command goes on from there"
             ) from None
 
 
@@ -101,6 +100,8 @@ def _scorer(
     tokenizer = corpus.tokenizer if isinstance(corpus, TextCorpus) else None
     start = tokenizer.start if isinstance(tokenizer, HuggingFaceTokenizer) else None
     if is_server(model):
+        if isinstance(tokenizer, Bytes) and tokenizer.assumed:
+            raise BadInput(f"{model}: a server takes token numbers: name its model's tokenizer with --tokenizer")
         from l2m_design.information.scores.server import ServerScorer
 
         url, _, name = model.partition("#")
@@ -118,7 +119,7 @@ def _trained(corpus: Corpus, settings: MeasurementSettings, device: str, tokens:
     from l2m_design.training.reference import reference_recipe, train_reference
 
     assert settings.split is not None
-    longest = int(doubling_lengths(settings, corpus.documents(settings.split), corpus)[-1])
+    longest = int(lengths_of(settings, corpus.documents(settings.split), corpus)[-1])
     recipe = reference_recipe(longest, tokens, settings.seed)
     return train_reference(
         corpus, recipe, pick_device(device), lambda done, total: on_progress("reference model", done, total)

@@ -34,7 +34,7 @@ def test_a_model_of_files_brings_its_tokens_and_keeps_its_scores(
     tmp_path: Path, tiny_llama: Path, text_folder: Path
 ) -> None:
     words = (str(text_folder), "--estimator", "profile", "--model", str(tiny_llama), "--shortest", "2", "--json")
-    options = ("--longest", "32", "--windows", "20", "--replicates", "100", "--scores", "kept.parquet")
+    options = ("--longest", "32", "--windows", "40", "--replicates", "100", "--scores", "kept.parquet")
     first = json.loads(l2m(*words, *options, cwd=tmp_path).stdout)
     again = json.loads(l2m(*words, *options, cwd=tmp_path).stdout)
     assert first["tokens_scored"] == again["tokens_scored"] > 0
@@ -75,6 +75,7 @@ def test_a_law_without_exponent_is_said(tmp_path: Path) -> None:
         (("stdlib", "--estimator", "profile", "--model", "oracle"), "needs a synthetic source"),
         (("stdlib", "--estimator", "gaussian"), "is for real values"),
         (("stdlib", "--scores", "x.parquet"), "goes with one --model"),
+        (("stdlib", "--published"), "--published lays lines over a --plot"),
         (("stdlib", "--plot", "x.pdf"), "allowed: .png, .svg, .html"),
         (("stdlib", "--estimator", "profile", "--model", "./nowhere"), "--model ./nowhere: no such file or folder"),
         (("stdlib", "--estimator", "direct", "--model", "train", "--pairing", "none"), "does not go with direct"),

@@ -10,7 +10,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from l2m_design.corpus import open_corpus
+from l2m_design.corpus import fasta, open_corpus
 from l2m_design.corpus.text import in_pieces
 from l2m_design.errors import BadInput
 
@@ -72,8 +72,27 @@ def test_unknown_bases_are_one_letter_and_long_runs_cut_the_record(tmp_path: Pat
     assert len({corpus.family(name) for name in corpus._stored[1]}) == 1
 
 
+def test_gaps_are_left_out_and_rna_is_read_as_dna(tmp_path: Path) -> None:
+    (tmp_path / "x.fa").write_text(">a\nACG--U*\n")
+    corpus = open_corpus(str(tmp_path / "x.fa"))
+    assert corpus.alphabet == "ACGT"
+    assert corpus.all_documents[0].tolist() == [0, 1, 2, 3]
+    assert "ambiguous" not in corpus.notes[0]
+
+
+def test_records_are_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of N that cross a piece's end are one run; the pieces' size changes no token."""
+    text = ">one\n" + ("ACGT" * 5 + "N" * 23 + "TTGA" * 3 + "NNN\n") * 20 + ">two\nACGT\n"
+    (tmp_path / "x.fa").write_text(text)
+    whole = [d.tolist() for d in open_corpus(str(tmp_path / "x.fa")).all_documents]
+    monkeypatch.setattr(fasta, "PIECE", 7)
+    monkeypatch.setenv("L2M_CACHE", str(tmp_path / "cache"))
+    assert [d.tolist() for d in open_corpus(str(tmp_path / "x.fa")).all_documents] == whole
+    assert len(whole) == 22
+
+
 def test_proteins_have_their_own_alphabet(tmp_path: Path) -> None:
-    (tmp_path / "x.faa").write_text(">p\nMKLVX*\n")
+    (tmp_path / "x.faa").write_text(">p\nMKLVXU*\n")
     corpus = open_corpus(str(tmp_path / "x.faa"))
     assert corpus.vocabulary == 21
     assert corpus.all_documents[0].tolist()[-2:] == [20, 20]
@@ -141,6 +160,17 @@ def test_bad_arrays_are_named(tmp_path: Path, array: Any, words: str) -> None:
         open_corpus(str(tmp_path / "x.npy")).all_documents  # noqa: B018
 
 
+def test_a_broken_archive_and_several_arrays_are_named(tmp_path: Path) -> None:
+    (tmp_path / "x.npz").write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(BadInput, match="not a NumPy array file"):
+        open_corpus(str(tmp_path / "x.npz"))
+    (tmp_path / "shards").mkdir()
+    for name in "ab":
+        np.save(tmp_path / "shards" / f"{name}.npy", np.zeros(4, dtype=int))
+    with pytest.raises(BadInput, match="2 array files; one array is a corpus"):
+        open_corpus(str(tmp_path / "shards"))
+
+
 def test_no_pickle_is_loaded(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.array([{"a": 1}]), allow_pickle=True)
     with pytest.raises(BadInput, match="never loaded"):
@@ -150,7 +180,9 @@ def test_no_pickle_is_loaded(tmp_path: Path) -> None:
 def test_any_tokenizer_reads_text(tiny_llama: Path, text_folder: Path) -> None:
     corpus = open_corpus(str(text_folder), tokenizer=str(tiny_llama))
     assert corpus.vocabulary > 256
-    assert corpus.all_documents.size < open_corpus(str(text_folder)).all_documents.size
+    assert len(corpus.tokenizer.encode("the cat sat on the mat")) < 12
+    text = corpus.tokenizer.encode((text_folder / "00.txt").read_text())
+    np.testing.assert_array_equal(corpus.all_documents[0], text)
     named = open_corpus(f"{text_folder}:tokenizer={tiny_llama}")
     assert named.fingerprint == corpus.fingerprint
 
@@ -166,6 +198,11 @@ def test_a_tokenizer_is_for_text(tmp_path: Path, tiny_llama: Path, spec: str, wo
     np.save(tmp_path / "x.npy", np.zeros(10, dtype=int))
     with pytest.raises(BadInput, match=words):
         open_corpus(spec.replace("x.npy", str(tmp_path / "x.npy")), tokenizer=str(tiny_llama))
+
+
+def test_a_models_own_tokenizer_is_for_text_only(tmp_path: Path, tiny_llama: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros(10, dtype=int))
+    assert open_corpus(f"{tmp_path / 'x.npy'}:vocabulary=7", otherwise=str(tiny_llama)).vocabulary == 7
 
 
 def test_an_unknown_tokenizer_is_bad_input(text_folder: Path, tmp_path: Path) -> None:

@@ -126,6 +126,7 @@ def test_a_copy_repeats_itself_and_independent_tokens_do_not() -> None:
     for document in corpus.all_documents:
         np.testing.assert_array_equal(*np.split(document, 2))
     assert corpus.information(16) == pytest.approx(16 * np.log(256))
+    assert np.isinf(corpus.bayes_nats(np.arange(32)[None])).sum() == 16
     assert open_corpus("iid:").information(100) == 0.0
 
 

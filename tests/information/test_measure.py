@@ -16,15 +16,18 @@ Measured = Callable[..., Measurement]
 
 def spreads(found: Measurement) -> np.ndarray:
     """Standard errors of the points, from their intervals."""
-    return np.array([(e.high - e.low) / 4 for e in found.interval])
+    return np.array([(e.high - e.low) / (4 if e.level == 0.95 else 5.2) for e in found.interval])
 
 
 @pytest.mark.parametrize("beta", [0.3, 0.5, 0.7])
 def test_the_oracle_finds_the_exponent_and_its_interval_covers_it(
     measured: Measured, beta: float, truth: dict[str, Any]
 ) -> None:
-    """The exponent of the exact infinite source; so many keys that truncating them does not show."""
-    found = measured(f"santa-fe:beta={beta},pairs=8192,keys={KEYS[beta]},documents=512", windows=1024)
+    """The exponent of the exact infinite source; so many keys that truncating them does not show.
+
+    A 99% interval; how often that of 95% covers is counted over many seeds in benchmarks/coverage.py.
+    """
+    found = measured(f"santa-fe:beta={beta},pairs=8192,keys={KEYS[beta]},documents=512", windows=1024, level=0.99)
     assert found.beta is not None
     assert abs(found.beta.value - beta) <= 0.02
     assert found.beta.low <= beta <= found.beta.high
@@ -129,6 +132,22 @@ def test_arrays_are_measured_in_time_steps(tmp_path: Any, measured: Measured) ->
     assert (np.abs(found.curve.mean() - exact) < 4 * spreads(found)).all()
 
 
+@pytest.mark.parametrize("shape", [(1, 20_000), (10, 4000), (64, 512), (300, 100)])
+def test_noise_has_no_gaussian_information_however_it_is_cut(tmp_path: Any, measured: Measured, shape: Any) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(1).normal(size=shape))
+    found = measured(str(tmp_path / "x.npy"), estimator="gaussian", shortest=1)
+    assert found.beta is None
+    assert found.fit.preferred == "constant"
+    assert (np.abs(found.curve.mean()) < 4 * spreads(found) + 1e-3).all()
+
+
+def test_a_covariance_that_must_be_shrunk_is_told(tmp_path: Any, measured: Measured) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(100, 300)))
+    assert not measured(str(tmp_path / "x.npy"), estimator="gaussian", shortest=1).notes
+    notes = measured(str(tmp_path / "x.npy"), estimator="gaussian", shortest=1, longest=64).notes
+    assert any("at n = [64]: covariance shrunk" in note for note in notes)
+
+
 def test_a_model_that_looks_back_little_is_told(measured: Measured) -> None:
     assert any("and no further" in note for note in measured("markov:stay=0.6", shortest=16).notes)
     deep = measured("santa-fe:beta=0.7,pairs=2048,keys=100000,documents=256", shortest=128)
@@ -172,7 +191,8 @@ def test_what_does_not_fit_is_bad_input(measured: Measured, settings: dict[str, 
     ("settings", "words"),
     [
         ({"estimator": "profile", "pairing": "other"}, "does not go with profile"),
-        ({"estimator": "compression", "bigram_correction": "paper"}, "does not go with compression"),
+        ({"estimator": "compression", "bigram_correction": "paper"}, "goes with profile and direct"),
+        ({"estimator": "profile", "pairing": "none", "bigram_correction": "paper"}, "with pairing same or other"),
     ],
 )
 def test_options_that_an_estimator_does_not_know_are_refused(settings: dict[str, Any], words: str) -> None:

@@ -1,6 +1,7 @@
 """Scores once, estimates many: what was scored is kept, what is wrong is named, a stopped run goes on."""
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -57,7 +58,7 @@ def test_many_estimates_need_one_scoring(tmp_path: Path) -> None:
         again = measure(corpus, settings(), scores)
         measure(corpus, settings("direct"), scores)
         measure(corpus, settings("direct", pairing="other"), scores)
-        measure(corpus, settings("profile", pairing="none", bigram_correction="paper"), scores)
+        measure(corpus, settings("profile", pairing="none"), scores)
     assert scorer.calls == calls
     np.testing.assert_array_equal(first.curve.nats, again.curve.nats)
 
@@ -158,7 +159,7 @@ def test_a_hugging_face_model_is_scored_behind_its_start_token(tiny_llama: Path)
         logs = model(given).logits[:, :-1].log_softmax(-1)
     exact = -logs.gather(2, given[:, 1:, None])[..., 0].numpy()
     np.testing.assert_allclose(scorer.nats(tokens), exact, atol=1e-5)
-    cuts, following = [4, 12], [tokens[:, :6], tokens[:, 5:9]]
+    cuts, following = [4, 4, 12], [tokens[:, :6], tokens[:, 3:4], tokens[:, 5:9]]
     for one, other in zip(
         scorer.nats_after(tokens, following, cuts), nats_after_plainly(scorer, tokens, following, cuts), strict=True
     ):
@@ -167,10 +168,10 @@ def test_a_hugging_face_model_is_scored_behind_its_start_token(tiny_llama: Path)
 
 def test_a_window_longer_than_the_model_is_bad_input(tiny_llama: Path, text_folder: Path) -> None:
     corpus = open_corpus(str(text_folder), tokenizer=str(tiny_llama))
-    asked = MeasurementSettings(estimator="profile", shortest=4, longest=64)
+    asked = MeasurementSettings(estimator="profile", shortest=8, longest=128)
     with (
         open_scores(corpus, asked, str(tiny_llama)) as scores,
-        pytest.raises(BadInput, match=r"ends at 127 tokens, 128 are asked .* --longest 32"),
+        pytest.raises(BadInput, match=r"ends at 128 tokens, 256 are asked .* --longest 64"),
     ):
         measure(corpus, asked, scores)
 
@@ -190,11 +191,43 @@ def test_a_model_that_is_not_there_is_bad_input(tmp_path: Path, source: str) -> 
         load_scorer(str(tmp_path / source), np.zeros(10), torch.device("cpu"))
 
 
+def test_without_a_wish_the_longest_window_is_the_models(tiny_llama: Path, text_folder: Path) -> None:
+    corpus = open_corpus(str(text_folder), tokenizer=str(tiny_llama))
+    asked = MeasurementSettings(estimator="profile", windows=40, replicates=100)
+    with open_scores(corpus, asked, str(tiny_llama)) as scores:
+        found = measure(corpus, asked, scores)
+    assert found.curve.lengths.tolist() == [4, 8, 16, 32, 64]
+
+
+def test_another_configuration_of_the_same_weights_is_another_scorer(tiny_llama: Path, tmp_path: Path) -> None:
+    changed = shutil.copytree(tiny_llama, tmp_path / "changed")
+    config = json.loads((changed / "config.json").read_text())
+    (changed / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.5}))
+    one, other = (load_scorer(str(folder), np.zeros(1000), torch.device("cpu")) for folder in (tiny_llama, changed))
+    again = load_scorer(str(shutil.copytree(tiny_llama, tmp_path / "same")), np.zeros(1000), torch.device("cpu"))
+    assert one.fingerprint != other.fingerprint
+    assert one.fingerprint == again.fingerprint
+
+
+def test_a_batch_that_does_not_fit_is_halved() -> None:
+    class Small(Counting):
+        def nats(self, tokens: Any) -> Any:
+            if len(tokens) > 3:
+                raise RuntimeError("CUDA out of memory")
+            return super().nats(tokens)
+
+    corpus = open_corpus(SPEC)
+    begins = corpus.all_documents.spans[:10, 0]
+    found = Scores(corpus.all_documents, Small(corpus)).of(Segments.alone(begins, np.full(10, 16)))
+    assert len(found) == 10
+
+
 class Handler(BaseHTTPRequestHandler):
     """An OpenAI-compatible server that gives every token id the log-probability -id/100."""
 
     lasts = 10**9
     without = False
+    order = "reversed"
 
     def do_GET(self) -> None:
         self._answer({"data": [{"id": "tiny", "max_model_len": 600}]})
@@ -210,7 +243,14 @@ class Handler(BaseHTTPRequestHandler):
         for index, prompt in enumerate(body["prompt"]):
             logs: list[Any] = [None] + [{str(token): {"logprob": -token / 100, "rank": 1}} for token in prompt[1:]]
             choices.append({"index": index, "text": "", "prompt_logprobs": None if Handler.without else logs})
-        self._answer({"choices": choices[::-1]})
+        if Handler.order == "reversed":
+            choices.reverse()
+        for choice in choices:
+            if Handler.order == "unnumbered":
+                del choice["index"]
+            elif Handler.order == "all first":
+                choice["index"] = 0
+        self._answer({"choices": choices})
 
     def _answer(self, data: Any) -> None:
         self.send_response(200)
@@ -224,7 +264,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(server_module, "PAUSE", 0.0)
-    Handler.lasts, Handler.without = 10**9, False
+    Handler.lasts, Handler.without, Handler.order = 10**9, False, "reversed"
     running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=running.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{running.server_address[1]}/v1"
@@ -241,10 +281,20 @@ def test_a_server_scores_prompts(server: str) -> None:
     alone = ServerScorer(server, "tiny", None, first)
     np.testing.assert_allclose(alone.nats(tokens), exact)
     assert alone.context == 599
+    Handler.order = "unnumbered"
+    np.testing.assert_allclose(alone.nats(tokens), exact)
+    Handler.order = "all first"
+    with pytest.raises(BadInput, match=r"are \[0, 0, 0\], one for each prompt is expected"):
+        alone.nats(tokens)
 
 
 def test_a_server_that_goes_away_leaves_what_it_scored(server: str, text_folder: Path, tmp_path: Path) -> None:
-    corpus, table = open_corpus(str(text_folder)), tmp_path / "x.parquet"
+    with (
+        pytest.raises(BadInput, match="name its model's tokenizer"),
+        open_scores(open_corpus(str(text_folder)), settings(), server),
+    ):
+        pass
+    corpus, table = open_corpus(str(text_folder), tokenizer="bytes"), tmp_path / "x.parquet"
     asked = settings(longest=128)
 
     def run() -> Any:

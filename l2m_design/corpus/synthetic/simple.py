@@ -154,6 +154,7 @@ class Copy(_Simple):
     def bayes_nats(self, tokens: NDArray[np.int64]) -> Floats:
         """ln V for what is new; nothing for the second half of a whole document."""
         nats = np.full(tokens.shape, np.log(self.vocabulary))
-        if tokens.shape[1] // 2 in self.halves:
-            nats[:, tokens.shape[1] // 2 :] = 0.0
+        half = tokens.shape[1] // 2
+        if half in self.halves:
+            nats[:, half:] = np.where(tokens[:, half:] == tokens[:, :half], 0.0, np.inf)
         return nats

@@ -47,13 +47,14 @@ class Scorer(Protocol):
 class Scores:
     """The scores of one scorer on one corpus' tokens, from a table where there is one.
 
-    tokens_asked: in the segments asked for so far, pasts included once each; tokens_scored: those of them that the
-    table did not hold.
+    numbered: all documents of the corpus, by whose numbers one is named. tokens_asked: in the segments asked for so
+    far, pasts included once each; tokens_scored: those of them that the table did not hold.
     """
 
     documents: Documents
     scorer: Scorer
     table: "ScoreTable | None" = None
+    numbered: Documents | None = None
     tokens_asked: int = 0
     tokens_scored: int = 0
 
@@ -66,7 +67,7 @@ class Scores:
         found = {key: row for key in wanted if (row := self._kept(key)) is not None}
         missing = {key: n for key, n in wanted.items() if key not in found or len(found[key]) < n}
         for batch in self._batches(missing):
-            scored = self._score(batch)
+            scored = self._score_or_halve(batch)
             found.update(scored)
             if self.table is not None:
                 self.table.add(scored)
@@ -102,6 +103,16 @@ class Scores:
             step = together * max(1, self.scorer.batch_tokens // size)
             yield from (requests[i : i + step] for i in range(0, len(requests), step))
 
+    def _score_or_halve(self, batch: list[tuple[Key, int]]) -> dict[Key, Floats]:
+        """The batch's scores, in halves where it does not fit the device's memory."""
+        try:
+            return self._score(batch)
+        except RuntimeError as error:
+            if "out of memory" not in str(error).lower() or len(batch) == 1 or batch[0][0][1]:
+                raise
+        middle = len(batch) // 2
+        return self._score_or_halve(batch[:middle]) | self._score_or_halve(batch[middle:])
+
     def _score(self, batch: list[tuple[Key, int]]) -> dict[Key, Floats]:
         if not batch[0][0][1]:
             length = batch[0][1]
@@ -130,8 +141,9 @@ class Scores:
     def _check(self, key: Key, row: Floats) -> None:
         if not np.isfinite(row).all():
             place = int(np.argmin(np.isfinite(row)))
-            document = int(np.searchsorted(self.documents.spans[:, 0], key[2], side="right")) - 1
-            offset = key[2] + place - int(self.documents.spans[document, 0])
+            spans = (self.numbered or self.documents).spans
+            document = int(np.searchsorted(spans[:, 0], key[2], side="right")) - 1
+            offset = key[2] + place - int(spans[document, 0])
             raise BadInput(
                 f"{self.scorer.name}: the log-probability of document {document}, position {offset} is {-row[place]}"
             )

@@ -9,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from l2m_design.corpus.tokenizers import local, quiet
-from l2m_design.errors import BadInput
+from l2m_design.errors import BadInput, first_line
 from l2m_design.estimates import Floats
 from l2m_design.information.scores.base import nats_after_plainly
 from l2m_design.information.scores.model import token_nats, weights_fingerprint
+from l2m_design.settings import fingerprint
 
 LOGITS = 1 << 27
 MOST_TOKENS = 32768
@@ -33,7 +34,8 @@ class HuggingFaceScorer:
         self._start = start
         self._first = first
         self.vocabulary = int(model.get_input_embeddings().weight.shape[0])
-        self.fingerprint = f"{weights_fingerprint(model)} start {start}"
+        how = fingerprint([model.config.to_dict() | {"_name_or_path": None}, str(model.dtype), device.type, start])
+        self.fingerprint = f"{weights_fingerprint(model)} {how}"
         self.context = _context(model.config, start)
         self.batch_tokens = max(256, min(MOST_TOKENS, LOGITS // self.vocabulary))
 
@@ -59,17 +61,22 @@ class HuggingFaceScorer:
         if any(getattr(layer, "is_sliding", False) for layer in cache.layers) or not _attends_only(self._model):
             return nats_after_plainly(self, past, tokens, cuts)
         rows, before, found = self._rows(past), 0, []
+        logits = torch.empty(0)
         if self._start is not None:
             rows = torch.cat([torch.full((len(rows), 1), self._start, device=self._device), rows], dim=1)
         shift = int(self._start is not None)
         for answer, cut in zip(tokens, cuts, strict=True):
             end = cut + shift
-            grown = self._model(rows[:, before:end], past_key_values=cache, use_cache=True, logits_to_keep=1)
+            if end > before:
+                last = self._model(rows[:, before:end], past_key_values=cache, use_cache=True, logits_to_keep=1)
+                logits, before = last.logits[:, -1:], end
             following = self._rows(answer)
+            if following.shape[1] == 1:
+                found.append(token_nats(logits, following))
+                continue
             rest = self._model(following[:, :-1], past_key_values=cache, use_cache=True).logits
-            found.append(token_nats(torch.cat([grown.logits[:, -1:], rest], dim=1), following))
+            found.append(token_nats(torch.cat([logits, rest], dim=1), following))
             cache.crop(-(following.shape[1] - 1))
-            before = end
         return found
 
     def _rows(self, tokens: NDArray[np.int64]) -> torch.Tensor:
@@ -83,11 +90,11 @@ def _attends_only(model: Any) -> bool:
 
 
 def _context(config: Any, start: int | None) -> int | None:
-    """Tokens that a window may have, the start token not counted."""
+    """Tokens that a window may have: its last one is never fed, so a start token costs nothing."""
     text = config.get_text_config()
     for key in ("max_position_embeddings", "n_positions"):
         if isinstance(limit := getattr(text, key, None), int):
-            return limit - int(start is not None)
+            return limit + int(start is None)
     return None
 
 
@@ -112,7 +119,7 @@ def load_scorer(
                 where, dtype=dtype, trust_remote_code=trust_remote_code, **extra
             )
     except Exception as error:  # transformers raises many kinds; a user sees one line
-        raise BadInput(f"--model {source}: {str(error).strip().splitlines()[0]}") from None
+        raise BadInput(f"--model {source}: {first_line(error)}") from None
     if start is None:
         start = getattr(model.config, "bos_token_id", None)
     return HuggingFaceScorer(model, start, first, path.name or source, device)

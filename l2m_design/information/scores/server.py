@@ -37,18 +37,19 @@ class ServerScorer:
         self._start = start
         self._first = first
         served = self._call("/models").get("data")
-        names = [str(entry.get("id")) for entry in served] if isinstance(served, list) else []
+        served = [entry for entry in served if isinstance(entry, dict)] if isinstance(served, list) else []
+        names = [str(entry.get("id")) for entry in served]
         if model is None and len(names) != 1:
             raise BadInput(f"{url}: serves {len(names)} models ({', '.join(names[:5])}); name one as {url}#MODEL")
         if model is not None and model not in names:
             raise BadInput(f"{url}: does not serve '{model}'; it serves {', '.join(names[:5]) or 'nothing'}")
         self._model = model or names[0]
-        entry = next(entry for entry in served if entry.get("id") == self._model)  # type: ignore[union-attr]
+        entry = next(entry for entry in served if entry.get("id") == self._model)
         limit = entry.get("max_model_len")
         # one place is the start token's, one that of the token which a server insists on generating
         self.context = limit - 1 - int(start is not None) if isinstance(limit, int) else None
         self.name = f"{self._model} at {self._url}"
-        self.fingerprint = f"server {self._model} start {start}"
+        self.fingerprint = f"server {self._url} {self._model} start {start}"
 
     def nats(self, tokens: NDArray[np.int64]) -> Floats:
         """[b t] nats. Raises WorkFailed when the server stays away, BadInput when it gives no log-probabilities."""
@@ -60,8 +61,7 @@ class ServerScorer:
         if not isinstance(choices, list) or len(choices) != len(prompts):
             raise BadInput(f"{self.name}: {len(prompts)} prompts sent, the answer holds no such number of choices")
         result = np.empty(tokens.shape)
-        for choice in choices:
-            row = int(choice.get("index", 0))
+        for row, choice in _in_order(choices, self.name):
             logs = self._logs(choice.get("prompt_logprobs"), prompts[row])
             if self._start is None:
                 logs[0] = -self._first[tokens[row, 0]]
@@ -113,3 +113,14 @@ class ServerScorer:
             except ValueError:
                 raise BadInput(f"{self._url}{path}: the answer is not JSON") from None
         raise WorkFailed(f"{self._url}{path}: no answer after {TRIES} tries ({reason})")
+
+
+def _in_order(choices: list[Any], name: str) -> list[tuple[int, dict[str, Any]]]:
+    """Each choice with the row that it answers: by its index, or by its place where none has one."""
+    if not all(isinstance(choice, dict) for choice in choices):
+        raise BadInput(f"{name}: each choice of an answer must be an object")
+    rows = [choice.get("index") for choice in choices]
+    rows = list(range(len(choices))) if all(row is None for row in rows) else rows
+    if sorted(row if isinstance(row, int) else -1 for row in rows) != list(range(len(choices))):
+        raise BadInput(f"{name}: the indices of an answer's choices are {rows}, one for each prompt is expected")
+    return list(zip(rows, choices, strict=True))

@@ -16,7 +16,7 @@ import pyarrow
 import pyarrow.parquet
 
 from l2m_design.corpus.base import Documents
-from l2m_design.errors import BadInput
+from l2m_design.errors import BadInput, first_line
 from l2m_design.estimates import Floats
 from l2m_design.information.scores.segments import Key
 
@@ -53,7 +53,7 @@ class ScoreTable:
                 if path.exists():
                     self._read(path)
         except BaseException:
-            self._lock.close()
+            self._release()
             raise
         self._added = len(list(self._parts.glob("*.parquet")))
         return self
@@ -63,11 +63,15 @@ class ScoreTable:
     ) -> None:
         if self._added:
             self._write(self.path, self._rows)
-        for path in self._parts.glob("*.parquet"):
+        for path in [*self._parts.glob("*.parquet"), *self._parts.glob(".*.parquet.*")]:
             path.unlink()
+        self._release()
+
+    def _release(self) -> None:
+        """Let go of the lock, and of the folder where nothing is left in it."""
+        (self._parts / "lock").unlink(missing_ok=True)
         if self._lock:
             self._lock.close()
-        (self._parts / "lock").unlink(missing_ok=True)
         if not any(self._parts.iterdir()):
             self._parts.rmdir()
 
@@ -104,7 +108,7 @@ class ScoreTable:
         try:
             table = pyarrow.parquet.read_table(path)
         except (pyarrow.ArrowException, OSError) as error:
-            raise BadInput(f"{path}: not a score table: {str(error).splitlines()[0]}") from None
+            raise BadInput(f"{path}: not a score table: {first_line(error)}") from None
         metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
         for what, mine in self._identity.items():
             if metadata.get(what) != mine:

@@ -61,11 +61,13 @@ def _information(axes: Axes, found: list[Measurement], published: bool) -> None:
             axes.fill_between(grid, [e.low for e in band], [e.high for e in band], color=color, alpha=0.18, lw=0)
             axes.plot(grid, [e.value for e in band], color=color, lw=1.2, label=f"{label}: {law.formula()}")
         else:
-            axes.plot([], [], color=color, label=f"{label}: {m.fit.preferred}, no beta")
+            axes.plot(*m.fit.line, color=color, lw=1.2, ls="--", label=f"{label}: {m.fit.preferred}, no beta")
     if published:
         for style, line in zip(("--", ":"), PUBLISHED, strict=True):
             n = np.array(CONTEXTS) / 2
-            axes.plot(n, line.points, style, color=GREY, lw=1.2, marker=".", label=f"{line.name}, published")
+            axes.plot(n, line.points, ".", color=GREY, ms=5)
+            fitted = [line.law.at(x).value for x in n]
+            axes.plot(n, fitted, style, color=GREY, lw=1.2, label=f"{line.name}, published: {line.law.formula()}")
     log_axes(axes, "n, tokens on each side", "I(n;n), nats")
     axes.legend(fontsize=7)
 
