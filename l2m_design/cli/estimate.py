@@ -239,14 +239,17 @@ class _Work:
     def plan(self, asked: "list[MeasurementSettings]", models: list[str], as_json: bool) -> None:
         """Say what would run, in numbers."""
         from l2m_design.information.plan import plan
-        from l2m_design.search.scorer import planned
+        from l2m_design.search.scorer import check_model, planned
 
         plans = []
         for settings in asked:
             for model in models if settings.needs_scorer else [None]:
+                check_model(model)
                 corpus = self.corpus(model)
                 numbers = plan(corpus, planned(settings, model), model == "oracle")
-                plans.append(numbers | {"model": model, "training_tokens": self._tokens if model == "train" else 0})
+                if model:
+                    numbers |= {"model": model, "training_tokens": self._tokens if model == "train" else 0}
+                plans.append(numbers)
         if as_json:
             print_json((plans[0] if plans else {}) | {"compared": plans[1:]})
             return

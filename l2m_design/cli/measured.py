@@ -13,7 +13,7 @@ def print_measurement(found: "Measurement") -> None:
     lengths, law = found.curve.lengths.tolist(), found.fit.law
     slopes = [""] + [f"{s.value:.2f} [{s.low:.2f}, {s.high:.2f}]" for s in found.fit.local_slopes]
     table(
-        ["n, tokens", "I(n;n), nats", "interval", "local slope"],
+        [_unit(found), "I(n;n), nats", "interval", "local slope"],
         [
             [f"{n}", f"{e.value:.4g}", f"{e.low:.4g} .. {e.high:.4g}", slope]
             for n, e, slope in zip(lengths, found.interval, slopes, strict=True)
@@ -35,9 +35,13 @@ def print_measurement(found: "Measurement") -> None:
         at = [2**j for j in range(0, len(losses).bit_length(), 2)]
         say("Loss by position, nats: " + ", ".join(f"{losses[t - 1]:.2f} at {t}" for t in at))
     if found.explained is not None:
-        low, high = min(found.explained), max(found.explained)
+        low, high = max(0.0, min(found.explained)), max(0.0, *found.explained)
         say(f"Control variate: a compressor's nats took off {low:.0%} to {high:.0%} of the variance between documents.")
     say(*(f"Note: {note}." for note in found.notes))
+
+
+def _unit(found: "Measurement") -> str:
+    return "n, time steps" if found.curve.estimator == "gaussian" else "n, tokens"
 
 
 def print_compared(found: "list[Measurement]") -> None:
@@ -58,7 +62,8 @@ def print_compared(found: "list[Measurement]") -> None:
         ],
     )
     say(
-        "n counts tokens: rows of unequal vocabularies read other tokens, and their n and nats are not the same. "
+        "n counts tokens (gaussian: time steps): rows of unequal vocabularies read other tokens, and their n and nats "
+        "are not the same. "
         "Models differ by what they can use: the better one (lower loss, in the same tokens) is nearer to the data. "
         "Compression is an upper bound of the exponent; direct and vclub share a term and do not confirm each other."
     )

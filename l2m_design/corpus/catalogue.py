@@ -41,7 +41,7 @@ def open_corpus(
     if kind in SOURCES:
         _no_tokenizer(tokenizer, spec, "a synthetic source")
         return synthetic(kind, options, spec)
-    where, options = split_options(spec)
+    where, options = (spec, "") if Path(spec).expanduser().exists() else split_options(spec)
     if tokenizer and "tokenizer=" not in options:
         options = ",".join(filter(None, (options, f"tokenizer={tokenizer}")))
     if kind == "hf":

@@ -21,6 +21,8 @@ def parse_options(options: str, settings: type[SettingsT], spec: str) -> Setting
     values: dict[str, object] = {}
     for option in filter(None, options.split(",")):
         key, _, text = (part.strip() for part in option.partition("="))
+        if key in values:
+            raise BadInput(f"{spec}: {key}: given twice")
         if key not in settings.model_fields:
             raise BadInput(f"{spec}: {unknown_key(key, settings.model_fields)}")
         kind = settings.model_fields[key].annotation

@@ -17,6 +17,7 @@ from l2m_design.estimates import Curve, Floats, jackknife_rows
 from l2m_design.information.profile import Advance
 
 GROUPS = 20
+FEWEST_LENGTHS = 5
 
 
 def gaussian_curve(
@@ -33,21 +34,27 @@ def gaussian_curve(
     them as independent; whole_documents: these, and no others. Rows of the curve: the jackknife of GROUPS groups of
     documents. Raises BadInput.
     """
-    whole, without = np.empty(len(lengths)), np.empty((GROUPS, len(lengths)))
-    shrunk = []
-    for column, n in enumerate(lengths.tolist()):
-        fitting = documents.chosen(documents.lengths == 2 * n) if whole_documents else documents
-        values, group = _windows(fitting, n, channels, windows)
-        shrink = len(values) * (1 - 2 / GROUPS) < 4 * n
-        if shrink:
-            shrunk.append(n // channels)
-        whole[column] = _information(values, shrink)
+    samples = [_windows(documents, n, channels, windows, whole_documents) for n in lengths.tolist()]
+    few = np.array([len(values) * (1 - 2 / GROUPS) < 2 * values.shape[1] for values, _ in samples])
+    notes = []
+    if few.any():
+        left_out = bool((~few).sum() >= FEWEST_LENGTHS)
+        done = "left out" if left_out else "covariance shrunk, so these values are far off, either way"
+        notes = [
+            f"fewer than twice as many windows as values in them at n = {(lengths[few] // channels).tolist()}: {done}"
+        ]
+        kept = ~few if left_out else np.ones(len(lengths), dtype=bool)
+    else:
+        kept = ~few
+    whole, without = np.empty(int(kept.sum())), np.empty((GROUPS, int(kept.sum())))
+    for column, index in enumerate(np.nonzero(kept)[0].tolist()):
+        values, group = samples[index]
+        whole[column] = _information(values, bool(few[index]))
         for g in range(GROUPS):
-            without[g, column] = _information(values[group != g], shrink)
+            without[g, column] = _information(values[group != g], bool(few[index]))
         advance(1)
-    notes = [f"fewer than twice as many windows as values in them at n = {shrunk}: covariance shrunk, I too small"]
     rows = jackknife_rows(whole, without)
-    return Curve(lengths // channels, rows, "gaussian", unit="groups of documents"), notes if shrunk else []
+    return Curve(lengths[kept] // channels, rows, "gaussian", unit="groups of documents"), notes
 
 
 def enough(documents: Documents, n: int) -> bool:
@@ -55,9 +62,13 @@ def enough(documents: Documents, n: int) -> bool:
     return int((documents.lengths // (2 * n)).sum()) * (1 - 2 / GROUPS) >= 4 * n
 
 
-def _windows(documents: Documents, n: int, channels: int, most: int) -> tuple[Floats, NDArray[np.int64]]:
+def _windows(
+    documents: Documents, n: int, channels: int, most: int, whole_documents: bool
+) -> tuple[Floats, NDArray[np.int64]]:
     """[windows, 2n] values side by side in the documents, and the group of each: documents in turn, or stretches."""
     each = documents.lengths // (2 * n)
+    if whole_documents:
+        each = (documents.lengths == 2 * n).astype(np.int64)
     document = np.repeat(np.arange(len(documents)), each)
     inside = np.arange(len(document)) - np.repeat(np.cumsum(each) - each, each)
     kept = np.linspace(0, len(document) - 1, min(most, len(document))).round().astype(np.int64)

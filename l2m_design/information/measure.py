@@ -14,7 +14,7 @@ from l2m_design.estimates import Curve, Estimate
 from l2m_design.information.compression import compression_curve
 from l2m_design.information.control import controlled, one_spot
 from l2m_design.information.direct import direct_curve
-from l2m_design.information.exponent import Fit, fit_curve
+from l2m_design.information.exponent import POOR, Fit, fit_curve
 from l2m_design.information.gaussian import gaussian_curve
 from l2m_design.information.places import Places
 from l2m_design.information.plan import GAUSSIAN_WINDOWS, documents_of, lengths_of, placed, planned_tokens
@@ -125,20 +125,23 @@ def measure(
         curve, losses, notes, tokens = _estimated(corpus, settings, places, scores, advance)
         curve = _controlled(corpus, settings, curve, places, scores, rng)
         used = len(np.unique(places.document))
-        notes += _dominated(places, curve) + (_far_context(losses) if losses else [])
+        notes += _dominated(places, curve)
+        if losses and scores and not scores.scorer.exact:
+            notes += _far_context(losses)
     explained = curve.explained()
+    fit = fit_curve(curve, settings.replicates, settings.level, rng)
     return Measurement(
         corpus_fingerprint=corpus.fingerprint,
         vocabulary=corpus.vocabulary,
         documents=used,
         curve=curve,
         interval=curve.interval(settings.replicates, settings.level, rng),
-        fit=fit_curve(curve, settings.replicates, settings.level, rng),
+        fit=fit,
         tokens_scored=tokens,
         seconds=time.perf_counter() - began,
         losses=losses,
         explained=None if explained is None else explained.tolist(),
-        notes=_notes(settings, scores) + notes,
+        notes=_doubts(curve, fit) + _notes(settings, scores) + notes,
     )
 
 
@@ -204,16 +207,16 @@ def _dominated(places: Places, curve: Curve) -> list[str]:
     """A warning when few documents give most windows."""
     count = np.bincount(np.unique(places.document, return_inverse=True)[1]).astype(np.float64)
     effective = count.sum() ** 2 / (count**2).sum()
-    if effective >= FEW:
-        return []
     if curve.unit.startswith("stretches"):
         return [
-            f"only {len(count)} documents are long enough: stretches of them were resampled, so the interval is one "
-            "for these documents, not for their kind"
+            f"{len(count)} documents are too few, or too akin, to be resampled: stretches of them were, so the "
+            "interval is one for these documents, not for their kind"
         ]
-    return [
-        f"a few documents dominate: {len(count)} documents, as many windows as {effective:.1f} equal ones would give"
-    ]
+    if len(count) < FEW:
+        return [f"few documents: everything rests on {len(count)}"]
+    if effective < FEW:
+        return [f"few documents dominate: {len(count)} give windows, as unevenly as if {effective:.0f} gave all"]
+    return []
 
 
 def _far_context(losses: Losses) -> list[str]:
@@ -221,7 +224,20 @@ def _far_context(losses: Losses) -> list[str]:
     used, longest = losses.context_used(), len(losses.by_position)
     if used is None or used >= longest:
         return []
+    falls = f"falls measurably up to {used} tokens of context and no further" if used else "gains nothing measurable"
     return [
-        f"the model's loss falls measurably up to {used} tokens of context and no further (windows hold {longest}): "
-        "information that it does not use it cannot show, so beta may look too small"
+        f"the model's loss {falls} (windows hold {longest}): information that it does not use it cannot show, so beta "
+        "may look too small"
     ]
+
+
+def _doubts(curve: Curve, fit: Fit) -> list[str]:
+    """What the fit itself gives reason to doubt."""
+    doubts = []
+    if min(fit.misses.values()) > POOR:
+        doubts.append("no law fits these data well: what is said of their law, beta too, is the least bad")
+    if fit.has_exponent and fit.law.exponent > 0.995:
+        doubts.append("beta is at its bound of 1: more is impossible, so the curve may be off")
+    if (curve.mean() < -2 * curve.resampled(200, np.random.default_rng(0)).std(axis=0)).any():
+        doubts.append("some values are below 0, which no information is: the estimator is off by at least as much")
+    return doubts

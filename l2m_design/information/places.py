@@ -69,6 +69,10 @@ class Places:
             means = sums / counts
         return Curve(self.lengths, means, estimator, unit)
 
+    def rows(self) -> int:
+        """How many units there are to resample."""
+        return int(self._rows()[0].max()) + 1
+
     def _rows(self) -> tuple[Ints, str]:
         """[places] the row of each, and what rows are."""
         families = self.documents.families

@@ -19,6 +19,7 @@ GAUSSIAN_SHORTEST, GAUSSIAN_LONGEST = 4, 512
 WINDOWS, GAUSSIAN_WINDOWS = 256, 4096
 SPOTS = 8
 FEWEST_LENGTHS = 5
+FEWEST_ROWS = 5
 
 
 def plan(corpus: Corpus, settings: MeasurementSettings, values: bool = False) -> dict[str, Any]:
@@ -76,7 +77,13 @@ def placed(
         spots = 1
     count = windows or settings.windows or WINDOWS
     read = spread_windows(documents, 2 * int(lengths[-1]), count, rng, corpus.name, corpus.period)
-    return spread_places(read, lengths, spots)
+    places = spread_places(read, lengths, spots)
+    if (rows := places.rows()) < FEWEST_ROWS:
+        raise BadInput(
+            f"{corpus.name}: {rows} windows of {2 * int(lengths[-1])} tokens lie side by side in the documents, an "
+            f"interval needs {FEWEST_ROWS}; give a smaller --longest or more text"
+        )
+    return places
 
 
 def lengths_of(
@@ -96,7 +103,8 @@ def lengths_of(
     gaussian = settings.estimator == "gaussian"
     unit = corpus.period if gaussian else 1
     longest = settings.longest * unit if settings.longest else _longest(documents, context, gaussian)
-    shortest = (settings.shortest or (GAUSSIAN_SHORTEST if gaussian else SHORTEST)) * unit
+    usual = GAUSSIAN_SHORTEST * unit if gaussian else -(-SHORTEST // corpus.period) * corpus.period
+    shortest = settings.shortest * unit if settings.shortest else usual
     if settings.shortest is None:
         while shortest * 2 ** (FEWEST_LENGTHS - 1) > longest and shortest % (2 * corpus.period) == 0 and shortest > 4:
             shortest //= 2
@@ -115,7 +123,11 @@ def lengths_of(
 
 
 def _longest(documents: Documents, context: int | None, gaussian: bool) -> int:
-    """What at least 16 documents hold, or half of them where there are few; no more than a model's context."""
+    """What at least 16 documents hold, or half of them where there are few, and 16 windows side by side in all.
+
+    No more than a model's context.
+    """
     lengths = np.sort(documents.lengths)[::-1]
     held = int(lengths[min(FEWEST_DOCUMENTS, (len(lengths) + 1) // 2) - 1]) // 2 if len(lengths) else 0
+    held = min(held, documents.size // (2 * FEWEST_DOCUMENTS))
     return min(GAUSSIAN_LONGEST if gaussian else LONGEST, held, context // 2 if context else held)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from l2m_design.corpus import Corpus
 from l2m_design.corpus.base import unigram_nats
 from l2m_design.corpus.text import TextCorpus
-from l2m_design.corpus.tokenizers import Bytes, HuggingFaceTokenizer
+from l2m_design.corpus.tokenizers import Bytes, HuggingFaceTokenizer, local
 from l2m_design.corpus.tokens import cache_folder
 from l2m_design.errors import BadInput, WorkFailed, first_line
 from l2m_design.information import MeasurementSettings
@@ -28,6 +28,12 @@ PADDING = 1024
 def is_server(model: str) -> bool:
     """True for the address of a server."""
     return model.startswith(("http://", "https://"))
+
+
+def check_model(model: str | None) -> None:
+    """Raises BadInput when a model is written as a path, and nothing is there."""
+    if model and model not in ("oracle", "train") and not is_server(model):
+        local(model, "--model")
 
 
 def planned(settings: MeasurementSettings, model: str | None) -> MeasurementSettings:

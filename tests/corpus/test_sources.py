@@ -210,6 +210,12 @@ def test_an_unknown_tokenizer_is_bad_input(text_folder: Path, tmp_path: Path) ->
         open_corpus(str(text_folder), tokenizer=str(tmp_path))
 
 
+def test_a_path_may_hold_colons_and_spaces(tmp_path: Path) -> None:
+    (tmp_path / "a:b=c d é").mkdir()
+    (tmp_path / "a:b=c d é" / "x.txt").write_text("text")
+    assert len(open_corpus(str(tmp_path / "a:b=c d é")).all_documents) == 1
+
+
 def test_long_text_is_cut_at_lines_or_spaces() -> None:
     text = "one two three\nfour five six\n" * 20
     pieces = list(in_pieces([text[:100], text[100:]], size=64))

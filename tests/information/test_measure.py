@@ -9,6 +9,7 @@ import pytest
 from l2m_design.corpus import open_corpus
 from l2m_design.errors import BadInput
 from l2m_design.information import Measurement, MeasurementSettings, measure
+from l2m_design.information.scores import OracleScorer, Scores
 
 KEYS = {0.3: 4096, 0.5: 100_000, 0.7: 1_000_000}
 Measured = Callable[..., Measurement]
@@ -144,19 +145,48 @@ def test_noise_has_no_gaussian_information_however_it_is_cut(tmp_path: Any, meas
 def test_a_covariance_that_must_be_shrunk_is_told(tmp_path: Any, measured: Measured) -> None:
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(100, 300)))
     assert not measured(str(tmp_path / "x.npy"), estimator="gaussian", shortest=1).notes
-    notes = measured(str(tmp_path / "x.npy"), estimator="gaussian", shortest=1, longest=64).notes
-    assert any("at n = [64]: covariance shrunk" in note for note in notes)
+    long = measured(str(tmp_path / "x.npy"), estimator="gaussian", shortest=1, longest=64)
+    assert any("at n = [64]: left out" in note for note in long.notes)
+    assert long.curve.lengths[-1] == 32
+    only = measured(str(tmp_path / "x.npy"), estimator="gaussian", shortest=4, longest=64)
+    assert any("at n = [64]: covariance shrunk" in note for note in only.notes)
 
 
-def test_a_model_that_looks_back_little_is_told(measured: Measured) -> None:
-    assert any("and no further" in note for note in measured("markov:stay=0.6", shortest=16).notes)
-    deep = measured("santa-fe:beta=0.7,pairs=2048,keys=100000,documents=256", shortest=128)
-    assert not any("and no further" in note for note in deep.notes)
+def test_a_model_that_looks_back_little_is_told() -> None:
+    class Model(OracleScorer):
+        exact = False
+
+    def notes(spec: str) -> str:
+        corpus = open_corpus(spec)
+        asked = MeasurementSettings(estimator="profile", shortest=128, replicates=100, control="none")
+        return " ".join(measure(corpus, asked, Scores(corpus.all_documents, Model(corpus))).notes)
+
+    assert "gains nothing measurable" in notes("markov:stay=0.6")
+    assert "the model's loss" not in notes("santa-fe:beta=0.7,pairs=2048,keys=100000,documents=256")
+
+
+def test_what_a_fit_leaves_in_doubt_is_told(tmp_path: Any, measured: Measured) -> None:
+    (tmp_path / "same.txt").write_text("a" * 400_000)
+    same = measured(str(tmp_path / "same.txt"), estimator="compression", windows=32)
+    assert same.beta is None or any("no law fits" in note or "bound" in note for note in same.notes)
+
+
+@pytest.mark.parametrize("size", [700, 10_000])
+def test_a_single_short_text_is_measured_or_refused(tmp_path: Any, measured: Measured, size: int) -> None:
+    (tmp_path / "one.txt").write_bytes(b"".join(bytes(d) for d in open_corpus("stdlib").all_documents)[:size])
+    if size < 1000:
+        with pytest.raises(BadInput, match="a law needs 5"):
+            measured(str(tmp_path / "one.txt"), estimator="compression")
+        return
+    found = measured(str(tmp_path / "one.txt"), estimator="compression")
+    assert any("stretches of them were" in note for note in found.notes)
+    with pytest.raises(BadInput, match="an interval needs 5"):
+        measured(str(tmp_path / "one.txt"), estimator="compression", longest=2048)
 
 
 def test_few_documents_are_told(measured: Measured) -> None:
     notes = measured("markov:stay=0.6,documents=12", estimator="compression").notes
-    assert any("few documents dominate: 12" in note for note in notes)
+    assert any("everything rests on 12" in note for note in notes)
 
 
 def test_the_same_seed_gives_the_same_numbers(measured: Measured) -> None:

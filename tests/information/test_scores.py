@@ -120,7 +120,7 @@ def test_windows_may_start_where_others_are_cut() -> None:
     assert losses.by_position[1:].mean() == pytest.approx(0.5004, abs=0.05)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0])
 def test_what_is_not_finite_is_named_with_document_and_position(value: float) -> None:
     corpus = open_corpus(SPEC)
 
@@ -131,7 +131,7 @@ def test_what_is_not_finite_is_named_with_document_and_position(value: float) ->
             return nats
 
     begins = corpus.all_documents.spans[[3, 7], 0] + 2
-    with pytest.raises(BadInput, match=r"document 7, position 7 is -?(nan|inf)"):
+    with pytest.raises(BadInput, match=r"document 7, position 7 is -?(nan|inf|1.0)"):
         Scores(corpus.all_documents, Broken(corpus)).of(Segments.alone(begins, np.array([16, 16])))
 
 

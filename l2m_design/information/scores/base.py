@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from l2m_design.information.scores.table import ScoreTable
 
 
+ROUNDING = 1e-3
+
+
 class Scorer(Protocol):
     """-ln q(token | the tokens before it), natural logarithms.
 
@@ -139,8 +142,11 @@ class Scores:
         return np.asarray(values, dtype=np.float64 if values.dtype.kind == "f" else np.int64)
 
     def _check(self, key: Key, row: Floats) -> None:
-        if not np.isfinite(row).all():
-            place = int(np.argmin(np.isfinite(row)))
+        """Raises BadInput naming the first log-probability that is none: not finite, or of tokens and above 0."""
+        is_density = self.documents.tokens.dtype.kind == "f"
+        good = np.isfinite(row) & (is_density | (row > -ROUNDING))
+        if not good.all():
+            place = int(np.argmin(good))
             spans = (self.numbered or self.documents).spans
             document = int(np.searchsorted(spans[:, 0], key[2], side="right")) - 1
             offset = key[2] + place - int(spans[document, 0])
