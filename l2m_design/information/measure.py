@@ -209,8 +209,8 @@ def _dominated(places: Places, curve: Curve) -> list[str]:
     effective = count.sum() ** 2 / (count**2).sum()
     if curve.unit.startswith("stretches"):
         return [
-            f"too few documents to resample ({len(count)}, or too akin): stretches of them were resampled, so the interval "
-            "is one for these documents, not for their kind"
+            f"too few documents to resample ({len(count)}, or too akin): stretches of them were resampled, so the "
+            "interval is one for these documents, not for their kind"
         ]
     if len(count) < FEW:
         return [f"few documents: everything rests on {len(count)}"]
