@@ -1,5 +1,6 @@
 """Scores once, estimates many: what was scored is kept, what is wrong is named, a stopped run goes on."""
 
+import errno
 import json
 import shutil
 import threading
@@ -95,6 +96,29 @@ def test_a_killed_run_leaves_its_batches(tmp_path: Path) -> None:
         Scores(corpus.all_documents, scorer, table).of(segments)
     assert scorer.calls == 0
     assert pyarrow.parquet.read_table(path)["document"].to_pylist() == [0, 1, 2]
+
+
+def test_a_full_disk_keeps_the_batches_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus, path = open_corpus(SPEC), tmp_path / "x.parquet"
+    begins = corpus.all_documents.spans[:2, 0]
+    write = pyarrow.parquet.write_table
+
+    def full(*words: Any, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, "Error writing bytes to file")
+
+    with (  # noqa: PT012 - the second batch and the closing both fail
+        pytest.raises(WorkFailed, match="No space left on device; batches written before are kept"),
+        ScoreTable(path, corpus.all_documents, IDENTITY) as table,
+    ):
+        scores = Scores(corpus.all_documents, OracleScorer(corpus), table)
+        scores.of(Segments.alone(begins[:1], np.array([8])))
+        monkeypatch.setattr(pyarrow.parquet, "write_table", full)
+        scores.of(Segments.alone(begins[1:], np.array([8])))
+    monkeypatch.setattr(pyarrow.parquet, "write_table", write)
+    assert not list(tmp_path.rglob(".*"))
+    table._release()
+    with ScoreTable(path, corpus.all_documents, IDENTITY) as table:
+        assert len(table) == 1
 
 
 def test_a_table_belongs_to_one_corpus_one_scorer_one_run(tmp_path: Path) -> None:

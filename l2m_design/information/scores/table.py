@@ -16,7 +16,7 @@ import pyarrow
 import pyarrow.parquet
 
 from l2m_design.corpus.base import Documents
-from l2m_design.errors import BadInput, first_line
+from l2m_design.errors import BadInput, WorkFailed, first_line
 from l2m_design.estimates import Floats
 from l2m_design.information.scores.segments import Key
 
@@ -101,8 +101,15 @@ class ScoreTable:
             records.append(dict(zip(COLUMNS, numbers, strict=True)) | {"nats": np.asarray(nats, dtype=np.float32)})
         table = pyarrow.Table.from_pylist(records, schema=SCHEMA.with_metadata(self._identity))
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        pyarrow.parquet.write_table(table, temporary, compression="zstd")
-        os.replace(temporary, path)
+        try:
+            pyarrow.parquet.write_table(table, temporary, compression="zstd")
+            os.replace(temporary, path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            reason = os.strerror(error.errno) if error.errno else first_line(error)
+            raise WorkFailed(
+                f"{path}: {reason}; batches written before are kept, the same command goes on from there"
+            ) from None
 
     def _read(self, path: Path) -> None:
         try:
