@@ -109,10 +109,11 @@ class Tokens:
 
 @dataclass(frozen=True)
 class StateTerm:
-    """`elements` numbers in each slot of a Growth."""
+    """`elements` numbers in each slot of a Growth; dtype: what they are always held in, if that is fixed."""
 
     elements: int
     growth: Growth
+    dtype: str | None = None
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,8 @@ class StateLaw:
         return sum(term.elements * term.growth.count(t) for term in self.terms)
 
     def bytes(self, t: int, dtype: str = "bfloat16") -> int:
-        """Bytes held after t tokens, all elements in `dtype`."""
-        return self.elements(t) * ELEMENT_BYTES[dtype]
+        """Bytes held after t tokens, in `dtype` but for terms that name their own."""
+        return sum(term.elements * term.growth.count(t) * ELEMENT_BYTES[term.dtype or dtype] for term in self.terms)
 
     def bytes_per_token(self, t: int, dtype: str = "bfloat16") -> float:
         """Marginal bytes a token around t: the mean slope over the sixteenth of the context before t."""

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from l2m_design.architecture.mixers import MixerSpec
+from l2m_design.architecture.mixers import KeyValueMixer, MixerSpec
 from l2m_design.errors import BadInput
 from l2m_design.laws import StateLaw
 from l2m_design.settings import Values, override, read_mapping
@@ -40,7 +40,7 @@ class Architecture(Values):
     @model_validator(mode="after")
     def _layers_fit(self) -> Self:
         for index, layer in enumerate(self.layers):
-            if misfit := layer.misfit(self.width):
+            if misfit := layer.misfit(self.width) or shared_misfit(self.layers, index):
                 raise ValueError(f"layers.{index} ({layer.kind}): {misfit}")
         return self
 
@@ -81,5 +81,28 @@ class Architecture(Values):
 
     @property
     def picture(self) -> str:
-        """One letter a layer: A full attention, W window, S sparse keys, M Mamba-2."""
-        return " ".join(layer.letter for layer in self.layers)
+        """One letter a layer, a small one where it reads another layer's cache.
+
+        A full attention, W window, L latent attention, S sparse keys, M Mamba-2, 1 Mamba-1, D gated DeltaNet,
+        F log-linear (Fenwick tree), C checkpointed state space.
+        """
+        shares = [isinstance(layer, KeyValueMixer) and layer.share is not None for layer in self.layers]
+        letters = [layer.letter for layer in self.layers]
+        return " ".join(a.lower() if shared else a for a, shared in zip(letters, shares, strict=True))
+
+
+def shared_misfit(layers: tuple[MixerSpec, ...], index: int) -> str | None:
+    """Why a layer cannot read the cache that it names, if it names one and cannot."""
+    layer = layers[index]
+    if not isinstance(layer, KeyValueMixer) or layer.share is None:
+        return None
+    if layer.share >= index:
+        return f"share ({layer.share}) must be the number of an earlier layer (from 0)"
+    source = layers[layer.share]
+    if not isinstance(source, KeyValueMixer) or source.share is not None:
+        return f"share: layer {layer.share} ({source.kind}) keeps no cache of its own"
+    theirs = source.cache
+    for name, value in layer.cache.items():
+        if theirs.get(name) != value:
+            return f"share: {name} ({value}) must be that of layer {layer.share} ({theirs.get(name)})"
+    return None

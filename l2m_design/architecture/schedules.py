@@ -1,9 +1,9 @@
-"""Schedules: which keys a sparse layer still holds after t tokens, in exact integers.
+"""Schedules: what a layer still holds after t tokens, in exact integers: sparse keys, tree levels, snapshots.
 
-One power-law budget (chunks of c tokens): the reader's own and previous chunk are whole; in a chunk of age
-a >= 2 the token of rank r stays while (r + phi_j)/c < min(1, keep · a^(exponent - 1)), phi_j the van der
-Corput sequence of the chunk's index j, so that the mean budget keeps falling smoothly below one token a
-chunk. Ages only grow, so an evicted token never returns. keep = exponent = 1 is full attention.
+PowerSchedule, a power-law budget of keys in chunks of c tokens: the reader's own and previous chunk are
+whole; in a chunk of age a >= 2 the token of rank r stays while (r + phi_j)/c < min(1, keep · a^(exponent - 1)),
+phi_j the van der Corput sequence of the chunk's index j, so that the mean budget keeps falling smoothly below
+one token a chunk. Ages only grow, so an evicted token never returns. keep = exponent = 1 is full attention.
 """
 
 from dataclasses import dataclass
@@ -50,6 +50,37 @@ class PowerSchedule:
         current = (t - 1) // self.chunk
         local = np.arange(max(0, current - 1) * self.chunk, t, dtype=np.int64)
         return np.concatenate([self.old_positions(current), local])
+
+
+@dataclass(frozen=True)
+class FenwickLevels:
+    """One slot for each level of a Fenwick tree over t tokens: floor(log2 t) + 1 (arXiv 2506.04761)."""
+
+    exponent: float = 0.0
+
+    def count(self, t: int) -> int:
+        """The bits of t."""
+        return t.bit_length()
+
+
+@dataclass(frozen=True)
+class Snapshots:
+    """Copies of a state, floor(keep · t^exponent) of them after t tokens; keep and exponent at most 1."""
+
+    exponent: float
+    keep: float = 1.0
+
+    def count(self, t: int) -> int:
+        """Copies held after t tokens."""
+        return int(self._counts(np.array([t], dtype=np.float64))[0])
+
+    def times(self, first: int, last: int) -> Integers:
+        """Lengths t with first < t <= last after whose t-th token a copy is taken (at most one a token)."""
+        counts = self._counts(np.arange(first, last + 1, dtype=np.float64))
+        return np.nonzero(np.diff(counts))[0] + first + 1
+
+    def _counts(self, t: NDArray[np.float64]) -> Integers:
+        return np.floor(self.keep * t**self.exponent + 1e-9).astype(np.int64)
 
 
 @lru_cache(maxsize=4096)

@@ -1,18 +1,21 @@
-"""Softmax attention with grouped key-value heads, over all past tokens or a sliding window."""
+"""Softmax attention with grouped key-value heads, over all past tokens or a sliding window with sinks."""
 
-from typing import Any, NamedTuple
+from abc import abstractmethod
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from l2m_design.architecture.mixers import Attention, SparseAttention
+from l2m_design.architecture.mixers import Attention, KeyValueMixer, SparseAttention
+from l2m_design.model.banded import banded_attention
+from l2m_design.model.kernels import TORCH, Kernels
 from l2m_design.model.mixer import Mixer, RMSNorm, ShortConvolution, linear
 from l2m_design.model.rotary import rotate
 
 
 class KeyValues(NamedTuple):
-    """Held keys and values [b g slots k] in the order of time; conv [b channels taps-1], the convolution's
+    """Held keys and values [b g slots k] in the order of time; conv [b taps-1 channels], the convolution's
     last inputs (no channels without one); seen: tokens read so far.
     """
 
@@ -22,8 +25,16 @@ class KeyValues(NamedTuple):
     seen: int
 
 
+class Lent(NamedTuple):
+    """What a layer lends to those that share its cache: keys and values of the new tokens, its state before them."""
+
+    key: Tensor
+    value: Tensor
+    before: KeyValues
+
+
 class Projected(NamedTuple):
-    """Queries [b h t k], keys and values [b g t k] of new tokens, and the convolution's last inputs."""
+    """Queries [b h t k], what is kept of the new tokens [b g t k], and the convolution's last inputs."""
 
     query: Tensor
     key: Tensor
@@ -31,60 +42,111 @@ class Projected(NamedTuple):
     conv: Tensor
 
 
-class KeyValueMixer(Mixer):
-    """Projections, optional convolution and norms, and rotary positions that every attention shares."""
+class CacheMixer(Mixer):
+    """A mixer that keeps something of every token it has read, or reads what an earlier layer kept."""
 
-    def __init__(self, spec: Attention | SparseAttention, width: int, out_scale: float) -> None:
+    def __init__(self, spec: KeyValueMixer, width: int, kernels: Kernels) -> None:
         super().__init__()
-        self.heads, self.kv_heads, self.head_dim = spec.heads, spec.kv_heads, spec.head_dim
-        self.rope_theta = spec.rope_theta
-        self.query = linear(width, spec.heads * spec.head_dim)
-        self.key = linear(width, spec.kv_heads * spec.head_dim)
-        self.value = linear(width, spec.kv_heads * spec.head_dim)
-        self.out = linear(spec.heads * spec.head_dim, width, out_scale)
+        self.kernels = kernels
+        self.shares = spec.share is not None
+        self.heads, self.head_dim, self.rope_theta = spec.heads, spec.head_dim, spec.rope_theta
         self.conv = ShortConvolution(spec.projected, spec.short_conv) if spec.short_conv else None
+
+    @abstractmethod
+    def empty(self, batch: int) -> KeyValues:
+        """Nothing held yet."""
+
+    @abstractmethod
+    def project(self, x: Tensor, state: KeyValues) -> Projected:
+        """Queries of x [b t d], the tokens that follow `state`, and what is kept of them (empty in a sharing layer)."""
+
+    @abstractmethod
+    def read(self, query: Tensor, key: Tensor, value: Tensor, before: KeyValues) -> tuple[Tensor, Tensor, Tensor]:
+        """Attention [b h t v] of the queries over what was held before and the new tokens; keys, values held after."""
+
+    @abstractmethod
+    def merge(self, y: Tensor) -> Tensor:
+        """[b h t v] -> [b t d]."""
+
+    def forward(self, x: Tensor, state: KeyValues) -> tuple[Tensor, KeyValues]:
+        """See Mixer."""
+        y, state, _ = self.lending(x, state, None)
+        return y, state
+
+    def lending(self, x: Tensor, state: KeyValues, lent: Lent | None) -> tuple[Tensor, KeyValues, Lent]:
+        """See Mixer: a sharing layer holds nothing but its convolution's inputs."""
+        new = self.project(x, state)
+        if not self.shares:
+            lent = Lent(new.key, new.value, state)
+        if lent is None:
+            raise ValueError("a layer that shares a cache needs what the other layer lends")
+        y, keys, values = self.read(new.query, *lent)
+        if self.shares:
+            keys, values = state.keys, state.values
+        return self.merge(y), KeyValues(keys, values, new.conv, state.seen + x.shape[1]), lent
+
+    def convolved(self, parts: list[Tensor], state: KeyValues) -> tuple[list[Tensor], Tensor]:
+        """The parts [b t .] after one short convolution over all of them, and its last inputs."""
+        return (parts, state.conv) if self.conv is None else self.conv(parts, state.conv)
+
+    def no_conv(self, batch: int, like: Tensor) -> Tensor:
+        """The convolution's state before the first token; no channels without one."""
+        return like.new_zeros(batch, 0, 0) if self.conv is None else self.conv.empty(batch)
+
+    def turned(self, z: Tensor, seen: int) -> Tensor:
+        """[b h t k] with rotary positions from `seen` on, or as it is without positions."""
+        if self.rope_theta is None:
+            return z
+        at = torch.arange(seen, seen + z.shape[2], device=z.device)
+        return rotate(z, at, self.rope_theta)
+
+
+class HeadAttention(CacheMixer):
+    """Projections, optional convolution and norms, and rotary positions of attention with keys and values in heads."""
+
+    def __init__(
+        self, spec: Attention | SparseAttention, width: int, out_scale: float = 1.0, kernels: Kernels = TORCH
+    ) -> None:
+        super().__init__(spec, width, kernels)
+        self.kv_heads = spec.kv_heads
+        self.query = linear(width, spec.queried)
+        if not self.shares:
+            self.key = linear(width, spec.kv_heads * spec.head_dim)
+            self.value = linear(width, spec.kv_heads * spec.head_dim)
+            self.key_norm = RMSNorm(spec.head_dim) if spec.qk_norm else nn.Identity()
         self.query_norm = RMSNorm(spec.head_dim) if spec.qk_norm else nn.Identity()
-        self.key_norm = RMSNorm(spec.head_dim) if spec.qk_norm else nn.Identity()
+        self.out = linear(spec.queried, width, out_scale)
 
     def empty(self, batch: int) -> KeyValues:
         """No keys yet."""
-        new = self.key.weight.new_zeros
-        none = new(batch, self.kv_heads, 0, self.head_dim)
-        conv = new(batch, 0, 0) if self.conv is None else new(batch, *self.conv.before)
-        return KeyValues(none, none, conv, 0)
+        like = self.query.weight
+        none = like.new_zeros(batch, self.kv_heads, 0, self.head_dim)
+        return KeyValues(none, none, self.no_conv(batch, like), 0)
 
     def project(self, x: Tensor, state: KeyValues) -> Projected:
-        """Queries, keys and values of x [b t d], the tokens that follow `state`."""
-        at = torch.arange(state.seen, state.seen + x.shape[1], device=x.device)
-        conv = state.conv
-        query, key, value = self.query(x), self.key(x), self.value(x)
-        if self.conv is not None:
-            sizes = [query.shape[-1], key.shape[-1], value.shape[-1]]
-            mixed, conv = self.conv(torch.cat([query, key, value], dim=-1), conv)
-            query, key, value = mixed.split(sizes, dim=-1)
-        query, key, value = (z.unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for z in (query, key, value))
-        query = rotate(self.query_norm(query), at, self.rope_theta)
-        return Projected(query, rotate(self.key_norm(key), at, self.rope_theta), value, conv)
+        """See CacheMixer."""
+        parts = [self.query(x)] if self.shares else [self.query(x), self.key(x), self.value(x)]
+        parts, conv = self.convolved(parts, state)
+        query, *kept = (z.unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for z in parts)
+        query = self.turned(self.query_norm(query), state.seen)
+        if self.shares:
+            return Projected(query, state.keys, state.values, conv)
+        return Projected(query, self.turned(self.key_norm(kept[0]), state.seen), kept[1], conv)
 
     def merge(self, y: Tensor) -> Tensor:
-        """[b h t k] -> [b t d]."""
+        """See CacheMixer."""
         merged: Tensor = self.out(y.transpose(1, 2).flatten(2))
         return merged
 
-    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """One token is a sequence of one."""
-        y, state = self(x[:, None], state)
-        return y[:, 0], state
 
-
-def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
     """Softmax attention of query [b h t k] over keys, values [b g s k], h a multiple of g.
 
     mask: boolean, True where attended, broadcast to [b h t s].
     """
     share = query.shape[1] // keys.shape[1]
     keys, values = (x.repeat_interleave(share, dim=1) if share > 1 else x for x in (keys, values))
-    return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, is_causal=causal)
+    return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
 
 
 def lower_right_mask(t: int, s: int, device: torch.device) -> Tensor:
@@ -92,69 +154,56 @@ def lower_right_mask(t: int, s: int, device: torch.device) -> Tensor:
     return torch.ones(t, s, dtype=torch.bool, device=device).tril(s - t)
 
 
-class FullAttention(KeyValueMixer):
+def joined(key: Tensor, value: Tensor, before: KeyValues) -> tuple[Tensor, Tensor]:
+    """Held keys and values with the new ones behind them."""
+    if not before.seen:
+        return key, value
+    return torch.cat([before.keys, key], dim=2), torch.cat([before.values, value], dim=2)
+
+
+class FullAttention(HeadAttention):
     """Attention over every past token."""
 
-    def forward(self, x: Tensor, state: KeyValues) -> tuple[Tensor, KeyValues]:
-        """See Mixer."""
-        query, key, value, conv = self.project(x, state)
-        t = x.shape[1]
-        if state.seen:
-            key = torch.cat([state.keys, key], dim=2)
-            value = torch.cat([state.values, value], dim=2)
-        if state.seen and t > 1:
-            y = attend(query, key, value, mask=lower_right_mask(t, key.shape[2], x.device))
-        else:
-            y = attend(query, key, value, causal=t > 1)
-        return self.merge(y), KeyValues(key, value, conv, state.seen + t)
+    def read(self, query: Tensor, key: Tensor, value: Tensor, before: KeyValues) -> tuple[Tensor, Tensor, Tensor]:
+        """See CacheMixer."""
+        keys, values = joined(key, value, before)
+        return causal_over(query, keys, values, self.kernels), keys, values
 
 
-class WindowAttention(KeyValueMixer):
-    """Attention over the last `window` tokens, the reader included.
+def causal_over(query: Tensor, keys: Tensor, values: Tensor, kernels: Kernels) -> Tensor:
+    """[b h t v] causal attention whose last query stands at the last key."""
+    if query.shape[2] == keys.shape[2]:
+        return kernels.causal(query, keys, values)
+    if query.shape[2] == 1:
+        return attend(query, keys, values)
+    return banded_attention(query, keys, values, keys.shape[2])
 
-    Long inputs are read in blocks of `window` queries over their own and the previous block of keys, so
-    the cost grows with length · window. The state holds the last `window` keys.
-    """
 
-    def __init__(self, spec: Attention, width: int, out_scale: float) -> None:
-        super().__init__(spec, width, out_scale)
+class WindowAttention(HeadAttention):
+    """Attention over the last `window` tokens, the reader included, and the first `sinks`: all that the state holds."""
+
+    def __init__(self, spec: Attention, width: int, out_scale: float = 1.0, kernels: Kernels = TORCH) -> None:
+        super().__init__(spec, width, out_scale, kernels)
         assert spec.window is not None
-        self.window = spec.window
+        self.window, self.sinks = spec.window, spec.sinks
 
-    def forward(self, x: Tensor, state: KeyValues) -> tuple[Tensor, KeyValues]:
-        """See Mixer."""
-        query, key, value, conv = self.project(x, state)
-        t, held = x.shape[1], state.keys.shape[2]
-        key = torch.cat([state.keys, key], dim=2) if held else key
-        value = torch.cat([state.values, value], dim=2) if held else value
-        seen = state.seen + t
-        if seen <= self.window:
-            y = attend(query, key, value, mask=lower_right_mask(t, held + t, x.device))
-        elif t <= self.window:
-            mask = lower_right_mask(t, held + t, x.device)
-            y = attend(query, key, value, mask=mask & ~mask.tril(held - self.window))
+    def read(self, query: Tensor, key: Tensor, value: Tensor, before: KeyValues) -> tuple[Tensor, Tensor, Tensor]:
+        """See CacheMixer."""
+        keys, values = joined(key, value, before)
+        last_keys, last_values = self._last(keys), self._last(values)
+        if query.shape[2] == 1:
+            y = attend(query, last_keys, last_values)
+        elif before.seen:
+            y = banded_attention(query, keys, values, self.window, self.sinks)
+        elif query.shape[2] <= self.window:
+            y = self.kernels.causal(query, keys, values)
         else:
-            y = self._blocked(query, key, value, held)
-        last = slice(-min(seen, self.window), None)
-        return self.merge(y), KeyValues(key[:, :, last], value[:, :, last], conv, seen)
+            y = self.kernels.window(query, keys, values, self.window, self.sinks)
+        return y, last_keys, last_values
 
-    def _blocked(self, query: Tensor, key: Tensor, value: Tensor, held: int) -> Tensor:
-        """Queries [b h t k] over keys [b g held+t k] in blocks of `window`."""
-        b, t = query.shape[0], query.shape[2]
-        w, blocks = self.window, -(-t // self.window)
-        after = blocks * w - t
-        query = F.pad(query, (0, 0, 0, after)).unflatten(2, (blocks, w)).transpose(1, 2).flatten(0, 1)
-        key, value = (F.pad(z, (0, 0, w - held, after)).unfold(2, 2 * w, w) for z in (key, value))
-        key, value = (z.permute(0, 2, 1, 4, 3).flatten(0, 1) for z in (key, value))
-        mask = lower_right_mask(w, 2 * w, query.device)
-        mask = (mask & ~mask.tril(0)).expand(blocks, w, 2 * w)
-        if held < w:
-            mask = mask.clone()
-            mask[0, :, : w - held] = False
-        y = attend(query, key, value, mask=mask.repeat(b, 1, 1)[:, None])
-        return y.unflatten(0, (b, blocks)).transpose(1, 2).flatten(2, 3)[:, :, :t]
-
-
-def build_attention(spec: Attention, width: int, out_scale: float) -> KeyValueMixer:
-    """The building of an `attention` drawing."""
-    return (FullAttention if spec.window is None else WindowAttention)(spec, width, out_scale)
+    def _last(self, z: Tensor) -> Tensor:
+        """[b g slots k] of the sinks and the window."""
+        if z.shape[2] <= self.window + self.sinks:
+            return z
+        last = z[:, :, -self.window :]
+        return torch.cat([z[:, :, : self.sinks], last], dim=2) if self.sinks else last

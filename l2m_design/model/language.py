@@ -3,27 +3,19 @@
 import math
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
-from l2m_design.architecture import Architecture, Attention, Mamba2, MixerSpec, SparseAttention
-from l2m_design.model.attention import build_attention
-from l2m_design.model.mixer import Mixer, RMSNorm, linear
-from l2m_design.model.sparse import PowerSparseAttention
-from l2m_design.model.ssm import Mamba2Mixer
+from l2m_design.architecture import Architecture
+from l2m_design.architecture.mixers import KeyValueMixer
+from l2m_design.errors import BadInput
+from l2m_design.model.catalogue import build_mixer
+from l2m_design.model.kernels import TORCH, Kernels
+from l2m_design.model.mixer import RMSNorm, linear
 
 State = tuple[Any, ...]
-
-
-def build_mixer(spec: MixerSpec, width: int, out_scale: float = 1.0) -> Mixer:
-    """The building of one drawn mixer; out_scale multiplies the initial output projection."""
-    match spec:
-        case Attention():
-            return build_attention(spec, width, out_scale)
-        case SparseAttention():
-            return PowerSparseAttention(spec, width, out_scale)
-        case Mamba2():
-            return Mamba2Mixer(spec, width, out_scale)
 
 
 class GatedMLP(nn.Module):
@@ -44,37 +36,37 @@ class GatedMLP(nn.Module):
 class Block(nn.Module):
     """Pre-norm mixer, then pre-norm MLP, both residual."""
 
-    def __init__(self, architecture: Architecture, spec: MixerSpec) -> None:
+    def __init__(self, architecture: Architecture, index: int, kernels: Kernels) -> None:
         super().__init__()
-        width = architecture.width
+        width, spec = architecture.width, architecture.layers[index]
         scale = 1 / math.sqrt(2 * len(architecture.layers))
+        self.reads_layer = spec.share if isinstance(spec, KeyValueMixer) else None
         self.mixer_norm = RMSNorm(width)
-        self.mixer = build_mixer(spec, width, scale)
+        self.mixer = build_mixer(spec, width, scale, kernels)
         self.mlp_norm = RMSNorm(width)
         self.mlp = GatedMLP(width, architecture.mlp.hidden(width), scale)
 
-    def forward(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """[b t d] -> [b t d], new state."""
-        y, state = self.mixer(self.mixer_norm(x), state)
+    def forward(self, x: Tensor, state: Any, lent: Any) -> tuple[Tensor, Any, Any]:
+        """[b t d] -> [b t d], new state, what this layer lends to those that share its cache."""
+        y, state, lends = self.mixer.lending(self.mixer_norm(x), state, lent)
         x = x + y
-        return x + self.mlp(self.mlp_norm(x)), state
-
-    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """[b d] -> [b d], new state."""
-        y, state = self.mixer.step(self.mixer_norm(x), state)
-        x = x + y
-        return x + self.mlp(self.mlp_norm(x)), state
+        return x + self.mlp(self.mlp_norm(x)), state, lends
 
 
 class LanguageModel(nn.Module):
-    """A causal language model as drawn: tokens [b t] -> logits [b t v_]."""
+    """A causal language model as drawn: tokens [b t] -> logits [b t v_].
 
-    def __init__(self, architecture: Architecture) -> None:
+    recompute: keep only the inputs of each layer for the gradient and run the layer again (less memory, a third
+    more time).
+    """
+
+    def __init__(self, architecture: Architecture, kernels: Kernels = TORCH) -> None:
         super().__init__()
         self.architecture = architecture
+        self.recompute = False
         self.embedding = nn.Embedding(architecture.vocabulary, architecture.width)
         nn.init.normal_(self.embedding.weight, std=architecture.width**-0.5)
-        self.blocks = nn.ModuleList(Block(architecture, spec) for spec in architecture.layers)
+        self.blocks = nn.ModuleList(Block(architecture, index, kernels) for index in range(len(architecture.layers)))
         self.norm = RMSNorm(architecture.width)
         self.head = None if architecture.tied_embeddings else linear(architecture.width, architecture.vocabulary)
 
@@ -84,22 +76,43 @@ class LanguageModel(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[b t] -> logits [b t v_]."""
-        return self.prefill(tokens)[0]
+        return self._run(tokens, self.empty(len(tokens)))[0]
 
     def prefill(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Logits [b t v_] of tokens [b t] and the state after them, going on from `state` if given."""
-        return self._run(tokens, state or self.empty(len(tokens)), "forward")
+        """Logits [b t v_] of tokens [b t] and the state after them, going on from `state` if given.
+
+        Raises BadInput when there are no tokens, or some that the vocabulary lacks.
+        """
+        self.check(tokens)
+        logits, state = self._run(tokens, state or self.empty(len(tokens)))
+        return logits, compact(state)
 
     def step(self, token: Tensor, state: State) -> tuple[Tensor, State]:
         """Logits [b v_] after one token [b], and the new state."""
-        return self._run(token, state, "step")
+        logits, state = self._run(token[:, None], state)
+        return logits[:, 0], compact(state)
 
-    def _run(self, tokens: Tensor, state: State, call: str) -> tuple[Tensor, State]:
+    def check(self, tokens: Tensor) -> None:
+        """Raises BadInput when tokens [b t] cannot be read."""
+        if tokens.ndim != 2 or not tokens.numel():
+            raise BadInput(f"tokens: at least one token in each sequence is needed, found shape {list(tokens.shape)}")
+        low, high = int(tokens.min()), int(tokens.max())
+        if low < 0 or high >= self.architecture.vocabulary:
+            wrong = low if low < 0 else high
+            raise BadInput(f"tokens: {wrong} is not in the vocabulary of {self.architecture.vocabulary} tokens")
+
+    def _run(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         x = self.embedding(tokens)
-        after = []
+        after: list[Any] = []
+        lent: list[Any] = []
         for block, before in zip(self._blocks, state, strict=True):
-            x, layer_state = getattr(block, call)(x, before)
-            after.append(layer_state)
+            given = None if block.reads_layer is None else lent[block.reads_layer]
+            if self.recompute and torch.is_grad_enabled():
+                x, held, lends = checkpoint(block, x, before, given, use_reentrant=False)
+            else:
+                x, held, lends = block(x, before, given)
+            after.append(held)
+            lent.append(lends)
         weight = self.embedding.weight if self.head is None else self.head.weight
         return F.linear(self.norm(x), weight), tuple(after)
 
@@ -108,9 +121,20 @@ class LanguageModel(nn.Module):
         return [block for block in self.blocks if isinstance(block, Block)]
 
 
-def build(architecture: Architecture) -> LanguageModel:
+def build(architecture: Architecture, kernels: Kernels = TORCH) -> LanguageModel:
     """The drawn model with fresh weights from torch's default generator (seed it first)."""
-    return LanguageModel(architecture)
+    return LanguageModel(architecture, kernels)
+
+
+def compact(state: Any) -> Any:
+    """The same state in memory of its own: a view of something larger (a window of a prompt) is copied."""
+    if isinstance(state, Tensor):
+        whole = state.untyped_storage().nbytes()
+        return state.clone() if whole > state.numel() * state.element_size() else state
+    if isinstance(state, tuple):
+        parts = [compact(part) for part in state]
+        return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+    return state
 
 
 def state_elements(state: Any) -> int:

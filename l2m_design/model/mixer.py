@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,9 +24,15 @@ class Mixer(nn.Module, ABC):
     def forward(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         """y [b t d] and the state after x [b t d], any t >= 1."""
 
-    @abstractmethod
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """y [b d] and the state after one token x [b d]."""
+        """y [b d] and the state after one token x [b d]: by default a sequence of one."""
+        y, state = self(x[:, None], state)
+        return y[:, 0], state
+
+    def lending(self, x: Tensor, state: Any, lent: Any) -> tuple[Tensor, Any, Any]:
+        """`forward` with what an earlier layer lends, and what this layer lends to later ones: here nothing."""
+        y, state = self(x, state)
+        return y, state, None
 
 
 def linear(inputs: int, outputs: int, scale: float = 1.0) -> nn.Linear:
@@ -37,24 +43,113 @@ def linear(inputs: int, outputs: int, scale: float = 1.0) -> nn.Linear:
 
 
 class ShortConvolution(nn.Module):
-    """Causal depthwise convolution over time: y_t = sum_i weight_i x_(t - taps + 1 + i), from the identity."""
+    """Causal depthwise convolution over time: y_t = bias + sum_i weight_i x_(t - taps + 1 + i).
 
-    def __init__(self, channels: int, taps: int) -> None:
+    Starts near the identity; with `bias`, as Mamba's does: uniform in ±1/sqrt(taps).
+    """
+
+    def __init__(self, channels: int, taps: int, bias: bool = False) -> None:
         super().__init__()
         weight = torch.randn(channels, taps) * 0.02
         weight[:, -1] += 1.0
+        self.bias: nn.Parameter | None = None
+        if bias:
+            bound = 1 / math.sqrt(taps)
+            weight.uniform_(-bound, bound)
+            self.bias = nn.Parameter(torch.empty(channels).uniform_(-bound, bound))
         self.weight = nn.Parameter(weight)
 
-    @property
-    def before(self) -> tuple[int, int]:
-        """Channels and columns that the convolution remembers."""
-        return self.weight.shape[0], self.weight.shape[1] - 1
+    def empty(self, batch: int) -> Tensor:
+        """[b taps-1 channels] zeros: nothing was read."""
+        channels, taps = self.weight.shape
+        return self.weight.new_zeros(batch, taps - 1, channels)
 
-    def forward(self, x: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
-        """x [b t channels] after `before` [b channels taps-1] -> y [b t channels], the new `before`."""
-        padded = torch.cat([before.to(x.dtype), x.transpose(1, 2)], dim=2)
-        y = F.conv1d(padded, self.weight[:, None], groups=len(self.weight))
-        return y.transpose(1, 2), padded[:, :, x.shape[1] :]
+    def forward(self, parts: list[Tensor], before: Tensor) -> tuple[list[Tensor], Tensor]:
+        """parts [b t .], together `channels` wide, after `before` [b taps-1 channels] -> the same parts convolved, the
+        new `before`.
+        """
+        sizes = [part.shape[-1] for part in parts]
+        weights = self.weight.to(parts[0].dtype).split(sizes)
+        biases = [None] * len(parts) if self.bias is None else self.bias.to(parts[0].dtype).split(sizes)
+        mixed, after = [], []
+        for part, held, weight, bias in zip(parts, before.split(sizes, dim=-1), weights, biases, strict=True):
+            padded = torch.cat([held.to(part.dtype), part], dim=1)
+            mixed.append(cast("Tensor", _Convolution.apply(padded, weight, bias)))
+            after.append(padded[:, part.shape[1] :])
+        return mixed, torch.cat(after, dim=-1)
+
+
+class _Convolution(torch.autograd.Function):
+    """padded [b t+taps-1 c], weight [c taps], bias [c] or None; channels stay last, so nothing is transposed."""
+
+    @staticmethod
+    def forward(ctx: Any, padded: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(padded, weight)
+        ctx.biased = bias is not None
+        return _depthwise(padded, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        padded, weight = ctx.saved_tensors
+        dy, taps = gradients[0], weight.shape[1]
+        dpadded = _depthwise(F.pad(dy, (0, 0, taps - 1, taps - 1)), weight.flip(1), None)
+        dtaps = [(dy * padded[:, tap : tap + dy.shape[1]]).sum((0, 1)) for tap in range(taps)]
+        return dpadded, torch.stack(dtaps, dim=1), dy.sum((0, 1)) if ctx.biased else None
+
+
+def _depthwise(padded: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """[b t c] by the channels-last convolution of images one row high."""
+    image = padded.transpose(1, 2).unsqueeze(2)
+    y = F.conv2d(image, weight[:, None, None], bias, groups=len(weight))
+    return y.squeeze(2).transpose(1, 2)
+
+
+class GatedNorm(nn.Module):
+    """RMSNorm of y · silu(gate) over each of `groups` parts of the last axis, as in Mamba-2; in one pass of memory."""
+
+    def __init__(self, width: int, groups: int = 1, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.groups, self.eps = groups, eps
+
+    def forward(self, y: Tensor, gate: Tensor) -> Tensor:
+        """[... d], [... d] -> [... d]; float32 inside."""
+        return cast("Tensor", _GatedNorm.apply(y, gate, self.weight, self.groups, self.eps))
+
+
+class _GatedNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, gate: Tensor, weight: Tensor, groups: int, eps: float) -> Tensor:
+        ctx.save_for_backward(y, gate, weight)
+        ctx.groups, ctx.eps = groups, eps
+        gated = F.silu(gate.float()).mul_(y)
+        scale = _inverse_rms(gated, groups, eps)
+        return _parts(gated, groups).mul_(scale).flatten(-2).mul_(weight).to(gate.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        y, gate, weight = ctx.saved_tensors
+        groups, dout = ctx.groups, gradients[0].float()
+        opened = F.silu(gate.float())
+        gated = opened * y
+        scale = _inverse_rms(gated, groups, ctx.eps)
+        normed = _parts(gated, groups).mul_(scale).flatten(-2)
+        dweight = (dout * normed).flatten(0, -2).sum(0)
+        dnormed = dout * weight
+        along = (_parts(dnormed * normed, groups)).mean(-1, keepdim=True)
+        dgated = _parts(dnormed, groups).addcmul_(_parts(normed, groups), along, value=-1).mul_(scale).flatten(-2)
+        dgate = torch.ops.aten.silu_backward(dgated * y, gate.float())
+        return dgated.mul_(opened).to(y.dtype), dgate.to(gate.dtype), dweight, None, None
+
+
+def _parts(z: Tensor, groups: int) -> Tensor:
+    return z.unflatten(-1, (groups, -1))
+
+
+def _inverse_rms(z: Tensor, groups: int, eps: float) -> Tensor:
+    """[... groups 1] of [... d]."""
+    parts = _parts(z, groups)
+    return torch.rsqrt(torch.linalg.vecdot(parts, parts)[..., None] / parts.shape[-1] + eps)
 
 
 class RMSNorm(nn.Module):
@@ -71,3 +166,9 @@ class RMSNorm(nn.Module):
         full = x.float().unflatten(-1, (self.groups, -1))
         scaled = full * torch.rsqrt(full.pow(2).mean(-1, keepdim=True) + self.eps)
         return scaled.flatten(-2).to(x.dtype) * self.weight
+
+
+def log_uniform_steps(count: int, low: float, high: float, floor: float = 0.0) -> Tensor:
+    """[count] biases whose softplus is log-uniform between low and high: how Mamba's step sizes start."""
+    dt = torch.exp(torch.rand(count) * math.log(high / low) + math.log(low)).clamp(min=floor)
+    return dt + torch.log(-torch.expm1(-dt))

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from l2m_design.architecture.mixers import SparseAttention
 from l2m_design.architecture.schedules import PowerSchedule
-from l2m_design.model.attention import KeyValueMixer, KeyValues, attend, lower_right_mask
+from l2m_design.model.attention import HeadAttention, KeyValues, attend, joined, lower_right_mask
+from l2m_design.model.kernels import TORCH, Kernels
 
 SLACK = 1.25
 
@@ -49,34 +50,32 @@ def groups(schedule: PowerSchedule, chunks: int) -> list[Group]:
     return result
 
 
-class PowerSparseAttention(KeyValueMixer):
+class PowerSparseAttention(HeadAttention):
     """Sparse attention with a static power-law schedule."""
 
-    def __init__(self, spec: SparseAttention, width: int, out_scale: float) -> None:
-        super().__init__(spec, width, out_scale)
+    def __init__(self, spec: SparseAttention, width: int, out_scale: float = 1.0, kernels: Kernels = TORCH) -> None:
+        super().__init__(spec, width, out_scale, kernels)
         self.schedule = spec.growth
 
-    def forward(self, x: Tensor, state: KeyValues) -> tuple[Tensor, KeyValues]:
-        """See Mixer. A fresh sequence is gathered in whole; a continued one goes chunk by chunk."""
-        if not state.seen:
-            return self._fresh(x, state)
+    def read(self, query: Tensor, key: Tensor, value: Tensor, before: KeyValues) -> tuple[Tensor, Tensor, Tensor]:
+        """See CacheMixer. A fresh sequence is gathered in whole; a continued one goes chunk by chunk."""
+        if not before.seen:
+            return self._fresh(query, key, value)
         c, pieces, done = self.schedule.chunk, [], 0
-        while done < x.shape[1]:
-            piece = x[:, done : done + c - state.seen % c]
-            y, state = self._continue(piece, state)
+        while done < query.shape[2]:
+            piece = slice(done, done + c - before.seen % c)
+            y, before = self._continued(query[:, :, piece], key[:, :, piece], value[:, :, piece], before)
             pieces.append(y)
-            done += piece.shape[1]
-        return torch.cat(pieces, dim=1), state
+            done += y.shape[2]
+        return torch.cat(pieces, dim=2), before.keys, before.values
 
-    def _continue(self, x: Tensor, state: KeyValues) -> tuple[Tensor, KeyValues]:
-        """x [b t d] that stays inside one chunk."""
-        state = self._evict(state)
-        query, key, value, conv = self.project(x, state)
-        key = torch.cat([state.keys, key], dim=2)
-        value = torch.cat([state.values, value], dim=2)
-        t = x.shape[1]
-        y = attend(query, key, value, mask=lower_right_mask(t, key.shape[2], x.device))
-        return self.merge(y), KeyValues(key, value, conv, state.seen + t)
+    def _continued(self, query: Tensor, key: Tensor, value: Tensor, before: KeyValues) -> tuple[Tensor, KeyValues]:
+        """Tokens that stay inside one chunk."""
+        before = self._evict(before)
+        keys, values = joined(key, value, before)
+        t = query.shape[2]
+        y = attend(query, keys, values, mask=lower_right_mask(t, keys.shape[2], query.device))
+        return y, before._replace(keys=keys, values=values, seen=before.seen + t)
 
     def _evict(self, state: KeyValues) -> KeyValues:
         """Let go of what the chunk that begins at state.seen no longer keeps."""
@@ -90,17 +89,16 @@ class PowerSparseAttention(KeyValueMixer):
         keys, values = (z.index_select(2, index) for z in (state.keys, state.values))
         return state._replace(keys=keys, values=values)
 
-    def _fresh(self, x: Tensor, state: KeyValues) -> tuple[Tensor, KeyValues]:
-        query, key, value, conv = self.project(x, state)
-        t, c = x.shape[1], self.schedule.chunk
+    def _fresh(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        t, c = query.shape[2], self.schedule.chunk
         if t <= 2 * c:  # nothing is old yet
-            return self.merge(attend(query, key, value, causal=True)), KeyValues(key, value, conv, t)
+            return self.kernels.causal(query, key, value), key, value
         chunks = -(-t // c)
-        query, wide_key, wide_value = (F.pad(z, (0, 0, 0, chunks * c - t)) for z in (query, key, value))
-        parts = [self._gathered(query, wide_key, wide_value, group) for group in groups(self.schedule, chunks)]
-        y = torch.cat(parts, dim=2)[:, :, :t]
-        kept = torch.from_numpy(self.schedule.positions(t)).to(x.device)
-        return self.merge(y), KeyValues(key.index_select(2, kept), value.index_select(2, kept), conv, t)
+        wide_query, wide_key, wide_value = (F.pad(z, (0, 0, 0, chunks * c - t)) for z in (query, key, value))
+        parts = [self._gathered(wide_query, wide_key, wide_value, group) for group in groups(self.schedule, chunks)]
+        y = torch.cat(parts, dim=2)
+        kept = torch.from_numpy(self.schedule.positions(t)).to(query.device)
+        return y[:, :, :t], key.index_select(2, kept), value.index_select(2, kept)
 
     def _gathered(self, query: Tensor, key: Tensor, value: Tensor, group: Group) -> Tensor:
         """[b h chunks·c k] attention of the group's chunks over kept slots, previous and own chunk."""

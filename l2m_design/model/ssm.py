@@ -1,110 +1,122 @@
-"""Mamba-2 by chunked state space duality (arXiv 2405.21060, section 6), in torch; decays and states in float32."""
+"""Mamba-2 (arXiv 2405.21060) and what its growing relatives share; decays and states in float32."""
 
-import math
-from typing import NamedTuple
+from abc import abstractmethod
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from l2m_design.architecture.mixers import Mamba2
-from l2m_design.model.mixer import Mixer, RMSNorm, linear
+from l2m_design.architecture.mixers import Mamba2, StateSpace
+from l2m_design.model.kernels import TORCH, Kernels
+from l2m_design.model.mixer import GatedNorm, Mixer, ShortConvolution, linear, log_uniform_steps
 
-CHUNK = 64
 DT_RANGE = (1e-3, 1e-1)
+DT_FLOOR = 1e-4
 A_RANGE = (1.0, 16.0)
 
 
 class Recurrence(NamedTuple):
-    """ssm: [b h p n] float32; conv: [b channels d_conv-1], the last inputs of the convolution."""
+    """ssm: [b h p n]; conv: [b d_conv-1 channels], the last inputs of the convolution."""
 
     ssm: Tensor
     conv: Tensor
 
 
-class Mamba2Mixer(Mixer):
+class Selected(NamedTuple):
+    """What the tokens do to the state, in float32: values [b t h p], steps dt [b t h], B and C [b t g n]; and the
+    output's gate [b t h·p], the convolution's last inputs.
+    """
+
+    values: Tensor
+    dt: Tensor
+    B: Tensor
+    C: Tensor
+    gate: Tensor
+    conv: Tensor
+
+
+def projected(x: Tensor, into: nn.Linear, sizes: list[int]) -> list[Tensor]:
+    """Parts of a projection, each in memory of its own: cutting one wide result costs more than cutting the weights."""
+    return [F.linear(x, weight) for weight in into.weight.split(sizes)]
+
+
+class StateSpaceMixer(Mixer):
     """Selective state space with one decay a head, a short convolution on x, B, C and a gated norm."""
 
-    def __init__(self, spec: Mamba2, width: int, out_scale: float) -> None:
+    def __init__(self, spec: StateSpace, width: int, out_scale: float = 1.0, kernels: Kernels = TORCH) -> None:
         super().__init__()
-        self.spec = spec
+        self.spec, self.kernels = spec, kernels
         self.inner, self.heads = spec.inner(width), spec.heads(width)
         self.convolved = spec.convolved(width)
         self.into = linear(width, self.inner + self.convolved + self.heads)
-        self.conv = nn.Conv1d(self.convolved, self.convolved, spec.d_conv, groups=self.convolved)
-        self.norm = RMSNorm(self.inner, groups=spec.groups)
+        self.conv = ShortConvolution(self.convolved, spec.d_conv, bias=True)
+        self.norm = GatedNorm(self.inner, groups=spec.groups)
         self.out = linear(self.inner, width, out_scale)
-        low, high = (math.log(edge) for edge in DT_RANGE)
-        dt = torch.exp(torch.rand(self.heads) * (high - low) + low)
-        self.dt_bias = nn.Parameter(dt + torch.log(-torch.expm1(-dt)))
+        self.dt_bias = nn.Parameter(log_uniform_steps(self.heads, *DT_RANGE, DT_FLOOR))
         self.A_log = nn.Parameter(torch.empty(self.heads).uniform_(*A_RANGE).log())
         self.D = nn.Parameter(torch.ones(self.heads))
 
-    def empty(self, batch: int) -> Recurrence:
-        """Zeros."""
-        like = self.D
-        ssm = like.new_zeros(batch, self.heads, self.spec.head_dim, self.spec.d_state, dtype=torch.float32)
-        return Recurrence(ssm, like.new_zeros(batch, self.convolved, self.spec.d_conv - 1))
+    @property
+    def rates(self) -> Tensor:
+        """A [h], below 0."""
+        return -self.A_log.float().exp()
 
-    def forward(self, x: Tensor, state: Recurrence) -> tuple[Tensor, Recurrence]:
-        """See Mixer."""
-        gate, mixed, dt = self.into(x).split([self.inner, self.convolved, self.heads], dim=-1)
-        padded = torch.cat([state.conv.to(mixed.dtype), mixed.transpose(1, 2)], dim=2)
-        mixed = F.silu(self.conv(padded)).transpose(1, 2)
-        values, B, C, log_decay, dt = self._selection(mixed, dt)
-        with torch.autocast(x.device.type, enabled=False):
-            y, ssm = chunked_scan(values * dt[..., None], log_decay, B, C, state.ssm)
-        y = y + values * self.D[:, None]
-        return self._close(y, gate), Recurrence(ssm, padded[:, :, 1 - self.spec.d_conv :])
+    def zeros(self, batch: int, *slots: int) -> Tensor:
+        """[b slots h p n] empty states."""
+        shape = (batch, *slots, self.heads, self.spec.head_dim, self.spec.d_state)
+        return self.D.new_zeros(shape, dtype=held_dtype(self.spec.state_dtype))
 
-    def step(self, x: Tensor, state: Recurrence) -> tuple[Tensor, Recurrence]:
-        """See Mixer: h <- exp(dt A) h + dt x B^T, y = h C + D x."""
-        gate, mixed, dt = self.into(x).split([self.inner, self.convolved, self.heads], dim=-1)
-        padded = torch.cat([state.conv.to(mixed.dtype), mixed[:, :, None]], dim=2)
-        mixed = F.silu(self.conv(padded)[:, :, 0])
-        values, B, C, log_decay, dt = self._selection(mixed, dt)
-        ssm = state.ssm * log_decay.exp()[..., None, None]
-        ssm = ssm + (values * dt[..., None])[..., None] * B[..., None, :]
-        y = (ssm * C[..., None, :]).sum(-1) + values * self.D[:, None]
-        return self._close(y, gate), Recurrence(ssm, padded[:, :, 1:])
-
-    def _selection(self, mixed: Tensor, dt: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """values [.. h p], B and C [.. h n], ln decay and dt [.. h], all float32."""
+    def select(self, x: Tensor, before: Tensor) -> Selected:
+        """Projections and convolution of x [b t d]; before: the convolution's last inputs."""
         spread = self.spec.groups * self.spec.d_state
-        values, B, C = mixed.float().split([self.inner, spread, spread], dim=-1)
-        share = self.heads // self.spec.groups
-        B, C = (z.unflatten(-1, (self.spec.groups, -1)).repeat_interleave(share, dim=-2) for z in (B, C))
+        gate, values, reads, dt = projected(x, self.into, [self.inner, self.inner, 2 * spread, self.heads])
+        (values, reads), conv = self.conv([values, reads], before)
+        B, C = (z.unflatten(-1, (self.spec.groups, -1)) for z in F.silu(reads).float().split(spread, dim=-1))
+        values = F.silu(values).float().unflatten(-1, (self.heads, -1))
         dt = F.softplus(dt.float() + self.dt_bias)
-        return values.unflatten(-1, (self.heads, -1)), B, C, -dt * self.A_log.float().exp(), dt
+        return Selected(values, dt, B, C, gate, conv)
 
-    def _close(self, y: Tensor, gate: Tensor) -> Tensor:
-        """Gated norm and output projection; y [.. h p] -> [.. d]."""
-        closed: Tensor = self.out(self.norm(y.flatten(-2).to(gate.dtype) * F.silu(gate)))
+    def close(self, y: Tensor, new: Selected) -> Tensor:
+        """D, gated norm and output projection; y [b t h p] -> [b t d]."""
+        y = torch.addcmul(y, new.values, self.D[:, None]).flatten(-2)
+        closed: Tensor = self.out(self.norm(y, new.gate))
         return closed
 
+    def forward(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """See Mixer."""
+        new = self.select(x, state.conv)
+        with torch.autocast(x.device.type, enabled=False):
+            y, *held = self.mix(x, new, state)
+        return self.close(y, new), state._replace(**dict(zip(state._fields, (*held, new.conv), strict=False)))
 
-def chunked_scan(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-    """h_t = exp(log_decay_t) h_{t-1} + x_t B_t^T, y_t = h_t C_t.
+    @abstractmethod
+    def mix(self, x: Tensor, new: Selected, state: Any) -> tuple[Any, ...]:
+        """y [b t h p] and what is held after it: the state's fields before `conv`."""
 
-    x [b t h p] (already times dt), log_decay [b t h], B, C [b t h n], start [b h p n] -> y [b t h p], last h.
-    Inside a chunk as attention with decays for weights, between chunks as a recurrence.
-    """
-    t = x.shape[1]
-    size = min(CHUNK, t)
-    padding = -t % size
-    x, B, C = (F.pad(z, (0, 0, 0, 0, 0, padding)) for z in (x, B, C))
-    log_decay = F.pad(log_decay, (0, 0, 0, padding))
-    x, B, C = (z.unflatten(1, (-1, size)).transpose(2, 3) for z in (x, B, C))  # [b chunks h c .]
-    summed = log_decay.unflatten(1, (-1, size)).transpose(2, 3).cumsum(-1)  # [b chunks h c]
-    future = torch.ones(size, size, dtype=torch.bool, device=x.device).triu(1)
-    weights = (summed[..., :, None] - summed[..., None, :]).masked_fill(future, -torch.inf).exp()
-    y = (C @ B.transpose(-1, -2) * weights) @ x
-    to_end = (summed[..., -1:] - summed).exp()
-    added = (x * to_end[..., None]).transpose(-1, -2) @ B  # [b chunks h p n]
-    decay = summed[..., -1].exp()[..., None, None]
-    states, state = [], start
-    for chunk in range(added.shape[1]):
-        states.append(state)
-        state = state * decay[:, chunk] + added[:, chunk]
-    carried = (C * summed.exp()[..., None]) @ torch.stack(states, dim=1).transpose(-1, -2)
-    return (y + carried).transpose(2, 3).flatten(1, 2)[:, :t], state
+
+def held_dtype(name: str | None) -> torch.dtype:
+    """The dtype that a recurrent state is held in between calls: float32 unless the drawing says otherwise."""
+    return torch.float32 if name is None else getattr(torch, name)
+
+
+class Mamba2Mixer(StateSpaceMixer):
+    """One state, rewritten by every token."""
+
+    spec: Mamba2
+
+    def empty(self, batch: int) -> Recurrence:
+        """Zeros."""
+        return Recurrence(self.zeros(batch), self.conv.empty(batch))
+
+    def mix(self, x: Tensor, new: Selected, state: Recurrence) -> tuple[Tensor, Tensor]:
+        """See StateSpaceMixer: one token takes h <- exp(dt A) h + dt x B^T, y = h C by itself."""
+        start = state.ssm.float()
+        if x.shape[1] > 1:
+            y, ssm = self.kernels.state_space(new.values, new.dt, self.rates, new.B, new.C, start)
+            return y, ssm.to(state.ssm.dtype)
+        share = self.heads // self.spec.groups
+        B, C = (z[:, 0].repeat_interleave(share, dim=1)[:, :, None] for z in (new.B, new.C))  # [b h 1 n]
+        dt = new.dt[:, 0, :, None, None]
+        ssm = start * (dt * self.rates[:, None, None]).exp() + new.values[:, 0, ..., None] * dt * B
+        return (ssm * C).sum(-1)[:, None], ssm.to(state.ssm.dtype)

@@ -15,7 +15,7 @@ from l2m_design.corpus import Corpus
 from l2m_design.corpus.base import unigram_nats
 from l2m_design.errors import BadInput
 from l2m_design.model import LanguageModel, build
-from l2m_design.model.backends import autocast
+from l2m_design.model.backends import autocast, keep_freed_memory
 from l2m_design.training.batches import held_out_windows, training_batches
 from l2m_design.training.evaluate import evaluate
 from l2m_design.training.recipe import Recipe
@@ -60,6 +60,7 @@ def train(
     FloatingPointError when the loss is not finite.
     """
     check_vocabulary(architecture, corpus)
+    keep_freed_memory()
     torch.manual_seed(recipe.seed)
     model = build(architecture).to(device)
     began = time.perf_counter()
@@ -137,11 +138,12 @@ def _optimise(
 
 
 def adamw(model: LanguageModel, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW that decays matrices only: never norms, biases, or the decay rates of a state space."""
-    matrices = [p for p in model.parameters() if p.ndim == 2]
-    others = [p for p in model.parameters() if p.ndim != 2]
+    """AdamW that decays projections and embeddings only: never norms, biases, convolutions, or a state space's rates."""
+    modules = [module for module in model.modules() if isinstance(module, nn.Linear | nn.Embedding)]
+    matrices = {id(module.weight): module.weight for module in modules}
+    others = [p for p in model.parameters() if id(p) not in matrices]
     groups = [
-        {"params": matrices, "weight_decay": recipe.weight_decay},
+        {"params": list(matrices.values()), "weight_decay": recipe.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=FIRST_MOMENTS)

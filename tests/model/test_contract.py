@@ -7,61 +7,105 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from l2m_design.architecture import Architecture, MixerSpec
+from l2m_design.architecture import Architecture, Attention, CheckpointedSSM, MixerSpec
 from l2m_design.model import build, state_elements
 
 VOCABULARY = 23
 TOLERANCE = 1e-4
 
 
-@st.composite
-def key_value_fields(draw: st.DrawFn) -> dict[str, Any]:
+def key_values(draw: st.DrawFn, **fields: Any) -> dict[str, Any]:
     kv_heads = draw(st.sampled_from([1, 2]))
     return {
         "heads": kv_heads * draw(st.sampled_from([1, 2])),
         "kv_heads": kv_heads,
         "head_dim": draw(st.sampled_from([4, 8])),
+        "rope_theta": draw(st.sampled_from([10000.0, None])),
         "qk_norm": draw(st.booleans()),
         "short_conv": draw(st.sampled_from([None, 2, 4])),
+    } | fields
+
+
+@st.composite
+def attention(draw: st.DrawFn) -> dict[str, Any]:
+    return key_values(draw, kind="attention")
+
+
+@st.composite
+def window(draw: st.DrawFn) -> dict[str, Any]:
+    reach = {"window": draw(st.sampled_from([1, 2, 5, 16])), "sinks": draw(st.sampled_from([0, 0, 1, 3]))}
+    return key_values(draw, kind="attention", **reach)
+
+
+@st.composite
+def sparse_attention(draw: st.DrawFn) -> dict[str, Any]:
+    budget = {"chunk": draw(st.sampled_from([2, 4, 8])), "exponent": draw(st.floats(0.1, 1.0))}
+    return key_values(draw, kind="sparse_attention", keep=draw(st.floats(0.3, 2.0)), **budget)
+
+
+@st.composite
+def mla(draw: st.DrawFn) -> dict[str, Any]:
+    fields = key_values(draw, kind="mla", rope_dim=draw(st.sampled_from([2, 4])))
+    ranks = {"kv_rank": draw(st.sampled_from([3, 8])), "q_rank": draw(st.sampled_from([None, 5]))}
+    return {name: value for name, value in fields.items() if name != "kv_heads"} | ranks
+
+
+@st.composite
+def state_space(draw: st.DrawFn, kind: str, **fields: Any) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "d_state": draw(st.sampled_from([1, 4, 16])),
+        "head_dim": draw(st.sampled_from([4, 8])),
+        "d_conv": draw(st.sampled_from([2, 4])),
+        "groups": draw(st.sampled_from([1, 2])),
+    } | {name: draw(strategy) for name, strategy in fields.items()}
+
+
+@st.composite
+def mamba1(draw: st.DrawFn) -> dict[str, Any]:
+    return {
+        "kind": "mamba1",
+        "d_state": draw(st.sampled_from([1, 4])),
+        "d_conv": draw(st.sampled_from([2, 4])),
+        "expand": draw(st.sampled_from([1, 2])),
+        "dt_rank": draw(st.sampled_from([None, 3])),
+    }
+
+
+@st.composite
+def gated_deltanet(draw: st.DrawFn) -> dict[str, Any]:
+    return {
+        "kind": "gated_deltanet",
+        "heads": draw(st.sampled_from([1, 3])),
+        "head_dim": draw(st.sampled_from([2, 8])),
+        "value_expand": draw(st.sampled_from([1, 2])),
+        "d_conv": draw(st.sampled_from([2, 4])),
     }
 
 
 CATALOGUE: dict[str, st.SearchStrategy[dict[str, Any]]] = {
-    "attention": key_value_fields().map(lambda fields: {"kind": "attention"} | fields),
-    "window": st.builds(
-        lambda fields, window: {"kind": "attention", "window": window} | fields,
-        key_value_fields(),
-        st.sampled_from([1, 2, 5, 16]),
-    ),
-    "sparse_attention": st.builds(
-        lambda fields, chunk, exponent, keep: (
-            {"kind": "sparse_attention", "chunk": chunk, "exponent": exponent, "keep": keep} | fields
-        ),
-        key_value_fields(),
-        st.sampled_from([2, 4, 8]),
-        st.floats(0.1, 1.0),
-        st.floats(0.3, 2.0),
-    ),
-    "mamba2": st.builds(
-        lambda d_state, head_dim, d_conv, groups: {
-            "kind": "mamba2",
-            "d_state": d_state,
-            "head_dim": head_dim,
-            "d_conv": d_conv,
-            "groups": groups,
-        },
-        st.sampled_from([1, 4, 16]),
-        st.sampled_from([4, 8]),
-        st.sampled_from([2, 4]),
-        st.sampled_from([1, 2]),
-    ),
+    "attention": attention(),
+    "window": window(),
+    "mla": mla(),
+    "sparse_attention": sparse_attention(),
+    "mamba1": mamba1(),
+    "mamba2": state_space("mamba2"),
+    "gated_deltanet": gated_deltanet(),
+    "log_linear": state_space("log_linear", levels=st.sampled_from([2, 4, 16])),
+    "checkpointed_ssm": state_space("checkpointed_ssm", exponent=st.floats(0.1, 1.0), keep=st.floats(0.1, 1.0)),
 }
-kinds = pytest.mark.parametrize("kind", CATALOGUE)
+SHARED = ("attention", "window", "mla", "sparse_attention")
+KINDS = [*CATALOGUE, *(f"shared {kind}" for kind in SHARED)]
+kinds = pytest.mark.parametrize("kind", KINDS)
 few = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def drawn(data: st.DataObject, kind: str, depth: int = 1) -> Architecture:
-    layers = [data.draw(CATALOGUE[kind]) for _ in range(depth)]
+    """Layers of a kind; of a shared kind, another layer between the one that keeps the cache and its reader."""
+    layers = [data.draw(CATALOGUE[kind.removeprefix("shared ")]) for _ in range(depth)]
+    if kind.startswith("shared"):
+        sharing = layers[0] | {"share": 0, "qk_norm": data.draw(st.booleans())}
+        layers = [layers[0], {"kind": "mamba2", "d_state": 2, "head_dim": 8}, sharing]
     tied = data.draw(st.booleans())
     plain = {"vocabulary": VOCABULARY, "width": 16, "mlp": {"ratio": 1.0}, "layers": layers, "tied_embeddings": tied}
     return Architecture.parse(plain, "drawn")
@@ -99,29 +143,40 @@ def test_the_state_holds_exactly_the_drawn_elements(kind: str, data: st.DataObje
         _, state = model.prefill(tokens(length, batch))
         for t in range(length, length + 3):
             assert state_elements(state) == architecture.state.elements(t)
+            assert memory(state) == 4 * batch * architecture.state.elements(t)
             _, state = model.step(tokens(1, batch)[:, 0], state)
 
 
-@kinds
+LONG: dict[str, dict[str, Any]] = {
+    "attention": {"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 4},
+    "window": {"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 4, "window": 100, "sinks": 4},
+    "mla": {"kind": "mla", "heads": 2, "head_dim": 4, "kv_rank": 6, "rope_dim": 2},
+    "sparse_attention": {
+        "kind": "sparse_attention", "heads": 2, "kv_heads": 1, "head_dim": 4, "chunk": 8, "exponent": 0.6,
+    },
+    "mamba1": {"kind": "mamba1", "d_state": 4},
+    "mamba2": {"kind": "mamba2", "d_state": 4, "head_dim": 4},
+    "gated_deltanet": {"kind": "gated_deltanet", "heads": 2, "head_dim": 4},
+    "log_linear": {"kind": "log_linear", "d_state": 4, "head_dim": 4},
+    "checkpointed_ssm": {"kind": "checkpointed_ssm", "d_state": 4, "head_dim": 4, "exponent": 0.6},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CATALOGUE)
 @pytest.mark.parametrize("length", [1, 8, 9, 1000, 4096])
 def test_the_state_is_exact_at_long_lengths(kind: str, length: int) -> None:
-    layer = {
-        "attention": {"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 4},
-        "window": {"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 4, "window": 100},
-        "sparse_attention": {
-            "kind": "sparse_attention",
-            "heads": 2,
-            "kv_heads": 1,
-            "head_dim": 4,
-            "chunk": 8,
-            "exponent": 0.6,
-        },
-        "mamba2": {"kind": "mamba2", "d_state": 4, "head_dim": 4},
-    }[kind]
-    architecture = Architecture.parse({"vocabulary": VOCABULARY, "width": 8, "layers": [layer]}, "drawn")
+    architecture = Architecture.parse({"vocabulary": VOCABULARY, "width": 8, "layers": [LONG[kind]]}, "drawn")
     with torch.inference_mode():
         _, state = built(architecture).prefill(tokens(length, 1))
     assert state_elements(state) == architecture.state.elements(length)
+    assert memory(state) == 4 * architecture.state.elements(length)
+
+
+def memory(state: Any) -> int:
+    """Bytes of all memory behind a state's tensors, whether they show it or not."""
+    if isinstance(state, torch.Tensor):
+        return state.untyped_storage().nbytes()
+    return sum(memory(part) for part in state) if isinstance(state, tuple) else 0
 
 
 @kinds
@@ -172,7 +227,9 @@ def test_the_future_is_not_read(kind: str, data: st.DataObject, length: int) -> 
 @given(data=st.data())
 def test_gradients_reach_every_parameter(kind: str, data: st.DataObject) -> None:
     architecture = drawn(data, kind)
-    assume(getattr(architecture.layers[0], "window", None) != 1)  # who reads only itself needs no query
+    layer = architecture.layers[0]
+    assume(not (isinstance(layer, Attention) and layer.window == 1 and not layer.sinks))  # reads itself: no query
+    assume(not isinstance(layer, CheckpointedSSM) or layer.snapshots.count(40) > 0)
     model = built(architecture)
     model(tokens(48)).logsumexp(-1).pow(2).sum().backward()
     unreached = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]

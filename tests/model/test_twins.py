@@ -1,4 +1,4 @@
-"""Every fast form against a slow naive twin written from the definition."""
+"""Every fast form of attention against a slow naive twin written from the definition."""
 
 import math
 from typing import Any
@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from l2m_design.architecture import Attention, Mamba2, SparseAttention
-from l2m_design.model.language import build_mixer
+from l2m_design.architecture import Attention, LatentAttention, SparseAttention
+from l2m_design.model.banded import banded_attention
+from l2m_design.model.catalogue import build_mixer
 from l2m_design.model.rotary import rotate
-from l2m_design.model.ssm import A_RANGE, DT_RANGE, chunked_scan
 
 WIDTH, LENGTH = 24, 75
 
@@ -37,6 +37,9 @@ def attention_by_definition(mixer: Any, x: Tensor, reads: Tensor) -> Tensor:
         Attention(heads=4, kv_heads=1, head_dim=6, window=1),
         Attention(heads=4, kv_heads=1, head_dim=6, window=10),
         Attention(heads=4, kv_heads=1, head_dim=6, window=200),
+        Attention(heads=4, kv_heads=2, head_dim=6, window=10, sinks=3),
+        Attention(heads=2, kv_heads=1, head_dim=6, window=1, sinks=40),
+        Attention(heads=2, kv_heads=1, head_dim=6, rope_theta=None),
         SparseAttention(heads=4, kv_heads=2, head_dim=6, chunk=4, exponent=0.5),
         SparseAttention(heads=4, kv_heads=2, head_dim=6, chunk=8, exponent=0.8, keep=0.5, short_conv=4),
         SparseAttention(heads=2, kv_heads=1, head_dim=6, chunk=2, exponent=1.0),
@@ -53,46 +56,73 @@ def test_attention_equals_its_definition(spec: Attention | SparseAttention) -> N
             reads[t, spec.growth.positions(t + 1)] = True
         else:
             reads[t, max(0, t + 1 - (spec.window or t + 1)) : t + 1] = True
+            reads[t, : min(spec.sinks, t + 1)] = True
     with torch.no_grad():
         y, _ = mixer(x, mixer.empty(2))
         torch.testing.assert_close(y, attention_by_definition(mixer, x, reads), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("length", [1, 63, 64, 65, 200])
-def test_the_chunked_scan_equals_the_recurrence(length: int) -> None:
+@pytest.mark.parametrize(
+    "spec",
+    [
+        LatentAttention(heads=3, head_dim=6, kv_rank=5, rope_dim=4),
+        LatentAttention(heads=3, head_dim=6, kv_rank=5, rope_dim=4, q_rank=7, qk_norm=True, short_conv=3),
+    ],
+    ids=str,
+)
+def test_latent_attention_equals_its_definition(spec: LatentAttention) -> None:
     torch.manual_seed(0)
-    x = torch.randn(2, length, 3, 5, dtype=torch.float64)
-    B, C = torch.randn(2, 2, length, 3, 4, dtype=torch.float64)
-    log_decay = -torch.rand(2, length, 3, dtype=torch.float64) * 2
-    start = torch.randn(2, 3, 5, 4, dtype=torch.float64)
-    y, final = chunked_scan(x, log_decay, B, C, start)
-    state, expected = start, []
-    for t in range(length):
-        state = state * log_decay[:, t].exp()[..., None, None] + x[:, t, :, :, None] * B[:, t, :, None, :]
-        expected.append((state * C[:, t, :, None, :]).sum(-1))
-    torch.testing.assert_close(y, torch.stack(expected, dim=1), atol=1e-10, rtol=0)
-    torch.testing.assert_close(final, state, atol=1e-10, rtol=0)
+    mixer: Any = build_mixer(spec, WIDTH)
+    x = torch.randn(2, LENGTH, WIDTH)
+    with torch.no_grad():
+        query, latent, rope, _ = mixer.project(x, mixer.empty(2))
+        heads = torch.zeros(2, 3, LENGTH, 6)
+        key_up, value_up = (up.weight.view(3, 6, 5) for up in (mixer.key_up, mixer.value_up))
+        for head in range(3):
+            keys = torch.cat([mixer.key_norm(latent[:, 0] @ key_up[head].T), rope[:, 0]], dim=-1)
+            values = latent[:, 0] @ value_up[head].T
+            for t in range(LENGTH):
+                scores = (keys[:, : t + 1] @ query[:, head, t, :, None])[..., 0] / math.sqrt(6 + 4)
+                heads[:, head, t] = (scores.softmax(-1)[:, None] @ values[:, : t + 1])[:, 0]
+        y, _ = mixer(x, mixer.empty(2))
+        torch.testing.assert_close(y, mixer.merge(heads), atol=1e-5, rtol=0)
 
 
-def test_strong_decay_does_not_overflow_in_either_direction() -> None:
-    x = torch.randn(1, 256, 2, 4)
-    B, C = torch.randn(2, 1, 256, 2, 4)
-    log_decay = torch.full((1, 256, 2), -50.0).requires_grad_()
-    y, _ = chunked_scan(x, log_decay, B, C, torch.zeros(1, 2, 4, 4))
-    y.sum().backward()
-    assert y.isfinite().all()
-    assert log_decay.grad is not None
-    assert log_decay.grad.isfinite().all()
-
-
-def test_mamba2_starts_as_published() -> None:
+@pytest.mark.parametrize("kind", [{}, {"window": 12, "sinks": 2}])
+def test_a_shared_cache_reads_the_other_layers_keys(kind: dict[str, int]) -> None:
     torch.manual_seed(0)
-    mixer: Any = build_mixer(Mamba2(d_state=8, head_dim=2), 128)
-    dt = torch.nn.functional.softplus(mixer.dt_bias)
-    assert dt.min() >= DT_RANGE[0] * 0.99
-    assert dt.max() <= DT_RANGE[1] * 1.01
-    assert A_RANGE[0] <= mixer.A_log.exp().min() <= mixer.A_log.exp().max() <= A_RANGE[1]
-    assert (mixer.D == 1).all()
+    source: Any = build_mixer(Attention(heads=4, kv_heads=2, head_dim=6, **kind), WIDTH)
+    reader: Any = build_mixer(Attention(heads=4, kv_heads=2, head_dim=6, share=0, **kind), WIDTH)
+    whole: Any = build_mixer(Attention(heads=4, kv_heads=2, head_dim=6, **kind), WIDTH)
+    for own in ("key", "value"):
+        getattr(whole, own).load_state_dict(getattr(source, own).state_dict())
+    for own in ("query", "out"):
+        getattr(whole, own).load_state_dict(getattr(reader, own).state_dict())
+    x = torch.randn(2, LENGTH, WIDTH)
+    with torch.no_grad():
+        _, _, lent = source.lending(x, source.empty(2), None)
+        y, state, _ = reader.lending(x, reader.empty(2), lent)
+        torch.testing.assert_close(y, whole(x, whole.empty(2))[0], atol=1e-6, rtol=0)
+    assert state.keys.numel() == state.values.numel() == 0
+    with pytest.raises(ValueError, match="lends"):
+        reader(x, reader.empty(2))
+
+
+@pytest.mark.parametrize(("t", "s"), [(1, 1), (70, 70), (300, 300), (40, 90), (130, 400)])
+@pytest.mark.parametrize(("window", "sinks"), [(1, 0), (7, 0), (33, 5), (500, 0)])
+def test_banded_attention_and_its_gradient_equal_a_mask(t: int, s: int, window: int, sinks: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((2, 4, t, 8), (2, 2, s, 8), (2, 2, s, 5), (2, 4, t, 5))
+    query, key, value, dy = (torch.randn(z, generator=generator, dtype=torch.float64) for z in shapes)
+    inputs = [z.requires_grad_() for z in (query, key, value)]
+    at, of = torch.arange(s - t, s)[:, None], torch.arange(s)
+    mask = (of <= at) & ((of > at - window) | (of < sinks))
+    wide = [z.repeat_interleave(2, dim=1) for z in (key, value)]
+    expected = torch.nn.functional.scaled_dot_product_attention(query, *wide, attn_mask=mask)
+    y = banded_attention(query, key, value, window, sinks)
+    torch.testing.assert_close(y, expected, atol=1e-12, rtol=0)
+    for ours, theirs in zip(torch.autograd.grad(y, inputs, dy), torch.autograd.grad(expected, inputs, dy), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-11, rtol=0)
 
 
 def test_rotation_depends_on_distance_only() -> None:
@@ -134,19 +164,6 @@ def test_long_inputs_never_make_a_square(spec: Attention | SparseAttention) -> N
     with torch.no_grad(), Largest() as largest:
         mixer(torch.randn(1, length, 8), mixer.empty(1))
     assert largest.numel < length * length / 8
-
-
-def test_states_stay_exact_under_autocast() -> None:
-    """bfloat16 is for projections: prefill and steps must agree on the recurrence."""
-    torch.manual_seed(0)
-    mixer = build_mixer(Mamba2(d_state=8, head_dim=4), 16)
-    x = torch.randn(1, 100, 16)
-    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-        _, whole = mixer(x, mixer.empty(1))
-        state = mixer.empty(1)
-        for t in range(100):
-            _, state = mixer.step(x[:, t], state)
-    torch.testing.assert_close(whole.ssm, state.ssm, atol=1e-4, rtol=1e-3)
 
 
 def test_ten_tokens_do_not_pay_for_a_whole_chunk() -> None:

@@ -1,0 +1,46 @@
+"""The building of every drawn mixer: one closed table from drawing to module."""
+
+from l2m_design.architecture import (
+    Attention,
+    CheckpointedSSM,
+    GatedDeltaNet,
+    LatentAttention,
+    LogLinear,
+    Mamba1,
+    Mamba2,
+    MixerSpec,
+    SparseAttention,
+)
+from l2m_design.model.attention import FullAttention, WindowAttention
+from l2m_design.model.checkpointed import CheckpointedMixer
+from l2m_design.model.delta import DeltaMixer
+from l2m_design.model.kernels import TORCH, Kernels
+from l2m_design.model.latent import LatentMixer
+from l2m_design.model.log_linear import LogLinearMixer
+from l2m_design.model.mamba1 import Mamba1Mixer
+from l2m_design.model.mixer import Mixer
+from l2m_design.model.sparse import PowerSparseAttention
+from l2m_design.model.ssm import Mamba2Mixer
+
+
+def build_mixer(spec: MixerSpec, width: int, out_scale: float = 1.0, kernels: Kernels = TORCH) -> Mixer:
+    """The building of one drawn mixer; out_scale multiplies the initial output projection."""
+    match spec:
+        case Attention(window=None):
+            return FullAttention(spec, width, out_scale, kernels)
+        case Attention():
+            return WindowAttention(spec, width, out_scale, kernels)
+        case LatentAttention():
+            return LatentMixer(spec, width, out_scale, kernels)
+        case SparseAttention():
+            return PowerSparseAttention(spec, width, out_scale, kernels)
+        case Mamba1():
+            return Mamba1Mixer(spec, width, out_scale, kernels)
+        case Mamba2():
+            return Mamba2Mixer(spec, width, out_scale, kernels)
+        case GatedDeltaNet():
+            return DeltaMixer(spec, width, out_scale)
+        case LogLinear():
+            return LogLinearMixer(spec, width, out_scale, kernels)
+        case CheckpointedSSM():
+            return CheckpointedMixer(spec, width, out_scale, kernels)

@@ -1,0 +1,82 @@
+"""Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): one latent a token is all that is kept.
+
+Whole sequences expand the latents to keys and values; a single token reads the latents themselves, the expansion
+absorbed into its query and its output (unless the heads' keys are normalised, which cannot be absorbed).
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from l2m_design.architecture.mixers import LatentAttention
+from l2m_design.model.attention import CacheMixer, KeyValues, Projected, causal_over, joined
+from l2m_design.model.kernels import TORCH, Kernels
+from l2m_design.model.mixer import RMSNorm, linear
+
+
+class LatentMixer(CacheMixer):
+    """Its state is a KeyValues with one head: `keys` are the latents [b 1 t r], `values` the keys' rotary parts."""
+
+    def __init__(self, spec: LatentAttention, width: int, out_scale: float = 1.0, kernels: Kernels = TORCH) -> None:
+        super().__init__(spec, width, kernels)
+        self.kv_rank, self.rope_dim, self.qk_norm = spec.kv_rank, spec.rope_dim, spec.qk_norm
+        inputs = spec.q_rank or width
+        self.query_down = linear(width, inputs) if spec.q_rank else nn.Identity()
+        self.query_down_norm = RMSNorm(inputs) if spec.q_rank else nn.Identity()
+        self.query = linear(inputs, spec.queried)
+        self.key_up = linear(spec.kv_rank, spec.heads * spec.head_dim)
+        self.value_up = linear(spec.kv_rank, spec.heads * spec.head_dim)
+        self.out = linear(spec.heads * spec.head_dim, width, out_scale)
+        self.query_norm, self.key_norm = self._norm(spec.head_dim), self._norm(spec.head_dim)
+        self.query_rope_norm = self._norm(spec.rope_dim)
+        if not self.shares:
+            self.down = linear(width, spec.slot)
+            self.latent_norm = RMSNorm(spec.kv_rank)
+            self.key_rope_norm = self._norm(spec.rope_dim)
+
+    def _norm(self, channels: int) -> nn.Module:
+        return RMSNorm(channels) if self.qk_norm else nn.Identity()
+
+    def empty(self, batch: int) -> KeyValues:
+        """No latents yet."""
+        new = self.out.weight.new_zeros
+        conv = self.no_conv(batch, self.out.weight)
+        return KeyValues(new(batch, 1, 0, self.kv_rank), new(batch, 1, 0, self.rope_dim), conv, 0)
+
+    def project(self, x: Tensor, state: KeyValues) -> Projected:
+        """See CacheMixer; `key` is the latent [b 1 t r], `value` the key's rotary part [b 1 t k]."""
+        query = self.query(self.query_down_norm(self.query_down(x)))
+        parts, conv = self.convolved([query] if self.shares else [query, self.down(x)], state)
+        query = parts[0].unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        still, rope = query.split([self.head_dim, self.rope_dim], dim=-1)
+        rope = self.turned(self.query_rope_norm(rope), state.seen)
+        query = torch.cat([self.query_norm(still), rope], dim=-1)
+        if self.shares:
+            return Projected(query, state.keys, state.values, conv)
+        latent, key = parts[1][:, None].split([self.kv_rank, self.rope_dim], dim=-1)
+        return Projected(query, self.latent_norm(latent), self.turned(self.key_rope_norm(key), state.seen), conv)
+
+    def read(self, query: Tensor, key: Tensor, value: Tensor, before: KeyValues) -> tuple[Tensor, Tensor, Tensor]:
+        """See CacheMixer."""
+        latents, ropes = joined(key, value, before)
+        if query.shape[2] == 1 and not self.qk_norm:
+            return self._absorbed(query, latents, ropes), latents, ropes
+        keys, values = (
+            up(latents[:, 0]).unflatten(-1, (self.heads, -1)).transpose(1, 2) for up in (self.key_up, self.value_up)
+        )
+        keys = torch.cat([self.key_norm(keys), ropes.expand(-1, self.heads, -1, -1)], dim=-1)
+        return causal_over(query, keys, values, self.kernels), latents, ropes
+
+    def _absorbed(self, query: Tensor, latents: Tensor, ropes: Tensor) -> Tensor:
+        """[b h 1 k] of one token, reading latents [b 1 s r] instead of keys."""
+        still, rope = query.split([self.head_dim, self.rope_dim], dim=-1)
+        key_up, value_up = (up.weight.unflatten(0, (self.heads, -1)) for up in (self.key_up, self.value_up))
+        scores = (still @ key_up) @ latents.transpose(-1, -2) + rope @ ropes.transpose(-1, -2)
+        weights = (scores / math.sqrt(query.shape[-1])).softmax(-1)
+        return (weights @ latents) @ value_up.transpose(-1, -2)
+
+    def merge(self, y: Tensor) -> Tensor:
+        """See CacheMixer."""
+        merged: Tensor = self.out(y.transpose(1, 2).flatten(2))
+        return merged

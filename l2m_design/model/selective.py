@@ -1,0 +1,75 @@
+"""The selective scan of Mamba-1 (arXiv 2312.00752) and its gradient, in torch.
+
+S_t = exp(dt_t A) S_(t-1) + dt_t x_t B_t, y_t = S_t C_t, every channel with its own decays: a recurrence of one
+fused operation a token. Only the states between chunks are kept for the gradient; those inside are made again.
+"""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+CHUNK = 64
+
+
+@torch.compiler.disable  # its loop over tokens would be unrolled
+def selective_scan(
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, start: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """y [b t i] and the last state [b i n]; x, dt [b t i], A [i n] below 0, B and C [b t n], start [b i n] or none."""
+    if start is None:
+        start = x.new_zeros(len(x), *A.shape)
+    return cast("tuple[Tensor, Tensor]", _Scan.apply(x * dt, dt, A, B, C, start))
+
+
+def _states(x: Tensor, decay: Tensor, B: Tensor, start: Tensor) -> Tensor:
+    """[c b i n] the states after each token; x [c b i], decay [c b i n], B [c b n]."""
+    states = x[..., None] * B[:, :, None]
+    state = start
+    for t in range(len(x)):
+        state = torch.addcmul(states[t], state, decay[t], out=states[t])
+    return states
+
+
+class _Scan(torch.autograd.Function):
+    """x already times dt; time first inside, so that a token is one block of memory."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, start: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        timed = [z.transpose(0, 1).contiguous() for z in (x, dt, B, C)]
+        y = torch.empty_like(timed[0])
+        state, starts = start, []
+        for first in range(0, len(y), CHUNK):
+            xs, dts, Bs, Cs = (z[first : first + CHUNK] for z in timed)
+            starts.append(state)
+            states = _states(xs, (dts[..., None] * A).exp_(), Bs, state)
+            y[first : first + CHUNK] = (states @ Cs[..., None])[..., 0]
+            state = states[-1].clone()
+        ctx.save_for_backward(*timed, A, torch.stack(starts))
+        return y.transpose(0, 1), state
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor, dlast: Tensor) -> tuple[Tensor, ...]:
+        x, dt, B, C, A, starts = ctx.saved_tensors
+        dy = dy.transpose(0, 1)
+        dx, ddt, dB, dC = (torch.empty_like(z) for z in (x, dt, B, C))
+        dA, dstate = torch.zeros_like(A), dlast
+        for index in reversed(range(len(starts))):
+            here = slice(index * CHUNK, (index + 1) * CHUNK)
+            decay = (dt[here, ..., None] * A).exp_()
+            states = _states(x[here], decay, B[here], starts[index])
+            dstates = dy[here, ..., None] * C[here, :, None]
+            for t in reversed(range(len(decay))):
+                dstate = dstates[t].add_(dstate)
+                dstate = dstate * decay[t]
+            dC[here] = (dy[here][:, :, None] @ states)[:, :, 0]
+            dB[here] = (x[here][:, :, None] @ dstates)[:, :, 0]
+            dx[here] = (dstates @ B[here, ..., None])[..., 0]
+            dlog = dstates.mul_(decay)
+            dlog[1:] *= states[:-1]
+            dlog[0] *= starts[index]
+            ddt[here] = (dlog * A).sum(-1)
+            dA += (dlog * dt[here, ..., None]).sum((0, 1))
+        return *(z.transpose(0, 1) for z in (dx, ddt)), dA, *(z.transpose(0, 1) for z in (dB, dC)), dstate

@@ -1,0 +1,272 @@
+"""Every recurrent mixer against its recurrence, one token at a time, gradients included."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from l2m_design.architecture import CheckpointedSSM, GatedDeltaNet, LogLinear, Mamba1, Mamba2
+from l2m_design.model.catalogue import build_mixer
+from l2m_design.model.delta import delta_scan
+from l2m_design.model.log_linear import blocks
+from l2m_design.model.mixer import GatedNorm, RMSNorm, ShortConvolution
+from l2m_design.model.selective import selective_scan
+from l2m_design.model.ssd import chunked_scan
+from l2m_design.model.ssm import A_RANGE, DT_RANGE
+
+LENGTHS = pytest.mark.parametrize("length", [1, 2, 63, 64, 65, 200])
+
+
+def draw(*shapes: tuple[int, ...]) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(sum(map(sum, shapes)))
+    return [torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in shapes]
+
+
+def assert_same(fast: Callable[..., Any], slow: Callable[..., Any], inputs: list[Tensor]) -> None:
+    """Outputs and the gradients of a random combination of them."""
+    results = []
+    for function in (fast, slow):
+        outputs = function(*inputs)
+        total = sum((z * torch.cos(torch.arange(z.numel(), dtype=z.dtype)).view_as(z)).sum() for z in outputs)
+        assert isinstance(total, Tensor)
+        results.append([*outputs, *torch.autograd.grad(total, inputs)])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-9, rtol=1e-9)
+
+
+@LENGTHS
+@pytest.mark.parametrize("groups", [1, 3])
+def test_the_chunked_scan_equals_the_recurrence(length: int, groups: int) -> None:
+    def recurrence(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        dt, A, y = dt.abs(), -A.abs(), []
+        B, C = (z.repeat_interleave(3 // groups, dim=2) for z in (B, C))
+        for t in range(length):
+            added = (dt[:, t, :, None] * x[:, t])[..., None] * B[:, t, :, None]
+            state = state * (dt[:, t] * A).exp()[..., None, None] + added
+            y.append((state * C[:, t, :, None]).sum(-1))
+        return torch.stack(y, dim=1), state
+
+    def fast(x: Tensor, dt: Tensor, A: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
+        return chunked_scan(x, dt.abs(), -A.abs(), *rest)
+
+    shapes = [(2, length, 3, 5), (2, length, 3), (3,), (2, length, groups, 4), (2, length, groups, 4), (2, 3, 5, 4)]
+    assert_same(fast, recurrence, draw(*shapes))
+
+
+@LENGTHS
+def test_the_selective_scan_equals_the_recurrence(length: int) -> None:
+    def recurrence(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        y = []
+        for t in range(length):
+            step = dt[:, t, :, None].abs()
+            state = state * (step * -A.abs()).exp() + step * x[:, t, :, None] * B[:, t, None]
+            y.append((state * C[:, t, None]).sum(-1))
+        return torch.stack(y, dim=1), state
+
+    def fast(x: Tensor, dt: Tensor, A: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
+        return selective_scan(x, dt.abs(), -A.abs(), *rest)
+
+    shapes = [(2, length, 5), (2, length, 5), (5, 3), (2, length, 3), (2, length, 3), (2, 5, 3)]
+    assert_same(fast, recurrence, draw(*shapes))
+
+
+@LENGTHS
+def test_the_delta_scan_equals_the_recurrence(length: int) -> None:
+    def ranges(key: Tensor, write: Tensor, decay: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return F.normalize(key, dim=-1), write.sigmoid(), -decay.abs()
+
+    def recurrence(query: Tensor, key: Tensor, value: Tensor, write: Tensor, decay: Tensor, memory: Tensor) -> Any:
+        key, write, decay = ranges(key, write, decay)
+        y = []
+        for t in range(length):
+            k, v, beta = key[:, t, :, None], value[:, t, :, :, None], write[:, t, :, None, None]
+            memory = decay[:, t].exp()[..., None, None] * (memory - beta * (memory @ k.mT) @ k) + beta * v @ k
+            y.append((memory * query[:, t, :, None]).sum(-1))
+        return torch.stack(y, dim=1), memory
+
+    def fast(query: Tensor, key: Tensor, value: Tensor, write: Tensor, decay: Tensor, memory: Tensor) -> Any:
+        key, write, decay = ranges(key, write, decay)
+        return delta_scan(query, key, value, write, decay, memory)
+
+    shapes = [(2, length, 2, 3), (2, length, 2, 3), (2, length, 2, 4), (2, length, 2), (2, length, 2), (2, 2, 4, 3)]
+    assert_same(fast, recurrence, draw(*shapes))
+
+
+def close(mixer: Any, y: Tensor, new: Any) -> Tensor:
+    """Mamba-2's end by its definition: D, the gate, the norm over each group, the output projection."""
+    y = (y + mixer.D[:, None] * new.values).flatten(-2) * F.silu(new.gate)
+    parts = y.unflatten(-1, (mixer.spec.groups, -1))
+    normed = (parts / (parts.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt()).flatten(-2) * mixer.norm.weight
+    return mixer.out(normed)
+
+
+def selected(mixer: Any, x: Tensor) -> tuple[Any, Tensor, Tensor, Tensor]:
+    """What the tokens do, B and C of every head, and the log decays [b t h]."""
+    new = mixer.select(x, mixer.empty(len(x)).conv)
+    share = mixer.heads // mixer.spec.groups
+    B, C = (z.repeat_interleave(share, dim=2) for z in (new.B, new.C))
+    return new, B, C, new.dt * mixer.rates
+
+
+def test_mamba2_equals_its_definition() -> None:
+    torch.manual_seed(0)
+    mixer: Any = build_mixer(Mamba2(d_state=5, head_dim=4, groups=2), 16)
+    x = torch.randn(2, 90, 16)
+    with torch.no_grad():
+        new, B, C, log_decay = selected(mixer, x)
+        state, y = torch.zeros(2, 8, 4, 5), []
+        for t in range(90):
+            added = (new.dt[:, t, :, None] * new.values[:, t])[..., None] * B[:, t, :, None]
+            state = state * log_decay[:, t].exp()[..., None, None] + added
+            y.append((state * C[:, t, :, None]).sum(-1))
+        expected = close(mixer, torch.stack(y, dim=1), new)
+        torch.testing.assert_close(mixer(x, mixer.empty(2))[0], expected, atol=1e-5, rtol=0)
+
+
+def test_log_linear_equals_a_sum_over_all_pairs() -> None:
+    torch.manual_seed(0)
+    mixer: Any = build_mixer(LogLinear(d_state=5, head_dim=4, levels=6), 16)
+    with torch.no_grad():
+        mixer.level_weights.weight.mul_(20)
+        x = torch.randn(2, 150, 16)
+        new, B, C, log_decay = selected(mixer, x)
+        weights = F.softplus(mixer.level_weights(x) + mixer.level_bias).unflatten(-1, (8, 6))
+        summed = log_decay.cumsum(1)
+        y = torch.zeros_like(new.values)
+        for t in range(150):
+            for s in range(t + 1):
+                level = min((t ^ s).bit_length(), 5)
+                share = weights[:, t, :, level] * (summed[:, t] - summed[:, s]).exp() * (C[:, t] * B[:, s]).sum(-1)
+                y[:, t] += (share * new.dt[:, s])[..., None] * new.values[:, s]
+        torch.testing.assert_close(mixer(x, mixer.empty(2))[0], close(mixer, y, new), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("t", [0, 1, 2, 3, 12, 64, 1000, 1023])
+def test_a_fenwick_tree_covers_the_past_by_one_block_a_bit(t: int) -> None:
+    covered = [position for start, bit in blocks(t) for position in range(start, start + 2**bit)]
+    assert covered == list(range(t))
+    assert len(blocks(t)) == t.bit_count()
+
+
+def test_log_linear_starts_as_mamba2() -> None:
+    torch.manual_seed(0)
+    mixer: Any = build_mixer(LogLinear(d_state=5, head_dim=4), 16)
+    plain: Any = build_mixer(Mamba2(d_state=5, head_dim=4), 16)
+    with torch.no_grad():
+        mixer.level_weights.weight.zero_()
+        plain.load_state_dict({name: mixer.state_dict()[name] for name in plain.state_dict()})
+        x = torch.randn(2, 100, 16)
+        torch.testing.assert_close(mixer(x, mixer.empty(2))[0], plain(x, plain.empty(2))[0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("exponent", "keep"), [(0.5, 1.0), (0.8, 0.5), (1.0, 1.0)])
+def test_a_checkpointed_state_space_equals_its_definition(exponent: float, keep: float) -> None:
+    torch.manual_seed(0)
+    spec = CheckpointedSSM(d_state=5, head_dim=4, exponent=exponent, keep=keep)
+    mixer: Any = build_mixer(spec, 16)
+    x = torch.randn(2, 100, 16)
+    with torch.no_grad():
+        new, B, C, log_decay = selected(mixer, x)
+        query = mixer.query(x).unflatten(-1, (8, 4))
+        state, copies, y = torch.zeros(2, 8, 4, 5), [], []
+        for t in range(100):
+            added = (new.dt[:, t, :, None] * new.values[:, t])[..., None] * B[:, t, :, None]
+            state = state * log_decay[:, t].exp()[..., None, None] + added
+            reads = [(copy * C[:, t, :, None]).sum(-1) for copy in copies]
+            logits = [(mixer.read_norm(read) * query[:, t]).sum(-1) / math.sqrt(4) for read in reads]
+            shares = torch.stack([*logits, torch.zeros(2, 8)]).softmax(0)
+            recalled = sum(share[..., None] * read for share, read in zip(shares, reads, strict=False))
+            y.append((state * C[:, t, :, None]).sum(-1) + recalled)
+            if math.floor(keep * (t + 1) ** exponent + 1e-9) > len(copies):
+                copies.append(state)
+        expected = close(mixer, torch.stack(y, dim=1), new)
+        torch.testing.assert_close(mixer(x, mixer.empty(2))[0], expected, atol=1e-5, rtol=0)
+
+
+def test_strong_decay_does_not_overflow_in_either_direction() -> None:
+    x = torch.randn(1, 256, 2, 4)
+    B, C = torch.randn(2, 1, 256, 2, 4)
+    dt = torch.full((1, 256, 2), 50.0).requires_grad_()
+    y, _ = chunked_scan(x, dt, -torch.ones(2), B, C)
+    y.sum().backward()
+    assert y.isfinite().all()
+    assert dt.grad is not None
+    assert dt.grad.isfinite().all()
+    log_decay = torch.full((1, 256, 2), -50.0).requires_grad_()
+    y, _ = delta_scan(x, x, x, torch.full((1, 256, 2), 0.5), log_decay, torch.zeros(1, 2, 4, 4))
+    y.sum().backward()
+    assert log_decay.grad is not None
+    assert log_decay.grad.isfinite().all()
+
+
+def test_state_spaces_start_as_published() -> None:
+    torch.manual_seed(0)
+    mamba2: Any = build_mixer(Mamba2(d_state=8, head_dim=2), 128)
+    mamba1: Any = build_mixer(Mamba1(d_state=8), 128)
+    delta: Any = build_mixer(GatedDeltaNet(heads=64, head_dim=2), 128)
+    for bias in (mamba2.dt_bias, mamba1.steps.bias, delta.dt_bias):
+        dt = F.softplus(bias)
+        assert DT_RANGE[0] * 0.99 <= dt.min() <= dt.max() <= DT_RANGE[1] * 1.01
+        assert dt.max() > 10 * dt.min()
+    assert A_RANGE[0] <= mamba2.A_log.exp().min() <= mamba2.A_log.exp().max() <= A_RANGE[1]
+    torch.testing.assert_close(mamba1.A_log.exp(), torch.arange(1.0, 9.0).repeat(256, 1))
+    assert delta.A_log.exp().max() <= 16
+    assert (mamba2.D == 1).all()
+    assert (mamba1.D == 1).all()
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("length", [1, 2, 9])
+def test_a_short_convolution_equals_its_sum(bias: bool, length: int) -> None:
+    convolution = ShortConvolution(5, 4, bias).double()
+    x, y, before = draw((2, length, 2), (2, length, 3), (2, 3, 5))
+
+    def slow(x: Tensor, y: Tensor, before: Tensor) -> list[Tensor]:
+        padded = torch.cat([before, torch.cat([x, y], dim=-1)], dim=1)
+        added = 0 if convolution.bias is None else convolution.bias
+        out = sum(padded[:, tap : tap + length] * convolution.weight[:, tap] for tap in range(4)) + added
+        return [out, padded[:, -3:]]
+
+    def fast(x: Tensor, y: Tensor, before: Tensor) -> list[Tensor]:
+        parts, after = convolution([x, y], before)
+        return [torch.cat(parts, dim=-1), after]
+
+    assert_same(fast, slow, [x, y, before])
+    weights = [p for p in convolution.parameters()]
+    ours, theirs = (torch.autograd.grad(f(x, y, before)[0].cos().sum(), weights) for f in (fast, slow))
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_the_gated_norm_and_its_gradient_equal_the_formula(groups: int) -> None:
+    norm, plain = GatedNorm(6, groups), RMSNorm(6, groups)
+    with torch.no_grad():
+        norm.weight.copy_(torch.randn(6))
+        plain.load_state_dict(norm.state_dict())
+    y, gate = (z.detach().float().requires_grad_() for z in draw((2, 3, 6), (2, 3, 6)))
+    fast, slow = norm(y, gate), plain(y * F.silu(gate))
+    torch.testing.assert_close(fast, slow)
+    ours = torch.autograd.grad(fast.cos().sum(), [y, gate, norm.weight])
+    theirs = torch.autograd.grad(slow.cos().sum(), [y, gate, plain.weight])
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("spec", [Mamba2(d_state=8, head_dim=4), GatedDeltaNet(heads=2, head_dim=8)], ids=str)
+def test_states_stay_exact_under_autocast(spec: Any) -> None:
+    """bfloat16 is for projections: prefill and steps must agree on the recurrence."""
+    torch.manual_seed(0)
+    mixer: Any = build_mixer(spec, 16)
+    x = torch.randn(1, 100, 16)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        _, whole = mixer(x, mixer.empty(1))
+        state = mixer.empty(1)
+        for t in range(100):
+            _, state = mixer.step(x[:, t], state)
+    assert whole.ssm.dtype == torch.float32
+    torch.testing.assert_close(whole.ssm, state.ssm, atol=1e-4, rtol=1e-3)
