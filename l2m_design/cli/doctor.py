@@ -9,7 +9,7 @@ from l2m_design.cli.terminal import Json, print_json, say, table
 
 def command(as_json: Json = False) -> None:
     """Look at Python, libraries, devices, caches and tracking. Exit 1 when something needed does not work."""
-    checks = [*_libraries(), *_devices(), *_optional(), *_places()]
+    checks = [*_libraries(), *_devices(), *_optional(), *_kernels(), *_places()]
     broken = [check for check in checks if check["needed"] and not check["works"]]
     if as_json:
         print_json({"checks": checks, "works": not broken})
@@ -52,21 +52,28 @@ def _devices() -> list[dict[str, Any]]:
 def _optional() -> list[dict[str, Any]]:
     from importlib.util import find_spec
 
-    from l2m_design.model.backends import optional_backends
-
     readers = {"datasets": "hf: corpora", "gguf": "models in .gguf files", "accelerate": "models in .gguf files"}
     return [
         _check(f"{name} (optional)", bool(found := find_spec(name)), f"{_word(found)}: {serves}", False)
         for name, serves in readers.items()
-    ] + [
-        _check(
-            f"{b.name} (optional)",
-            b.found,
-            f"{_word(b.found)}: {b.serves}",
-            False,
-        )
-        for b in optional_backends()
     ]
+
+
+def _kernels() -> list[dict[str, Any]]:
+    """Faster kernels: found, loaded, how far from torch, seconds of the first call; and why not used."""
+    from l2m_design.model.backends import pick_device
+    from l2m_design.model.probes import probed
+
+    rows = []
+    for probe in probed(pick_device("auto"))[1]:
+        measured = ""
+        if probe.error is not None:
+            measured = f"{probe.error:.1e} from torch, first call {probe.seconds:.1f} s; "
+        found = f"{_word(probe.found)}; {measured}{'used' if probe.used else probe.reason + ': torch computes'}"
+        what = f"{probe.field} by {probe.name} (optional)"
+        rows.append(_check(what, probe.used, found.replace("not installed; not installed", "not installed"), False))
+        rows[-1]["probe"] = probe.plain()
+    return rows
 
 
 def _word(found: object) -> str:

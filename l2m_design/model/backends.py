@@ -1,9 +1,7 @@
-"""Devices and optional kernels: what is here, what loads, what is used."""
+"""Devices: which one computes, on how many threads, in which precision."""
 
 import ctypes
-import importlib.util
 import os
-from dataclasses import dataclass
 
 import torch
 
@@ -11,27 +9,7 @@ from l2m_design.architecture import Architecture
 from l2m_design.errors import BadInput
 from l2m_design.model.language import build
 
-OPTIONAL = {
-    "mamba_ssm": "CUDA kernels for mamba2; this version computes mamba2 in torch",
-    "xformers": "CUDA attention kernels; this version uses torch's own",
-}
-
-
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's names of mallopt's parameters
-
-
-@dataclass(frozen=True)
-class Backend:
-    """An optional library: is it installed, and what it would serve."""
-
-    name: str
-    found: bool
-    serves: str
-
-
-def optional_backends() -> list[Backend]:
-    """Which optional kernel libraries are installed (none is imported, none is needed)."""
-    return [Backend(name, importlib.util.find_spec(name) is not None, use) for name, use in OPTIONAL.items()]
 
 
 def pick_device(name: str) -> torch.device:

@@ -20,9 +20,11 @@ def banded_attention(query: Tensor, key: Tensor, value: Tensor, window: int, sin
     """[b h t v]: each query reads the last `window` keys up to its own, and the first `sinks` ones before those.
 
     query [b h t k], key [b g s k], value [b g s v], h a multiple of g, s >= t; the last query stands at the last
-    key.
+    key. Products are taken in the values' dtype, the softmax in float32 at least.
     """
-    return cast("Tensor", _Banded.apply(query, key, value, Band(min(window, key.shape[2]), sinks)))
+    query, key = query.to(value.dtype), key.to(value.dtype)
+    with torch.autocast(query.device.type, enabled=False):
+        return cast("Tensor", _Banded.apply(query, key, value, Band(min(window, key.shape[2]), sinks)))
 
 
 class Band(NamedTuple):
@@ -75,12 +77,12 @@ class _Banded(torch.autograd.Function):
         g = key.shape[1]
         q = query.unflatten(1, (g, h // g))
         y = query.new_empty(b, g, h // g, t, value.shape[-1])
-        log_sum = query.new_empty(b, g, h // g, t)
+        log_sum = query.new_empty(b, g, h // g, t, dtype=torch.promote_types(query.dtype, torch.float32))
         for block in _blocks(t, key.shape[2], band, query.device):
             rows = block.rows
             scores = _scores(q[..., rows, :], block.take(key), block.hidden)
             log_sum[..., rows] = scores.logsumexp(-1)
-            weights = scores.sub_(log_sum[..., rows, None]).exp_()
+            weights = scores.sub_(log_sum[..., rows, None]).exp_().to(value.dtype)
             y[..., rows, :] = _over_keys(weights, block.take(value))
         ctx.save_for_backward(query, key, value, y, log_sum)
         ctx.band = band
@@ -93,15 +95,15 @@ class _Banded(torch.autograd.Function):
         share = query.shape[1] // g
         q, dy = (z.unflatten(1, (g, share)) for z in (query, gradients[0]))
         dquery, dkey, dvalue = torch.empty_like(q), torch.zeros_like(key), torch.zeros_like(value)
-        along = (dy * y).sum(-1)
+        along = (dy * y).sum(-1, dtype=log_sum.dtype)
         scale = 1 / math.sqrt(query.shape[-1])
         for block in _blocks(query.shape[2], key.shape[2], ctx.band, query.device):
             rows, keys = block.rows, block.take(key)
             here, dhere = q[..., rows, :], dy[..., rows, :]
             weights = _scores(here, keys, block.hidden).sub_(log_sum[..., rows, None]).exp_()
-            block.give(dvalue, _over_rows(weights, dhere))
-            dscores = _over_keys(dhere, block.take(value).transpose(-1, -2))
-            dscores.sub_(along[..., rows, None]).mul_(weights).mul_(scale)
+            block.give(dvalue, _over_rows(weights.to(value.dtype), dhere))
+            dscores = _over_keys(dhere, block.take(value).transpose(-1, -2)).to(weights.dtype)
+            dscores = dscores.sub_(along[..., rows, None]).mul_(weights).mul_(scale).to(query.dtype)
             dquery[..., rows, :] = _over_keys(dscores, keys)
             block.give(dkey, _over_rows(dscores, here))
         return dquery.flatten(1, 2), dkey, dvalue, None
@@ -110,7 +112,7 @@ class _Banded(torch.autograd.Function):
 def _scores(query: Tensor, key: Tensor, hidden: Tensor) -> Tensor:
     """[b g share rows columns] scaled products, -inf out of the band."""
     scores = _over_keys(query / math.sqrt(query.shape[-1]), key.transpose(-1, -2))
-    return scores.masked_fill_(hidden, -torch.inf)
+    return scores.to(torch.promote_types(scores.dtype, torch.float32)).masked_fill_(hidden, -torch.inf)
 
 
 def _over_keys(z: Tensor, matrix: Tensor) -> Tensor:

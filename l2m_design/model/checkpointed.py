@@ -47,6 +47,7 @@ class CheckpointedMixer(StateSpaceMixer):
         y, after = super().forward(x, state)
         return y, after._replace(seen=state.seen + x.shape[1])
 
+    @torch.compiler.disable  # its loop over chunks would be unrolled
     def mix(self, x: Tensor, new: Selected, state: Snapshots) -> tuple[Tensor, Tensor, Tensor]:
         """See StateSpaceMixer."""
         query = F.linear(x.float(), self.query.weight.float()).unflatten(-1, (self.heads, -1))

@@ -1,6 +1,7 @@
 """LanguageModel: a drawn decoder as a torch module, with prefill, step and a state that can be counted."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from l2m_design.architecture import Architecture
 from l2m_design.architecture.mixers import KeyValueMixer
 from l2m_design.errors import BadInput
 from l2m_design.model.catalogue import build_mixer
+from l2m_design.model.generate import generate
 from l2m_design.model.kernels import TORCH, Kernels
 from l2m_design.model.mixer import RMSNorm, linear
 
@@ -91,6 +93,19 @@ class LanguageModel(nn.Module):
         """Logits [b v_] after one token [b], and the new state."""
         logits, state = self._run(token[:, None], state)
         return logits[:, 0], compact(state)
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        most: int,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        stop: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> list[list[int]]:
+        """Up to `most` new tokens for each prompt, prompts of any lengths (see l2m_design.model.generate)."""
+        device = self.embedding.weight.device
+        return generate(self, prompts, most, device, temperature, top_p, stop, generator)
 
     def check(self, tokens: Tensor) -> None:
         """Raises BadInput when tokens [b t] cannot be read."""

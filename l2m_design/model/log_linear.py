@@ -48,6 +48,7 @@ class LogLinearMixer(StateSpaceMixer):
         y, after = super().forward(x, state)
         return y, after._replace(seen=state.seen + x.shape[1])
 
+    @torch.compiler.disable  # its loop over chunks would be unrolled
     def mix(self, x: Tensor, new: Selected, state: Fenwick) -> tuple[Tensor, Tensor]:
         """See StateSpaceMixer."""
         weights = F.softplus(F.linear(x.float(), self.level_weights.weight.float(), self.level_bias.float()))

@@ -41,7 +41,7 @@ class Mamba1Mixer(Mixer):
         mixed = F.silu(mixed)
         dt, B, C = self.selection(mixed).split([self.rank, self.spec.d_state, self.spec.d_state], dim=-1)
         with torch.autocast(x.device.type, enabled=False):
-            dt = F.softplus(F.linear(dt.float(), self.steps.weight, self.steps.bias))
+            dt = F.softplus(F.linear(dt.float(), self.steps.weight.float(), self.steps.bias.float()))
             values, A = mixed.float(), -self.A_log.float().exp()
             start = state.ssm.float() if state.ssm.any() else None
             y, ssm = self.kernels.selective(values, dt, A, B.float(), C.float(), start)

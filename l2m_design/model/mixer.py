@@ -165,7 +165,7 @@ class RMSNorm(nn.Module):
         """[... d] -> [... d]."""
         full = x.float().unflatten(-1, (self.groups, -1))
         scaled = full * torch.rsqrt(full.pow(2).mean(-1, keepdim=True) + self.eps)
-        return scaled.flatten(-2).to(x.dtype) * self.weight
+        return (scaled.flatten(-2) * self.weight).to(x.dtype)
 
 
 def log_uniform_steps(count: int, low: float, high: float, floor: float = 0.0) -> Tensor:

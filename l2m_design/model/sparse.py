@@ -57,6 +57,7 @@ class PowerSparseAttention(HeadAttention):
         super().__init__(spec, width, out_scale, kernels)
         self.schedule = spec.growth
 
+    @torch.compiler.disable  # its loop over chunks would be unrolled
     def read(self, query: Tensor, key: Tensor, value: Tensor, before: KeyValues) -> tuple[Tensor, Tensor, Tensor]:
         """See CacheMixer. A fresh sequence is gathered in whole; a continued one goes chunk by chunk."""
         if not before.seen:

@@ -26,6 +26,10 @@ def load_weights(architecture: Architecture, path: Path) -> LanguageModel:
         raise BadInput(f"{path}: not a weights file: {error}") from None
     if drawing != architecture.fingerprint:
         raise BadInput(f"{path}: holds the weights of drawing {drawing}, not of {architecture.fingerprint}")
+    tensors = load_file(path)
+    for name, value in tensors.items():
+        if not value.isfinite().all():
+            raise BadInput(f"{path}: {name} holds NaN or infinities")
     model = build(architecture)
-    model.load_state_dict(load_file(path))
+    model.load_state_dict(tensors)
     return model

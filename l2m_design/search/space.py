@@ -43,6 +43,8 @@ class Space(Values):
         if not self.kinds:
             raise ValueError("kinds: at least one mixer template is needed")
         for name, template in self.kinds.items():
+            if "share" in template:
+                raise ValueError(f"kinds.{name}: share names one layer of a drawing; a template may stand anywhere")
             for value in template.values():
                 if isinstance(value, str) and value.startswith("$") and value[1:] not in self.choices:
                     raise ValueError(f"kinds.{name}: {value}: {unknown_key(value[1:], self.choices)}")

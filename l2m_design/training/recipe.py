@@ -1,7 +1,7 @@
 """Recipe: everything that decides a training run besides the architecture and the corpus."""
 
 import math
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,8 @@ class Recipe(Values):
     length: training context in tokens. tokens: budget. batch_tokens: tokens in each optimiser step.
     learning_rate: peak of a warm-up and cosine schedule for AdamW. windows: held-out windows scored at the
     end; a quarter of them at the rungs, which are shares of the budget at which a search may stop a run.
+    kernels: `auto` takes faster ones that agree with torch's on the device, `torch` none. compile: torch.compile, on
+    a GPU only. recompute: keep only each layer's inputs for the gradient, less memory for a third more time.
     """
 
     length: Annotated[int, Field(ge=16, le=2**22)] = 512
@@ -26,6 +28,9 @@ class Recipe(Values):
     clip: Annotated[float, Field(gt=0.0)] = 1.0
     windows: Annotated[int, Field(ge=8, le=10**5)] = 96
     rungs: Annotated[tuple[float, ...], Field(strict=False)] = (0.33, 0.66)
+    kernels: Literal["auto", "torch"] = "auto"
+    compile: bool = False
+    recompute: bool = False
     seed: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")

@@ -16,6 +16,8 @@ from l2m_design.corpus.base import unigram_nats
 from l2m_design.errors import BadInput
 from l2m_design.model import LanguageModel, build
 from l2m_design.model.backends import autocast, keep_freed_memory
+from l2m_design.model.kernels import TORCH
+from l2m_design.model.probes import probed
 from l2m_design.training.batches import held_out_windows, training_batches
 from l2m_design.training.evaluate import evaluate
 from l2m_design.training.recipe import Recipe
@@ -56,13 +58,18 @@ def train(
 ) -> tuple[LanguageModel, Result]:
     """Train and evaluate one candidate; on_rung answers whether to go on.
 
-    Raises BadInput when documents are too short or the vocabulary does not fit, Stopped when told to stop,
+    Raises BadInput when documents are too short or vocabulary or device do not fit, Stopped when told to stop,
     FloatingPointError when the loss is not finite.
     """
     check_vocabulary(architecture, corpus)
     keep_freed_memory()
+    if recipe.compile and device.type != "cuda":
+        raise BadInput(f"compile: torch.compile is for GPUs, this device is {device.type}; leave it out")
     torch.manual_seed(recipe.seed)
-    model = build(architecture).to(device)
+    model = build(architecture, TORCH if recipe.kernels == "torch" else probed(device)[0]).to(device)
+    model.recompute = recipe.recompute
+    if recipe.compile:
+        model.compile()
     began = time.perf_counter()
     validation = held_out_windows(corpus, "validation", recipe.length, recipe.windows)
     first = unigram_nats(corpus.documents("train"), corpus.vocabulary)
@@ -138,7 +145,7 @@ def _optimise(
 
 
 def adamw(model: LanguageModel, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW that decays projections and embeddings only: never norms, biases, convolutions, or a state space's rates."""
+    """AdamW that decays projections and embeddings only, never norms, biases, convolutions or decay rates."""
     modules = [module for module in model.modules() if isinstance(module, nn.Linear | nn.Embedding)]
     matrices = {id(module.weight): module.weight for module in modules}
     others = [p for p in model.parameters() if id(p) not in matrices]

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from l2m_design.architecture import MLP, Architecture, Attention, Mamba2
+from l2m_design.architecture import (
+    MLP,
+    Architecture,
+    Attention,
+    CheckpointedSSM,
+    LatentAttention,
+    LogLinear,
+    Mamba1,
+    Mamba2,
+)
 from l2m_design.errors import BadInput
 
 DESIGN = """
@@ -20,6 +29,12 @@ layers:
   - {kind: attention, heads: 4, kv_heads: 2, head_dim: 32, rope_theta: 10000.0}
   - {kind: attention, heads: 4, kv_heads: 1, head_dim: 32, window: 128}
   - {kind: sparse_attention, heads: 4, kv_heads: 2, head_dim: 32, chunk: 32, exponent: 0.75, keep: 1.0}
+  - {kind: attention, heads: 8, kv_heads: 2, head_dim: 32, share: 1}
+  - {kind: mla, heads: 4, head_dim: 32, kv_rank: 64, rope_dim: 16}
+  - {kind: mamba1, d_state: 16}
+  - {kind: gated_deltanet, heads: 4, head_dim: 32, value_expand: 2, d_conv: 4}
+  - {kind: log_linear, d_state: 64, head_dim: 32}
+  - {kind: checkpointed_ssm, d_state: 64, head_dim: 32, exponent: 0.7}
 """
 
 
@@ -32,7 +47,7 @@ def drawing(tmp_path: Path) -> Path:
 
 def test_the_documented_format_loads(drawing: Path) -> None:
     architecture = Architecture.load(drawing)
-    assert architecture.picture == "M A W S"
+    assert architecture.picture == "M A W S a L 1 D F C"
     assert architecture.state.exponent == 1.0
 
 
@@ -62,6 +77,18 @@ def test_drawing_needs_no_torch() -> None:
         ("layers.3.keep=0", r"layers\.3\.sparse_attention\.keep"),
         ("layers.3.choose=surprise", r"layers\.3\.sparse_attention\.choose: input should be 'spread'"),
         ("layers.0.kind=mamba", r"layers\.0: .*'mamba2'"),
+        ("layers.0.state_dtype=int4", r"layers\.0\.mamba2\.state_dtype: .*'float32'.*found \"int4\""),
+        ("layers.1.sinks=4", r"layers\.1\.attention: sinks \(4\) need a window"),
+        ("layers.1.rope_theta=0", r"layers\.1\.attention\.rope_theta"),
+        ("layers.4.share=4", r"layers\.4 \(attention\): share \(4\) must be the number of an earlier layer"),
+        ("layers.4.share=0", r"layers\.4 \(attention\): share: layer 0 \(mamba2\) keeps no cache of its own"),
+        ("layers.4.share=2", r"layers\.4 \(attention\): share: kv_heads \(2\) must be that of layer 2 \(1\)"),
+        ("layers.4.share=3", r"layers\.4 \(attention\): share: kind \(attention\) must be that of layer 3"),
+        ("layers.4.heads=3", r"layers\.4\.attention: heads \(3\) must be a multiple of kv_heads \(2\)"),
+        ("layers.5.rope_dim=3", r"layers\.5\.mla\.rope_dim"),
+        ("layers.8.head_dim=48", r"layers\.8 \(log_linear\): expand x width \(256\) must be a multiple of head_dim"),
+        ("layers.9.exponent=0", r"layers\.9\.checkpointed_ssm\.exponent"),
+        ("layers.9.keep=2", r"layers\.9\.checkpointed_ssm\.keep"),
         ("layers.0.d_stat=3", r"layers\.0\.mamba2: unknown key 'd_stat'; did you mean 'd_state'"),
         ("width=127", "width"),
         ("layers=[]", "layers"),
@@ -101,6 +128,50 @@ def test_mamba2_130m_holds_its_published_state() -> None:
     model = Architecture(vocabulary=50280, width=768, layers=(layer,) * 24)
     convolution = 24 * (1536 + 2 * 128) * 3
     assert model.state.elements(10) - convolution == 24 * 1536 * 128 == 4_718_592
+
+
+def test_a_shared_cache_counts_once() -> None:
+    own = Attention(heads=4, kv_heads=2, head_dim=8)
+    shared = Attention(heads=8, kv_heads=2, head_dim=8, share=0)
+    alone, two = (Architecture(vocabulary=9, width=16, layers=layers) for layers in ((own,), (own, shared)))
+    assert alone.state.elements(100) == two.state.elements(100) == 2 * 2 * 8 * 100
+    assert two.picture == "A a"
+
+
+def test_deepseek_v3_holds_70272_bytes_a_token() -> None:
+    layer = LatentAttention(heads=128, head_dim=128, kv_rank=512, rope_dim=64, q_rank=1536)
+    model = Architecture(vocabulary=129280, width=7168, layers=(layer,) * 61)
+    assert model.state.bytes(1000, "bfloat16") == 70272 * 1000
+
+
+@pytest.mark.parametrize(
+    ("layers", "width", "elements"), [(24, 768, 589_824), (48, 1024, 1_572_864), (48, 2048, 3_145_728)]
+)
+def test_mamba_models_hold_their_published_states(layers: int, width: int, elements: int) -> None:
+    model = Architecture(vocabulary=50280, width=width, layers=(Mamba1(),) * layers)
+    convolution = layers * 2 * width * 3
+    assert model.state.elements(10) - convolution == elements
+
+
+def test_growing_state_spaces_follow_their_laws() -> None:
+    tree = Architecture(vocabulary=9, width=8, layers=(LogLinear(d_state=4, head_dim=4),))
+    copies = Architecture(vocabulary=9, width=8, layers=(CheckpointedSSM(d_state=4, head_dim=4, exponent=0.5),))
+    convolution = (16 + 2 * 4) * 3
+    assert [tree.state.elements(t) - convolution for t in (1, 2, 3, 4, 1023, 1024)] == [
+        64 * levels for levels in (1, 2, 2, 3, 10, 11)
+    ]
+    assert [copies.state.elements(t) - convolution for t in (1, 3, 4, 99, 100)] == [
+        64 * (1 + k) for k in (1, 1, 2, 9, 10)
+    ]
+    assert (tree.state.exponent, copies.state.exponent) == (0.0, 0.5)
+
+
+def test_a_state_with_its_own_dtype_is_counted_in_it() -> None:
+    plain, wide = (Mamba2(d_state=4, head_dim=4, state_dtype=dtype) for dtype in (None, "float32"))
+    narrow, own = (Architecture(vocabulary=9, width=8, layers=(layer,)).state for layer in (plain, wide))
+    assert narrow.elements(5) == own.elements(5)
+    assert own.bytes(5, "bfloat16") - narrow.bytes(5, "bfloat16") == 2 * 16 * 4
+    assert own.bytes(5, "float32") == narrow.bytes(5, "float32")
 
 
 def test_flops_of_attention_match_a_count_by_hand() -> None:

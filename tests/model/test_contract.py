@@ -12,6 +12,7 @@ from l2m_design.model import build, state_elements
 
 VOCABULARY = 23
 TOLERANCE = 1e-4
+ROUGH = 0.05  # a few roundings of bfloat16, 2^-8 each
 
 
 def key_values(draw: st.DrawFn, **fields: Any) -> dict[str, Any]:
@@ -207,6 +208,26 @@ def test_steps_equal_one_call(kind: str, data: st.DataObject, before: int, steps
         for t in range(before, before + steps):
             logits, state = model.step(x[:, t], state)
             torch.testing.assert_close(logits, whole[:, t], atol=TOLERANCE, rtol=0)
+
+
+@kinds
+@few
+@given(data=st.data(), cut=st.integers(1, 30), steps=st.integers(1, 5), whole=st.booleans())
+def test_bfloat16_goes_on_as_in_one_call(kind: str, data: st.DataObject, cut: int, steps: int, whole: bool) -> None:
+    """Weights in bfloat16, or float32 weights under autocast: within rounding, the drawn state either way."""
+    architecture = drawn(data, kind)
+    model = built(architecture).bfloat16() if whole else built(architecture)
+    x = tokens(cut + steps)
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=not whole):
+        expected = model(x)
+        logits, state = model.prefill(x[:, :cut])
+        pieces = [logits]
+        for t in range(cut, cut + steps):
+            logits, state = model.step(x[:, t], state)
+            pieces.append(logits[:, None])
+    off = (torch.cat(pieces, dim=1).float() - expected.float()).abs().max() / expected.float().abs().max()
+    assert off < ROUGH
+    assert state_elements(state) == architecture.state.elements(cut + steps)
 
 
 @kinds

@@ -236,7 +236,7 @@ def test_a_short_convolution_equals_its_sum(bias: bool, length: int) -> None:
         return [torch.cat(parts, dim=-1), after]
 
     assert_same(fast, slow, [x, y, before])
-    weights = [p for p in convolution.parameters()]
+    weights = list(convolution.parameters())
     ours, theirs = (torch.autograd.grad(f(x, y, before)[0].cos().sum(), weights) for f in (fast, slow))
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b)

@@ -8,7 +8,7 @@ import torch
 from l2m_design.architecture import Architecture
 from l2m_design.errors import BadInput
 from l2m_design.model import build
-from l2m_design.model.backends import computes, optional_backends, pick_device
+from l2m_design.model.backends import computes, pick_device
 from l2m_design.model.weights import load_weights, save_weights
 
 DRAWING = Architecture.parse(
@@ -41,10 +41,6 @@ def test_the_cpu_computes_and_a_missing_device_is_bad_input() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(BadInput, match="device cuda"):
             pick_device("cuda")
-
-
-def test_optional_backends_are_looked_for_without_being_imported() -> None:
-    assert {backend.name for backend in optional_backends()} == {"mamba_ssm", "xformers"}
 
 
 @pytest.mark.gpu

@@ -1,0 +1,108 @@
+"""Generation: continue prompts of different lengths in one batch, each with exactly its own state.
+
+All rows have read the same number of tokens at any time: prompts are read together up to the shortest, from there on
+a row takes its own next prompt token while it has one and a sampled one after. Nothing is padded, so nothing that is
+not the text's enters a state.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from l2m_design.errors import BadInput, WorkFailed
+
+
+class Decoder(Protocol):
+    """What can be generated with (see LanguageModel)."""
+
+    def prefill(self, tokens: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """Logits [b t v_] and the state after tokens [b t]."""
+        ...
+
+    def step(self, token: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Logits [b v_] and the state after one token [b]."""
+        ...
+
+
+@torch.inference_mode()
+def generate(
+    model: Decoder,
+    prompts: Sequence[Sequence[int]],
+    most: int,
+    device: torch.device,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    stop: int | None = None,
+    generator: torch.Generator | None = None,
+) -> list[list[int]]:
+    """Up to `most` new tokens for each prompt; a row ends before `stop`, which is not returned.
+
+    temperature: 0 takes the likeliest token. top_p: sample from the smallest set of tokens that holds this much
+    probability. Raises BadInput for an empty prompt or a setting out of range, WorkFailed when logits are not finite.
+    """
+    _check(prompts, most, temperature, top_p)
+    written: list[list[int]] = [[] for _ in prompts]
+    texts = [list(prompt) for prompt in prompts]
+    rows, read, state, logits = list(range(len(prompts))), 0, None, torch.empty(0)
+    while rows and most:
+        ahead = min(len(texts[row]) for row in rows) - read
+        if not ahead:
+            chosen = sample(logits, temperature, top_p, generator).tolist()
+            going = []
+            for place, row in enumerate(rows):
+                if len(texts[row]) > read:
+                    going.append(place)
+                elif chosen[place] != stop:
+                    written[row].append(chosen[place])
+                    texts[row].append(chosen[place])
+                    if len(written[row]) < most:
+                        going.append(place)
+            state = state if len(going) == len(rows) else select_rows(state, going)
+            rows = [rows[place] for place in going]
+            continue
+        tokens = torch.tensor([texts[row][read : read + ahead] for row in rows], device=device)
+        if ahead == 1 and state is not None:
+            logits, state = model.step(tokens[:, 0], state)
+        else:
+            logits, state = model.prefill(tokens, state)
+            logits = logits[:, -1]
+        read += ahead
+    return written
+
+
+def sample(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator | None) -> Tensor:
+    """[b] tokens drawn from logits [b v_]."""
+    if not torch.isfinite(logits).all():
+        raise WorkFailed("the model's logits are not finite: its weights hold NaN or infinities, or overflow")
+    if temperature == 0:
+        return logits.argmax(-1)
+    shares = (logits.float() / temperature).softmax(-1)
+    if top_p < 1:
+        ordered, tokens = shares.sort(-1, descending=True)
+        ordered[ordered.cumsum(-1) - ordered >= top_p] = 0  # the first is always kept
+        shares = torch.zeros_like(shares).scatter_(-1, tokens, ordered)
+    return torch.multinomial(shares, 1, generator=generator)[:, 0]
+
+
+def select_rows(state: Any, rows: list[int]) -> Any:
+    """The state of some sequences of a batch."""
+    if isinstance(state, Tensor):
+        return state[rows]
+    if isinstance(state, tuple):
+        parts = [select_rows(part, rows) for part in state]
+        return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+    return state
+
+
+def _check(prompts: Sequence[Sequence[int]], most: int, temperature: float, top_p: float) -> None:
+    for index, prompt in enumerate(prompts):
+        if not len(prompt):
+            raise BadInput(f"prompt {index}: empty; at least one token is needed")
+    if most < 0:
+        raise BadInput(f"most ({most}): 0 or more new tokens")
+    if not temperature >= 0:
+        raise BadInput(f"temperature ({temperature}): 0 or more; 0 takes the likeliest token")
+    if not 0 < top_p <= 1:
+        raise BadInput(f"top_p ({top_p}): above 0, at most 1")

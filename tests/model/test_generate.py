@@ -1,0 +1,123 @@
+"""Generation: rows of any lengths are continued as each would be alone; bad input is one line."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from l2m_design.architecture import Architecture
+from l2m_design.errors import BadInput, WorkFailed
+from l2m_design.model import build, state_elements
+from l2m_design.model.generate import sample, select_rows
+
+LAYERS: list[dict[str, Any]] = [
+    {"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 8},
+    {"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 8, "share": 0},
+    {"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 8, "window": 5, "sinks": 1},
+    {"kind": "mla", "heads": 2, "head_dim": 8, "kv_rank": 4, "rope_dim": 4},
+    {"kind": "sparse_attention", "heads": 2, "kv_heads": 1, "head_dim": 8, "chunk": 4, "exponent": 0.5},
+    {"kind": "mamba1", "d_state": 4},
+    {"kind": "mamba2", "d_state": 4, "head_dim": 8},
+    {"kind": "gated_deltanet", "heads": 2, "head_dim": 8},
+    {"kind": "log_linear", "d_state": 4, "head_dim": 8},
+    {"kind": "checkpointed_ssm", "d_state": 4, "head_dim": 8, "exponent": 0.5},
+]
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    torch.manual_seed(0)
+    return build(Architecture.parse({"vocabulary": 31, "width": 16, "layers": LAYERS}, "test"))
+
+
+def prompt(length: int) -> list[int]:
+    return torch.randint(0, 31, (length,), generator=torch.Generator().manual_seed(length)).tolist()
+
+
+def test_rows_of_different_lengths_are_continued_as_alone(model: Any) -> None:
+    prompts = [prompt(length) for length in (3, 40, 17, 90)]
+    together = model.generate(prompts, 12, temperature=0)
+    assert together == [model.generate([one], 12, temperature=0)[0] for one in prompts]
+    assert [len(row) for row in together] == [12] * 4
+
+
+def test_greedy_tokens_are_those_of_one_forward(model: Any) -> None:
+    start = prompt(20)
+    (new,) = model.generate([start], 8, temperature=0)
+    with torch.inference_mode():
+        logits = model(torch.tensor([start + new]))
+    assert logits[0, 19:-1].argmax(-1).tolist() == new
+
+
+def test_a_row_ends_before_the_stop_token_and_the_others_go_on(model: Any) -> None:
+    prompts = [prompt(5), prompt(30)]
+    free = model.generate(prompts, 10, temperature=0)
+    stop = free[0][3]
+    stopped = model.generate(prompts, 10, temperature=0, stop=stop)
+    assert stopped == [row[: row.index(stop)] if stop in row else row for row in free]
+    assert len(stopped[0]) <= 3
+
+
+def test_sampling_follows_its_generator(model: Any) -> None:
+    def drawn(seed: int) -> Any:
+        return model.generate([prompt(5)] * 3, 20, temperature=0.8, generator=torch.Generator().manual_seed(seed))
+
+    assert drawn(1) == drawn(1) != drawn(2)
+
+
+def test_sampling_keeps_to_the_smallest_set_of_that_probability() -> None:
+    logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().repeat(4000, 1)
+    generator = torch.Generator().manual_seed(0)
+    assert set(sample(logits, 1.0, 0.7, generator).tolist()) == {0, 1}
+    assert set(sample(logits, 1.0, 0.01, generator).tolist()) == {0}
+    share = (sample(logits, 1.0, 0.7, generator) == 0).float().mean()
+    assert share == pytest.approx(0.5 / 0.8, abs=0.03)
+    cold = (sample(logits, 0.5, 1.0, generator) == 0).float().mean()
+    assert cold == pytest.approx(0.25 / (0.25 + 0.09 + 0.0225 + 0.0025), abs=0.03)
+
+
+def test_the_state_of_some_rows_is_theirs(model: Any) -> None:
+    tokens = torch.tensor([prompt(20), prompt(21)[:20]])
+    with torch.inference_mode():
+        _, both = model.prefill(tokens)
+        _, one = model.prefill(tokens[1:])
+        chosen = select_rows(both, [1])
+        assert state_elements(chosen) == state_elements(one) == state_elements(both)
+        logits = [model.step(tokens[1:, 0], state)[0] for state in (chosen, one)]
+    torch.testing.assert_close(*logits)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"prompts": [[1], []]}, "prompt 1: empty"),
+        ({"prompts": [[1, 31]]}, "31 is not in the vocabulary of 31 tokens"),
+        ({"prompts": [[-1]]}, "-1 is not in the vocabulary"),
+        ({"most": -1}, "most"),
+        ({"temperature": -0.1}, "temperature"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"top_p": 0.0}, "top_p"),
+        ({"top_p": 1.5}, "top_p"),
+    ],
+)
+def test_bad_input_is_one_line(model: Any, change: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadInput, match=words) as refused:
+        model.generate(**({"prompts": [[1, 2]], "most": 3} | change))
+    assert "\n" not in str(refused.value)
+
+
+def test_weights_that_are_not_numbers_are_named(tmp_path: Any) -> None:
+    from l2m_design.model.weights import load_weights, save_weights
+
+    model = build(Architecture.parse({"vocabulary": 31, "width": 16, "layers": LAYERS[:1]}, "test"))
+    with torch.no_grad():
+        model.blocks[0].mixer.out.weight[0, 0] = torch.nan  # type: ignore[union-attr, index, operator]
+    with pytest.raises(WorkFailed, match="not finite"):
+        model.generate([[1, 2]], 3)
+    save_weights(model, tmp_path / "weights.safetensors")
+    with pytest.raises(BadInput, match=r"mixer\.out\.weight holds NaN"):
+        load_weights(model.architecture, tmp_path / "weights.safetensors")
+
+
+def test_nothing_is_asked_of_no_new_tokens(model: Any) -> None:
+    assert model.generate([[1]], 0) == [[]]

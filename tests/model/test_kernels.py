@@ -1,0 +1,190 @@
+"""Kernels: a faster form is used only when it agrees with torch's; whatever else happens is one sentence."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from l2m_design.architecture import Architecture
+from l2m_design.model import build, probes
+from l2m_design.model.kernels import TORCH
+from l2m_design.model.probes import CANDIDATES, Candidate, Probe, measured, probed, try_candidate
+from tests.model.test_generate import LAYERS
+
+CPU = torch.device("cpu")
+FIELDS = ("causal", "window", "state_space", "selective")
+
+
+def stand_in(field: str, make: Callable[[], Callable[..., Any]]) -> Candidate:
+    return Candidate("stand-in", field, "torch", make, torch.float32)
+
+
+def measure(candidate: Candidate) -> tuple[Probe, Any]:
+    return measured(candidate, CPU, Probe(candidate.name, candidate.field, True))
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_kernel_that_agrees_is_used(field: str) -> None:
+    probe, function = measure(stand_in(field, lambda: getattr(TORCH, field)))
+    assert probe.used
+    assert probe.loads
+    assert probe.error == 0
+    assert probe.seconds
+    assert function is getattr(TORCH, field)
+
+
+@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("part", ["value", "gradient"])
+def test_a_kernel_that_deviates_in_value_or_gradient_is_refused(field: str, part: str) -> None:
+    def wrong(*inputs: Any) -> Any:
+        outputs = getattr(TORCH, field)(*inputs)
+        first = outputs[0] if isinstance(outputs, tuple) else outputs
+        off = 1.001 * first if part == "value" else first * 0.5 + first.detach() * 0.5
+        return (off, *outputs[1:]) if isinstance(outputs, tuple) else off
+
+    probe, function = measure(stand_in(field, lambda: wrong))
+    assert function is None
+    assert not probe.used
+    assert "differs from torch by" in probe.reason
+
+
+def test_a_kernel_that_gives_no_numbers_is_refused() -> None:
+    probe, function = measure(stand_in("causal", lambda: lambda q, k, v: TORCH.causal(q, k, v) * torch.nan))
+    assert function is None
+    assert "differs" in probe.reason
+
+
+def test_a_library_that_does_not_load_or_run_says_why_in_one_line() -> None:
+    def broken() -> Any:
+        raise ImportError("no symbol\nand a long story")
+
+    def fails(*inputs: Any) -> Any:
+        raise NotImplementedError("no operator\nfor this device")
+
+    for make, words in ((broken, "does not load: no symbol"), (lambda: fails, "fails: no operator")):
+        probe, function = measure(stand_in("window", make))
+        assert function is None
+        assert probe.reason == words
+
+
+def test_on_a_cpu_torch_computes_and_every_candidate_says_why() -> None:
+    kernels, found = probed(CPU)
+    assert kernels is TORCH
+    assert len(found) == len(CANDIDATES)
+    assert all(probe.reason and not probe.used for probe in found)
+    absent = replace(CANDIDATES[0], library="no_such_library")
+    assert try_candidate(absent, CPU)[0].reason == "not installed"
+
+
+def test_the_first_candidate_that_agrees_serves_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*inputs: Any) -> Any:
+        raise NotImplementedError
+
+    def same(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return TORCH.causal(query, key, value)
+
+    listed = (stand_in("causal", lambda: fails), stand_in("causal", lambda: same), stand_in("causal", lambda: fails))
+    monkeypatch.setattr(probes, "CANDIDATES", listed)
+    monkeypatch.setattr(probes, "try_candidate", lambda candidate, device: measure(candidate))
+    kernels, found = probed.__wrapped__(CPU)
+    assert kernels.causal is same
+    assert [probe.used for probe in found] == [False, True, False]
+    assert found[2].reason == "not needed: another one serves"
+
+
+def memory_efficient_attention(query: Tensor, key: Tensor, value: Tensor, attn_bias: Any) -> Tensor:
+    """What xformers computes, by its documentation: [b t h k], a bias that knows its mask."""
+    t = query.shape[1]
+    assert query.is_contiguous()
+    assert query.dtype == key.dtype == value.dtype
+    behind = torch.arange(t)[:, None] - torch.arange(t)
+    mask = (behind >= 0) & (behind <= getattr(attn_bias, "window_left", t))
+    heads = (z.transpose(1, 2) for z in (query, key, value))
+    return F.scaled_dot_product_attention(*heads, attn_mask=mask).transpose(1, 2)
+
+
+class LocalAttentionFromBottomRightMask:
+    def __init__(self, window_left: int, window_right: int) -> None:
+        assert window_right == 0
+        self.window_left = window_left
+
+
+def test_xformers_is_called_in_its_own_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    ops: Any = type(sys)("xformers.ops")
+    ops.memory_efficient_attention, ops.LowerTriangularMask = memory_efficient_attention, object
+    biases: Any = type(sys)("xformers.ops.fmha.attn_bias")
+    biases.LocalAttentionFromBottomRightMask = LocalAttentionFromBottomRightMask
+    for name in ("xformers", "xformers.ops.fmha"):
+        monkeypatch.setitem(sys.modules, name, type(sys)(name))
+    monkeypatch.setitem(sys.modules, "xformers.ops", ops)
+    monkeypatch.setitem(sys.modules, "xformers.ops.fmha.attn_bias", biases)
+    for candidate in CANDIDATES[:2]:
+        exact, _ = measure(replace(candidate, dtype=torch.float32))
+        assert exact.used, exact.reason
+        rough, function = measure(candidate)
+        assert rough.used, rough.reason
+        assert rough.error is not None
+        assert 1e-4 < rough.error < 2e-2
+    draw = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(1, heads, 40, 8, generator=draw) for heads in (4, 2, 2))
+    assert function is not None
+    torch.testing.assert_close(function(query, key, value, 5, 2), TORCH.window(query, key, value, 5, 2))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda c: f"{c.field} by {c.name}")
+def test_installed_kernels_agree_with_torch_on_a_gpu(candidate: Candidate) -> None:
+    probe, _ = try_candidate(candidate, torch.device("cuda"))
+    if not probe.found:
+        pytest.skip(f"{candidate.library} is not installed")
+    assert probe.used, probe.reason
+
+
+def test_mamba_ssms_kernels_agree_in_tritons_interpreter(tmp_path: Path) -> None:
+    """The real package on a CPU: its Triton scan interpreted, its selective scan by its own reference."""
+    script = Path(__file__).with_name("interpreted.py")
+    done = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=False)
+    if done.returncode == 77:
+        pytest.skip(done.stdout.strip())
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def gradients(model: Any, run: Any, x: Tensor) -> list[Tensor]:
+    model.zero_grad()
+    y = run(x)
+    y.logsumexp(-1).pow(2).sum().backward()
+    return [y.detach(), *(p.grad.clone() for p in model.parameters())]
+
+
+@pytest.fixture
+def model() -> Any:
+    torch.manual_seed(0)
+    return build(Architecture.parse({"vocabulary": 31, "width": 16, "layers": LAYERS}, "test"))
+
+
+def test_recomputing_layers_changes_no_gradient(model: Any) -> None:
+    x = torch.randint(0, 31, (2, 100))
+    expected = gradients(model, model, x)
+    model.recompute = True
+    for ours, theirs in zip(gradients(model, model, x), expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_compiling_is_safe_with_every_mixer(model: Any) -> None:
+    """Traced with a backend that compiles nothing, so that what differs would be the tracing's fault."""
+    torch._dynamo.reset()
+    x = torch.randint(0, 31, (2, 100))
+    expected = gradients(model, model, x)
+    compiled = torch.compile(model, backend="aot_eager")
+    for ours, theirs in zip(gradients(model, compiled, x), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(compiled(x[:, :60]), expected[0][:, :60], atol=1e-4, rtol=1e-4)
+    torch._dynamo.reset()
