@@ -116,6 +116,19 @@ class HeadAttention(CacheMixer):
             self.key_norm = RMSNorm(spec.head_dim) if spec.qk_norm else nn.Identity()
         self.query_norm = RMSNorm(spec.head_dim) if spec.qk_norm else nn.Identity()
         self.out = linear(spec.queried, width, out_scale)
+        if self.conv is not None and not self.shares:
+            self._start_near_recall(self.conv, spec)
+
+    @torch.no_grad()
+    def _start_near_recall(self, conv: ShortConvolution, spec: Attention | SparseAttention) -> None:
+        """A token's key starts as that of the token before it, queries as keys: near an induction head.
+
+        From elsewhere a layer learns recall key by key, or not at all (reports/mixers tells how much).
+        """
+        keys = slice(spec.queried, spec.queried + spec.kv_heads * spec.head_dim)
+        conv.weight[keys] = conv.weight[keys].roll(-1, dims=1)
+        heads = self.key.weight.unflatten(0, (spec.kv_heads, spec.head_dim))
+        self.query.weight.copy_(heads.repeat_interleave(spec.heads // spec.kv_heads, dim=0).flatten(0, 1))
 
     def empty(self, batch: int) -> KeyValues:
         """No keys yet."""
