@@ -69,6 +69,8 @@ def _kernels() -> list[dict[str, Any]]:
         measured = ""
         if probe.error is not None:
             measured = f"{probe.error:.1e} from torch, first call {probe.seconds:.1f} s; "
+        if probe.speed is not None:
+            measured += f"{probe.speed:.2f} times torch's speed; "
         found = f"{_word(probe.found)}; {measured}{'used' if probe.used else probe.reason + ': torch computes'}"
         what = f"{probe.field} by {probe.name} (optional)"
         rows.append(_check(what, probe.used, found.replace("not installed; not installed", "not installed"), False))

@@ -155,11 +155,14 @@ class HeadAttention(CacheMixer):
 def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
     """Softmax attention of query [b h t k] over keys, values [b g s k], h a multiple of g.
 
-    mask: boolean, True where attended, broadcast to [b h t s].
+    mask: boolean, True where attended, broadcast to [b 1 t s]. The heads of a group are rows of one matrix, so
+    keys are never repeated.
     """
     share = query.shape[1] // keys.shape[1]
-    keys, values = (x.repeat_interleave(share, dim=1) if share > 1 else x for x in (keys, values))
-    return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+    rows = query.unflatten(1, (-1, share)).flatten(2, 3)
+    mask = mask if mask is None or share == 1 else mask.repeat(*[1] * (mask.ndim - 2), share, 1)
+    y = F.scaled_dot_product_attention(rows, keys, values, attn_mask=mask)
+    return y.unflatten(2, (share, -1)).flatten(1, 2)
 
 
 def lower_right_mask(t: int, s: int, device: torch.device) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from l2m_design.architecture.mixers import LatentAttention
 from l2m_design.model.attention import CacheMixer, KeyValues, Projected, causal_over, joined
 from l2m_design.model.kernels import TORCH, Kernels
-from l2m_design.model.mixer import RMSNorm, linear
+from l2m_design.model.mixer import RMSNorm, ShortConvolution, linear
 
 
 class LatentMixer(CacheMixer):
@@ -34,6 +34,23 @@ class LatentMixer(CacheMixer):
             self.down = linear(width, spec.slot)
             self.latent_norm = RMSNorm(spec.kv_rank)
             self.key_rope_norm = self._norm(spec.rope_dim)
+        if self.conv is not None and not self.shares and spec.q_rank is None:
+            self._start_near_recall(self.conv)
+
+    @torch.no_grad()
+    def _start_near_recall(self, conv: ShortConvolution) -> None:
+        """As attention with a convolution starts: half of the latent and the rotary part come from the token before and
+        make the keys, the other half makes the values, and queries start as keys.
+        """
+        late, rank = self.kv_rank // 2, self.kv_rank
+        kept = conv.weight[-(rank + self.rope_dim) :]
+        for part in (kept[:late], kept[rank:]):
+            part.copy_(part.roll(-1, dims=1))
+        self.key_up.weight[:, late:] = 0
+        self.value_up.weight[:, :late] = 0
+        keys = (self.key_up.weight @ self.down.weight[:rank]).unflatten(0, (self.heads, -1))
+        ropes = self.down.weight[rank:].expand(self.heads, -1, -1)
+        self.query.weight.copy_(torch.cat([keys, ropes], dim=1).flatten(0, 1))
 
     def _norm(self, channels: int) -> nn.Module:
         return RMSNorm(channels) if self.qk_norm else nn.Identity()

@@ -1,10 +1,12 @@
 """Probes: which faster kernels are installed, load, and compute what the torch forms compute on a device.
 
-A candidate is used only after a real call, forward and backward, agreed with torch: 1e-4 in float32, 2e-2 in
-bfloat16, relative to the largest value. Whatever goes wrong is one sentence, and torch does the work.
+A candidate is used only after a real call, forward and backward, agreed with torch (1e-4 in float32, 2e-2 in
+bfloat16, relative to the largest value) and took no longer. Whatever goes wrong is one sentence, and torch does the
+work.
 """
 
 import importlib.util
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,6 +21,7 @@ from l2m_design.model.banded import banded_attention
 from l2m_design.model.kernels import TORCH, Kernels
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
+ATTENTION = ("causal", "window")
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,9 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Probe:
-    """What a candidate did. error: relative to torch; seconds: of the first call, compilation included."""
+    """What a candidate did. error: relative to torch; seconds: of the first call, compilation included; speed: times
+    torch's, at a size that is worth it.
+    """
 
     name: str
     field: str
@@ -42,6 +47,7 @@ class Probe:
     loads: bool = False
     error: float | None = None
     seconds: float | None = None
+    speed: float | None = None
     used: bool = False
     reason: str = ""
 
@@ -166,7 +172,33 @@ def try_candidate(candidate: Candidate, device: torch.device) -> tuple[Probe, Ca
         return replace(probe, reason="not installed"), None
     if device.type != "cuda":
         return replace(probe, reason=f"not tried: it needs a CUDA GPU, this is {device.type}"), None
-    return measured(candidate, device, probe)
+    probe, function = measured(candidate, device, probe)
+    if function is None:
+        return probe, None
+    probe = replace(probe, speed=speed(candidate, function, device))
+    if probe.speed is not None and probe.speed < 1:
+        return replace(probe, used=False, reason=f"agrees, at {probe.speed:.2f} of torch's speed"), None
+    return probe, function
+
+
+def speed(candidate: Candidate, function: Callable[..., Any], device: torch.device) -> float:
+    """Torch's time over the candidate's, forward and backward, median of five on the device."""
+    torch_form = getattr(TORCH, candidate.field)
+    attends = candidate.field in ATTENTION
+    seconds = []
+    for compute, dtype in ((torch_form, torch.bfloat16), (function, candidate.dtype)):
+        tensors, rest = probe_inputs(candidate.field, device, 16)
+        inputs = [z.to(dtype if attends else z.dtype).requires_grad_() for z in tensors]
+        times = []
+        for _ in range(7):
+            torch.cuda.synchronize(device)
+            began = time.perf_counter()
+            outputs = compute(*inputs, *rest)
+            torch.autograd.grad((outputs[0] if isinstance(outputs, tuple) else outputs).float().sum(), inputs)
+            torch.cuda.synchronize(device)
+            times.append(time.perf_counter() - began)
+        seconds.append(statistics.median(times[2:]))
+    return seconds[0] / seconds[1]
 
 
 def measured(candidate: Candidate, device: torch.device, probe: Probe) -> tuple[Probe, Callable[..., Any] | None]:
@@ -193,7 +225,7 @@ def parity(candidate: Candidate, function: Callable[..., Any], device: torch.dev
     results = []
     for compute, dtype in ((getattr(TORCH, candidate.field), torch.float32), (function, candidate.dtype)):
         tensors, rest = probe_inputs(candidate.field, device)
-        if candidate.field in ("causal", "window"):
+        if candidate.field in ATTENTION:
             tensors = [z.to(dtype) for z in tensors]
         inputs = [z.requires_grad_() for z in tensors]
         outputs = compute(*inputs, *rest)
@@ -208,21 +240,22 @@ def parity(candidate: Candidate, function: Callable[..., Any], device: torch.dev
     return max(errors)
 
 
-def probe_inputs(field: str, device: torch.device) -> tuple[list[Tensor], list[int]]:
-    """Small inputs of a field of Kernels: tensors in float32, then plain numbers."""
+def probe_inputs(field: str, device: torch.device, scale: int = 1) -> tuple[list[Tensor], list[int]]:
+    """Inputs of a field of Kernels: tensors in float32, 256 · scale tokens long, then plain numbers."""
     generator = torch.Generator().manual_seed(0)
+    t = 256 * scale
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator).to(device)
 
-    if field in ("causal", "window"):
-        tensors = [draw(2, 4, 256, 32), draw(2, 2, 256, 32), draw(2, 2, 256, 32)]
+    if field in ATTENTION:
+        tensors = [draw(2, 4, t, 32), draw(2, 2, t, 32), draw(2, 2, t, 32)]
         return tensors, [64, 0] if field == "window" else []
     if field == "selective":
-        x, dt, A = draw(2, 128, 16), draw(2, 128, 16).sigmoid(), -draw(16, 8).exp()
-        return [x, dt, A, draw(2, 128, 8), draw(2, 128, 8)], []
-    x, dt, A = draw(2, 128, 4, 16), draw(2, 128, 4).sigmoid(), -draw(4).exp()
-    return [x, dt, A, draw(2, 128, 1, 16), draw(2, 128, 1, 16)], []
+        x, dt, A = draw(2, t, 16), draw(2, t, 16).sigmoid(), -draw(16, 8).exp()
+        return [x, dt, A, draw(2, t, 8), draw(2, t, 8)], []
+    x, dt, A = draw(2, t, 4, 16), draw(2, t, 4).sigmoid(), -draw(4).exp()
+    return [x, dt, A, draw(2, t, 1, 16), draw(2, t, 1, 16)], []
 
 
 def _time_first(function: Callable[..., Tensor], query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:

@@ -52,7 +52,7 @@ class Driver:
         return types.SimpleNamespace(backend="cuda", arch=90, warp_size=32)
 
 
-def small(field, device):
+def small(field, device, scale=1):
     """Inputs that an interpreter can finish."""
     import torch
 
