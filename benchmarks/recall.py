@@ -25,6 +25,7 @@ DRAWINGS = {
     "attention": {"kind": "attention", **HEADS},
     "attention, conv": {"kind": "attention", **HEADS, "short_conv": 4},
     "attention, norm and conv": {"kind": "attention", **HEADS, **RECALL},
+    "the same, one kv head": {"kind": "attention", **HEADS, **RECALL, "kv_heads": 1},
     "the same, no positions": {"kind": "attention", **HEADS, **RECALL, "rope_theta": None},
     "the same, neutral start": {"kind": "attention", **HEADS, **RECALL},
     "sparse t^0.7, norm and conv": {"kind": "sparse_attention", **HEADS, **RECALL, "chunk": 16, "exponent": 0.7},

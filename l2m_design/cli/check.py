@@ -54,6 +54,7 @@ def command(
         "layers": [
             {
                 "kind": layer.kind,
+                "reads_layer": getattr(layer, "share", None),
                 "letter": layer.letter,
                 "growth_exponent": layer.state_law(drawing.width).exponent,
                 "state_elements": layer.state_law(drawing.width).elements(length),
@@ -120,7 +121,7 @@ def _print(drawing: Any, demand: "Demand", result: dict[str, Any]) -> None:
         [
             [
                 str(i),
-                row["kind"],
+                row["kind"] if row["reads_layer"] is None else f"{row['kind']}, reads layer {row['reads_layer']}",
                 f"t^{row['growth_exponent']:.2f}",
                 f"{row['state_elements']:,}",
                 f"{row['state_elements'] / result['state_elements']:.1%}",

@@ -61,8 +61,12 @@ def _reason(layer: Any, first: Any) -> str | None:
     """Why a layer cannot be told in this format, if it cannot."""
     if not isinstance(layer, Attention):
         return "no Hugging Face class of this version's targets holds it"
-    if layer.qk_norm or layer.short_conv:
-        return "qk_norm and short_conv are not part of Llama or Mistral"
+    for option in ("qk_norm", "short_conv", "sinks"):
+        if getattr(layer, option):
+            return f"{option} is not part of Llama or Mistral"
+    if layer.share is not None or layer.rope_theta is None:
+        option = "a shared cache" if layer.share is not None else "attention without positions"
+        return f"{option} is not part of Llama or Mistral"
     return None if layer == first else "differs from layer 0, Llama and Mistral have one kind of layer"
 
 
@@ -88,14 +92,15 @@ def export_huggingface(architecture: Architecture, folder: Path, weights: Path |
     """Write config.json and model.safetensors, load them back, compare logits. Raises RuntimeError when they differ."""
     from transformers import AutoModelForCausalLM
 
-    config = hub_config(architecture)
+    config, first = hub_config(architecture), architecture.layers[0]
     torch.manual_seed(seed)
     model = (load_weights(architecture, weights) if weights else build(architecture)).eval()
     theirs = AutoModelForCausalLM.from_config(config)
     theirs.load_state_dict(hub_state(model))
     theirs.save_pretrained(folder)
     again = AutoModelForCausalLM.from_pretrained(folder).eval()
-    tokens = torch.randint(0, architecture.vocabulary, (2, 96), generator=torch.Generator().manual_seed(0))
+    generator, longest = torch.Generator().manual_seed(0), max(getattr(first, "window", None) or 0, 64) + 32
+    tokens = torch.randint(0, architecture.vocabulary, (2, min(longest, 4096)), generator=generator)
     with torch.inference_mode():
         difference = float((again(tokens).logits - model(tokens)).abs().max())
     if not difference <= TOLERANCE:

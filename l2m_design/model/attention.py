@@ -45,6 +45,8 @@ class Projected(NamedTuple):
 class CacheMixer(Mixer):
     """A mixer that keeps something of every token it has read, or reads what an earlier layer kept."""
 
+    out: nn.Linear
+
     def __init__(self, spec: KeyValueMixer, width: int, kernels: Kernels) -> None:
         super().__init__()
         self.kernels = kernels
@@ -64,9 +66,10 @@ class CacheMixer(Mixer):
     def read(self, query: Tensor, key: Tensor, value: Tensor, before: KeyValues) -> tuple[Tensor, Tensor, Tensor]:
         """Attention [b h t v] of the queries over what was held before and the new tokens; keys, values held after."""
 
-    @abstractmethod
     def merge(self, y: Tensor) -> Tensor:
         """[b h t v] -> [b t d]."""
+        merged: Tensor = self.out(y.transpose(1, 2).flatten(2))
+        return merged
 
     def forward(self, x: Tensor, state: KeyValues) -> tuple[Tensor, KeyValues]:
         """See Mixer."""
@@ -121,14 +124,15 @@ class HeadAttention(CacheMixer):
 
     @torch.no_grad()
     def _start_near_recall(self, conv: ShortConvolution, spec: Attention | SparseAttention) -> None:
-        """A token's key starts as that of the token before it, queries as keys: near an induction head.
+        """A token's key starts as that of the token before it, one query head of each group as its key: near an
+        induction head.
 
         From elsewhere a layer learns recall key by key, or not at all (reports/mixers tells how much).
         """
         keys = slice(spec.queried, spec.queried + spec.kv_heads * spec.head_dim)
         conv.weight[keys] = conv.weight[keys].roll(-1, dims=1)
-        heads = self.key.weight.unflatten(0, (spec.kv_heads, spec.head_dim))
-        self.query.weight.copy_(heads.repeat_interleave(spec.heads // spec.kv_heads, dim=0).flatten(0, 1))
+        heads = self.query.weight.unflatten(0, (spec.kv_heads, -1, spec.head_dim))
+        heads[:, 0] = self.key.weight.unflatten(0, (spec.kv_heads, spec.head_dim))
 
     def empty(self, batch: int) -> KeyValues:
         """No keys yet."""
@@ -145,11 +149,6 @@ class HeadAttention(CacheMixer):
         if self.shares:
             return Projected(query, state.keys, state.values, conv)
         return Projected(query, self.turned(self.key_norm(kept[0]), state.seen), kept[1], conv)
-
-    def merge(self, y: Tensor) -> Tensor:
-        """See CacheMixer."""
-        merged: Tensor = self.out(y.transpose(1, 2).flatten(2))
-        return merged
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:

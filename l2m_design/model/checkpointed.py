@@ -19,7 +19,7 @@ from l2m_design.model.segments import Segment, segments
 from l2m_design.model.ssm import Selected, StateSpaceMixer
 
 
-class Snapshots(NamedTuple):
+class Copies(NamedTuple):
     """ssm: [b h p n]; copies: [b k h p n]; conv: [b d_conv-1 channels]; seen: tokens read so far."""
 
     ssm: Tensor
@@ -38,32 +38,40 @@ class CheckpointedMixer(StateSpaceMixer):
         self.query = linear(width, self.inner)
         self.read_norm = RMSNorm(spec.head_dim)
 
-    def empty(self, batch: int) -> Snapshots:
+    def empty(self, batch: int) -> Copies:
         """Zeros, and no copies."""
-        return Snapshots(self.zeros(batch), self.zeros(batch, 0), self.conv.empty(batch), 0)
+        return Copies(self.zeros(batch), self.zeros(batch, 0), self.conv.empty(batch), 0)
 
-    def forward(self, x: Tensor, state: Snapshots) -> tuple[Tensor, Snapshots]:
+    def forward(self, x: Tensor, state: Copies) -> tuple[Tensor, Copies]:
         """See Mixer."""
         y, after = super().forward(x, state)
         return y, after._replace(seen=state.seen + x.shape[1])
 
     @torch.compiler.disable  # its loop over chunks would be unrolled
-    def mix(self, x: Tensor, new: Selected, state: Snapshots) -> tuple[Tensor, Tensor, Tensor]:
+    def mix(self, x: Tensor, new: Selected, state: Copies) -> tuple[Tensor, Tensor, Tensor]:
         """See StateSpaceMixer."""
         query = F.linear(x.float(), self.query.weight.float()).unflatten(-1, (self.heads, -1))
-        ssm, copies, pieces = state.ssm.float(), state.copies.float(), []
-        for piece in segments(new.values, new.dt, self.rates, new.B, new.C, state.seen):
-            times = torch.from_numpy(self.spec.snapshots.times(piece.first, piece.last)).to(x.device)
+        pieces = list(segments(new.values, new.dt, self.rates, new.B, new.C, state.seen))
+        times = [self._times(piece, x.device) for piece in pieces]
+        running, taken, ssm = [], [state.copies.float()], state.ssm.float()
+        for piece, at in zip(pieces, times, strict=True):
             grown = piece.summed.exp().transpose(1, 2)[..., None]
-            y = piece.inside(piece.decays) + piece.reads(ssm[:, None])[:, 0] * grown
-            states = _states(piece, ssm, times)
-            ssm, copies = states[:, -1], torch.cat([copies, states[:, :-1]], dim=1)
-            if copies.shape[1]:
+            running.append(piece.inside(piece.decays) + piece.reads(ssm[:, None])[:, 0] * grown)
+            states = _states(piece, ssm, at)
+            ssm = states[:, -1]
+            taken.append(states[:, :-1])
+        copies = torch.cat(taken, dim=1) if any(len(at) for at in times) else taken[0]
+        held = state.copies.shape[1]
+        for index, (piece, at) in enumerate(zip(pieces, times, strict=True)):
+            held += len(at)
+            if held:
                 here = query[:, piece.first - state.seen : piece.last - state.seen]
-                hidden = _hidden(piece, times, copies.shape[1])
-                y = y + checkpoint(self._recalled, piece, copies, here, hidden, use_reentrant=False)
-            pieces.append(y)
-        return torch.cat(pieces, dim=1), ssm.to(state.ssm.dtype), copies.to(state.copies.dtype)
+                given = (piece, copies[:, :held], here, _hidden(piece, at, held))
+                running[index] = running[index] + checkpoint(self._recalled, *given, use_reentrant=False)
+        return torch.cat(running, dim=1), ssm.to(state.ssm.dtype), copies.to(state.copies.dtype)
+
+    def _times(self, piece: Segment, device: torch.device) -> Tensor:
+        return torch.from_numpy(self.spec.snapshots.times(piece.first, piece.last)).to(device)
 
     def _recalled(self, piece: Segment, copies: Tensor, query: Tensor, hidden: Tensor) -> Tensor:
         """[b c h p] what the segment's tokens take from copies [b k h p n] by query [b c h p]; hidden [c k]."""

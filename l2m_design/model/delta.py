@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from l2m_design.architecture.mixers import GatedDeltaNet
+from l2m_design.architecture.mixers.base import CHUNK
 from l2m_design.model.mixer import Mixer, RMSNorm, ShortConvolution, linear, log_uniform_steps
 from l2m_design.model.ssm import DT_FLOOR, DT_RANGE, Recurrence, held_dtype, projected
 
-CHUNK = 64
 A_RANGE = (1e-2, 16.0)
 
 

@@ -5,6 +5,7 @@ a row takes its own next prompt token while it has one and a sampled one after. 
 not the text's enters a state.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -17,12 +18,12 @@ from l2m_design.errors import BadInput, WorkFailed
 class Decoder(Protocol):
     """What can be generated with (see LanguageModel)."""
 
-    def prefill(self, tokens: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """Logits [b t v_] and the state after tokens [b t]."""
+    def prefill(self, tokens: Tensor, state: Any = None, last: bool = False) -> tuple[Tensor, Any]:
+        """Logits [b t v_], or of the last token only [b 1 v_], and the state after tokens [b t]."""
         ...
 
-    def step(self, token: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Logits [b v_] and the state after one token [b]."""
+    def check(self, tokens: Tensor) -> None:
+        """Raises BadInput when tokens [b t] cannot be read."""
         ...
 
 
@@ -39,20 +40,24 @@ def generate(
 ) -> list[list[int]]:
     """Up to `most` new tokens for each prompt; a row ends before `stop`, which is not returned.
 
-    temperature: 0 takes the likeliest token. top_p: sample from the smallest set of tokens that holds this much
+    temperature: 0 takes the likeliest token; then a row is what it would be alone (sampling shares one generator).
+    top_p: sample from the smallest set of tokens that holds this much
     probability. Raises BadInput for an empty prompt or a setting out of range, WorkFailed when logits are not finite.
     """
     _check(prompts, most, temperature, top_p)
+    for prompt in prompts:
+        model.check(torch.tensor([list(prompt)]))
     written: list[list[int]] = [[] for _ in prompts]
     texts = [list(prompt) for prompt in prompts]
     rows, read, state, logits = list(range(len(prompts))), 0, None, torch.empty(0)
     while rows and most:
         ahead = min(len(texts[row]) for row in rows) - read
         if not ahead:
-            chosen = sample(logits, temperature, top_p, generator).tolist()
+            taking = [place for place, row in enumerate(rows) if len(texts[row]) == read]
+            chosen = dict(zip(taking, sample(logits[taking], temperature, top_p, generator).tolist(), strict=True))
             going = []
             for place, row in enumerate(rows):
-                if len(texts[row]) > read:
+                if place not in chosen:
                     going.append(place)
                 elif chosen[place] != stop:
                     written[row].append(chosen[place])
@@ -63,12 +68,8 @@ def generate(
             rows = [rows[place] for place in going]
             continue
         tokens = torch.tensor([texts[row][read : read + ahead] for row in rows], device=device)
-        if ahead == 1 and state is not None:
-            logits, state = model.step(tokens[:, 0], state)
-        else:
-            logits, state = model.prefill(tokens, state)
-            logits = logits[:, -1]
-        read += ahead
+        logits, state = model.prefill(tokens, state, last=True)
+        logits, read = logits[:, -1], read + ahead
     return written
 
 
@@ -78,7 +79,8 @@ def sample(logits: Tensor, temperature: float, top_p: float, generator: torch.Ge
         raise WorkFailed("the model's logits are not finite: its weights hold NaN or infinities, or overflow")
     if temperature == 0:
         return logits.argmax(-1)
-    shares = (logits.float() / temperature).softmax(-1)
+    logits = logits.double()
+    shares = ((logits - logits.amax(-1, keepdim=True)) / temperature).softmax(-1)
     if top_p < 1:
         ordered, tokens = shares.sort(-1, descending=True)
         ordered[ordered.cumsum(-1) - ordered >= top_p] = 0  # the first is always kept
@@ -102,7 +104,7 @@ def _check(prompts: Sequence[Sequence[int]], most: int, temperature: float, top_
             raise BadInput(f"prompt {index}: empty; at least one token is needed")
     if most < 0:
         raise BadInput(f"most ({most}): 0 or more new tokens")
-    if not temperature >= 0:
+    if not 0 <= temperature < math.inf:
         raise BadInput(f"temperature ({temperature}): 0 or more; 0 takes the likeliest token")
     if not 0 < top_p <= 1:
         raise BadInput(f"top_p ({top_p}): above 0, at most 1")

@@ -12,7 +12,7 @@ from l2m_design.model.ssd import chunked_scan
 
 Scan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
 CausalAttention = Callable[[Tensor, Tensor, Tensor], Tensor]
-WindowAttention = Callable[[Tensor, Tensor, Tensor, int, int], Tensor]
+BandAttention = Callable[[Tensor, Tensor, Tensor, int, int], Tensor]
 
 
 def causal_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ class Kernels:
     """
 
     causal: CausalAttention = causal_attention
-    window: WindowAttention = banded_attention
+    window: BandAttention = banded_attention
     state_space: Scan = chunked_scan
     selective: Scan = selective_scan
 

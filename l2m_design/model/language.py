@@ -62,10 +62,10 @@ class LanguageModel(nn.Module):
     more time).
     """
 
-    def __init__(self, architecture: Architecture, kernels: Kernels = TORCH) -> None:
+    def __init__(self, architecture: Architecture, kernels: Kernels = TORCH, recompute: bool = False) -> None:
         super().__init__()
         self.architecture = architecture
-        self.recompute = False
+        self.recompute = recompute
         self.embedding = nn.Embedding(architecture.vocabulary, architecture.width)
         nn.init.normal_(self.embedding.weight, std=architecture.width**-0.5)
         self.blocks = nn.ModuleList(Block(architecture, index, kernels) for index in range(len(architecture.layers)))
@@ -80,19 +80,22 @@ class LanguageModel(nn.Module):
         """[b t] -> logits [b t v_]."""
         return self._run(tokens, self.empty(len(tokens)))[0]
 
-    def prefill(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def prefill(self, tokens: Tensor, state: State | None = None, last: bool = False) -> tuple[Tensor, State]:
         """Logits [b t v_] of tokens [b t] and the state after them, going on from `state` if given.
 
-        Raises BadInput when there are no tokens, or some that the vocabulary lacks.
+        last: logits of the last token only, [b 1 v_]. Raises BadInput when there are no tokens, some that the
+        vocabulary lacks, or a state of another number of sequences.
         """
         self.check(tokens)
-        logits, state = self._run(tokens, state or self.empty(len(tokens)))
+        if state is not None and (held := _sequences(state)) not in (None, len(tokens)):
+            raise BadInput(f"state: of {held} sequences, tokens of {len(tokens)}")
+        logits, state = self._run(tokens, state or self.empty(len(tokens)), last)
         return logits, compact(state)
 
     def step(self, token: Tensor, state: State) -> tuple[Tensor, State]:
-        """Logits [b v_] after one token [b], and the new state."""
-        logits, state = self._run(token[:, None], state)
-        return logits[:, 0], compact(state)
+        """Logits [b v_] after one token [b], and the new state. Raises BadInput as `prefill` does."""
+        logits, state = self.prefill(token[:, None], state)
+        return logits[:, 0], state
 
     def generate(
         self,
@@ -111,12 +114,14 @@ class LanguageModel(nn.Module):
         """Raises BadInput when tokens [b t] cannot be read."""
         if tokens.ndim != 2 or not tokens.numel():
             raise BadInput(f"tokens: at least one token in each sequence is needed, found shape {list(tokens.shape)}")
+        if tokens.is_floating_point() or tokens.is_complex():
+            raise BadInput(f"tokens: whole numbers are expected, found {str(tokens.dtype).removeprefix('torch.')}")
         low, high = int(tokens.min()), int(tokens.max())
         if low < 0 or high >= self.architecture.vocabulary:
             wrong = low if low < 0 else high
             raise BadInput(f"tokens: {wrong} is not in the vocabulary of {self.architecture.vocabulary} tokens")
 
-    def _run(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+    def _run(self, tokens: Tensor, state: State, last: bool = False) -> tuple[Tensor, State]:
         x = self.embedding(tokens)
         after: list[Any] = []
         lent: list[Any] = []
@@ -128,6 +133,7 @@ class LanguageModel(nn.Module):
                 x, held, lends = block(x, before, given)
             after.append(held)
             lent.append(lends)
+        x = x[:, -1:] if last else x
         weight = self.embedding.weight if self.head is None else self.head.weight
         return F.linear(self.norm(x), weight), tuple(after)
 
@@ -136,9 +142,17 @@ class LanguageModel(nn.Module):
         return [block for block in self.blocks if isinstance(block, Block)]
 
 
-def build(architecture: Architecture, kernels: Kernels = TORCH) -> LanguageModel:
+def build(architecture: Architecture, kernels: Kernels = TORCH, recompute: bool = False) -> LanguageModel:
     """The drawn model with fresh weights from torch's default generator (seed it first)."""
-    return LanguageModel(architecture, kernels)
+    return LanguageModel(architecture, kernels, recompute)
+
+
+def _sequences(state: Any) -> int | None:
+    """How many sequences a state is of, by its first tensor."""
+    if isinstance(state, Tensor):
+        return len(state)
+    parts = (_sequences(part) for part in state) if isinstance(state, tuple) else ()
+    return next((count for count in parts if count is not None), None)
 
 
 def compact(state: Any) -> Any:

@@ -34,7 +34,7 @@ class LatentMixer(CacheMixer):
             self.down = linear(width, spec.slot)
             self.latent_norm = RMSNorm(spec.kv_rank)
             self.key_rope_norm = self._norm(spec.rope_dim)
-        if self.conv is not None and not self.shares and spec.q_rank is None:
+        if self.conv is not None and not self.shares and spec.q_rank is None and spec.kv_rank > 1:
             self._start_near_recall(self.conv)
 
     @torch.no_grad()
@@ -92,8 +92,3 @@ class LatentMixer(CacheMixer):
         scores = (still @ key_up) @ latents.transpose(-1, -2) + rope @ ropes.transpose(-1, -2)
         weights = (scores / math.sqrt(query.shape[-1])).softmax(-1)
         return (weights @ latents) @ value_up.transpose(-1, -2)
-
-    def merge(self, y: Tensor) -> Tensor:
-        """See CacheMixer."""
-        merged: Tensor = self.out(y.transpose(1, 2).flatten(2))
-        return merged

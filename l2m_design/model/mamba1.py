@@ -1,5 +1,7 @@
 """Mamba-1 (arXiv 2312.00752): a selective state space with a decay for every channel and state."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -7,11 +9,19 @@ from torch.nn import functional as F
 from l2m_design.architecture.mixers import Mamba1
 from l2m_design.model.kernels import TORCH, Kernels
 from l2m_design.model.mixer import Mixer, ShortConvolution, linear, log_uniform_steps
-from l2m_design.model.ssm import DT_FLOOR, DT_RANGE, Recurrence, held_dtype, projected
+from l2m_design.model.ssm import DT_FLOOR, DT_RANGE, held_dtype, projected
+
+
+class Scanned(NamedTuple):
+    """ssm: [b i n]; conv: [b d_conv-1 channels], the last inputs of the convolution; seen: tokens read so far."""
+
+    ssm: Tensor
+    conv: Tensor
+    seen: int
 
 
 class Mamba1Mixer(Mixer):
-    """Its state is a Recurrence with ssm [b i n]: one channel is one head."""
+    """A state space of d_inner channels with d_state states each."""
 
     def __init__(self, spec: Mamba1, width: int, out_scale: float = 1.0, kernels: Kernels = TORCH) -> None:
         super().__init__()
@@ -29,12 +39,12 @@ class Mamba1Mixer(Mixer):
         self.D = nn.Parameter(torch.ones(self.inner))
         self.out = linear(self.inner, width, out_scale)
 
-    def empty(self, batch: int) -> Recurrence:
+    def empty(self, batch: int) -> Scanned:
         """Zeros."""
         shape = (batch, self.inner, self.spec.d_state)
-        return Recurrence(self.D.new_zeros(shape, dtype=held_dtype(self.spec.state_dtype)), self.conv.empty(batch))
+        return Scanned(self.D.new_zeros(shape, dtype=held_dtype(self.spec.state_dtype)), self.conv.empty(batch), 0)
 
-    def forward(self, x: Tensor, state: Recurrence) -> tuple[Tensor, Recurrence]:
+    def forward(self, x: Tensor, state: Scanned) -> tuple[Tensor, Scanned]:
         """See Mixer."""
         mixed, gate = projected(x, self.into, [self.inner, self.inner])
         (mixed,), conv = self.conv([mixed], state.conv)
@@ -43,7 +53,9 @@ class Mamba1Mixer(Mixer):
         with torch.autocast(x.device.type, enabled=False):
             dt = F.softplus(F.linear(dt.float(), self.steps.weight.float(), self.steps.bias.float()))
             values, A = mixed.float(), -self.A_log.float().exp()
-            start = state.ssm.float() if state.ssm.any() else None
+            start = state.ssm.float() if state.seen else None  # kernels begin from nothing only
             y, ssm = self.kernels.selective(values, dt, A, B.float(), C.float(), start)
             y = y + values * self.D
-        return self.out(y.to(gate.dtype) * F.silu(gate)), Recurrence(ssm.to(state.ssm.dtype), conv)
+        return self.out(y.to(gate.dtype) * F.silu(gate)), Scanned(
+            ssm.to(state.ssm.dtype), conv, state.seen + x.shape[1]
+        )

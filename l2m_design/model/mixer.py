@@ -114,7 +114,8 @@ class GatedNorm(nn.Module):
 
     def forward(self, y: Tensor, gate: Tensor) -> Tensor:
         """[... d], [... d] -> [... d]; float32 inside."""
-        return cast("Tensor", _GatedNorm.apply(y, gate, self.weight, self.groups, self.eps))
+        with torch.autocast(y.device.type, enabled=False):
+            return cast("Tensor", _GatedNorm.apply(y, gate, self.weight, self.groups, self.eps))
 
 
 class _GatedNorm(torch.autograd.Function):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-CHUNK = 64
+from l2m_design.architecture.mixers.base import CHUNK
 
 
 class Segment(NamedTuple):

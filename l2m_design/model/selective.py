@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-CHUNK = 64
+KEPT_EVERY = 64  # tokens between the states that are kept
 
 
 @torch.compiler.disable  # its loop over tokens would be unrolled
@@ -41,11 +41,11 @@ class _Scan(torch.autograd.Function):
         timed = [z.transpose(0, 1).contiguous() for z in (x, dt, B, C)]
         y = torch.empty_like(timed[0])
         state, starts = start, []
-        for first in range(0, len(y), CHUNK):
-            xs, dts, Bs, Cs = (z[first : first + CHUNK] for z in timed)
+        for first in range(0, len(y), KEPT_EVERY):
+            xs, dts, Bs, Cs = (z[first : first + KEPT_EVERY] for z in timed)
             starts.append(state)
             states = _states(xs, (dts[..., None] * A).exp_(), Bs, state)
-            y[first : first + CHUNK] = (states @ Cs[..., None])[..., 0]
+            y[first : first + KEPT_EVERY] = (states @ Cs[..., None])[..., 0]
             state = states[-1].clone()
         ctx.save_for_backward(*timed, A, torch.stack(starts))
         return y.transpose(0, 1), state
@@ -57,7 +57,7 @@ class _Scan(torch.autograd.Function):
         dx, ddt, dB, dC = (torch.empty_like(z) for z in (x, dt, B, C))
         dA, dstate = torch.zeros_like(A), dlast
         for index in reversed(range(len(starts))):
-            here = slice(index * CHUNK, (index + 1) * CHUNK)
+            here = slice(index * KEPT_EVERY, (index + 1) * KEPT_EVERY)
             decay = (dt[here, ..., None] * A).exp_()
             states = _states(x[here], decay, B[here], starts[index])
             dstates = dy[here, ..., None] * C[here, :, None]

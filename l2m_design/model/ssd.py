@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-CHUNK = 64
+from l2m_design.architecture.mixers.base import CHUNK
 
 
 @torch.compiler.disable  # its loop over chunks would be unrolled

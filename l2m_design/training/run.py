@@ -66,8 +66,8 @@ def train(
     if recipe.compile and device.type != "cuda":
         raise BadInput(f"compile: torch.compile is for GPUs, this device is {device.type}; leave it out")
     torch.manual_seed(recipe.seed)
-    model = build(architecture, TORCH if recipe.kernels == "torch" else probed(device)[0]).to(device)
-    model.recompute = recipe.recompute
+    kernels = TORCH if recipe.kernels == "torch" else probed(device)[0]
+    model = build(architecture, kernels, recipe.recompute).to(device)
     if recipe.compile:
         model.compile()
     began = time.perf_counter()

@@ -6,9 +6,8 @@ from pydantic import Field
 
 from l2m_design.architecture.mixers.attention import Attention, KeyValueMixer, LatentAttention, SparseAttention
 from l2m_design.architecture.mixers.base import MixerBase
+from l2m_design.architecture.mixers.growing import CheckpointedSSM, LogLinear
 from l2m_design.architecture.mixers.recurrent import GatedDeltaNet, Mamba1, Mamba2, StateSpace
-
-from l2m_design.architecture.mixers.growing import CheckpointedSSM, LogLinear  # isort: skip - grows out of Mamba-2
 
 MixerSpec = Annotated[
     Attention | LatentAttention | SparseAttention | Mamba1 | Mamba2 | GatedDeltaNet | LogLinear | CheckpointedSSM,

@@ -102,7 +102,8 @@ class _HeadMixer(KeyValueMixer):
 class Attention(_HeadMixer):
     """Softmax attention over all past tokens, or over the last `window` ones (the reader included).
 
-    sinks: this many first tokens stay readable beside the window (StreamingLLM, arXiv 2309.17453).
+    sinks: this many first tokens stay readable beside the window (StreamingLLM, arXiv 2309.17453, but at their own
+    positions, in training as in decoding).
     """
 
     kind: Literal["attention"] = "attention"

@@ -9,6 +9,8 @@ from pydantic import Field
 from l2m_design.laws import Fixed, Growth, StateLaw, StateTerm
 from l2m_design.settings import Values
 
+CHUNK = 64  # tokens of a chunk of the scans, which work as attention inside one
+
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Taps = Annotated[int, Field(ge=2, le=16)]
 StateDtype = Literal["float32", "bfloat16", "float16"]

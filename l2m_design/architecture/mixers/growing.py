@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from l2m_design.architecture.mixers.base import sum_of_counts
-from l2m_design.architecture.mixers.recurrent import CHUNK, StateSpace
+from l2m_design.architecture.mixers.base import CHUNK, sum_of_counts
+from l2m_design.architecture.mixers.recurrent import StateSpace
 from l2m_design.architecture.schedules import FenwickLevels, Snapshots
 from l2m_design.laws import StateLaw, StateTerm
 

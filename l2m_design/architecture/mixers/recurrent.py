@@ -4,17 +4,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from l2m_design.architecture.mixers.base import Count, MixerBase, StateDtype, Taps, convolution_law
+from l2m_design.architecture.mixers.base import CHUNK, Count, MixerBase, StateDtype, Taps, convolution_law
 from l2m_design.laws import Fixed, Growth, StateLaw, StateTerm
-
-CHUNK = 64
 
 
 class Recurrent(MixerBase):
     """A state that every token rewrites.
 
-    d_conv: taps of the short convolution before it. state_dtype: what the recurrent state is held in, whatever the
-    rest of the cache is; the condition's dtype by default.
+    d_conv: taps of the short convolution before it. state_dtype: what the recurrent state is held and counted in,
+    whatever the rest of the cache is. Without it the building holds float32, as runtimes do, and the law counts the
+    dtype that is asked for, as if it could be held in that.
     """
 
     d_conv: Taps = 4
