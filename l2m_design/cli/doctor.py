@@ -72,7 +72,7 @@ def _kernels() -> list[dict[str, Any]]:
         if probe.speed is not None:
             measured += f"{probe.speed:.2f} times torch's speed; "
         found = f"{_word(probe.found)}; {measured}{'used' if probe.used else probe.reason + ': torch computes'}"
-        what = f"{probe.field} by {probe.name} (optional)"
+        what = f"{probe.field}, {probe.dtype}, by {probe.name} (optional)"
         rows.append(_check(what, probe.used, found.replace("not installed; not installed", "not installed"), False))
         rows[-1]["probe"] = probe.plain()
     return rows

@@ -1,11 +1,12 @@
 """Probes: which faster kernels are installed, load, and compute what the torch forms compute on a device.
 
-A candidate is used only after a real call, forward and backward, agreed with torch (1e-4 in float32, 2e-2 in
-bfloat16, relative to the largest value) and took no longer. Whatever goes wrong is one sentence, and torch does the
-work.
+A candidate serves inputs of one dtype, and only after real calls, forward and backward, agreed with torch's in float32
+(1e-4 in float32, 2e-2 in bfloat16, relative to the largest value) and took no longer. Whatever goes wrong is one
+sentence, and torch does the work.
 """
 
 import importlib.util
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -17,22 +18,28 @@ import torch
 from torch import Tensor
 
 from l2m_design.errors import first_line
-from l2m_design.model.banded import banded_attention
+from l2m_design.model.candidates import CANDIDATES, Candidate
 from l2m_design.model.kernels import TORCH, Kernels
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 ATTENTION = ("causal", "window")
+SCALE, LEAST_SPEED = 16, 0.9
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A faster form of one field of Kernels; make: imports the library and returns the function."""
+class Dispatch:
+    """A field of Kernels that calls the form probed for the inputs' dtype where it fits their shapes, else torch's."""
 
-    name: str
-    field: str
-    library: str
-    make: Callable[[], Callable[..., Any]]
-    dtype: torch.dtype
+    torch_form: Callable[..., Any]
+    decides: int
+    fast: tuple[tuple[Candidate, Callable[..., Any]], ...]
+
+    def __call__(self, *inputs: Any) -> Any:
+        """What torch's form returns, within the tolerances."""
+        for candidate, function in self.fast:
+            if inputs[self.decides].dtype == candidate.dtype and candidate.fits(*inputs):
+                return function(*inputs)
+        return self.torch_form(*inputs)
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,7 @@ class Probe:
 
     name: str
     field: str
+    dtype: str
     found: bool
     loads: bool = False
     error: float | None = None
@@ -56,153 +64,75 @@ class Probe:
         return dict(self.__dict__)
 
 
-def xformers_causal() -> Callable[..., Any]:
-    """xformers' causal attention in our layout."""
-    from xformers.ops import LowerTriangularMask, memory_efficient_attention
-
-    return lambda query, key, value: _time_first(
-        memory_efficient_attention, query, key, value, attn_bias=LowerTriangularMask()
-    )
-
-
-def xformers_window() -> Callable[..., Any]:
-    """xformers' local attention; torch's form where there are sinks."""
-    from xformers.ops import memory_efficient_attention
-    from xformers.ops.fmha.attn_bias import LocalAttentionFromBottomRightMask
-
-    def window_attention(query: Tensor, key: Tensor, value: Tensor, window: int, sinks: int) -> Tensor:
-        if sinks:
-            return banded_attention(query, key, value, window, sinks)
-        bias = LocalAttentionFromBottomRightMask(window_left=window - 1, window_right=0)
-        return _time_first(memory_efficient_attention, query, key, value, attn_bias=bias)
-
-    return window_attention
-
-
-def flex_window() -> Callable[..., Any]:
-    """torch's FlexAttention, compiled, with a block mask of the band and its sinks."""
-    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
-
-    compiled = torch.compile(flex_attention)
-
-    @lru_cache(maxsize=32)
-    def mask(t: int, window: int, sinks: int, device: torch.device) -> Any:
-        def read(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
-            return (k <= q) & ((k > q - window) | (k < sinks))
-
-        return create_block_mask(read, None, None, t, t, device=str(device))
-
-    def window_attention(query: Tensor, key: Tensor, value: Tensor, window: int, sinks: int) -> Tensor:
-        block_mask = mask(query.shape[2], window, sinks, query.device)
-        grouped = query.shape[1] != key.shape[1]
-        y: Tensor = compiled(
-            query.to(value.dtype), key.to(value.dtype), value, block_mask=block_mask, enable_gqa=grouped
-        )
-        return y
-
-    return window_attention
-
-
-def mamba_state_space(dtype: torch.dtype) -> Callable[[], Callable[..., Any]]:
-    """mamba-ssm's Triton scan with x, B and C in dtype; steps, decays and states stay float32."""
-
-    def make() -> Callable[..., Any]:
-        from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
-
-        def scan(
-            x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, start: Tensor | None = None
-        ) -> tuple[Tensor, Tensor]:
-            narrow = [z.to(dtype).contiguous() for z in (x, B, C)]
-            y, last = mamba_chunk_scan_combined(
-                narrow[0], dt, A, narrow[1], narrow[2], 64, initial_states=start, return_final_states=True
-            )
-            return y.to(x.dtype), last.float()
-
-        return scan
-
-    return make
-
-
-def mamba_selective() -> Callable[..., Any]:
-    """mamba-ssm's CUDA scan for a fresh sequence; torch's form goes on from a state."""
-    from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
-
-    def scan(
-        x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, start: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        if start is not None:
-            return TORCH.selective(x, dt, A, B, C, start)
-        timed = [z.transpose(1, 2).contiguous() for z in (x, dt, B, C)]
-        y, last = selective_scan_fn(timed[0], timed[1], A, timed[2], timed[3], return_last_state=True)
-        return y.transpose(1, 2), last
-
-    return scan
-
-
-CANDIDATES = (
-    Candidate("xformers", "causal", "xformers", xformers_causal, torch.bfloat16),
-    Candidate("xformers", "window", "xformers", xformers_window, torch.bfloat16),
-    Candidate("FlexAttention", "window", "torch", flex_window, torch.bfloat16),
-    Candidate("mamba-ssm", "state_space", "mamba_ssm", mamba_state_space(torch.float32), torch.float32),
-    Candidate("mamba-ssm, bfloat16", "state_space", "mamba_ssm", mamba_state_space(torch.bfloat16), torch.bfloat16),
-    Candidate("mamba-ssm", "selective", "mamba_ssm", mamba_selective, torch.float32),
-)
-
-
 @lru_cache(maxsize=8)
 def probed(device: torch.device) -> tuple[Kernels, tuple[Probe, ...]]:
-    """The kernels to use on a device, and what every candidate did there. The first that agrees serves its field."""
-    kernels, probes = TORCH, []
+    """The kernels to use on a device, and what every candidate did there. The first that agrees serves its inputs."""
+    probes: list[Probe] = []
+    fast: dict[str, list[tuple[Candidate, Callable[..., Any]]]] = {}
     for candidate in CANDIDATES:
-        if getattr(kernels, candidate.field) is not getattr(TORCH, candidate.field):
-            found = importlib.util.find_spec(candidate.library) is not None
-            probes.append(Probe(candidate.name, candidate.field, found, reason="not needed: another one serves"))
+        served = [other.dtype for other, _ in fast.get(candidate.field, [])]
+        if candidate.dtype in served:
+            probes.append(replace(_unseen(candidate), reason="not needed: another one serves"))
             continue
         probe, function = try_candidate(candidate, device)
-        if function is not None:
-            kernels = replace(kernels, **{candidate.field: function})
         probes.append(probe)
-    return kernels, tuple(probes)
+        if function is not None:
+            fast.setdefault(candidate.field, []).append((candidate, function))
+    chosen = {
+        field: Dispatch(getattr(TORCH, field), 2 if field in ATTENTION else 0, tuple(found))
+        for field, found in fast.items()
+    }
+    return replace(TORCH, **chosen), tuple(probes)
+
+
+def _unseen(candidate: Candidate) -> Probe:
+    found = importlib.util.find_spec(candidate.library) is not None
+    return Probe(candidate.name, candidate.field, str(candidate.dtype).removeprefix("torch."), found)
 
 
 def try_candidate(candidate: Candidate, device: torch.device) -> tuple[Probe, Callable[..., Any] | None]:
     """One candidate's probe, and its function when it may be used."""
-    probe = Probe(candidate.name, candidate.field, importlib.util.find_spec(candidate.library) is not None)
+    probe = _unseen(candidate)
     if not probe.found:
         return replace(probe, reason="not installed"), None
     if device.type != "cuda":
         return replace(probe, reason=f"not tried: it needs a CUDA GPU, this is {device.type}"), None
-    probe, function = measured(candidate, device, probe)
+    probe, function = measured(candidate, device)
     if function is None:
         return probe, None
-    probe = replace(probe, speed=speed(candidate, function, device))
-    if probe.speed is not None and probe.speed < 1:
+    try:
+        probe = replace(probe, speed=speed(candidate, function, device))
+    except Exception as error:  # such as too little memory at the longer length
+        return replace(probe, used=False, reason=f"fails at {256 * SCALE} tokens: {first_line(error)}"), None
+    if probe.speed is not None and probe.speed < LEAST_SPEED:
         return replace(probe, used=False, reason=f"agrees, at {probe.speed:.2f} of torch's speed"), None
     return probe, function
 
 
 def speed(candidate: Candidate, function: Callable[..., Any], device: torch.device) -> float:
-    """Torch's time over the candidate's, forward and backward, median of five on the device."""
-    torch_form = getattr(TORCH, candidate.field)
-    attends = candidate.field in ATTENTION
+    """Torch's time over the candidate's, forward and backward, medians of five on the device."""
     seconds = []
-    for compute, dtype in ((torch_form, torch.bfloat16), (function, candidate.dtype)):
-        tensors, rest = probe_inputs(candidate.field, device, 16)
-        inputs = [z.to(dtype if attends else z.dtype).requires_grad_() for z in tensors]
+    for compute in (getattr(TORCH, candidate.field), function):
+        tensors, rest = probe_cases(candidate.field, device, candidate.dtype, SCALE)[0]
         times = []
         for _ in range(7):
-            torch.cuda.synchronize(device)
+            _synchronise(device)
             began = time.perf_counter()
-            outputs = compute(*inputs, *rest)
-            torch.autograd.grad((outputs[0] if isinstance(outputs, tuple) else outputs).float().sum(), inputs)
-            torch.cuda.synchronize(device)
+            _call(compute, tensors, rest)
+            _synchronise(device)
             times.append(time.perf_counter() - began)
         seconds.append(statistics.median(times[2:]))
     return seconds[0] / seconds[1]
 
 
-def measured(candidate: Candidate, device: torch.device, probe: Probe) -> tuple[Probe, Callable[..., Any] | None]:
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def measured(candidate: Candidate, device: torch.device) -> tuple[Probe, Callable[..., Any] | None]:
     """Load a candidate, call it and hold it against torch."""
+    probe = _unseen(candidate)
     try:
         function = candidate.make()
     except Exception as error:  # a broken library may raise anything when it loads
@@ -221,27 +151,34 @@ def measured(candidate: Candidate, device: torch.device, probe: Probe) -> tuple[
 
 
 def parity(candidate: Candidate, function: Callable[..., Any], device: torch.device) -> float:
-    """Largest difference of outputs and gradients from torch's form in float32, relative to the largest value."""
-    results = []
-    for compute, dtype in ((getattr(TORCH, candidate.field), torch.float32), (function, candidate.dtype)):
-        tensors, rest = probe_inputs(candidate.field, device)
-        if candidate.field in ATTENTION:
-            tensors = [z.to(dtype) for z in tensors]
-        inputs = [z.requires_grad_() for z in tensors]
-        outputs = compute(*inputs, *rest)
-        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        total = sum((z.float() * torch.linspace(-1, 1, z.numel(), device=device).view_as(z)).sum() for z in outputs[:1])
-        assert isinstance(total, Tensor)
-        results.append([*outputs, *torch.autograd.grad(total, inputs)])
-    errors = [
-        float((a - b.float()).detach().abs().max() / a.detach().abs().max().clamp(min=1e-6))
-        for a, b in zip(*results, strict=True)
-    ]
+    """Largest difference of outputs and gradients from torch's form in float32, relative to the largest value.
+
+    Infinity where anything is not a number.
+    """
+    errors = [0.0]
+    exact = probe_cases(candidate.field, device, torch.float32)
+    for given, (tensors, rest) in zip(probe_cases(candidate.field, device, candidate.dtype), exact, strict=True):
+        theirs, ours = _call(function, *given), _call(getattr(TORCH, candidate.field), tensors, rest)
+        for a, b in zip(ours, theirs, strict=True):
+            error = float((a - b.float()).abs().max() / a.abs().max().clamp(min=1e-6))
+            errors.append(error if math.isfinite(error) else math.inf)
     return max(errors)
 
 
-def probe_inputs(field: str, device: torch.device, scale: int = 1) -> tuple[list[Tensor], list[int]]:
-    """Inputs of a field of Kernels: tensors in float32, 256 · scale tokens long, then plain numbers."""
+def _call(compute: Callable[..., Any], tensors: list[Tensor], rest: list[int]) -> list[Tensor]:
+    """Outputs, and the gradients of a mixture of all of them."""
+    inputs = [z.detach().requires_grad_() for z in tensors]
+    outputs = compute(*inputs, *rest)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    mixed = [(z.float() * torch.linspace(-1, 1, z.numel(), device=z.device).view_as(z)).sum() for z in outputs]
+    return [z.detach() for z in (*outputs, *torch.autograd.grad(sum(mixed[1:], mixed[0]), inputs))]
+
+
+Case = tuple[list[Tensor], list[int]]
+
+
+def probe_cases(field: str, device: torch.device, dtype: torch.dtype, scale: int = 1) -> list[Case]:
+    """Inputs of a field of Kernels as mixers call it, about 256 · scale tokens long: tensors, then plain numbers."""
     generator = torch.Generator().manual_seed(0)
     t = 256 * scale
 
@@ -249,18 +186,17 @@ def probe_inputs(field: str, device: torch.device, scale: int = 1) -> tuple[list
         return torch.randn(shape, generator=generator).to(device)
 
     if field in ATTENTION:
-        tensors = [draw(2, 4, t, 32), draw(2, 2, t, 32), draw(2, 2, t, 32)]
-        return tensors, [64, 0] if field == "window" else []
+        numbers = [[64, 0], [50, 3]] if field == "window" else [[], []]
+        return [
+            ([draw(2, 4, n, 32).to(dtype), draw(2, 2, n, 32).to(dtype), draw(2, 2, n, 32).to(dtype)], rest)
+            for n, rest in zip((t, t - 56), numbers, strict=True)
+        ]
     if field == "selective":
-        x, dt, A = draw(2, t, 16), draw(2, t, 16).sigmoid(), -draw(16, 8).exp()
-        return [x, dt, A, draw(2, t, 8), draw(2, t, 8)], []
-    x, dt, A = draw(2, t, 4, 16), draw(2, t, 4).sigmoid(), -draw(4).exp()
-    return [x, dt, A, draw(2, t, 1, 16), draw(2, t, 1, 16)], []
-
-
-def _time_first(function: Callable[..., Tensor], query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
-    """Call a function of [b t h k] with tensors [b h t k] and [b g t k]."""
-    share = query.shape[1] // key.shape[1]
-    key, value = (z.repeat_interleave(share, dim=1) if share > 1 else z for z in (key, value))
-    timed = (z.to(value.dtype).transpose(1, 2).contiguous() for z in (query, key, value))
-    return function(*timed, **options).transpose(1, 2)
+        x, dt, A, B, C = draw(2, t, 16), draw(2, t, 16).sigmoid(), -draw(16, 8).exp(), draw(2, t, 8), draw(2, t, 8)
+        return [([x.to(dtype), dt, A, B.to(dtype), C.to(dtype)], [])]
+    cases: list[Case] = []
+    for n, groups in ((t, 1), (t - 56, 2)):
+        x, dt, A, start = draw(2, n, 4, 16), draw(2, n, 4).sigmoid(), -draw(4).exp(), draw(2, 4, 16, 16)
+        B, C = draw(2, n, groups, 16), draw(2, n, groups, 16)
+        cases.append(([x.to(dtype), dt, A, B.to(dtype), C.to(dtype), start], []))
+    return cases

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from l2m_design.architecture.mixers.base import CHUNK
+from l2m_design.model.ssd import wide
 
 
 class Segment(NamedTuple):
@@ -52,6 +53,7 @@ def segments(values: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, seen: 
 
     values [b t h p], dt [b t h], A [h], B, C [b t g n].
     """
+    values, B, C = (wide(z) for z in (values, B, C))
     share = values.shape[2] // B.shape[2]
     B, C = (z.repeat_interleave(share, dim=2).transpose(1, 2) for z in (B, C))
     x, log_decay = values * dt[..., None], (dt * A).transpose(1, 2)

@@ -9,6 +9,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from l2m_design.model.ssd import wide
+
 KEPT_EVERY = 64  # tokens between the states that are kept
 
 
@@ -16,7 +18,11 @@ KEPT_EVERY = 64  # tokens between the states that are kept
 def selective_scan(
     x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, start: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """y [b t i] and the last state [b i n]; x, dt [b t i], A [i n] below 0, B and C [b t n], start [b i n] or none."""
+    """y [b t i] and the last state [b i n]; x, dt [b t i], A [i n] below 0, B and C [b t n], start [b i n] or none.
+
+    Computed in float32 at least, whatever the inputs are.
+    """
+    x, B, C = (wide(z) for z in (x, B, C))
     if start is None:
         start = x.new_zeros(len(x), *A.shape)
     return cast("tuple[Tensor, Tensor]", _Scan.apply(x * dt, dt, A, B, C, start))

@@ -21,9 +21,10 @@ def chunked_scan(
     """y [b t h p] and the last state [b h p n], of S_t = exp(dt_t A) S_(t-1) + dt_t x_t B_t^T, y_t = S_t C_t.
 
     x [b t h p], dt [b t h] at least 0, A [h] below 0, B and C [b t g n] shared by h/g heads each, start
-    [b h p n] or none for zeros.
+    [b h p n] or none for zeros. Computed in float32 at least, whatever the inputs are.
     """
     t = x.shape[1]
+    x, B, C = (wide(z) for z in (x, B, C))
     if start is None:
         start = x.new_zeros(len(x), *x.shape[2:], B.shape[-1])
     size = min(CHUNK, t)
@@ -34,6 +35,11 @@ def chunked_scan(
     chunks = [z.unflatten(1, (-1, size)) for z in (x, log_decay, B, C)]
     y, last = cast("tuple[Tensor, Tensor]", _Scan.apply(*chunks, start))
     return y.flatten(1, 2)[:, :t], last
+
+
+def wide(z: Tensor) -> Tensor:
+    """In float32 at least."""
+    return z.to(torch.promote_types(z.dtype, torch.float32))
 
 
 class _Scan(torch.autograd.Function):

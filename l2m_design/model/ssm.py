@@ -24,8 +24,8 @@ class Recurrence(NamedTuple):
 
 
 class Selected(NamedTuple):
-    """What the tokens do to the state, in float32: values [b t h p], steps dt [b t h], B and C [b t g n]; and the
-    output's gate [b t h·p], the convolution's last inputs.
+    """What the tokens do to the state: values [b t h p], B and C [b t g n] in the dtype of the projections, steps dt
+    [b t h] in float32; and the output's gate [b t h·p], the convolution's last inputs.
     """
 
     values: Tensor
@@ -72,14 +72,14 @@ class StateSpaceMixer(Mixer):
         spread = self.spec.groups * self.spec.d_state
         gate, values, reads, dt = projected(x, self.into, [self.inner, self.inner, 2 * spread, self.heads])
         (values, reads), conv = self.conv([values, reads], before)
-        B, C = (z.unflatten(-1, (self.spec.groups, -1)) for z in F.silu(reads).float().split(spread, dim=-1))
-        values = F.silu(values).float().unflatten(-1, (self.heads, -1))
+        B, C = (z.unflatten(-1, (self.spec.groups, -1)) for z in F.silu(reads).split(spread, dim=-1))
+        values = F.silu(values).unflatten(-1, (self.heads, -1))
         dt = F.softplus(dt.float() + self.dt_bias)
         return Selected(values, dt, B, C, gate, conv)
 
     def close(self, y: Tensor, new: Selected) -> Tensor:
         """D, gated norm and output projection; y [b t h p] -> [b t d]."""
-        y = torch.addcmul(y, new.values, self.D[:, None]).flatten(-2)
+        y = torch.addcmul(y, new.values.to(y.dtype), self.D[:, None]).flatten(-2)
         closed: Tensor = self.out(self.norm(y, new.gate))
         return closed
 
@@ -116,7 +116,7 @@ class Mamba2Mixer(StateSpaceMixer):
             y, ssm = self.kernels.state_space(new.values, new.dt, self.rates, new.B, new.C, start)
             return y, ssm.to(state.ssm.dtype)
         share = self.heads // self.spec.groups
-        B, C = (z[:, 0].repeat_interleave(share, dim=1)[:, :, None] for z in (new.B, new.C))  # [b h 1 n]
+        B, C = (z[:, 0].float().repeat_interleave(share, dim=1)[:, :, None] for z in (new.B, new.C))  # [b h 1 n]
         dt = new.dt[:, 0, :, None, None]
-        ssm = start * (dt * self.rates[:, None, None]).exp() + new.values[:, 0, ..., None] * dt * B
+        ssm = start * (dt * self.rates[:, None, None]).exp() + new.values[:, 0, ..., None].float() * dt * B
         return (ssm * C).sum(-1)[:, None], ssm.to(state.ssm.dtype)

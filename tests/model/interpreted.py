@@ -52,7 +52,7 @@ class Driver:
         return types.SimpleNamespace(backend="cuda", arch=90, warp_size=32)
 
 
-def small(field, device, scale=1):
+def small(field, device, dtype, scale=1):
     """Inputs that an interpreter can finish."""
     import torch
 
@@ -62,9 +62,9 @@ def small(field, device, scale=1):
         return torch.randn(shape, generator=generator)
 
     if field == "selective":
-        return [draw(1, 16, 4), draw(1, 16, 4).sigmoid(), -draw(4, 3).exp(), draw(1, 16, 3), draw(1, 16, 3)], []
-    x, dt, A = draw(1, 64, 2, 16), draw(1, 64, 2).sigmoid(), -draw(2).exp()
-    return [x, dt, A, draw(1, 64, 1, 16), draw(1, 64, 1, 16)], []
+        return [([draw(1, 16, 4), draw(1, 16, 4).sigmoid(), -draw(4, 3).exp(), draw(1, 16, 3), draw(1, 16, 3)], [])]
+    x, dt, A, start = draw(1, 72, 2, 16), draw(1, 72, 2).sigmoid(), -draw(2).exp(), draw(1, 2, 16, 16)
+    return [([x, dt, A, draw(1, 72, 1, 16), draw(1, 72, 1, 16), start], [])]
 
 
 def main() -> None:
@@ -84,9 +84,9 @@ def main() -> None:
     interface.selective_scan_fn = lambda *a, **options: interface.selective_scan_ref(*a, **options)
     from l2m_design.model import probes
 
-    probes.probe_inputs = small
+    probes.probe_cases = small
     found = [
-        probes.measured(candidate, torch.device("cpu"), probes.Probe(candidate.name, candidate.field, True))[0]
+        probes.measured(candidate, torch.device("cpu"))[0]
         for candidate in probes.CANDIDATES
         if candidate.library == "mamba_ssm" and candidate.dtype == torch.float32  # no bfloat16 in the interpreter
     ]

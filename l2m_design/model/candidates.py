@@ -1,0 +1,152 @@
+"""Candidates: faster kernels by xformers, FlexAttention and mamba-ssm; none is imported before it is probed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from l2m_design.architecture.mixers.base import CHUNK
+from l2m_design.model.banded import banded_attention
+from l2m_design.model.kernels import TORCH
+
+BLOCK = 128  # of queries and keys in FlexAttention
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A faster form of one field of Kernels for inputs of one dtype.
+
+    make: imports the library and returns the function. fits: can it take inputs of these shapes?
+    """
+
+    name: str
+    field: str
+    library: str
+    dtype: torch.dtype
+    make: Callable[[], Callable[..., Any]]
+    fits: Callable[..., bool] = lambda *inputs: True
+
+
+def xformers_causal() -> Callable[..., Any]:
+    """xformers' causal attention in our layout."""
+    from xformers.ops import LowerTriangularMask, memory_efficient_attention
+
+    return lambda query, key, value: _time_first(
+        memory_efficient_attention, query, key, value, attn_bias=LowerTriangularMask()
+    )
+
+
+def xformers_window() -> Callable[..., Any]:
+    """xformers' local attention; torch's form where there are sinks."""
+    from xformers.ops import memory_efficient_attention
+    from xformers.ops.fmha.attn_bias import LocalAttentionFromBottomRightMask
+
+    def window_attention(query: Tensor, key: Tensor, value: Tensor, window: int, sinks: int) -> Tensor:
+        if sinks:
+            return banded_attention(query, key, value, window, sinks)
+        bias = LocalAttentionFromBottomRightMask(window_left=window - 1, window_right=0)
+        return _time_first(memory_efficient_attention, query, key, value, attn_bias=bias)
+
+    return window_attention
+
+
+def flex_window() -> Callable[..., Any]:
+    """torch's FlexAttention, compiled, with a block mask of the band and its sinks."""
+    from torch.nn.attention.flex_attention import BlockMask, flex_attention
+
+    compiled = torch.compile(flex_attention)
+
+    @lru_cache(maxsize=32)
+    def mask(t: int, window: int, sinks: int, device: torch.device) -> BlockMask:
+        def read(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+            return (k <= q) & ((k > q - window) | (k < sinks))
+
+        with torch.inference_mode(False):  # kept for calls that need gradients
+            blocks = read_blocks(t, window, sinks).to(device)
+            counts = blocks.sum(-1, dtype=torch.int32)
+            order = blocks.int().argsort(dim=-1, descending=True, stable=True).int()
+            made: Any = BlockMask.from_kv_blocks(
+                counts[None, None], order[None, None], BLOCK_SIZE=BLOCK, mask_mod=read, seq_lengths=(t, t)
+            )
+        return made
+
+    def window_attention(query: Tensor, key: Tensor, value: Tensor, window: int, sinks: int) -> Tensor:
+        block_mask = mask(query.shape[2], window, sinks, query.device)
+        grouped = query.shape[1] != key.shape[1]
+        query, key = query.to(value.dtype), key.to(value.dtype)
+        y: Tensor = compiled(query, key, value, block_mask=block_mask, enable_gqa=grouped)
+        return y
+
+    return window_attention
+
+
+def read_blocks(t: int, window: int, sinks: int) -> Tensor:
+    """[query blocks, key blocks] True where a block of BLOCK queries reads any key of a block of BLOCK keys."""
+    first = torch.arange(0, t, BLOCK)
+    query, key = first[:, None], first[None, :]
+    near = key + BLOCK > query - window + 1
+    return (key <= query) & (near | (key < sinks))
+
+
+def mamba_state_space() -> Callable[..., Any]:
+    """mamba-ssm's Triton scan; steps, decays and states are float32 whatever x, B and C are."""
+    from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
+
+    def scan(
+        x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        x, B, C = (z.contiguous() for z in (x, B, C))
+        y, last = mamba_chunk_scan_combined(x, dt, A, B, C, CHUNK, initial_states=start, return_final_states=True)
+        return y.float(), last.float()
+
+    return scan
+
+
+def mamba_selective() -> Callable[..., Any]:
+    """mamba-ssm's CUDA scan for a fresh sequence; torch's form goes on from a state."""
+    from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+
+    def scan(
+        x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        if start is not None:
+            return TORCH.selective(x, dt, A, B, C, start)
+        x, dt, B, C = (z.to(x.dtype).transpose(1, 2).contiguous() for z in (x, dt, B, C))
+        y, last = selective_scan_fn(x, dt, A, B, C, return_last_state=True)
+        return y.transpose(1, 2).float(), last.float()
+
+    return scan
+
+
+def _even_heads(query: Tensor, key: Tensor, value: Tensor, *rest: int) -> bool:
+    """xformers' kernels: one head size for keys and values, a multiple of 8."""
+    return query.shape[-1] == value.shape[-1] and query.shape[-1] % 8 == 0
+
+
+def _wide_heads(query: Tensor, key: Tensor, value: Tensor, *rest: int) -> bool:
+    """FlexAttention: one head size, at least 16."""
+    return query.shape[-1] == value.shape[-1] >= 16
+
+
+CANDIDATES = tuple(
+    candidate
+    for dtype in (torch.bfloat16, torch.float32)
+    for candidate in (
+        Candidate("xformers", "causal", "xformers", dtype, xformers_causal, _even_heads),
+        Candidate("xformers", "window", "xformers", dtype, xformers_window, _even_heads),
+        Candidate("FlexAttention", "window", "torch", dtype, flex_window, _wide_heads),
+        Candidate("mamba-ssm", "state_space", "mamba_ssm", dtype, mamba_state_space),
+        Candidate("mamba-ssm", "selective", "mamba_ssm", dtype, mamba_selective),
+    )
+)
+
+
+def _time_first(function: Callable[..., Tensor], query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
+    """Call a function of [b t h k] with tensors [b h t k] and [b g t k], in the values' dtype."""
+    share = query.shape[1] // key.shape[1]
+    key, value = (z.repeat_interleave(share, dim=1) if share > 1 else z for z in (key, value))
+    timed = (z.to(value.dtype).transpose(1, 2).contiguous() for z in (query, key, value))
+    return function(*timed, **options).transpose(1, 2)
