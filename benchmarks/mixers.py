@@ -5,12 +5,12 @@ all sides in one process, 2 threads; peak memory of each side in a process of it
 """
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -209,9 +209,15 @@ def memory_of(side: str, length: int) -> None:
     made = Stack(MAMBA2) if side == "ours" else their_mamba2(int(side.split()[-1]))
     pass_through(made, torch.randn(1, 64, WIDTH))()
     x = torch.randn(BATCH, length, WIDTH)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = resident("VmRSS")
     pass_through(made, x)()
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    print((resident("VmHWM") - before) / 1024)
+
+
+def resident(field: str) -> int:
+    """kB of this process now (VmRSS) or at its peak (VmHWM), without what it was before it was this program."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(field)))
 
 
 def main() -> None:

@@ -5,7 +5,9 @@ Run: python benchmarks/recall.py [--steps 400] [--seeds 2] [--only NAME]. One la
 """
 
 import argparse
+import contextlib
 import statistics
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -37,15 +39,15 @@ DRAWINGS = {
 }
 
 
-class NeutralStart:
-    """The same layer from independent queries and keys, the convolution near the identity."""
-
-    def __enter__(self) -> None:
-        self.kept = HeadAttention._start_near_recall
-        HeadAttention._start_near_recall = lambda *arguments: None
-
-    def __exit__(self, *error: object) -> None:
-        HeadAttention._start_near_recall = self.kept
+@contextlib.contextmanager
+def neutral_start() -> Iterator[None]:
+    """Layers from independent queries and keys, the convolution near the identity."""
+    kept = HeadAttention._start_near_recall
+    HeadAttention._start_near_recall = lambda *arguments: None
+    try:
+        yield
+    finally:
+        HeadAttention._start_near_recall = kept
 
 
 def excess(name: str, seed: int, steps: int, beta: float, pairs: int, rate: float) -> tuple[float, float, float]:
@@ -58,10 +60,7 @@ def excess(name: str, seed: int, steps: int, beta: float, pairs: int, rate: floa
     settings = {"length": length, "batch_tokens": 8192, "tokens": 8192 // length * length * steps}
     recipe = Recipe(**settings, learning_rate=rate, rungs=(), windows=512, seed=seed)
     device = torch.device("cpu")
-    if "neutral" in name:
-        with NeutralStart():
-            model, _ = train(drawing, corpus, recipe, device)
-    else:
+    with neutral_start() if "neutral" in name else contextlib.nullcontext():
         model, _ = train(drawing, corpus, recipe, device)
     windows = held_out_windows(corpus, "test", length, 512)
     losses = evaluate(model, windows, device, unigram_nats(corpus.documents("train"), corpus.vocabulary)).nats

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from l2m_design.architecture import MLP, Architecture, MixerSpec
+from l2m_design.architecture.mixers import KeyValueMixer
 from l2m_design.errors import BadInput
 from l2m_design.settings import Values, unknown_key
 
@@ -15,17 +16,35 @@ Pick = Callable[[str, list[Any]], Any]
 Option = int | float | str | bool
 
 DEMAND = "demand"
+NEAREST = "nearest"
 WIDTHS = range(16, 16385, 8)
 
 
 class _Mixers(Values):
     layers: Annotated[tuple[MixerSpec, ...], Field(strict=False)]
 
+    @classmethod
+    def of(cls, layers: list[dict[str, Any]]) -> tuple[MixerSpec, ...]:
+        """The drawn layers; one that shares the nearest cache like its own keeps one where there is none before it."""
+        own = [{name: value for name, value in layer.items() if name != "share"} for layer in layers]
+        specs = cls.parse({"layers": own}, "kinds").layers
+        keeps: list[int] = []
+        for index, (layer, spec) in enumerate(zip(layers, specs, strict=True)):
+            if not isinstance(spec, KeyValueMixer):
+                continue
+            like = [other for other in keeps if getattr(specs[other], "cache", None) == spec.cache]
+            if like and layer.get("share") == NEAREST:
+                own[index]["share"] = like[-1]
+            else:
+                keeps.append(index)
+        return cls.parse({"layers": own}, "kinds").layers
+
 
 class Space(Values):
     """What may vary from layer to layer, and what all candidates share.
 
-    kinds: mixer templates by name; "$name" stands for a choice. choices: options by name, the same in every
+    kinds: mixer templates by name; "$name" stands for a choice, "share: nearest" for the cache of the nearest earlier
+    layer whose cache could be this one's. choices: options by name, the same in every
     layer, always asked for, used where the picked kind names them; the option "demand" is the exponent that
     the data ask for. parameters: the budget that the width is solved for, to within `tolerance`.
     """
@@ -43,8 +62,8 @@ class Space(Values):
         if not self.kinds:
             raise ValueError("kinds: at least one mixer template is needed")
         for name, template in self.kinds.items():
-            if "share" in template:
-                raise ValueError(f"kinds.{name}: share names one layer of a drawing; a template may stand anywhere")
+            if template.get("share", NEAREST) != NEAREST:
+                raise ValueError(f"kinds.{name}: share: a template may stand anywhere; only '{NEAREST}' is allowed")
             for value in template.values():
                 if isinstance(value, str) and value.startswith("$") and value[1:] not in self.choices:
                     raise ValueError(f"kinds.{name}: {value}: {unknown_key(value[1:], self.choices)}")
@@ -65,7 +84,7 @@ class Space(Values):
 
     def least(self, pick: Pick, vocabulary: int) -> Architecture:
         """The same layers at the least width that suits them, whatever the budget: what a misfit looked like."""
-        mixers = _Mixers.parse({"layers": self._layers(pick)}, "kinds").layers
+        mixers = _Mixers.of(self._layers(pick))
         width = next(w for w in WIDTHS if not any(mixer.misfit(w) for mixer in mixers))
         return self._bare(mixers, width, vocabulary)
 
@@ -100,7 +119,7 @@ class Space(Values):
         Of the widths that fit within the tolerance, the one whose MLP ratio is nearest the asked. Raises
         BadInput naming the layer that does not fit.
         """
-        mixers = _Mixers.parse({"layers": layers}, "kinds").layers
+        mixers = _Mixers.of(layers)
         best: tuple[float, Architecture] | None = None
         smallest: Architecture | None = None
         for width in WIDTHS:

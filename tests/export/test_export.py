@@ -58,6 +58,10 @@ def test_trained_weights_are_the_ones_exported(tmp_path: Path) -> None:
         ([{"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 8},
           {"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 8, "window": 4}], r"layers\.1 .*differs"),
         ([{"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 8, "qk_norm": True}], "qk_norm"),
+        ([{"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 8, "window": 9, "sinks": 2}], "sinks"),
+        ([{"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 8, "rope_theta": None}], "without positions"),
+        ([{"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 8},
+          {"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 8, "share": 0}], r"layers\.1 .*a shared cache"),
     ],
 )  # fmt: skip
 def test_a_drawing_the_target_cannot_carry_is_refused(layers: list[Any], words: str, tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def state_space(draw: st.DrawFn, kind: str, **fields: Any) -> dict[str, Any]:
         "head_dim": draw(st.sampled_from([4, 8])),
         "d_conv": draw(st.sampled_from([2, 4])),
         "groups": draw(st.sampled_from([1, 2])),
+        "state_dtype": draw(st.sampled_from([None, "float32"])),
     } | {name: draw(strategy) for name, strategy in fields.items()}
 
 
@@ -164,13 +165,27 @@ LONG: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", CATALOGUE)
-@pytest.mark.parametrize("length", [1, 8, 9, 1000, 4096])
+@pytest.mark.parametrize("length", [1, 8, 9, 64, 65, 1000, 4096])  # chunks: 8 of the sparse keys, 64 of the scans
 def test_the_state_is_exact_at_long_lengths(kind: str, length: int) -> None:
     architecture = Architecture.parse({"vocabulary": VOCABULARY, "width": 8, "layers": [LONG[kind]]}, "drawn")
     with torch.inference_mode():
         _, state = built(architecture).prefill(tokens(length, 1))
     assert state_elements(state) == architecture.state.elements(length)
     assert memory(state) == 4 * architecture.state.elements(length)
+
+
+@pytest.mark.parametrize("kind", ["mamba1", "mamba2", "gated_deltanet", "log_linear", "checkpointed_ssm"])
+@pytest.mark.parametrize("held", ["float32", "bfloat16", "float16"])
+def test_a_state_of_its_own_dtype_is_held_and_counted_in_it(kind: str, held: str) -> None:
+    """The rest of the state, the convolution's inputs, follows the weights: here bfloat16."""
+    layer = LONG[kind] | {"state_dtype": held}
+    architecture = Architecture.parse({"vocabulary": VOCABULARY, "width": 8, "layers": [layer]}, "drawn")
+    model = built(architecture).bfloat16()
+    with torch.inference_mode():
+        _, state = model.prefill(tokens(70, 2))
+        assert memory(state) == 2 * architecture.state.bytes(70, "bfloat16")
+        _, state = model.step(tokens(2, 2)[:, 0], state)
+        assert memory(state) == 2 * architecture.state.bytes(71, "bfloat16")
 
 
 def memory(state: Any) -> int:
@@ -252,7 +267,7 @@ def test_gradients_reach_every_parameter(kind: str, data: st.DataObject) -> None
     assume(not (isinstance(layer, Attention) and layer.window == 1 and not layer.sinks))  # reads itself: no query
     assume(not isinstance(layer, CheckpointedSSM) or layer.snapshots.count(40) > 0)
     model = built(architecture)
-    model(tokens(48)).logsumexp(-1).pow(2).sum().backward()
+    model(tokens(70)).logsumexp(-1).pow(2).sum().backward()
     unreached = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert not unreached
 

@@ -93,6 +93,10 @@ def test_the_state_of_some_rows_is_theirs(model: Any) -> None:
         ({"prompts": [[1], []]}, "prompt 1: empty"),
         ({"prompts": [[1, 31]]}, "31 is not in the vocabulary of 31 tokens"),
         ({"prompts": [[-1]]}, "-1 is not in the vocabulary"),
+        ({"prompts": [[1], [1, 31]]}, "31 is not in the vocabulary of 31 tokens"),
+        ({"prompts": [[1, 2], [1, 2, 3, -1]]}, "-1 is not in the vocabulary"),
+        ({"prompts": [[1.5]]}, "whole numbers are expected, found float"),
+        ({"temperature": float("inf")}, "temperature"),
         ({"most": -1}, "most"),
         ({"temperature": -0.1}, "temperature"),
         ({"temperature": float("nan")}, "temperature"),
@@ -117,6 +121,30 @@ def test_weights_that_are_not_numbers_are_named(tmp_path: Any) -> None:
     save_weights(model, tmp_path / "weights.safetensors")
     with pytest.raises(BadInput, match=r"mixer\.out\.weight holds NaN"):
         load_weights(model.architecture, tmp_path / "weights.safetensors")
+
+
+def test_a_row_that_reads_its_prompt_takes_no_part_in_sampling(model: Any) -> None:
+    def drawn(prompts: list[list[int]]) -> Any:
+        return model.generate(prompts, 4, generator=torch.Generator().manual_seed(1))[0]
+
+    assert drawn([prompt(3)]) == drawn([prompt(3), prompt(90)])
+
+
+def test_the_coldest_temperature_takes_the_likeliest(model: Any) -> None:
+    assert model.generate([prompt(9)], 5, temperature=1e-40) == model.generate([prompt(9)], 5, temperature=0)
+
+
+def test_a_state_of_other_sequences_is_bad_input(model: Any) -> None:
+    with torch.inference_mode():
+        _, state = model.prefill(torch.tensor([[1, 2, 3]]))
+        for call in (
+            lambda: model.prefill(torch.tensor([[1], [2]]), state),
+            lambda: model.step(torch.tensor([1, 2]), state),
+        ):
+            with pytest.raises(BadInput, match="state: of 1 sequences, tokens of 2"):
+                call()
+        with pytest.raises(BadInput, match="31 is not in the vocabulary"):
+            model.step(torch.tensor([31]), state)
 
 
 def test_nothing_is_asked_of_no_new_tokens(model: Any) -> None:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -222,7 +223,9 @@ def test_xformers_is_called_in_its_own_layout(monkeypatch: pytest.MonkeyPatch) -
     biases: Any = type(sys)("xformers.ops.fmha.attn_bias")
     biases.LocalAttentionFromBottomRightMask = LocalAttentionFromBottomRightMask
     for name in ("xformers", "xformers.ops.fmha"):
-        monkeypatch.setitem(sys.modules, name, type(sys)(name))
+        package = type(sys)(name)
+        package.__spec__ = ModuleSpec(name, None)
+        monkeypatch.setitem(sys.modules, name, package)
     monkeypatch.setitem(sys.modules, "xformers.ops", ops)
     monkeypatch.setitem(sys.modules, "xformers.ops.fmha.attn_bias", biases)
     for candidate in (c for c in CANDIDATES if c.library == "xformers"):

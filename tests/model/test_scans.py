@@ -257,6 +257,18 @@ def test_the_gated_norm_and_its_gradient_equal_the_formula(groups: int) -> None:
         torch.testing.assert_close(a, b)
 
 
+def test_the_gated_norm_is_exact_under_autocast() -> None:
+    norm = GatedNorm(64)
+    y, gate = (z.detach().float().requires_grad_() for z in draw((8, 64), (8, 64)))
+    expected = norm(y, gate)
+    gradients = torch.autograd.grad(expected.cos().sum(), [y, gate])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = norm(y, gate)
+    torch.testing.assert_close(found, expected)
+    for a, b in zip(torch.autograd.grad(found.cos().sum(), [y, gate]), gradients, strict=True):
+        torch.testing.assert_close(a, b)
+
+
 @pytest.mark.parametrize("spec", [Mamba2(d_state=8, head_dim=4), GatedDeltaNet(heads=2, head_dim=8)], ids=str)
 def test_states_stay_exact_under_autocast(spec: Any) -> None:
     """bfloat16 is for projections: prefill and steps must agree on the recurrence."""

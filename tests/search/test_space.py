@@ -34,6 +34,24 @@ def test_an_exponent_that_is_there_already_is_not_offered_twice() -> None:
     assert Space.load(HYBRID).resolved(0.5).choices["exponent"] == [0.5, 0.9]
 
 
+def test_a_template_shares_the_nearest_cache_like_its_own() -> None:
+    attention = {"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 8}
+    kinds = {
+        "keeps": attention,
+        "window": attention | {"window": 8},
+        "shares": attention | {"share": "nearest"},
+        "mamba2": {"kind": "mamba2", "d_state": 4, "head_dim": 8},
+    }
+    space = Space.parse({"depth": 6, "parameters": 40000, "kinds": kinds}, "space")
+    names = iter(["shares", "mamba2", "shares", "keeps", "window", "shares"])
+    drawing = space.draw(lambda name, options: next(names), 64)
+    assert [getattr(layer, "share", None) for layer in drawing.layers] == [None, None, 0, None, None, 3]
+    assert drawing.picture == "A M a A W a"
+    for misfit in (2, "next"):
+        with pytest.raises(BadInput, match=r"kinds\.shares: share: .* only 'nearest' is allowed"):
+            Space.parse(space.plain() | {"kinds": kinds | {"shares": attention | {"share": misfit}}}, "space")
+
+
 def test_the_questions_are_the_same_for_every_candidate() -> None:
     space = Space.load(HYBRID).resolved(0.7)
     asked = []
