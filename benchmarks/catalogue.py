@@ -26,7 +26,7 @@ LAYERS = {
     "sparse t^0.5": {"kind": "sparse_attention", **HEADS, "chunk": 32, "exponent": 0.5},
     "checkpointed t^0.7": {"kind": "checkpointed_ssm", **SSM, "exponent": 0.7, "keep": 0.25},
     "window 512, 4 sinks": {"kind": "attention", **HEADS, "window": 512, "sinks": 4},
-    "log_linear": {"kind": "log_linear", **SSM},
+    "log_linear (log t)": {"kind": "log_linear", **SSM},
     "mamba2": {"kind": "mamba2", **SSM},
     "mamba1": {"kind": "mamba1", "d_state": 16},
     "gated_deltanet": {"kind": "gated_deltanet", "heads": 4, "head_dim": 16},

@@ -147,13 +147,13 @@ def mamba2(runs: int) -> None:
 
 
 def delta(runs: int) -> None:
-    print("\ngated_deltanet: one layer, batch 1; beside transformers' torch path of Qwen3-Next")
+    print("\ngated_deltanet: one layer; beside transformers' torch path of Qwen3-Next")
     ours, theirs = build_mixer(DELTA, WIDTH), their_delta()
-    for length in (1024, 2048, 4096):
-        x = torch.randn(1, length, WIDTH)
+    for batch, length in ((1, 1024), (1, 2048), (1, 4096), (BATCH, 4096)):
+        x = torch.randn(batch, length, WIDTH)
         seconds = medians({"ours": pass_through(ours, x), "theirs": pass_through(theirs, x)}, runs)
         print(
-            f"{length:6,}  ours {1000 * seconds['ours']:7.0f} ms  theirs {1000 * seconds['theirs']:7.0f} ms"
+            f"{batch} x {length:5,}  ours {1000 * seconds['ours']:7.0f} ms  theirs {1000 * seconds['theirs']:7.0f} ms"
             f"  ours/theirs {seconds['ours'] / seconds['theirs']:.3f}"
         )
 

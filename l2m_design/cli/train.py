@@ -64,6 +64,7 @@ def command(
         f"{result.test_late_loss:.4f} (test), "
         f"after {result.tokens:,} tokens in {result.train_seconds:.0f} s on {result.device}",
         f"MI captured at n = {recipe.length // 2}: {result.mi_captured_nats:.1f} nats",
+        *(f"Kernel: {sentence}" for sentence in result.kernels),
         *(f"Wrote {file}" for file in files),
     )
 

@@ -85,6 +85,17 @@ def probed(device: torch.device) -> tuple[Kernels, tuple[Probe, ...]]:
     return replace(TORCH, **chosen), tuple(probes)
 
 
+def said(probes: tuple[Probe, ...], device: torch.device) -> list[str]:
+    """One sentence for each candidate that serves, or that is installed and could have; none on a CPU."""
+    if device.type != "cuda":
+        return []
+    return [
+        f"{p.field} in {p.dtype} by {p.name}" + ("" if p.used else f": {p.reason}; torch computes")
+        for p in probes
+        if p.found
+    ]
+
+
 def _unseen(candidate: Candidate) -> Probe:
     found = importlib.util.find_spec(candidate.library) is not None
     return Probe(candidate.name, candidate.field, str(candidate.dtype).removeprefix("torch."), found)

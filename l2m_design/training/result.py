@@ -1,6 +1,6 @@
 """Result: what a training run found, how sure it is, and what it cost."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ class Result:
     late_loss: nats a token over positions L/2..L of held-out validation windows; test_late_loss the same on
     test documents, which no search decision has seen. *_by_document: for paired differences.
     loss_by_position: h_t for t = 1 .. L + 1. curve: (tokens, training loss in nats). seconds: wall
-    time spent training and evaluating.
+    time spent training and evaluating. kernels: which faster ones computed, and why others that are installed did not.
     """
 
     late_loss: float
@@ -69,6 +69,7 @@ class Result:
     peak_memory_bytes: int
     device: str
     seed: int
+    kernels: list[str] = field(default_factory=list)
 
     def plain(self) -> dict[str, Any]:
         """JSON-ready, floats rounded to 5 digits behind the point."""

@@ -17,7 +17,7 @@ from l2m_design.errors import BadInput
 from l2m_design.model import LanguageModel, build
 from l2m_design.model.backends import autocast, keep_freed_memory
 from l2m_design.model.kernels import TORCH
-from l2m_design.model.probes import probed
+from l2m_design.model.probes import probed, said
 from l2m_design.training.batches import held_out_windows, training_batches
 from l2m_design.training.evaluate import evaluate
 from l2m_design.training.recipe import Recipe
@@ -66,7 +66,9 @@ def train(
     if recipe.compile and device.type != "cuda":
         raise BadInput(f"compile: torch.compile is for GPUs, this device is {device.type}; leave it out")
     torch.manual_seed(recipe.seed)
-    kernels = TORCH if recipe.kernels == "torch" else probed(device)[0]
+    kernels, probes = (TORCH, ()) if recipe.kernels == "torch" else probed(device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)  # the probes' memory is not the run's
     model = build(architecture, kernels, recipe.recompute).to(device)
     if recipe.compile:
         model.compile()
@@ -103,6 +105,7 @@ def train(
         peak_memory_bytes=_peak_memory(device),
         device=str(device),
         seed=recipe.seed,
+        kernels=said(probes, device),
     )
     return model, result
 

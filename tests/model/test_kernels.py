@@ -18,7 +18,7 @@ from l2m_design.architecture import Architecture
 from l2m_design.model import build, candidates, probes
 from l2m_design.model.candidates import CANDIDATES, Candidate
 from l2m_design.model.kernels import TORCH
-from l2m_design.model.probes import Dispatch, Probe, measured, probed, try_candidate
+from l2m_design.model.probes import Dispatch, Probe, measured, probed, said, try_candidate
 from tests.model.test_generate import LAYERS
 
 CPU = torch.device("cpu")
@@ -181,6 +181,18 @@ def test_a_kernel_that_is_slower_than_torch_is_not_used(
     assert probe.used is used
     assert (function is not None) is used
     assert used or probe.reason == "agrees, at 0.70 of torch's speed"
+
+
+def test_what_computes_is_said_on_a_gpu_and_nothing_on_a_cpu() -> None:
+    used = Probe("fast", "causal", "bfloat16", True, loads=True, used=True)
+    refused = replace(used, name="broken", used=False, reason="does not load: no symbol")
+    absent = replace(used, found=False, used=False, reason="not installed")
+    gpu: Any = SimpleNamespace(type="cuda")
+    assert said((used, refused, absent), CPU) == []
+    assert said((used, refused, absent), gpu) == [
+        "causal in bfloat16 by fast",
+        "causal in bfloat16 by broken: does not load: no symbol; torch computes",
+    ]
 
 
 def test_the_first_candidate_that_agrees_serves_its_field(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,8 @@ def state_svg(drawings: dict[str, Architecture], measured: dict[str, Points], lo
             axes.plot(grid, [drawing.state.elements(t) for t in grid], color=color, lw=1.4)
             points = measured.get(name, {})
             axes.plot(list(points), list(points.values()), "o", ms=4, color=color)
-            ends.append((drawing.state.elements(longest), f"{name}, t^{drawing.state.exponent:.2g}", color))
+            growth = "" if "t^" in name else f", t^{drawing.state.exponent:.2g}"
+            ends.append((drawing.state.elements(longest), name + growth, color))
         log_axes(axes, "context, tokens", "state, elements")
         _name_ends(axes, ends, longest)
         return as_svg(sheet)
