@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from l2m_design.errors import BadInput
 from l2m_design.estimates import Estimate, Floats
 
 ELEMENT_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "float8": 1}
@@ -126,7 +127,9 @@ class StateLaw:
         return StateLaw(self.terms + other.terms)
 
     def elements(self, t: int) -> int:
-        """dim z: numbers held after t >= 1 tokens."""
+        """dim z: numbers held after t >= 1 tokens. Raises BadInput for fewer."""
+        if t < 1:
+            raise BadInput(f"a context of {t} tokens: at least one is needed")
         return sum(term.elements * term.growth.count(t) for term in self.terms)
 
     def bytes(self, t: int, dtype: str = "bfloat16") -> int:

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from l2m_design.architecture.mixers import CheckpointedSSM
 from l2m_design.model.kernels import TORCH, Kernels
 from l2m_design.model.mixer import RMSNorm, linear
+from l2m_design.model.precision import wide
 from l2m_design.model.segments import Segment, segments
 from l2m_design.model.ssm import Selected, StateSpaceMixer
 
@@ -50,10 +51,10 @@ class CheckpointedMixer(StateSpaceMixer):
     @torch.compiler.disable  # its loop over chunks would be unrolled
     def mix(self, x: Tensor, new: Selected, state: Copies) -> tuple[Tensor, Tensor, Tensor]:
         """See StateSpaceMixer."""
-        query = F.linear(x.float(), self.query.weight.float()).unflatten(-1, (self.heads, -1))
+        query = F.linear(wide(x), wide(self.query.weight)).unflatten(-1, (self.heads, -1))
         pieces = list(segments(new.values, new.dt, self.rates, new.B, new.C, state.seen))
         times = [self._times(piece, x.device) for piece in pieces]
-        running, taken, ssm = [], [state.copies.float()], state.ssm.float()
+        running, taken, ssm = [], [wide(state.copies)], wide(state.ssm)
         for piece, at in zip(pieces, times, strict=True):
             grown = piece.summed.exp().transpose(1, 2)[..., None]
             running.append(piece.inside(piece.decays) + piece.reads(ssm[:, None])[:, 0] * grown)

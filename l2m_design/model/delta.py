@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from l2m_design.architecture.mixers import GatedDeltaNet
 from l2m_design.architecture.mixers.base import CHUNK
 from l2m_design.model.mixer import Mixer, RMSNorm, ShortConvolution, linear, log_uniform_steps
-from l2m_design.model.ssm import DT_FLOOR, DT_RANGE, Recurrence, held_dtype, projected
+from l2m_design.model.precision import held_dtype, wide
+from l2m_design.model.ssm import DT_FLOOR, DT_RANGE, Recurrence, projected
 
 A_RANGE = (1e-2, 16.0)
 
@@ -39,19 +40,21 @@ class DeltaMixer(Mixer):
         """Zeros."""
         spec = self.spec
         shape = (batch, spec.heads, spec.value_dim, spec.head_dim)
-        return Recurrence(self.A_log.new_zeros(shape, dtype=held_dtype(spec.state_dtype)), self.conv.empty(batch))
+        return Recurrence(
+            self.A_log.new_zeros(shape, dtype=held_dtype(spec.state_dtype, self.A_log.dtype)), self.conv.empty(batch)
+        )
 
     def forward(self, x: Tensor, state: Recurrence) -> tuple[Tensor, Recurrence]:
         """See Mixer."""
         h = self.spec.heads
         *mixed, gate, write, step = projected(x, self.into, [*self.sizes, self.sizes[2], h, h])
         mixed, conv = self.conv(mixed, state.conv)
-        query, key, value = (F.silu(z).float().unflatten(-1, (h, -1)) for z in mixed)
+        query, key, value = (wide(F.silu(z)).unflatten(-1, (h, -1)) for z in mixed)
         with torch.autocast(x.device.type, enabled=False):
-            log_decay = -self.A_log.float().exp() * F.softplus(step.float() + self.dt_bias)
+            log_decay = -wide(self.A_log).exp() * F.softplus(wide(step) + self.dt_bias)
             query = F.normalize(query, dim=-1) / math.sqrt(self.spec.head_dim)
             key = F.normalize(key, dim=-1)
-            y, memory = delta_scan(query, key, value, write.float().sigmoid(), log_decay, state.ssm.float())
+            y, memory = delta_scan(query, key, value, wide(write).sigmoid(), log_decay, wide(state.ssm))
         y = self.norm(y.to(gate.dtype)) * F.silu(gate.unflatten(-1, (h, -1)))
         return self.out(y.flatten(-2)), Recurrence(memory.to(state.ssm.dtype), conv)
 

@@ -7,6 +7,7 @@ not the text's enters a state.
 
 import math
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any, Protocol
 
 import torch
@@ -44,11 +45,11 @@ def generate(
     top_p: sample from the smallest set of tokens that holds this much
     probability. Raises BadInput for an empty prompt or a setting out of range, WorkFailed when logits are not finite.
     """
-    _check(prompts, most, temperature, top_p)
-    for prompt in prompts:
-        model.check(torch.tensor([list(prompt)]))
-    written: list[list[int]] = [[] for _ in prompts]
-    texts = [list(prompt) for prompt in prompts]
+    _check(most, temperature, top_p, stop)
+    texts = [_tokens(index, prompt) for index, prompt in enumerate(prompts)]
+    for text in texts:
+        model.check(torch.tensor([text]))
+    written: list[list[int]] = [[] for _ in texts]
     rows, read, state, logits = list(range(len(prompts))), 0, None, torch.empty(0)
     while rows and most:
         ahead = min(len(texts[row]) for row in rows) - read
@@ -98,13 +99,25 @@ def select_rows(state: Any, rows: list[int]) -> Any:
     return state
 
 
-def _check(prompts: Sequence[Sequence[int]], most: int, temperature: float, top_p: float) -> None:
-    for index, prompt in enumerate(prompts):
-        if not len(prompt):
-            raise BadInput(f"prompt {index}: empty; at least one token is needed")
-    if most < 0:
-        raise BadInput(f"most ({most}): 0 or more new tokens")
-    if not 0 <= temperature < math.inf:
+def _tokens(index: int, prompt: Any) -> list[int]:
+    """A prompt as a list of whole numbers. Raises BadInput."""
+    found = prompt.tolist() if hasattr(prompt, "tolist") else prompt
+    if not isinstance(found, Sequence) or isinstance(found, str):
+        raise BadInput(f"prompt {index}: a list of tokens is expected, found {prompt!r:.40}")
+    if not found:
+        raise BadInput(f"prompt {index}: empty; at least one token is needed")
+    for token in found:
+        if not isinstance(token, Integral) or not -(2**31) <= int(token) < 2**31:
+            raise BadInput(f"prompt {index}: tokens are whole numbers, found {token!r:.40}")
+    return [int(token) for token in found]
+
+
+def _check(most: Any, temperature: Any, top_p: Any, stop: Any) -> None:
+    if not isinstance(most, Integral) or most < 0:
+        raise BadInput(f"most ({most}): a whole number of new tokens, 0 or more")
+    if not isinstance(temperature, Real) or not 0 <= float(temperature) < math.inf:
         raise BadInput(f"temperature ({temperature}): 0 or more; 0 takes the likeliest token")
-    if not 0 < top_p <= 1:
+    if not isinstance(top_p, Real) or not 0 < float(top_p) <= 1:
         raise BadInput(f"top_p ({top_p}): above 0, at most 1")
+    if stop is not None and not isinstance(stop, Integral):
+        raise BadInput(f"stop ({stop!r}): one token, or none")

@@ -87,13 +87,19 @@ class LanguageModel(nn.Module):
         vocabulary lacks, or a state of another number of sequences.
         """
         self.check(tokens)
-        if state is not None and (held := _sequences(state)) not in (None, len(tokens)):
+        if state is None:
+            state = self.empty(len(tokens))
+        if not isinstance(state, tuple) or len(state) != len(self.blocks):
+            raise BadInput(f"state: one entry for each of {len(self.blocks)} layers is expected, as prefill returns it")
+        if (held := _sequences(state)) not in (None, len(tokens)):
             raise BadInput(f"state: of {held} sequences, tokens of {len(tokens)}")
-        logits, state = self._run(tokens, state or self.empty(len(tokens)), last)
+        logits, state = self._run(tokens.long(), state, last)
         return logits, compact(state)
 
     def step(self, token: Tensor, state: State) -> tuple[Tensor, State]:
         """Logits [b v_] after one token [b], and the new state. Raises BadInput as `prefill` does."""
+        if state is None:
+            raise BadInput("state: a step goes on from one; begin with prefill, or with empty")
         logits, state = self.prefill(token[:, None], state)
         return logits[:, 0], state
 

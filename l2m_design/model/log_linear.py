@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from l2m_design.architecture.mixers import LogLinear
 from l2m_design.model.kernels import TORCH, Kernels
 from l2m_design.model.mixer import linear
+from l2m_design.model.precision import wide
 from l2m_design.model.segments import Segment, segments
 from l2m_design.model.ssm import Selected, StateSpaceMixer
 
@@ -51,9 +52,9 @@ class LogLinearMixer(StateSpaceMixer):
     @torch.compiler.disable  # its loop over chunks would be unrolled
     def mix(self, x: Tensor, new: Selected, state: Fenwick) -> tuple[Tensor, Tensor]:
         """See StateSpaceMixer."""
-        weights = F.softplus(F.linear(x.float(), self.level_weights.weight.float(), self.level_bias.float()))
+        weights = F.softplus(F.linear(wide(x), wide(self.level_weights.weight), wide(self.level_bias)))
         weights = weights.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [b h t levels]
-        levels, pieces = state.levels.float(), []
+        levels, pieces = wide(state.levels), []
         for piece in segments(new.values, new.dt, self.rates, new.B, new.C, state.seen):
             here = weights[:, :, piece.first - state.seen : piece.last - state.seen]
             y, levels = self._segment(piece, here, levels)

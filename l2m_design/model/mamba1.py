@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from l2m_design.architecture.mixers import Mamba1
 from l2m_design.model.kernels import TORCH, Kernels
 from l2m_design.model.mixer import Mixer, ShortConvolution, linear, log_uniform_steps
-from l2m_design.model.ssm import DT_FLOOR, DT_RANGE, held_dtype, projected
+from l2m_design.model.precision import held_dtype, wide
+from l2m_design.model.ssm import DT_FLOOR, DT_RANGE, projected
 
 
 class Scanned(NamedTuple):
@@ -42,7 +43,9 @@ class Mamba1Mixer(Mixer):
     def empty(self, batch: int) -> Scanned:
         """Zeros."""
         shape = (batch, self.inner, self.spec.d_state)
-        return Scanned(self.D.new_zeros(shape, dtype=held_dtype(self.spec.state_dtype)), self.conv.empty(batch), 0)
+        return Scanned(
+            self.D.new_zeros(shape, dtype=held_dtype(self.spec.state_dtype, self.D.dtype)), self.conv.empty(batch), 0
+        )
 
     def forward(self, x: Tensor, state: Scanned) -> tuple[Tensor, Scanned]:
         """See Mixer."""
@@ -51,9 +54,9 @@ class Mamba1Mixer(Mixer):
         mixed = F.silu(mixed)
         dt, B, C = self.selection(mixed).split([self.rank, self.spec.d_state, self.spec.d_state], dim=-1)
         with torch.autocast(x.device.type, enabled=False):
-            dt = F.softplus(F.linear(dt.float(), self.steps.weight.float(), self.steps.bias.float()))
-            A = -self.A_log.float().exp()
-            start = state.ssm.float() if state.seen else None  # kernels begin from nothing only
+            dt = F.softplus(F.linear(wide(dt), wide(self.steps.weight), wide(self.steps.bias)))
+            A = -wide(self.A_log).exp()
+            start = wide(state.ssm) if state.seen else None  # kernels begin from nothing only
             y, ssm = self.kernels.selective(mixed, dt, A, B, C, start)
             y = y + mixed * self.D
         return self.out(y.to(gate.dtype) * F.silu(gate)), Scanned(

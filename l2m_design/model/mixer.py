@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from l2m_design.model.precision import wide
+
 
 class Mixer(nn.Module, ABC):
     """Mixes tokens along time with a history state.
@@ -123,15 +125,15 @@ class _GatedNorm(torch.autograd.Function):
     def forward(ctx: Any, y: Tensor, gate: Tensor, weight: Tensor, groups: int, eps: float) -> Tensor:
         ctx.save_for_backward(y, gate, weight)
         ctx.groups, ctx.eps = groups, eps
-        gated = F.silu(gate.float()).mul_(y)
+        gated = F.silu(wide(gate)).mul_(y)
         scale = _inverse_rms(gated, groups, eps)
         return _parts(gated, groups).mul_(scale).flatten(-2).mul_(weight).to(gate.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         y, gate, weight = ctx.saved_tensors
-        groups, dout = ctx.groups, gradients[0].float()
-        opened = F.silu(gate.float())
+        groups, dout = ctx.groups, wide(gradients[0])
+        opened = F.silu(wide(gate))
         gated = opened * y
         scale = _inverse_rms(gated, groups, ctx.eps)
         normed = _parts(gated, groups).mul_(scale).flatten(-2)
@@ -139,7 +141,7 @@ class _GatedNorm(torch.autograd.Function):
         dnormed = dout * weight
         along = (_parts(dnormed * normed, groups)).mean(-1, keepdim=True)
         dgated = _parts(dnormed, groups).addcmul_(_parts(normed, groups), along, value=-1).mul_(scale).flatten(-2)
-        dgate = torch.ops.aten.silu_backward(dgated * y, gate.float())
+        dgate = torch.ops.aten.silu_backward(dgated * y, wide(gate))
         return dgated.mul_(opened).to(y.dtype), dgate.to(gate.dtype), dweight, None, None
 
 
@@ -164,7 +166,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[... d] -> [... d]."""
-        full = x.float().unflatten(-1, (self.groups, -1))
+        full = wide(x).unflatten(-1, (self.groups, -1))
         scaled = full * torch.rsqrt(full.pow(2).mean(-1, keepdim=True) + self.eps)
         return (scaled.flatten(-2) * self.weight).to(x.dtype)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from l2m_design.architecture.mixers.base import CHUNK
-from l2m_design.model.ssd import wide
+from l2m_design.model.precision import wide
 
 
 class Segment(NamedTuple):

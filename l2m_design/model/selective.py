@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from l2m_design.model.ssd import wide
+from l2m_design.model.precision import wide
 
 KEPT_EVERY = 64  # tokens between the states that are kept
 

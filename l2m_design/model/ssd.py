@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from l2m_design.architecture.mixers.base import CHUNK
+from l2m_design.model.precision import wide
 
 
 @torch.compiler.disable  # its loop over chunks would be unrolled
@@ -35,11 +36,6 @@ def chunked_scan(
     chunks = [z.unflatten(1, (-1, size)) for z in (x, log_decay, B, C)]
     y, last = cast("tuple[Tensor, Tensor]", _Scan.apply(*chunks, start))
     return y.flatten(1, 2)[:, :t], last
-
-
-def wide(z: Tensor) -> Tensor:
-    """In float32 at least."""
-    return z.to(torch.promote_types(z.dtype, torch.float32))
 
 
 class _Scan(torch.autograd.Function):

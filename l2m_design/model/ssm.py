@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from l2m_design.architecture.mixers import Mamba2, StateSpace
 from l2m_design.model.kernels import TORCH, Kernels
 from l2m_design.model.mixer import GatedNorm, Mixer, ShortConvolution, linear, log_uniform_steps
+from l2m_design.model.precision import held_dtype, wide
 
 DT_RANGE = (1e-3, 1e-1)
 DT_FLOOR = 1e-4
@@ -60,12 +61,12 @@ class StateSpaceMixer(Mixer):
     @property
     def rates(self) -> Tensor:
         """A [h], below 0."""
-        return -self.A_log.float().exp()
+        return -wide(self.A_log).exp()
 
     def zeros(self, batch: int, *slots: int) -> Tensor:
         """[b slots h p n] empty states."""
         shape = (batch, *slots, self.heads, self.spec.head_dim, self.spec.d_state)
-        return self.D.new_zeros(shape, dtype=held_dtype(self.spec.state_dtype))
+        return self.D.new_zeros(shape, dtype=held_dtype(self.spec.state_dtype, self.D.dtype))
 
     def select(self, x: Tensor, before: Tensor) -> Selected:
         """Projections and convolution of x [b t d]; before: the convolution's last inputs."""
@@ -74,7 +75,7 @@ class StateSpaceMixer(Mixer):
         (values, reads), conv = self.conv([values, reads], before)
         B, C = (z.unflatten(-1, (self.spec.groups, -1)) for z in F.silu(reads).split(spread, dim=-1))
         values = F.silu(values).unflatten(-1, (self.heads, -1))
-        dt = F.softplus(dt.float() + self.dt_bias)
+        dt = F.softplus(wide(dt) + self.dt_bias)
         return Selected(values, dt, B, C, gate, conv)
 
     def close(self, y: Tensor, new: Selected) -> Tensor:
@@ -95,11 +96,6 @@ class StateSpaceMixer(Mixer):
         """y [b t h p] and what is held after it: the state's fields before `conv`."""
 
 
-def held_dtype(name: str | None) -> torch.dtype:
-    """The dtype that a recurrent state is held in between calls: float32 unless the drawing says otherwise."""
-    return torch.float32 if name is None else getattr(torch, name)
-
-
 class Mamba2Mixer(StateSpaceMixer):
     """One state, rewritten by every token."""
 
@@ -111,12 +107,12 @@ class Mamba2Mixer(StateSpaceMixer):
 
     def mix(self, x: Tensor, new: Selected, state: Recurrence) -> tuple[Tensor, Tensor]:
         """See StateSpaceMixer: one token takes h <- exp(dt A) h + dt x B^T, y = h C by itself."""
-        start = state.ssm.float()
+        start = wide(state.ssm)
         if x.shape[1] > 1:
             y, ssm = self.kernels.state_space(new.values, new.dt, self.rates, new.B, new.C, start)
             return y, ssm.to(state.ssm.dtype)
         share = self.heads // self.spec.groups
-        B, C = (z[:, 0].float().repeat_interleave(share, dim=1)[:, :, None] for z in (new.B, new.C))  # [b h 1 n]
+        B, C = (wide(z[:, 0]).repeat_interleave(share, dim=1)[:, :, None] for z in (new.B, new.C))  # [b h 1 n]
         dt = new.dt[:, 0, :, None, None]
-        ssm = start * (dt * self.rates[:, None, None]).exp() + new.values[:, 0, ..., None].float() * dt * B
+        ssm = start * (dt * self.rates[:, None, None]).exp() + wide(new.values[:, 0, ..., None]) * dt * B
         return (ssm * C).sum(-1)[:, None], ssm.to(state.ssm.dtype)

@@ -36,7 +36,7 @@ def known_designs(space: Space, exponent: float) -> dict[str, dict[str, Any]]:
 
 
 def _pick(choice: str, options: list[Any], exponent: float) -> Any:
-    numbers = [option for option in options if not isinstance(option, str)]
+    numbers = [option for option in options if not isinstance(option, str) and option is not None]
     if choice == "exponent":
         return min([o for o in numbers if o >= exponent - 1e-9] or [max(numbers)])
     return max(numbers) if numbers else options[0]

@@ -13,10 +13,11 @@ from l2m_design.errors import BadInput
 from l2m_design.settings import Values, unknown_key
 
 Pick = Callable[[str, list[Any]], Any]
-Option = int | float | str | bool
+Option = int | float | str | bool | None
 
 DEMAND = "demand"
 NEAREST = "nearest"
+SHARING = ("attention", "sparse_attention", "mla")
 WIDTHS = range(16, 16385, 8)
 
 
@@ -62,6 +63,8 @@ class Space(Values):
         if not self.kinds:
             raise ValueError("kinds: at least one mixer template is needed")
         for name, template in self.kinds.items():
+            if "share" in template and template.get("kind") not in SHARING:
+                raise ValueError(f"kinds.{name}: share: {template.get('kind')} keeps no cache that could be shared")
             if template.get("share", NEAREST) != NEAREST:
                 raise ValueError(f"kinds.{name}: share: a template may stand anywhere; only '{NEAREST}' is allowed")
             for value in template.values():

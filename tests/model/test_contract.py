@@ -247,6 +247,20 @@ def test_bfloat16_goes_on_as_in_one_call(kind: str, data: st.DataObject, cut: in
 
 @kinds
 @few
+@given(data=st.data(), cut=st.integers(1, 70))
+def test_float64_is_exact_where_a_text_is_cut(kind: str, data: st.DataObject, cut: int) -> None:
+    architecture = drawn(data, kind)
+    assume(all(getattr(layer, "state_dtype", None) is None for layer in architecture.layers))
+    model = built(architecture).double()
+    x = tokens(75)
+    with torch.inference_mode():
+        first, state = model.prefill(x[:, :cut])
+        rest, _ = model.prefill(x[:, cut:], state)
+        torch.testing.assert_close(torch.cat([first, rest], dim=1), model(x), atol=1e-9, rtol=0)
+
+
+@kinds
+@few
 @given(data=st.data(), length=st.integers(2, 60))
 def test_the_future_is_not_read(kind: str, data: st.DataObject, length: int) -> None:
     model = built(drawn(data, kind))

@@ -95,7 +95,14 @@ def test_the_state_of_some_rows_is_theirs(model: Any) -> None:
         ({"prompts": [[-1]]}, "-1 is not in the vocabulary"),
         ({"prompts": [[1], [1, 31]]}, "31 is not in the vocabulary of 31 tokens"),
         ({"prompts": [[1, 2], [1, 2, 3, -1]]}, "-1 is not in the vocabulary"),
-        ({"prompts": [[1.5]]}, "whole numbers are expected, found float"),
+        ({"prompts": [[1.5]]}, "prompt 0: tokens are whole numbers, found 1.5"),
+        ({"prompts": [[2**70]]}, "prompt 0: tokens are whole numbers"),
+        ({"prompts": [1, 2, 3]}, "prompt 0: a list of tokens is expected, found 1"),
+        ({"prompts": "abc"}, "prompt 0: a list of tokens is expected, found 'a'"),
+        ({"most": 2.5}, "most"),
+        ({"top_p": None}, "top_p"),
+        ({"temperature": "x"}, "temperature"),
+        ({"stop": [1, 2]}, r"stop \(\[1, 2\]\): one token"),
         ({"temperature": float("inf")}, "temperature"),
         ({"most": -1}, "most"),
         ({"temperature": -0.1}, "temperature"),
@@ -145,6 +152,14 @@ def test_a_state_of_other_sequences_is_bad_input(model: Any) -> None:
                 call()
         with pytest.raises(BadInput, match="31 is not in the vocabulary"):
             model.step(torch.tensor([31]), state)
+        for wrong in (state[:3], (), "state"):
+            with pytest.raises(BadInput, match="state: one entry for each of 10 layers"):
+                model.step(torch.tensor([3]), wrong)
+        with pytest.raises(BadInput, match="state: a step goes on from one"):
+            model.step(torch.tensor([3]), None)
+        with pytest.raises(BadInput, match="whole numbers are expected, found float"):
+            model.prefill(torch.tensor([[1.5]]))
+        torch.testing.assert_close(model.prefill(torch.tensor([[3]], dtype=torch.uint8))[0], model(torch.tensor([[3]])))
 
 
 def test_nothing_is_asked_of_no_new_tokens(model: Any) -> None:

@@ -47,9 +47,18 @@ def test_a_template_shares_the_nearest_cache_like_its_own() -> None:
     drawing = space.draw(lambda name, options: next(names), 64)
     assert [getattr(layer, "share", None) for layer in drawing.layers] == [None, None, 0, None, None, 3]
     assert drawing.picture == "A M a A W a"
+    with pytest.raises(BadInput, match=r"kinds\.mamba2: share: mamba2 keeps no cache"):
+        Space.parse(space.plain() | {"kinds": kinds | {"mamba2": kinds["mamba2"] | {"share": "nearest"}}}, "space")
     for misfit in (2, "next"):
         with pytest.raises(BadInput, match=r"kinds\.shares: share: .* only 'nearest' is allowed"):
             Space.parse(space.plain() | {"kinds": kinds | {"shares": attention | {"share": misfit}}}, "space")
+
+
+def test_a_choice_may_be_none() -> None:
+    kinds = {"a": {"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 8, "window": "$window"}}
+    space = Space.parse({"depth": 2, "parameters": 9000, "kinds": kinds, "choices": {"window": [8, None]}}, "space")
+    answers = iter(["a", 8, "a", None])
+    assert space.draw(lambda name, options: next(answers), 64).picture == "W A"
 
 
 def test_the_questions_are_the_same_for_every_candidate() -> None:
