@@ -141,10 +141,22 @@ def test_flex_attention_reads_the_band(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.testing.assert_close(attention(query, key, value, 50, 4), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_the_speed_of_a_form_against_itself_is_about_one() -> None:
-    """The clock itself; on GPUs it decides, here it only must run."""
-    candidate = stand_in("selective", lambda: TORCH.selective)
-    assert 0.2 < probes.speed(candidate, TORCH.selective, CPU) < 5
+def test_the_clock_gives_torchs_time_over_the_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a clock of our own, by which each of the candidate's calls takes twice as long."""
+    now = [0.0]
+
+    def once(*inputs: Any) -> Any:
+        now[0] += 1.0
+        return TORCH.selective(*inputs)
+
+    monkeypatch.setattr(probes, "TORCH", replace(TORCH, selective=once))
+    monkeypatch.setattr(probes.time, "perf_counter", lambda: now[0])
+
+    def twice(*inputs: Any) -> Any:
+        now[0] += 2.0
+        return TORCH.selective(*inputs)
+
+    assert probes.speed(stand_in("selective", lambda: twice), twice, CPU) == 0.5
 
 
 def test_a_library_that_does_not_load_or_run_says_why_in_one_line() -> None:
