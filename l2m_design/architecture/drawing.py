@@ -7,9 +7,9 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from l2m_design.architecture.mixers import KeyValueMixer, MixerSpec
+from l2m_design.architecture.mixers import KeyValueMixer, MixerSpec, SparseAttention
 from l2m_design.errors import BadInput
-from l2m_design.laws import StateLaw
+from l2m_design.laws import Fixed, StateLaw, StateTerm
 from l2m_design.settings import Values, override, read_mapping
 
 
@@ -59,11 +59,22 @@ class Architecture(Values):
 
     @cached_property
     def state(self) -> StateLaw:
-        """History state of one sequence over all layers."""
-        law = StateLaw()
+        """History state of one sequence over all layers, and the last hidden vector where a choice needs the loss."""
+        law = StateLaw((StateTerm(self.width, Fixed()),)) if self.surprised else StateLaw()
         for layer in self.layers:
             law += layer.state_law(self.width)
         return law
+
+    @cached_property
+    def surprised(self) -> bool:
+        """Does a layer choose what to keep by the model's loss on each token?"""
+        return any(isinstance(layer, SparseAttention) and layer.surprised for layer in self.layers)
+
+    def check_context(self, length: int, where: str) -> None:
+        """Raises BadInput naming the layer that a context of `length` tokens does not suit."""
+        for index, layer in enumerate(self.layers):
+            if why := layer.too_short(length):
+                raise BadInput(f"{where}: layers.{index} ({layer.kind}): {why}")
 
     @property
     def parameters(self) -> int:
@@ -101,6 +112,8 @@ def shared_misfit(layers: tuple[MixerSpec, ...], index: int) -> str | None:
     source = layers[layer.share]
     if not isinstance(source, KeyValueMixer) or source.share is not None:
         return f"share: layer {layer.share} ({source.kind}) keeps no cache of its own"
+    if not source.lends:
+        return f"share: layer {layer.share} keeps what its own reads choose (attention_mass); choose otherwise there"
     theirs = source.cache
     for name, value in layer.cache.items():
         if theirs.get(name) != value:

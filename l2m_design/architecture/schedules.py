@@ -1,13 +1,19 @@
 """Schedules: what a layer still holds after t tokens, in exact integers: sparse keys, tree levels, snapshots.
 
-PowerSchedule, a power-law budget of keys in chunks of c tokens: the reader's own and previous chunk are
-whole; in a chunk of age a >= 2 the token of rank r stays while (r + phi_j)/c < min(1, keep · a^(exponent - 1)),
-phi_j the van der Corput sequence of the chunk's index j, so that the mean budget keeps falling smoothly below
-one token a chunk. Ages only grow, so an evicted token never returns. keep = exponent = 1 is full attention.
+Sparse keys are let go in chunks of c tokens: the reader's own and previous chunk are whole, then tokens age.
+
+PowerSchedule, a power-law budget for every chunk: in a chunk of age a >= 2 the token of rank r stays while
+(r + phi_j)/c < min(1, keep · a^(exponent - 1)), phi_j the van der Corput sequence of the chunk's index j, so that the
+mean budget keeps falling smoothly below one token a chunk. Ages only grow, so an evicted token never returns.
+keep = exponent = 1 is full attention; exponent 0 keeps about keep · c · ln(t/c) tokens. WindowSchedule: chunks stay
+whole, then go. GlobalBudget: B(t) tokens with the best scores of all that have aged.
 """
 
+import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,25 +21,30 @@ from numpy.typing import NDArray
 Integers = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class PowerSchedule:
-    """Chunks of `chunk` tokens (a power of two) thinned so that kept(t) grows as t^exponent."""
+class ChunkSchedule(ABC):
+    """How many tokens of each chunk stay, by its age: the same slots whatever the tokens are.
+
+    chunk: tokens, a power of two. sinks: first tokens that are never let go.
+    """
 
     chunk: int
     exponent: float
-    keep: float = 1.0
+    sinks: int = 0
+
+    @abstractmethod
+    def survivors(self, current: int) -> Integers:
+        """[chunks of age >= 2] tokens kept of each while chunk number `current` is read, sinks left out of account."""
 
     def count(self, t: int) -> int:
-        """kept(t): keys held after t >= 1 tokens, about keep · chunk^(1-exponent) · t^exponent / exponent."""
+        """kept(t): keys held after t >= 1 tokens."""
         return _count(self, t)
 
-    def survivors(self, current: int) -> Integers:
-        """[chunks of age >= 2] kept tokens of each old chunk while chunk number `current` is being read."""
-        old = max(0, current - 1)
-        age = np.arange(current, current - old, -1, dtype=np.float64)
-        bound = self.chunk * np.minimum(1.0, self.keep * age ** (self.exponent - 1.0))
-        kept = np.ceil(bound - _van_der_corput(old))
-        return np.clip(kept, 0, self.chunk).astype(np.int64)
+    def lifetimes(self, chunks: int) -> Integers:
+        """[chunks, chunk] by a token's chunk and rank: the number of the first chunk whose readers find it gone.
+
+        Looks no further than `chunks`: what is still held then says `chunks`.
+        """
+        return _lifetimes(self, chunks)
 
     def old_positions(self, current: int) -> Integers:
         """[slots] absolute positions kept from old chunks while chunk `current` is read, ascending.
@@ -42,14 +53,78 @@ class PowerSchedule:
         """
         kept = self.survivors(current)
         held = bit_reversal(self.chunk)[None, :] < kept[:, None]
+        held.reshape(-1)[: self.sinks] = True
         chunks, offsets = np.nonzero(held)
         return chunks * self.chunk + offsets
 
     def positions(self, t: int) -> Integers:
-        """[kept(t)] absolute positions held after t tokens, ascending."""
+        """[kept(t)] absolute positions held after t tokens, ascending, where ranks are spread evenly."""
         current = (t - 1) // self.chunk
         local = np.arange(max(0, current - 1) * self.chunk, t, dtype=np.int64)
         return np.concatenate([self.old_positions(current), local])
+
+
+@dataclass(frozen=True)
+class PowerSchedule(ChunkSchedule):
+    """Chunks thinned so that kept(t) grows as t^exponent: about keep · chunk^(1-exponent) · t^exponent / exponent."""
+
+    chunk: int
+    exponent: float
+    keep: float = 1.0
+
+    def survivors(self, current: int) -> Integers:
+        """See ChunkSchedule."""
+        old = max(0, current - 1)
+        age = np.arange(current, current - old, -1, dtype=np.float64)
+        bound = self.chunk * np.minimum(1.0, self.keep * age ** (self.exponent - 1.0))
+        kept = np.ceil(bound - _van_der_corput(old))
+        return np.clip(kept, 0, self.chunk).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class WindowSchedule(ChunkSchedule):
+    """The last `window` tokens (whole chunks) behind the local two, and the first `sinks`."""
+
+    chunk: int
+    window: int
+    sinks: int = 0
+    exponent: float = 0.0
+
+    def survivors(self, current: int) -> Integers:
+        """See ChunkSchedule."""
+        old = max(0, current - 1)
+        age = np.arange(current, current - old, -1)
+        return np.where((age - 1) * self.chunk <= self.window, self.chunk, 0).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class GlobalBudget:
+    """The B(t) best of all tokens that have aged out of the local two chunks; B is set as a chunk begins, at t tokens.
+
+    power: B(t) = floor(keep · t^exponent). log: floor(keep · chunk · ln(t/chunk)). fixed: `window`. At least `sinks`,
+    the first tokens, which are never let go.
+    """
+
+    chunk: int
+    law: Literal["power", "log", "fixed"]
+    exponent: float = 0.0
+    keep: float = 1.0
+    window: int = 0
+    sinks: int = 0
+
+    def budget(self, current: int) -> int:
+        """B while chunk number `current` is read, never more than there are old tokens."""
+        t, old = current * self.chunk, max(0, current - 1) * self.chunk
+        if not old:
+            return 0
+        wide = self.keep * (t**self.exponent if self.law == "power" else self.chunk * math.log(current))
+        slots = self.window if self.law == "fixed" else math.floor(wide + 1e-9)
+        return min(old, max(slots, self.sinks))
+
+    def count(self, t: int) -> int:
+        """B(t) and the local tokens."""
+        current = (t - 1) // self.chunk
+        return self.budget(current) + t - max(0, current - 1) * self.chunk
 
 
 @dataclass(frozen=True)
@@ -84,10 +159,22 @@ class Snapshots:
 
 
 @lru_cache(maxsize=4096)
-def _count(schedule: PowerSchedule, t: int) -> int:
+def _count(schedule: ChunkSchedule, t: int) -> int:
     current = (t - 1) // schedule.chunk
     local = t - max(0, current - 1) * schedule.chunk
+    if schedule.sinks:
+        return local + len(schedule.old_positions(current))
     return local + int(schedule.survivors(current).sum())
+
+
+@lru_cache(maxsize=16)
+def _lifetimes(schedule: ChunkSchedule, chunks: int) -> Integers:
+    ranks = np.arange(schedule.chunk)
+    until = np.repeat(np.minimum(np.arange(chunks) + 2, chunks)[:, None], schedule.chunk, axis=1)
+    for current in range(2, chunks):
+        kept = schedule.survivors(current)
+        until[: current - 1][ranks < kept[:, None]] = current + 1
+    return until
 
 
 def bit_reversal(size: int) -> Integers:

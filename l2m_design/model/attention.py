@@ -7,39 +7,46 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from l2m_design.architecture.mixers import Attention, KeyValueMixer, SparseAttention
+from l2m_design.architecture.mixers import Attention, HeadMixer, KeyValueMixer
 from l2m_design.model.banded import banded_attention
 from l2m_design.model.kernels import TORCH, Kernels
-from l2m_design.model.mixer import Mixer, RMSNorm, ShortConvolution, linear
+from l2m_design.model.mixer import PLAIN, Mixer, Pass, RMSNorm, ShortConvolution, linear
 from l2m_design.model.rotary import rotate
 
 
 class KeyValues(NamedTuple):
     """Held keys and values [b g slots k] in the order of time; conv [b taps-1 channels], the convolution's
-    last inputs (no channels without one); seen: tokens read so far.
+    last inputs (no channels without one); seen: tokens read so far; scores [b s slots] where slots are chosen by them.
     """
 
     keys: Tensor
     values: Tensor
     conv: Tensor
     seen: int
+    scores: Tensor | None = None
 
 
 class Lent(NamedTuple):
-    """What a layer lends to those that share its cache: keys and values of the new tokens, its state before them."""
+    """What a layer lends to those that share its cache: what it keeps of the new tokens (see Projected), its state
+    before them.
+    """
 
     key: Tensor
     value: Tensor
+    score: Tensor | None
     before: KeyValues
 
 
 class Projected(NamedTuple):
-    """Queries [b h t k], what is kept of the new tokens [b g t k], and the convolution's last inputs."""
+    """Queries [b h t k], what is kept of the new tokens [b g t k], and the convolution's last inputs; score [b s t]
+    of the new tokens in a layer that has some.
+    """
 
     query: Tensor
     key: Tensor
     value: Tensor
     conv: Tensor
+    score: Tensor | None = None
 
 
 class CacheMixer(Mixer):
@@ -63,8 +70,10 @@ class CacheMixer(Mixer):
         """Queries of x [b t d], the tokens that follow `state`, and what is kept of them (empty in a sharing layer)."""
 
     @abstractmethod
-    def read(self, query: Tensor, key: Tensor, value: Tensor, before: KeyValues) -> tuple[Tensor, Tensor, Tensor]:
-        """Attention [b h t v] of the queries over what was held before and the new tokens; keys, values held after."""
+    def read(self, query: Tensor, lent: Lent, given: Pass) -> tuple[Tensor, KeyValues]:
+        """Attention [b h t v] of the queries over what was held before and the new tokens; keys, values and scores held
+        after.
+        """
 
     def merge(self, y: Tensor) -> Tensor:
         """[b h t v] -> [b t d]."""
@@ -76,17 +85,18 @@ class CacheMixer(Mixer):
         y, state, _ = self.lending(x, state, None)
         return y, state
 
-    def lending(self, x: Tensor, state: KeyValues, lent: Lent | None) -> tuple[Tensor, KeyValues, Lent]:
+    def lending(
+        self, x: Tensor, state: KeyValues, lent: Lent | None, given: Pass = PLAIN
+    ) -> tuple[Tensor, KeyValues, Lent]:
         """See Mixer: a sharing layer holds nothing but its convolution's inputs."""
         new = self.project(x, state)
         if not self.shares:
-            lent = Lent(new.key, new.value, state)
+            lent = Lent(new.key, new.value, new.score, state)
         if lent is None:
             raise ValueError("a layer that shares a cache needs what the other layer lends")
-        y, keys, values = self.read(new.query, *lent)
-        if self.shares:
-            keys, values = state.keys, state.values
-        return self.merge(y), KeyValues(keys, values, new.conv, state.seen + x.shape[1]), lent
+        y, after = self.read(new.query, lent, given)
+        after = (state if self.shares else after)._replace(conv=new.conv, seen=state.seen + x.shape[1])
+        return self.merge(y), after, lent
 
     def convolved(self, parts: list[Tensor], state: KeyValues) -> tuple[list[Tensor], Tensor]:
         """The parts [b t .] after one short convolution over all of them, and its last inputs."""
@@ -107,9 +117,7 @@ class CacheMixer(Mixer):
 class HeadAttention(CacheMixer):
     """Projections, optional convolution and norms, and rotary positions of attention with keys and values in heads."""
 
-    def __init__(
-        self, spec: Attention | SparseAttention, width: int, out_scale: float = 1.0, kernels: Kernels = TORCH
-    ) -> None:
+    def __init__(self, spec: HeadMixer, width: int, out_scale: float = 1.0, kernels: Kernels = TORCH) -> None:
         super().__init__(spec, width, kernels)
         self.kv_heads = spec.kv_heads
         self.query = linear(width, spec.queried)
@@ -123,7 +131,7 @@ class HeadAttention(CacheMixer):
             self._start_near_recall(self.conv, spec)
 
     @torch.no_grad()
-    def _start_near_recall(self, conv: ShortConvolution, spec: Attention | SparseAttention) -> None:
+    def _start_near_recall(self, conv: ShortConvolution, spec: HeadMixer) -> None:
         """A token's key starts as that of the token before it, one query head of each group as its key: near an
         induction head.
 
@@ -148,7 +156,12 @@ class HeadAttention(CacheMixer):
         query = self.turned(self.query_norm(query), state.seen)
         if self.shares:
             return Projected(query, state.keys, state.values, conv)
-        return Projected(query, self.turned(self.key_norm(kept[0]), state.seen), kept[1], conv)
+        key, value = self.key_norm(kept[0]), kept[1]
+        return Projected(query, self.turned(key, state.seen), value, conv, self.scored(key, value, state.seen))
+
+    def scored(self, key: Tensor, value: Tensor, seen: int) -> Tensor | None:
+        """[b s t] of new tokens' keys before rotation and values [b g t k], in a layer that chooses by scores."""
+        return None
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -179,10 +192,10 @@ def joined(key: Tensor, value: Tensor, before: KeyValues) -> tuple[Tensor, Tenso
 class FullAttention(HeadAttention):
     """Attention over every past token."""
 
-    def read(self, query: Tensor, key: Tensor, value: Tensor, before: KeyValues) -> tuple[Tensor, Tensor, Tensor]:
+    def read(self, query: Tensor, lent: Lent, given: Pass) -> tuple[Tensor, KeyValues]:
         """See CacheMixer."""
-        keys, values = joined(key, value, before)
-        return causal_over(query, keys, values, self.kernels), keys, values
+        keys, values = joined(lent.key, lent.value, lent.before)
+        return causal_over(query, keys, values, self.kernels), lent.before._replace(keys=keys, values=values)
 
 
 def causal_over(query: Tensor, keys: Tensor, values: Tensor, kernels: Kernels) -> Tensor:
@@ -202,19 +215,19 @@ class WindowAttention(HeadAttention):
         assert spec.window is not None
         self.window, self.sinks = spec.window, spec.sinks
 
-    def read(self, query: Tensor, key: Tensor, value: Tensor, before: KeyValues) -> tuple[Tensor, Tensor, Tensor]:
+    def read(self, query: Tensor, lent: Lent, given: Pass) -> tuple[Tensor, KeyValues]:
         """See CacheMixer."""
-        keys, values = joined(key, value, before)
+        keys, values = joined(lent.key, lent.value, lent.before)
         last_keys, last_values = self._last(keys), self._last(values)
         if query.shape[2] == 1:
             y = attend(query, last_keys, last_values)
-        elif before.seen:
+        elif lent.before.seen:
             y = banded_attention(query, keys, values, self.window, self.sinks)
         elif query.shape[2] <= self.window:
             y = self.kernels.causal(query, keys, values)
         else:
             y = self.kernels.window(query, keys, values, self.window, self.sinks)
-        return y, last_keys, last_values
+        return y, lent.before._replace(keys=last_keys, values=last_values)
 
     def _last(self, z: Tensor) -> Tensor:
         """[b g slots k] of the sinks and the window."""

@@ -19,7 +19,7 @@ from l2m_design.model.latent import LatentMixer
 from l2m_design.model.log_linear import LogLinearMixer
 from l2m_design.model.mamba1 import Mamba1Mixer
 from l2m_design.model.mixer import Mixer
-from l2m_design.model.sparse import PowerSparseAttention
+from l2m_design.model.sparse import SparseMixer
 from l2m_design.model.ssm import Mamba2Mixer
 
 
@@ -33,7 +33,7 @@ def build_mixer(spec: MixerSpec, width: int, out_scale: float = 1.0, kernels: Ke
         case LatentAttention():
             return LatentMixer(spec, width, out_scale, kernels)
         case SparseAttention():
-            return PowerSparseAttention(spec, width, out_scale, kernels)
+            return SparseMixer(spec, width, out_scale, kernels)
         case Mamba1():
             return Mamba1Mixer(spec, width, out_scale, kernels)
         case Mamba2():

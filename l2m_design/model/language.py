@@ -1,7 +1,7 @@
 """LanguageModel: a drawn decoder as a torch module, with prefill, step and a state that can be counted."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -10,12 +10,13 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from l2m_design.architecture import Architecture
-from l2m_design.architecture.mixers import KeyValueMixer
+from l2m_design.architecture.mixers import KeyValueMixer, SparseAttention
 from l2m_design.errors import BadInput
 from l2m_design.model.catalogue import build_mixer
 from l2m_design.model.generate import generate
 from l2m_design.model.kernels import TORCH, Kernels
-from l2m_design.model.mixer import RMSNorm, linear
+from l2m_design.model.mixer import PLAIN, Pass, RMSNorm, linear
+from l2m_design.model.precision import wide
 
 State = tuple[Any, ...]
 
@@ -48,15 +49,18 @@ class Block(nn.Module):
         self.mlp_norm = RMSNorm(width)
         self.mlp = GatedMLP(width, architecture.mlp.hidden(width), scale)
 
-    def forward(self, x: Tensor, state: Any, lent: Any) -> tuple[Tensor, Any, Any]:
+    def forward(self, x: Tensor, state: Any, lent: Any, given: Pass) -> tuple[Tensor, Any, Any]:
         """[b t d] -> [b t d], new state, what this layer lends to those that share its cache."""
-        y, state, lends = self.mixer.lending(self.mixer_norm(x), state, lent)
+        y, state, lends = self.mixer.lending(self.mixer_norm(x), state, lent, given)
         x = x + y
         return x + self.mlp(self.mlp_norm(x)), state, lends
 
 
 class LanguageModel(nn.Module):
     """A causal language model as drawn: tokens [b t] -> logits [b t v_].
+
+    Where layers choose what to keep by the model's own loss, tokens are read as a stream, chunk by chunk, and the last
+    hidden vector is state too; training walks a batch without gradient, then learns from one pass over what was kept.
 
     recompute: keep only the inputs of each layer for the gradient and run the layer again (less memory, a third
     more time).
@@ -70,15 +74,31 @@ class LanguageModel(nn.Module):
         nn.init.normal_(self.embedding.weight, std=architecture.width**-0.5)
         self.blocks = nn.ModuleList(Block(architecture, index, kernels) for index in range(len(architecture.layers)))
         self.norm = RMSNorm(architecture.width)
+        chunks = [spec.chunk for spec in architecture.layers if isinstance(spec, SparseAttention) and spec.surprised]
+        self.stride = min(chunks, default=None)
         self.head = None if architecture.tied_embeddings else linear(architecture.width, architecture.vocabulary)
 
     def empty(self, batch: int) -> State:
-        """The state before the first token, one entry a layer."""
-        return tuple(block.mixer.empty(batch) for block in self._blocks)
+        """The state before the first token, one entry a layer, and the last hidden vector where it is needed."""
+        layers = tuple(block.mixer.empty(batch) for block in self._blocks)
+        return layers if self.stride is None else (*layers, self.norm.weight.new_zeros(batch, len(self.norm.weight)))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[b t] -> logits [b t v_]."""
-        return self._run(tokens, self.empty(len(tokens)))[0]
+        if self.stride is None:
+            return self.pass_over(tokens)
+        if not torch.is_grad_enabled():
+            return self._walk(tokens, self.empty(len(tokens)))[0]
+        return self.pass_over(tokens, Pass(surprise=self.surprise(tokens)))
+
+    def pass_over(self, tokens: Tensor, given: Pass = PLAIN) -> Tensor:
+        """Logits [b t v_] of one pass over whole sequences [b t] that start here."""
+        return self._logits(self._layers(tokens, self.empty(len(tokens)), given)[0])
+
+    @torch.no_grad()
+    def surprise(self, tokens: Tensor) -> Tensor:
+        """[b t] nats of each token [b t] as it is read in a stream, ln(v_) for the first."""
+        return self._walk(tokens, self.empty(len(tokens)))[2]
 
     def prefill(self, tokens: Tensor, state: State | None = None, last: bool = False) -> tuple[Tensor, State]:
         """Logits [b t v_] of tokens [b t] and the state after them, going on from `state` if given.
@@ -89,11 +109,18 @@ class LanguageModel(nn.Module):
         self.check(tokens)
         if state is None:
             state = self.empty(len(tokens))
-        if not isinstance(state, tuple) or len(state) != len(self.blocks):
-            raise BadInput(f"state: one entry for each of {len(self.blocks)} layers is expected, as prefill returns it")
+        entries = len(self.blocks) + (self.stride is not None)
+        if not isinstance(state, tuple) or len(state) != entries:
+            what = f"one entry for each of {len(self.blocks)} layers"
+            what += " and the last hidden vector" if self.stride is not None else ""
+            raise BadInput(f"state: {what} is expected, as prefill returns it")
         if (held := _sequences(state)) not in (None, len(tokens)):
             raise BadInput(f"state: of {held} sequences, tokens of {len(tokens)}")
-        logits, state = self._run(tokens.long(), state, last)
+        if self.stride is not None:
+            logits, state, _ = self._walk(tokens.long(), state, last)
+        else:
+            x, state = self._layers(tokens.long(), state, PLAIN)
+            logits = self._logits(x[:, -1:] if last else x)
         return logits, compact(state)
 
     def step(self, token: Tensor, state: State) -> tuple[Tensor, State]:
@@ -127,21 +154,51 @@ class LanguageModel(nn.Module):
             wrong = low if low < 0 else high
             raise BadInput(f"tokens: {wrong} is not in the vocabulary of {self.architecture.vocabulary} tokens")
 
-    def _run(self, tokens: Tensor, state: State, last: bool = False) -> tuple[Tensor, State]:
+    def _walk(self, tokens: Tensor, state: State, last: bool = False) -> tuple[Tensor, State, Tensor]:
+        """Logits [b t v_] (or [b 1 v_]), the state, and the surprise [b t] of tokens that are read chunk by chunk."""
+        logits: list[Tensor] = []
+        surprise: list[Tensor] = []
+        for piece in self._pieces(tokens, state):
+            x, layers = self._layers(piece, state, PLAIN)
+            expected = torch.cat([self._head(state[-1])[:, None], self._logits(x)], dim=1)
+            nats = F.cross_entropy(wide(expected[:, :-1]).transpose(1, 2), piece, reduction="none").detach()
+            layers = tuple(block.mixer.weigh(held, nats) for block, held in zip(self._blocks, layers, strict=True))
+            state = (*layers, self.norm(x)[:, -1])
+            logits = [] if last else logits
+            logits.append(expected[:, -1:] if last else expected[:, 1:])
+            surprise.append(nats)
+        return torch.cat(logits, dim=1), state, torch.cat(surprise, dim=1)
+
+    def _pieces(self, tokens: Tensor, state: State) -> Iterator[Tensor]:
+        """Tokens cut at the borders of the shortest chunks."""
+        assert self.stride is not None
+        done, seen = 0, next(held.seen for held in state if hasattr(held, "scores"))
+        while done < tokens.shape[1]:
+            end = done + self.stride - (seen + done) % self.stride
+            yield tokens[:, done:end]
+            done = end
+
+    def _layers(self, tokens: Tensor, state: State, given: Pass) -> tuple[Tensor, State]:
+        """[b t d] after all blocks, and what each holds."""
         x = self.embedding(tokens)
         after: list[Any] = []
         lent: list[Any] = []
-        for block, before in zip(self._blocks, state, strict=True):
-            given = None if block.reads_layer is None else lent[block.reads_layer]
+        for block, before in zip(self._blocks, state, strict=False):
+            reads = None if block.reads_layer is None else lent[block.reads_layer]
             if self.recompute and torch.is_grad_enabled():
-                x, held, lends = checkpoint(block, x, before, given, use_reentrant=False)
+                x, held, lends = checkpoint(block, x, before, reads, given, use_reentrant=False)
             else:
-                x, held, lends = block(x, before, given)
+                x, held, lends = block(x, before, reads, given)
             after.append(held)
             lent.append(lends)
-        x = x[:, -1:] if last else x
+        return x, tuple(after)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        return self._head(self.norm(x))
+
+    def _head(self, hidden: Tensor) -> Tensor:
         weight = self.embedding.weight if self.head is None else self.head.weight
-        return F.linear(self.norm(x), weight), tuple(after)
+        return F.linear(hidden, weight)
 
     @property
     def _blocks(self) -> list[Block]:

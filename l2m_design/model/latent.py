@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from l2m_design.architecture.mixers import LatentAttention
-from l2m_design.model.attention import CacheMixer, KeyValues, Projected, causal_over, joined
+from l2m_design.model.attention import CacheMixer, KeyValues, Lent, Projected, causal_over, joined
 from l2m_design.model.kernels import TORCH, Kernels
-from l2m_design.model.mixer import RMSNorm, ShortConvolution, linear
+from l2m_design.model.mixer import Pass, RMSNorm, ShortConvolution, linear
 
 
 class LatentMixer(CacheMixer):
@@ -74,16 +74,17 @@ class LatentMixer(CacheMixer):
         latent, key = parts[1][:, None].split([self.kv_rank, self.rope_dim], dim=-1)
         return Projected(query, self.latent_norm(latent), self.turned(self.key_rope_norm(key), state.seen), conv)
 
-    def read(self, query: Tensor, key: Tensor, value: Tensor, before: KeyValues) -> tuple[Tensor, Tensor, Tensor]:
+    def read(self, query: Tensor, lent: Lent, given: Pass) -> tuple[Tensor, KeyValues]:
         """See CacheMixer."""
-        latents, ropes = joined(key, value, before)
+        latents, ropes = joined(lent.key, lent.value, lent.before)
+        after = lent.before._replace(keys=latents, values=ropes)
         if query.shape[2] == 1 and not self.qk_norm:
-            return self._absorbed(query, latents, ropes), latents, ropes
+            return self._absorbed(query, latents, ropes), after
         keys, values = (
             up(latents[:, 0]).unflatten(-1, (self.heads, -1)).transpose(1, 2) for up in (self.key_up, self.value_up)
         )
         keys = torch.cat([self.key_norm(keys), ropes.expand(-1, self.heads, -1, -1)], dim=-1)
-        return causal_over(query, keys, values, self.kernels), latents, ropes
+        return causal_over(query, keys, values, self.kernels), after
 
     def _absorbed(self, query: Tensor, latents: Tensor, ropes: Tensor) -> Tensor:
         """[b h 1 k] of one token, reading latents [b 1 s r] instead of keys."""

@@ -2,13 +2,29 @@
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from l2m_design.model.precision import wide
+
+
+class Pass(NamedTuple):
+    """What a pass over tokens gives to the layers besides the tokens.
+
+    surprise: [b t] nats of each token, where they are known before the pass; without, what needs them reads at most one
+    chunk at a time (LanguageModel sees to it). scope: sparse layers read what they keep, `all` or the `local` chunks.
+    seen: where sparse layers whose scores are taught put (layer, what they projected).
+    """
+
+    surprise: Tensor | None = None
+    scope: Literal["kept", "all", "local"] = "kept"
+    seen: list[Any] | None = None
+
+
+PLAIN = Pass()
 
 
 class Mixer(nn.Module, ABC):
@@ -31,10 +47,14 @@ class Mixer(nn.Module, ABC):
         y, state = self(x[:, None], state)
         return y[:, 0], state
 
-    def lending(self, x: Tensor, state: Any, lent: Any) -> tuple[Tensor, Any, Any]:
+    def lending(self, x: Tensor, state: Any, lent: Any, given: Pass = PLAIN) -> tuple[Tensor, Any, Any]:
         """`forward` with what an earlier layer lends, and what this layer lends to later ones: here nothing."""
         y, state = self(x, state)
         return y, state, None
+
+    def weigh(self, state: Any, surprise: Tensor) -> Any:
+        """The state, told the nats [b n] of the last n tokens read: here they do not matter."""
+        return state
 
 
 def linear(inputs: int, outputs: int, scale: float = 1.0) -> nn.Linear:

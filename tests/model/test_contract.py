@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from l2m_design.architecture import Architecture, Attention, CheckpointedSSM, MixerSpec
+from l2m_design.architecture.mixers.sparse import RANKED_IN_CHUNKS, Choice
 from l2m_design.model import build, state_elements
 
 VOCABULARY = 23
@@ -42,6 +43,26 @@ def window(draw: st.DrawFn) -> dict[str, Any]:
 def sparse_attention(draw: st.DrawFn) -> dict[str, Any]:
     budget = {"chunk": draw(st.sampled_from([2, 4, 8])), "exponent": draw(st.floats(0.1, 1.0))}
     return key_values(draw, kind="sparse_attention", keep=draw(st.floats(0.3, 2.0)), **budget)
+
+
+@st.composite
+def chosen(draw: st.DrawFn, choose: str) -> dict[str, Any]:
+    """Sparse keys by choice: a budget for each chunk where the choice allows it, or a global one."""
+    allocate = draw(st.sampled_from(["chunk", "global"] if choose in RANKED_IN_CHUNKS else ["global"]))
+    schedule = draw(st.sampled_from(["power", "log", "window", "sinks+window"]))
+    chunk = draw(st.sampled_from([2, 4, 8]))
+    fields: dict[str, Any] = {"schedule": schedule, "chunk": chunk, "allocate": allocate, "choose": choose}
+    if schedule == "power":
+        fields["exponent"] = draw(st.floats(0.1, 1.0))
+    if schedule in ("power", "log"):
+        fields["keep"] = draw(st.floats(0.3, 2.0))
+    else:
+        fields["window"] = draw(st.sampled_from([1, 3])) * chunk
+        if allocate == "chunk":
+            fields["choose"] = "spread"
+    if schedule == "sinks+window" or (allocate == "global" and draw(st.booleans())):
+        fields["sinks"] = draw(st.sampled_from([1, 3]))
+    return key_values(draw, kind="sparse_attention", **fields)
 
 
 @st.composite
@@ -90,13 +111,14 @@ CATALOGUE: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "window": window(),
     "mla": mla(),
     "sparse_attention": sparse_attention(),
+    **{f"sparse {choose}": chosen(choose) for choose in get_args(Choice)},
     "mamba1": mamba1(),
     "mamba2": state_space("mamba2"),
     "gated_deltanet": gated_deltanet(),
     "log_linear": state_space("log_linear", levels=st.sampled_from([2, 4, 16])),
     "checkpointed_ssm": state_space("checkpointed_ssm", exponent=st.floats(0.1, 1.0), keep=st.floats(0.1, 1.0)),
 }
-SHARED = ("attention", "window", "mla", "sparse_attention")
+SHARED = ("attention", "window", "mla", "sparse_attention", "sparse learned", "sparse value")
 KINDS = [*CATALOGUE, *(f"shared {kind}" for kind in SHARED)]
 kinds = pytest.mark.parametrize("kind", KINDS)
 few = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
@@ -124,7 +146,7 @@ def tokens(length: int, batch: int = 2) -> torch.Tensor:
 
 def test_the_catalogue_is_whole() -> None:
     kinds_drawn = {kind.model_fields["kind"].default for kind in get_args(get_args(MixerSpec)[0])}
-    assert kinds_drawn == set(CATALOGUE) - {"window"}
+    assert kinds_drawn == set(CATALOGUE) - {"window"} - {f"sparse {choose}" for choose in get_args(Choice)}
 
 
 @kinds
@@ -156,6 +178,13 @@ LONG: dict[str, dict[str, Any]] = {
     "sparse_attention": {
         "kind": "sparse_attention", "heads": 2, "kv_heads": 1, "head_dim": 4, "chunk": 8, "exponent": 0.6,
     },
+    "sparse log": {
+        "kind": "sparse_attention", "heads": 2, "kv_heads": 1, "head_dim": 4, "chunk": 8, "schedule": "log",
+    },
+    "sparse value": {
+        "kind": "sparse_attention", "heads": 2, "kv_heads": 1, "head_dim": 4, "chunk": 8, "exponent": 0.6,
+        "keep": 3.0, "allocate": "global", "choose": "value", "sinks": 2,
+    },
     "mamba1": {"kind": "mamba1", "d_state": 4},
     "mamba2": {"kind": "mamba2", "d_state": 4, "head_dim": 4},
     "gated_deltanet": {"kind": "gated_deltanet", "heads": 2, "head_dim": 4},
@@ -164,7 +193,7 @@ LONG: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", CATALOGUE)
+@pytest.mark.parametrize("kind", LONG)
 @pytest.mark.parametrize("length", [1, 8, 9, 64, 65, 1000, 4096])  # chunks: 8 of the sparse keys, 64 of the scans
 def test_the_state_is_exact_at_long_lengths(kind: str, length: int) -> None:
     architecture = Architecture.parse({"vocabulary": VOCABULARY, "width": 8, "layers": [LONG[kind]]}, "drawn")
@@ -282,7 +311,11 @@ def test_gradients_reach_every_parameter(kind: str, data: st.DataObject) -> None
     assume(not isinstance(layer, CheckpointedSSM) or layer.snapshots.count(40) > 0)
     model = built(architecture)
     model(tokens(70)).logsumexp(-1).pow(2).sum().backward()
-    unreached = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    taught = {
+        id(p) for m in model.modules() if hasattr(m, "score") and m.choose == "value" for p in m.score.parameters()
+    }
+    reached = [(name, p) for name, p in model.named_parameters() if id(p) not in taught]  # those lessons teach
+    unreached = [name for name, p in reached if p.grad is None or not p.grad.abs().sum() > 0]
     assert not unreached
 
 

@@ -18,7 +18,7 @@ WIDTH, LENGTH = 24, 75
 
 def attention_by_definition(mixer: Any, x: Tensor, reads: Tensor) -> Tensor:
     """Softmax over the keys that reads [t s] allows, one query and head at a time."""
-    query, key, value, _ = mixer.project(x, mixer.empty(len(x)))
+    query, key, value, *_ = mixer.project(x, mixer.empty(len(x)))
     share = mixer.heads // mixer.kv_heads
     y = torch.zeros_like(query)
     for head in range(mixer.heads):
@@ -75,7 +75,7 @@ def test_latent_attention_equals_its_definition(spec: LatentAttention) -> None:
     mixer: Any = build_mixer(spec, WIDTH)
     x = torch.randn(2, LENGTH, WIDTH)
     with torch.no_grad():
-        query, latent, rope, _ = mixer.project(x, mixer.empty(2))
+        query, latent, rope, *_ = mixer.project(x, mixer.empty(2))
         heads = torch.zeros(2, 3, LENGTH, 6)
         key_up, value_up = (up.weight.view(3, 6, 5) for up in (mixer.key_up, mixer.value_up))
         for head in range(3):

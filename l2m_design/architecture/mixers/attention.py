@@ -1,4 +1,4 @@
-"""Mixers that keep keys and values: attention (full, window, sinks), latent attention, sparse keys."""
+"""Mixers that keep keys and values: attention (full, window, sinks) and latent attention."""
 
 from abc import abstractmethod
 from typing import Annotated, Any, Literal, Self
@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from l2m_design.architecture.mixers.base import Count, MixerBase, Taps, convolution_law, sum_of_counts
-from l2m_design.architecture.schedules import PowerSchedule
 from l2m_design.laws import Growth, StateLaw, StateTerm, Tokens
 
 HeadDim = Annotated[int, Field(ge=2, le=1024, multiple_of=2)]
@@ -49,6 +48,11 @@ class KeyValueMixer(MixerBase):
         return self.queried if self.share is not None else self.queried + self.slot
 
     @property
+    def lends(self) -> bool:
+        """May other layers read this one's cache?"""
+        return True
+
+    @property
     @abstractmethod
     def cache(self) -> dict[str, Any]:
         """What two layers must have in common to read one cache."""
@@ -59,7 +63,7 @@ class KeyValueMixer(MixerBase):
         return own + convolution_law(self.projected, self.short_conv)
 
 
-class _HeadMixer(KeyValueMixer):
+class HeadMixer(KeyValueMixer):
     """`heads` query heads over `kv_heads` heads of keys and values."""
 
     kv_heads: Count
@@ -99,7 +103,7 @@ class _HeadMixer(KeyValueMixer):
         return 2 * length * a_token + 4 * self.queried * sum_of_counts(self.growth, length)
 
 
-class Attention(_HeadMixer):
+class Attention(HeadMixer):
     """Softmax attention over all past tokens, or over the last `window` ones (the reader included).
 
     sinks: this many first tokens stay readable beside the window (StreamingLLM, arXiv 2309.17453, but at their own
@@ -130,38 +134,6 @@ class Attention(_HeadMixer):
     def letter(self) -> str:
         """A for full attention, W for a window."""
         return "A" if self.window is None else "W"
-
-
-class SparseAttention(_HeadMixer):
-    """Attention over a thinned past: kept(t) grows as t^exponent (see schedules)."""
-
-    kind: Literal["sparse_attention"] = "sparse_attention"
-    chunk: Annotated[int, Field(ge=2, le=65536)]
-    exponent: Annotated[float, Field(gt=0.0, le=1.0)]
-    keep: Annotated[float, Field(gt=0.0, le=1e6)] = 1.0
-    allocate: Literal["chunk"] = "chunk"
-    choose: Literal["spread"] = "spread"
-
-    @model_validator(mode="after")
-    def _power_of_two(self) -> Self:
-        if self.chunk & (self.chunk - 1):
-            raise ValueError(f"chunk ({self.chunk}) must be a power of two")
-        return self
-
-    @property
-    def growth(self) -> PowerSchedule:
-        """The schedule by which old keys are let go."""
-        return PowerSchedule(self.chunk, self.exponent, self.keep)
-
-    @property
-    def cache(self) -> dict[str, Any]:
-        """See KeyValueMixer."""
-        return super().cache | {name: getattr(self, name) for name in ("chunk", "exponent", "keep")}
-
-    @property
-    def letter(self) -> str:
-        """S."""
-        return "S"
 
 
 class LatentAttention(KeyValueMixer):

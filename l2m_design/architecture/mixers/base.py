@@ -30,6 +30,10 @@ class MixerBase(Values):
         """Why the mixer cannot be built at this model width, if it cannot."""
         return None
 
+    def too_short(self, length: int) -> str | None:
+        """Why a context of `length` tokens does not suit the mixer, if it does not."""
+        return None
+
     @abstractmethod
     def state_law(self, width: int) -> StateLaw:
         """History state of one sequence, in elements by context length."""

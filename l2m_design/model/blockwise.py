@@ -1,0 +1,161 @@
+"""Softmax attention in blocks of queries that each read some of the keys: no square is made, nothing read is repeated.
+
+A block reads a few keys from far, by index, and a run of neighbouring ones. Its gradient computes its weights again
+from the saved logarithm of their sum (as in FlashAttention, arXiv 2205.14135), so memory is that of queries, keys and
+values. On a CPU torch's own flash kernels compute a block; elsewhere three matrix products do.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+_FLASH: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
+_FLASH_BACK: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward", None)
+
+
+class Block(NamedTuple):
+    """Queries `rows` read the keys `far` [b or 1, g or 1, n] by index and those of `columns`.
+
+    hidden: makes [.. rows n+columns], broadcast to [b g rows n+columns], True where a query does not read a key.
+    """
+
+    rows: slice
+    far: Tensor | None
+    columns: slice
+    hidden: Callable[[], Tensor]
+
+    def take(self, z: Tensor) -> Tensor:
+        """[b g s .] -> [b g n+columns .], z contiguous."""
+        here = z[:, :, self.columns]
+        if self.far is None:
+            return here
+        taken = z.flatten(0, 2).index_select(0, self._flat(z)).unflatten(0, (z.shape[0], z.shape[1], -1))
+        return torch.cat([taken, here], dim=2)
+
+    def give(self, total: Tensor, part: Tensor) -> None:
+        """Add a gradient [b g n+columns .] of what `take` took to that of the whole [b g s .], contiguous."""
+        n = 0 if self.far is None else self.far.shape[-1]
+        total[:, :, self.columns] += part[:, :, n:]
+        if self.far is not None:
+            total.view(-1, total.shape[-1]).index_add_(0, self._flat(total), part[:, :, :n].flatten(0, 2))
+
+    def _flat(self, z: Tensor) -> Tensor:
+        """[b·g·n] rows of z [b g s .] as a matrix."""
+        assert self.far is not None
+        b, g, s, _ = z.shape
+        first = torch.arange(0, b * g * s, s, device=z.device).view(b, g, 1)
+        return (first + self.far).flatten()
+
+
+@torch.compiler.disable  # its loop would be unrolled
+def block_attention(query: Tensor, key: Tensor, value: Tensor, blocks: Sequence[Block]) -> Tensor:
+    """[b h t v] of query [b h t k] over key [b g s k], value [b g s v], h a multiple of g; blocks cover all queries.
+
+    Products are taken in the values' dtype, the softmax in float32 at least.
+    """
+    query, key, value = query.to(value.dtype), key.to(value.dtype).contiguous(), value.contiguous()
+    with torch.autocast(query.device.type, enabled=False):
+        return cast("Tensor", _Blockwise.apply(query, key, value, blocks))
+
+
+class _Blockwise(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, blocks: Sequence[Block]) -> Tensor:
+        b, h, t, _ = query.shape
+        g = key.shape[1]
+        q = query.unflatten(1, (g, h // g))
+        y = query.new_empty(b, g, h // g, t, value.shape[-1])
+        log_sum = query.new_empty(b, g, h // g, t, dtype=torch.promote_types(query.dtype, torch.float32))
+        read = _flash if _flashes(key, value) else _plain
+        for block in blocks:
+            rows = (..., block.rows, slice(None))
+            out, total = read(_stack(q[rows]), block.take(key), block.take(value), _hidden(block, h // g))
+            y[rows] = out.unflatten(2, (h // g, -1))
+            log_sum[..., block.rows] = total.unflatten(2, (h // g, -1))
+        ctx.save_for_backward(query, key, value, y, log_sum)
+        ctx.blocks = blocks
+        return y.flatten(1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, y, log_sum = ctx.saved_tensors
+        share = query.shape[1] // key.shape[1]
+        q, dy = (z.unflatten(1, (-1, share)) for z in (query, gradients[0]))
+        dquery, dkey, dvalue = torch.empty_like(q), torch.zeros_like(key), torch.zeros_like(value)
+        back = _flash_back if _flashes(key, value) else _plain_back
+        for block in ctx.blocks:
+            rows = (..., block.rows, slice(None))
+            inputs = _stack(q[rows]), block.take(key), block.take(value), _hidden(block, share)
+            given = _stack(dy[rows]), _stack(y[rows]), log_sum[..., block.rows].flatten(2)
+            dq, dk, dv = back(*inputs, *given)
+            dquery[rows] = dq.unflatten(2, (share, -1))
+            block.give(dkey, dk)
+            block.give(dvalue, dv)
+        return dquery.flatten(1, 2), dkey, dvalue, None
+
+
+def _stack(z: Tensor) -> Tensor:
+    """[b g share rows .] -> [b g share·rows .]: the queries of a group of heads are one matrix."""
+    return z.flatten(2, 3)
+
+
+def _hidden(block: Block, share: int) -> Tensor:
+    """[. . share·rows columns]."""
+    hidden = block.hidden()
+    hidden = hidden[(None,) * (4 - hidden.ndim)]
+    return hidden.repeat(1, 1, share, 1) if share > 1 else hidden
+
+
+def _flashes(key: Tensor, value: Tensor) -> bool:
+    """May torch's flash kernels for CPUs compute?"""
+    return _FLASH is not None and key.device.type == "cpu" and key.shape[-1] == value.shape[-1]
+
+
+def _additive(hidden: Tensor, like: Tensor) -> Tensor:
+    return torch.zeros(hidden.shape, dtype=like.dtype, device=like.device).masked_fill_(hidden, -torch.inf)
+
+
+def _flash(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    """y [b g r v] and the log of the weights' sum [b g r]."""
+    y, total = _FLASH(query, key, value, attn_mask=_additive(hidden, query))
+    return y, total
+
+
+def _flash_back(
+    query: Tensor, key: Tensor, value: Tensor, hidden: Tensor, dy: Tensor, y: Tensor, total: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of query, key, value."""
+    mask = _additive(hidden, query)
+    # the kernel reads the sums as it wrote them: [b r g] in memory
+    total = total.transpose(1, 2).contiguous().transpose(1, 2)
+    dq, dk, dv = _FLASH_BACK(dy, query, key, value, y, total, 0.0, False, attn_mask=mask)
+    return dq, dk, dv
+
+
+def _plain(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    """See _flash."""
+    scores = _scores(query, key, hidden)
+    total = scores.logsumexp(-1)
+    weights = scores.sub_(total[..., None]).exp_().to(value.dtype)
+    return weights @ value, total
+
+
+def _plain_back(
+    query: Tensor, key: Tensor, value: Tensor, hidden: Tensor, dy: Tensor, y: Tensor, total: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """See _flash_back."""
+    weights = _scores(query, key, hidden).sub_(total[..., None]).exp_()
+    dvalue = weights.to(value.dtype).transpose(-1, -2) @ dy
+    along = (dy * y).sum(-1, dtype=total.dtype)
+    dscores = (dy @ value.transpose(-1, -2)).to(weights.dtype).sub_(along[..., None]).mul_(weights)
+    dscores = dscores.mul_(1 / math.sqrt(query.shape[-1])).to(query.dtype)
+    return dscores @ key, dscores.transpose(-1, -2) @ query, dvalue
+
+
+def _scores(query: Tensor, key: Tensor, hidden: Tensor) -> Tensor:
+    """[b g r s] scaled products, -inf where hidden."""
+    scores = query / math.sqrt(query.shape[-1]) @ key.transpose(-1, -2)
+    return scores.to(torch.promote_types(scores.dtype, torch.float32)).masked_fill_(hidden, -torch.inf)

@@ -1,0 +1,194 @@
+"""What sparse layers keep: the streamed, the whole and the token-by-token form agree on sets and logits."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from l2m_design.architecture import Architecture, SparseAttention
+from l2m_design.architecture.schedules import GlobalBudget
+from l2m_design.model import LanguageModel, build
+from l2m_design.model.lifetimes import best_lifetimes, held_attention, still_held
+from l2m_design.model.mixer import Pass
+
+VOCABULARY, LENGTH = 13, 61
+
+BUDGETS: list[dict[str, Any]] = [
+    {"exponent": 0.6, "keep": 1.5, "allocate": "global"},
+    {"schedule": "log", "keep": 0.7, "allocate": "global"},
+    {"schedule": "sinks+window", "window": 5, "sinks": 2, "allocate": "global"},
+]
+CHOICES = [
+    *({"choose": choose, **budget} for choose in ("spread", "learned", "surprise", "value") for budget in BUDGETS),
+    *({"choose": choose, **BUDGETS[0]} for choose in ("key_norm", "attention_mass", "recency")),
+    *({"choose": choose, "exponent": 0.6} for choose in ("spread", "learned", "key_norm")),
+    {"choose": "spread", "schedule": "log"},
+    {"choose": "spread", "schedule": "sinks+window", "window": 8, "sinks": 3},
+]
+
+
+def model_of(*layers: dict[str, Any], seed: int = 0) -> LanguageModel:
+    plain = [{"kind": "sparse_attention", "heads": 4, "kv_heads": 2, "head_dim": 6, "chunk": 4} | z for z in layers]
+    torch.manual_seed(seed)
+    model = build(Architecture.parse({"vocabulary": VOCABULARY, "width": 16, "layers": plain}, "drawn")).double()
+    for name, p in model.named_parameters():
+        if ".score." in name:
+            torch.nn.init.normal_(p, std=0.3)
+    return model
+
+
+def tokens(batch: int = 2, length: int = LENGTH) -> Tensor:
+    return torch.randint(0, VOCABULARY, (batch, length), generator=torch.Generator().manual_seed(7))
+
+
+class TokenByToken:
+    """One layer, one sequence, one token at a time, sets as lists: the rule as it is written."""
+
+    def __init__(self, model: Any, row: Tensor) -> None:
+        self.block, self.model, self.row = model.blocks[0], model, row
+        self.mixer, self.spec = self.block.mixer, model.architecture.layers[0]
+        x = model.embedding(row)[None]
+        self.x = x
+        query, key, value, _, score = self.mixer.project(self.block.mixer_norm(x), self.mixer.empty(1))
+        self.query, self.key, self.value = query[0], key[0], value[0]
+        self.score = None if score is None else score[0].expand(2, -1).clone()
+        self.held: list[list[int]] = [[], []]
+        self.logits = torch.stack([self.read(t) for t in range(len(row))])
+
+    def read(self, t: int) -> Tensor:
+        if t % self.spec.chunk == 0:
+            self.held = [self.staying(head, t // self.spec.chunk) for head in range(2)]
+        y = []
+        for head in range(4):
+            held = self.held[head // 2] + [t] if head % 2 == 0 else self.held[head // 2]
+            self.held[head // 2] = held
+            scores = self.key[head // 2, held] @ self.query[head, t] / math.sqrt(6)
+            if self.spec.choose == "learned":
+                scores = scores + F.logsigmoid(self.score[head // 2, held])
+            weights = scores.softmax(-1)
+            if self.spec.choose == "attention_mass":
+                self.score[head // 2, held] += weights
+            y.append(weights @ self.value[head // 2, held])
+        x = self.x[:, t] + self.mixer.merge(torch.stack(y)[None, :, None])[:, 0]
+        x = x + self.block.mlp(self.block.mlp_norm(x))
+        logits: Tensor = F.linear(self.model.norm(x), self.model.embedding.weight)[0]
+        if self.spec.surprised:
+            if t == 0:
+                self.score[:, 0] *= math.log(VOCABULARY)
+            if t + 1 < len(self.row):
+                self.score[:, t + 1] *= -logits.log_softmax(-1)[self.row[t + 1]]
+        return logits
+
+    def staying(self, head: int, current: int) -> list[int]:
+        held, c, growth = self.held[head], self.spec.chunk, self.spec.growth
+        old = [p for p in held if p < (current - 1) * c]
+        local = [p for p in held if p >= (current - 1) * c]
+        if isinstance(growth, GlobalBudget):
+            return sorted(self.greatest(head, old, growth.budget(current))) + local
+        kept: list[int] = []
+        for chunk, count in enumerate(growth.survivors(current)):
+            inside = [p for p in old if p // c == chunk]
+            if self.spec.choose == "spread":
+                mirrored = {0: 0, 1: 2, 2: 1, 3: 3}
+                kept += [p for p in inside if mirrored[p % c] < count or p < self.spec.sinks]
+            else:
+                kept += sorted(self.greatest(head, inside, count))
+        return kept + local
+
+    def greatest(self, head: int, old: list[int], count: int) -> list[int]:
+        def worth(p: int) -> float:
+            if p < self.spec.sinks:
+                return math.inf
+            if self.spec.choose == "recency":
+                return p
+            found = -self.key[head, p].norm() if self.score is None else self.score[head, p]
+            return float(found.bfloat16())
+
+        return sorted(old, key=lambda p: (-worth(p), p))[:count]
+
+
+@pytest.mark.parametrize("layer", CHOICES, ids=lambda z: " ".join(map(str, z.values())))
+@torch.no_grad()
+def test_a_token_by_token_loop_keeps_the_same_and_says_the_same(layer: dict[str, Any]) -> None:
+    model: Any = model_of(layer)
+    x = tokens()
+    logits, state = model.prefill(x)
+    for row in range(2):
+        slow = TokenByToken(model, x[row])
+        torch.testing.assert_close(logits[row], slow.logits, atol=1e-9, rtol=0)
+        for head in range(2):
+            torch.testing.assert_close(state[0].keys[row, head], slow.key[head, slow.held[head]], atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("choose", ["surprise", "value"])
+def test_training_in_one_pass_reads_what_a_stream_keeps(choose: str) -> None:
+    """Two layers of different chunks and a reader of the first one's cache."""
+    first = {"exponent": 0.5, "keep": 2.0, "allocate": "global", "choose": choose}
+    other = {"exponent": 0.7, "chunk": 8, "allocate": "global", "choose": "surprise"}
+    model = model_of(first, other, first | {"share": 0})
+    x = tokens(length=90)
+    trained = model(x)
+    with torch.no_grad():
+        streamed, _ = model.prefill(x)
+        state, pieces = None, []
+        for piece in x.split([1, 3, 17, 9, 60], dim=1):
+            logits, state = model.prefill(piece, state)
+            pieces.append(logits)
+    torch.testing.assert_close(trained.detach(), streamed, atol=1e-9, rtol=0)
+    torch.testing.assert_close(torch.cat(pieces, dim=1), streamed, atol=1e-9, rtol=0)
+
+
+@torch.no_grad()
+def test_surprise_is_the_stream_s_own_fixed_point() -> None:
+    """Sets from losses, losses under these sets: repeated, any first guess ends where the stream is."""
+    model = model_of({"exponent": 0.6, "keep": 1.5, "allocate": "global", "choose": "surprise"})
+    x = tokens(batch=3)
+    streamed = model.surprise(x)
+    guess = torch.rand(3, LENGTH, dtype=torch.float64)
+    for _ in range(LENGTH // 4 + 1):
+        logits = model.pass_over(x, Pass(surprise=guess))
+        nats = F.cross_entropy(logits[:, :-1].transpose(1, 2), x[:, 1:], reduction="none")
+        guess = torch.cat([torch.full((3, 1), math.log(VOCABULARY), dtype=torch.float64), nats], dim=1)
+    torch.testing.assert_close(guess, streamed, atol=1e-9, rtol=0)
+
+
+def test_the_best_that_ever_joined_stay_but_none_returns() -> None:
+    budget = GlobalBudget(2, "power", 0.5, 1.0)
+    score = torch.tensor([[[5.0, 1.0, 4.0, 3.0, 9.0, 0.0, 0.0, 0.0, 0.0, 0.0, 2.0, 0.0]]])
+    # borders at tokens 4, 6, 8, 10: budgets 2, 2, 2, 3
+    assert [budget.budget(current) for current in range(2, 6)] == [2, 2, 2, 3]
+    assert still_held(best_lifetimes(budget, score), 2).tolist() == [[[0, 4, 6, 8, 9, 10, 11]]]
+    assert best_lifetimes(budget, score)[0, 0, 2] == 4  # worth more than what joins later, and gone all the same
+
+
+def test_the_gradient_of_held_attention_equals_a_mask() -> None:
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(2, h, 300, 5, generator=generator, dtype=torch.float64) for h in (4, 2, 2))
+    until = best_lifetimes(GlobalBudget(8, "power", 0.6, 2.0), torch.rand(2, 2, 300, generator=generator))
+    at = torch.arange(300)
+    mask = (at[None, :] <= at[:, None]) & (at[:, None] // 8 < until[:, :, None])
+    inputs = [z.requires_grad_() for z in (query, key, value)]
+    wide = [z.repeat_interleave(2, dim=1) for z in (key, value)]
+    expected = F.scaled_dot_product_attention(query, *wide, attn_mask=mask.repeat_interleave(2, dim=1))
+    y = held_attention(query, key, value, until, 8)
+    torch.testing.assert_close(y, expected, atol=1e-12, rtol=0)
+    dy = torch.randn(y.shape, generator=generator, dtype=torch.float64)
+    for ours, theirs in zip(torch.autograd.grad(y, inputs, dy), torch.autograd.grad(expected, inputs, dy), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-11, rtol=0)
+
+
+def test_a_stream_is_not_read_faster_than_its_losses_are_known() -> None:
+    mixer: Any = model_of({"exponent": 0.6, "allocate": "global", "choose": "surprise"}).blocks[0].mixer  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="at most one chunk"):
+        mixer(torch.zeros(1, 20, 16, dtype=torch.float64), mixer.empty(1))
+
+
+def test_fields_say_how_much_is_held() -> None:
+    spec = SparseAttention(heads=4, kv_heads=2, head_dim=6, chunk=4, exponent=0.6, allocate="global", choose="value")
+    held = spec.growth.count(100)
+    assert held == math.floor(96**0.6) + 8 == GlobalBudget(4, "power", 0.6).count(100)
+    assert spec.state_law(16).elements(100) == held * (2 * 2 * 6 + 2)
+    assert spec.state_law(16).bytes(100) == held * (2 * 2 * 2 * 6 + 4 * 2)  # keys in bfloat16, scores in float32
