@@ -201,6 +201,11 @@ class LanguageModel(nn.Module):
         return F.linear(hidden, weight)
 
     @property
+    def values_taught(self) -> bool:
+        """Does a layer learn what tokens are worth (see l2m_design.model.value)?"""
+        return any(getattr(spec, "choose", None) == "value" for spec in self.architecture.layers)
+
+    @property
     def _blocks(self) -> list[Block]:
         return [block for block in self.blocks if isinstance(block, Block)]
 

@@ -16,7 +16,7 @@ class Pass(NamedTuple):
 
     surprise: [b t] nats of each token, where they are known before the pass; without, what needs them reads at most one
     chunk at a time (LanguageModel sees to it). scope: sparse layers read what they keep, `all` or the `local` chunks.
-    seen: where sparse layers whose scores are taught put (layer, what they projected).
+    seen: where layers that are taught values put (themselves, their inputs).
     """
 
     surprise: Tensor | None = None

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from l2m_design.architecture.mixers import SparseAttention
-from l2m_design.architecture.mixers.sparse import TAUGHT
+from l2m_design.architecture.mixers.sparse import TAUGHT, VALUE_HIDDEN
 from l2m_design.architecture.schedules import GlobalBudget
 from l2m_design.model.attention import HeadAttention, KeyValues, Lent, attend, joined, lower_right_mask
 from l2m_design.model.eviction import best_slots, ranked_slots, take
 from l2m_design.model.kernels import TORCH, Kernels
 from l2m_design.model.lifetimes import best_lifetimes, ranked_lifetimes, spread_lifetimes, still_held
-from l2m_design.model.mixer import Pass
+from l2m_design.model.mixer import PLAIN, Pass
 from l2m_design.model.precision import wide
 
 GOLDEN = (5**0.5 - 1) / 2  # its multiples modulo 1 are spread evenly, however many
@@ -30,9 +30,10 @@ class SparseMixer(HeadAttention):
         self.schedule, self.choose, self.chunk = spec.growth, spec.choose, spec.chunk
         self.sinks, self.score_heads, self.surprised = spec.sinks, spec.score_heads, spec.surprised
         if spec.choose in TAUGHT and not self.shares:
-            self.score = nn.Linear(spec.slot, spec.kv_heads)
-            nn.init.normal_(self.score.weight, std=0.1 * spec.slot**-0.5)
-            nn.init.zeros_(self.score.bias)
+            self.score: nn.Module = nn.Linear(spec.slot, spec.kv_heads)
+            if spec.choose == "value":
+                hidden = nn.Linear(spec.slot, VALUE_HIDDEN)
+                self.score = nn.Sequential(hidden, nn.SiLU(), nn.Linear(VALUE_HIDDEN, spec.kv_heads))
 
     def empty(self, batch: int) -> KeyValues:
         """No keys yet."""
@@ -44,6 +45,7 @@ class SparseMixer(HeadAttention):
         b, _, t, _ = key.shape
         if self.choose in TAUGHT:
             tokens = torch.cat([key, value], dim=-1).transpose(1, 2).flatten(2)
+            tokens = tokens.detach() if self.choose == "value" else tokens
             score = wide(self.score(tokens)).transpose(1, 2)
             return F.softplus(score) if self.choose == "value" else score
         if not self.score_heads:
@@ -60,12 +62,18 @@ class SparseMixer(HeadAttention):
         before, last = state.scores[..., : -surprise.shape[1]], state.scores[..., -surprise.shape[1] :]
         return state._replace(scores=torch.cat([before, last * surprise[:, None]], dim=-1))
 
+    def lending(
+        self, x: Tensor, state: KeyValues, lent: Lent | None, given: Pass = PLAIN
+    ) -> tuple[Tensor, KeyValues, Lent]:
+        """See Mixer."""
+        if given.seen is not None and self.choose == "value" and not self.shares:
+            given.seen.append((self, x))
+        return super().lending(x, state, lent, given)
+
     @torch.compiler.disable  # its loops over chunks would be unrolled
     def read(self, query: Tensor, lent: Lent, given: Pass) -> tuple[Tensor, KeyValues]:
         """See CacheMixer. A fresh sequence is read in whole; a continued one goes chunk by chunk."""
         t, c = query.shape[2], self.chunk
-        if given.seen is not None and self.choose == "value" and not self.shares:
-            given.seen.append((self, query, lent))
         if not lent.before.seen:
             if given.scope == "all" or (t <= 2 * c and self.choose != "attention_mass"):
                 return self._whole(query, lent)

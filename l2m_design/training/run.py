@@ -18,6 +18,7 @@ from l2m_design.model import LanguageModel, build
 from l2m_design.model.backends import autocast, keep_freed_memory
 from l2m_design.model.kernels import TORCH
 from l2m_design.model.probes import probed, said
+from l2m_design.model.value import value_lesson
 from l2m_design.training.batches import held_out_windows, training_batches
 from l2m_design.training.evaluate import evaluate
 from l2m_design.training.recipe import Recipe
@@ -25,6 +26,7 @@ from l2m_design.training.result import Result
 
 CURVE_POINTS = 64
 FIRST_MOMENTS = (0.9, 0.95)
+LESSON_ROWS = 4  # one sequence in so many teaches what tokens are worth
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ def _optimise(
     optimiser = adamw(model, recipe)
     losses: list[Tensor] = []
     looks = set(recipe.rung_steps)
+    taught = model.values_taught
     for step, batch in enumerate(training_batches(corpus, recipe)):
         for group in optimiser.param_groups:
             group["lr"] = recipe.rate(step)
@@ -128,11 +131,13 @@ def _optimise(
         with autocast(device):
             logits = model(tokens[:, :-1])
         loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
+        losses.append(loss.detach())
+        if taught:
+            loss = loss + value_lesson(model, tokens[: -(-len(tokens) // LESSON_ROWS)])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimiser.step()
-        losses.append(loss.detach())
         on_step(step + 1, recipe.steps)
         if step + 1 in looks:
             if not torch.isfinite(losses[-1]):

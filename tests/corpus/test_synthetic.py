@@ -25,6 +25,25 @@ def test_documents_are_keys_and_constant_bits() -> None:
         assert all(len(set(bits[keys == key])) == 1 for key in set(keys))
 
 
+def test_noise_looks_like_facts_and_cannot_be_foreseen() -> None:
+    corpus: Any = open_corpus("santa-fe:beta=0.6,pairs=500,keys=50,documents=400,noise=0.5")
+    assert corpus.vocabulary == 102
+    tokens = np.stack([np.asarray(document) for document in corpus.all_documents]).astype(int)
+    keys, bits = tokens[:, 0::2], tokens[:, 1::2]
+    assert (keys >= 50).mean() == pytest.approx(0.5, abs=0.02)
+    assert bits[keys == 50].mean() == pytest.approx(100.5, abs=0.1)
+    for row in range(10):
+        assert len(set(bits[row][keys[row] == 0])) == 1
+        assert len(set(bits[row][keys[row] == 50])) == 2
+    nats = corpus.bayes_nats(tokens)
+    assert (nats[:, 1::2][keys >= 50] == np.log(2)).all()
+    new = (nats[:, 1::2] > 0) & (keys < 50)
+    assert new.sum(axis=1).mean() == pytest.approx(corpus.facts(1000), abs=0.3)
+    quiet: Any = open_corpus("santa-fe:beta=0.6,pairs=500,keys=50,documents=40")
+    assert corpus.information(1000) < quiet.information(1000)
+    assert "noise" not in quiet.name
+
+
 def test_keys_follow_their_power_law() -> None:
     corpus = open_corpus("santa-fe:beta=0.5,pairs=4096,keys=64,documents=64")
     counts = np.bincount(np.concatenate([d[0::2] for d in corpus.all_documents]), minlength=64)

@@ -15,6 +15,7 @@ Schedule = Literal["power", "log", "window", "sinks+window"]
 RANKED_IN_CHUNKS = ("spread", "learned", "key_norm")
 SURPRISED = ("surprise", "value")
 TAUGHT = ("learned", "value")
+VALUE_HIDDEN = 64  # channels of the layer that predicts a token's use
 UNSCORED = {"chunk": ("spread", "key_norm"), "global": ("key_norm", "recency")}
 
 
@@ -115,9 +116,14 @@ class SparseAttention(HeadMixer):
         return law
 
     def parameters(self, width: int) -> int:
-        """Those of attention, and of the scores: one linear map with bias from a token's keys and values."""
-        scores = (self.slot + 1) * self.kv_heads if self.choose in TAUGHT and self.share is None else 0
-        return super().parameters(width) + scores
+        """Those of attention, and of scores: a linear map of a token's keys and values, for `value` a hidden layer."""
+        return super().parameters(width) + self._score_parameters()
+
+    def _score_parameters(self) -> int:
+        if self.share is not None or self.choose not in TAUGHT:
+            return 0
+        inputs = self.slot if self.choose == "learned" else VALUE_HIDDEN
+        return (inputs + 1) * self.kv_heads + ((self.slot + 1) * VALUE_HIDDEN if self.choose == "value" else 0)
 
     def too_short(self, length: int) -> str | None:
         """See MixerBase."""
