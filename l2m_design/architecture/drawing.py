@@ -70,11 +70,17 @@ class Architecture(Values):
         """Does a layer choose what to keep by the model's loss on each token?"""
         return any(isinstance(layer, SparseAttention) and layer.surprised for layer in self.layers)
 
-    def check_context(self, length: int, where: str) -> None:
-        """Raises BadInput naming the layer that a context of `length` tokens does not suit."""
+    def too_short(self, length: int) -> str | None:
+        """The first layer that a context of `length` tokens does not suit, and why, if there is one."""
         for index, layer in enumerate(self.layers):
             if why := layer.too_short(length):
-                raise BadInput(f"{where}: layers.{index} ({layer.kind}): {why}")
+                return f"layers.{index} ({layer.kind}): {why}"
+        return None
+
+    def check_context(self, length: int, where: str) -> None:
+        """Raises BadInput when a context of `length` tokens does not suit a layer."""
+        if why := self.too_short(length):
+            raise BadInput(f"{where}: {why}")
 
     @property
     def parameters(self) -> int:

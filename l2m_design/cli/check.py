@@ -35,6 +35,7 @@ def command(
     from l2m_design.condition import Demand, Terms
 
     drawing = Architecture.load(architecture, tuple(overrides))
+    drawing.check_context(length, architecture)
     law, has_level, source = _law(beta, prefactor, estimate)
     given = {
         "length": length,

@@ -34,6 +34,7 @@ def command(
     source = open_corpus(corpus)
     if drawing.vocabulary < source.vocabulary:
         raise BadInput(f"{architecture}: vocabulary: {drawing.vocabulary}, the corpus {corpus} has {source.vocabulary}")
+    drawing.check_context(recipe.length, architecture)
     plan = {
         "parameters": drawing.parameters,
         "steps": recipe.steps,

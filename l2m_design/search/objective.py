@@ -56,6 +56,7 @@ class Objective:
         except BadInput as error:
             misfit = str(error)
             architecture = self._space.least(asked.pick, self._corpus.vocabulary)
+        misfit = misfit or architecture.too_short(self._settings.recipe.length)
         verdict = self._demand.judge(architecture.state)
         terms = self._demand.terms
         enforced = {"growth": verdict.meets_growth, "level": verdict.meets_level}

@@ -64,6 +64,7 @@ def train(
     FloatingPointError when the loss is not finite.
     """
     check_vocabulary(architecture, corpus)
+    architecture.check_context(recipe.length, "recipe")
     keep_freed_memory()
     if recipe.compile and device.type != "cuda":
         raise BadInput(f"compile: torch.compile is for GPUs, this device is {device.type}; leave it out")

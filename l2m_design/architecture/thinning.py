@@ -1,0 +1,65 @@
+"""Thinning: a sparse cache for a model that was trained with full attention, in one setting for all its layers."""
+
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from l2m_design.architecture.drawing import Architecture
+from l2m_design.architecture.mixers import Attention, SparseAttention
+from l2m_design.architecture.mixers.sparse import Choice
+from l2m_design.errors import BadInput
+from l2m_design.settings import Values
+
+TRAINING_FREE = ("surprise", "spread", "key_norm", "attention_mass", "recency")
+
+
+class Thinning(Values):
+    """A cache of `slots` tokens in all: own and previous chunk, the first `sinks`, and what `choose` says.
+
+    recency with sinks is StreamingLLM's window, attention_mass is H2O. `value` must be taught first.
+    """
+
+    choose: Choice
+    slots: Annotated[int, Field(ge=1)]
+    chunk: Annotated[int, Field(ge=2, le=65536)] = 64
+    sinks: Annotated[int, Field(ge=0, le=65536)] = 4
+
+    @model_validator(mode="after")
+    def _slots_suffice(self) -> Self:
+        if self.choose == "learned":
+            raise ValueError(f"choose (learned): is trained with the model; here: {', '.join(TRAINING_FREE)}, value")
+        if self.slots <= 2 * self.chunk + self.sinks:
+            raise ValueError(
+                f"slots ({self.slots}): two chunks of {self.chunk} tokens and {self.sinks} sinks are held always; "
+                "give more slots, or a smaller chunk"
+            )
+        return self
+
+    def layer(self, heads: int, kv_heads: int, head_dim: int, **fields: Any) -> SparseAttention:
+        """The sparse layer of these heads."""
+        plain = {
+            "chunk": self.chunk,
+            "schedule": "sinks+window" if self.sinks else "window",
+            "window": self.slots - 2 * self.chunk,
+            "sinks": self.sinks,
+            "allocate": "global",
+            "choose": self.choose,
+            "heads": heads,
+            "kv_heads": kv_heads,
+            "head_dim": head_dim,
+        }
+        return SparseAttention.parse({"kind": "sparse_attention"} | plain | fields, "thinning")
+
+    def drawing(self, architecture: Architecture) -> Architecture:
+        """The drawing with sparse layers in the place of full attention. Raises BadInput where there is none."""
+        layers = [self._thinned(layer) for layer in architecture.layers]
+        if tuple(layers) == architecture.layers:
+            raise BadInput(f"{architecture.picture}: no layer of full attention, whose cache could be thinned")
+        plain = architecture.plain() | {"layers": [layer.plain() for layer in layers]}
+        return Architecture.parse(plain, "thinning")
+
+    def _thinned(self, layer: Any) -> Any:
+        if not isinstance(layer, Attention) or layer.window is not None:
+            return layer
+        kept = {name: getattr(layer, name) for name in ("rope_theta", "qk_norm", "short_conv", "share")}
+        return self.layer(layer.heads, layer.kv_heads, layer.head_dim, **kept)

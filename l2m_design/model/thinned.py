@@ -1,0 +1,125 @@
+"""Thinned models: a sparse cache for weights that were trained with full attention, our own or Hugging Face's."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from l2m_design.architecture.thinning import Thinning
+from l2m_design.errors import BadInput
+from l2m_design.model.attention import KeyValues
+from l2m_design.model.eviction import Eviction
+from l2m_design.model.language import LanguageModel, build, compact
+
+WHOLE = "full_attention"
+
+
+def thinned(model: LanguageModel, thinning: Thinning) -> LanguageModel:
+    """A model of the same weights whose full attention keeps what `thinning` says. Raises BadInput without any.
+
+    The scores of `value` are fresh: teach them (see l2m_design.model.value).
+    """
+    drawing = thinning.drawing(model.architecture)
+    weight = model.embedding.weight
+    result = build(drawing).to(device=weight.device, dtype=weight.dtype)
+    missing, unexpected = result.load_state_dict(model.state_dict(), strict=False)
+    assert not unexpected
+    assert all(".score." in name for name in missing)
+    return result
+
+
+class BorrowedState(NamedTuple):
+    """What each layer holds, the logits [b v_] after the last token where surprise needs them, and tokens read."""
+
+    layers: tuple[KeyValues, ...]
+    logits: Tensor | None
+    seen: int
+
+
+class BorrowedModel:
+    """A Llama-like model of Hugging Face's transformers whose cache is thinned as tokens are read.
+
+    Keys keep their own rotary positions; what is evicted is freed. With surprise the last logits are state too.
+    Raises BadInput for models with other than full attention, and for `value`, which nobody taught.
+    """
+
+    def __init__(self, model: Any, thinning: Thinning) -> None:
+        config = model.config.get_text_config()
+        if set(getattr(config, "layer_types", None) or [WHOLE]) != {WHOLE} or getattr(model, "_is_stateful", False):
+            raise BadInput(f"{config.model_type}: only models of full attention in all layers have caches to thin")
+        if thinning.choose == "value":
+            raise BadInput("choose (value): needs a model trained here, which can be taught; try surprise")
+        if thinning.choose == "attention_mass":
+            model.set_attn_implementation("eager")  # the only one that says its weights
+        heads = config.num_attention_heads
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+        self.spec = thinning.layer(heads, getattr(config, "num_key_value_heads", heads), head_dim)
+        self.vocabulary = int(config.vocab_size)
+        self._layers = int(config.num_hidden_layers)
+        self._model, self._eviction = model.eval(), Eviction(self.spec)
+
+    def empty(self, batch: int) -> BorrowedState:
+        """Nothing read yet."""
+        like = self._model.get_input_embeddings().weight
+        none = like.new_zeros(batch, self.spec.kv_heads, 0, self.spec.head_dim)
+        held = KeyValues(none, none, none[:, 0], 0, self._eviction.new_scores(batch, 0, 0, like.device))
+        logits = like.new_zeros(batch, self.vocabulary) if self.spec.surprised else None
+        return BorrowedState((held,) * self._layers, logits, 0)
+
+    def check(self, tokens: Tensor) -> None:
+        """Raises BadInput when tokens [b t] are not the model's."""
+        if tokens.ndim != 2 or not tokens.numel():
+            raise BadInput(f"tokens: at least one token in each sequence is needed, found shape {list(tokens.shape)}")
+        if int(tokens.min()) < 0 or int(tokens.max()) >= self.vocabulary:
+            raise BadInput(f"tokens: numbers below {self.vocabulary} are the vocabulary's, found {int(tokens.max())}")
+
+    @torch.inference_mode()
+    def prefill(self, tokens: Tensor, state: BorrowedState | None = None, last: bool = False) -> tuple[Tensor, Any]:
+        """Logits [b t v_] of tokens [b t], or of the last one [b 1 v_], and the state after them."""
+        self.check(tokens)
+        state, logits, done = state or self.empty(len(tokens)), [], 0
+        while done < tokens.shape[1]:
+            end = done + self.spec.chunk - state.seen % self.spec.chunk
+            found, state = self._piece(tokens[:, done:end], state)
+            logits = [found[:, -1:]] if last else [*logits, found]
+            done = end
+        return torch.cat(logits, dim=1), compact(state)
+
+    def step(self, token: Tensor, state: BorrowedState) -> tuple[Tensor, Any]:
+        """Logits [b v_] after one token [b], and the new state."""
+        logits, state = self.prefill(token[:, None], state)
+        return logits[:, 0], state
+
+    def _piece(self, tokens: Tensor, state: BorrowedState) -> tuple[Tensor, BorrowedState]:
+        """Tokens that stay inside one chunk."""
+        from transformers import DynamicCache
+
+        b, t = tokens.shape
+        held = [self._eviction.evict(layer) for layer in state.layers]
+        cache = DynamicCache()
+        for index, layer in enumerate(held):
+            if layer.seen:
+                cache.update(layer.keys, layer.values, index)
+        said = self._model(
+            tokens,
+            past_key_values=cache,
+            position_ids=torch.arange(state.seen, state.seen + t, device=tokens.device).expand(b, t),
+            use_cache=True,
+            output_attentions=self.spec.choose == "attention_mass",
+        )
+        new = self._eviction.new_scores(b, state.seen, t, tokens.device)
+        after = []
+        for index, layer in enumerate(held):
+            scores = None if layer.scores is None or new is None else torch.cat([layer.scores, new], dim=-1)
+            if scores is not None and self.spec.choose == "attention_mass":
+                scores = scores + said.attentions[index].float().sum(2).unflatten(1, (self.spec.kv_heads, -1)).sum(2)
+            keys, values = cache.layers[index].keys, cache.layers[index].values
+            after.append(layer._replace(keys=keys, values=values, scores=scores, seen=state.seen + t))
+        logits = said.logits
+        if state.logits is not None:
+            before = torch.cat([state.logits[:, None], logits[:, :-1]], dim=1).float()
+            surprise = F.cross_entropy(before.transpose(1, 2), tokens, reduction="none")
+            after = [self._eviction.weigh(layer, surprise) for layer in after]
+        last = None if state.logits is None else logits[:, -1]
+        return logits, BorrowedState(tuple(after), last, state.seen + t)

@@ -1,0 +1,102 @@
+"""Caches thinned without training: ours and Hugging Face's agree, hold what is drawn, and refuse what they cannot."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from l2m_design.architecture import Architecture
+from l2m_design.architecture.thinning import Thinning
+from l2m_design.errors import BadInput
+from l2m_design.model import LanguageModel, build, state_elements
+from l2m_design.model.generate import generate
+from l2m_design.model.thinned import BorrowedModel, thinned
+
+LLAMA = {"kind": "attention", "heads": 4, "kv_heads": 2, "head_dim": 8}
+CPU = torch.device("cpu")
+
+
+def llama() -> LanguageModel:
+    torch.manual_seed(0)
+    return build(Architecture.parse({"vocabulary": 40, "width": 32, "layers": [LLAMA] * 2}, "drawn"))
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[LanguageModel, Path]:
+    from l2m_design.export.huggingface import export_huggingface
+    from l2m_design.model.weights import save_weights
+
+    folder: Path = tmp_path_factory.mktemp("llama")
+    model = llama()
+    save_weights(model, folder / "weights.safetensors")
+    export_huggingface(model.architecture, folder / "out", folder / "weights.safetensors", 0)
+    return model, folder / "out"
+
+
+def borrowed(folder: Path, thinning: Thinning) -> BorrowedModel:
+    from transformers import AutoModelForCausalLM
+
+    return BorrowedModel(AutoModelForCausalLM.from_pretrained(folder), thinning)
+
+
+def tokens(length: int, batch: int = 2) -> torch.Tensor:
+    return torch.randint(0, 40, (batch, length), generator=torch.Generator().manual_seed(length))
+
+
+@pytest.mark.parametrize("choose", ["surprise", "spread", "key_norm", "attention_mass", "recency"])
+@torch.no_grad()
+def test_hugging_face_and_we_keep_the_same_and_say_the_same(exported: tuple[LanguageModel, Path], choose: Any) -> None:
+    model, folder = exported
+    thinning = Thinning(choose=choose, slots=23, chunk=8, sinks=2)
+    ours, theirs = thinned(model, thinning), borrowed(folder, thinning)
+    x = tokens(90)
+    logits, state = ours.prefill(x)
+    first, held = theirs.prefill(x[:, :50])
+    rest, held = theirs.prefill(x[:, 50:], held)
+    torch.testing.assert_close(torch.cat([first, rest], dim=1), logits, atol=2e-4, rtol=0)
+    assert all(layer.keys.shape[2] == ours.architecture.layers[0].growth.count(90) for layer in held.layers)  # type: ignore[union-attr]
+    vectors = 40 - 32 if choose == "surprise" else 0  # theirs holds the logits, ours the last hidden vector
+    assert state_elements(held) == state_elements(state) + vectors
+    step, _ = theirs.step(x[:, 0], held)
+    torch.testing.assert_close(step, ours.step(x[:, 0], state)[0], atol=2e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_a_cache_with_room_for_all_changes_nothing() -> None:
+    model = llama()
+    x = tokens(60)
+    for choose in ("surprise", "value", "attention_mass"):
+        whole = thinned(model, Thinning(choose=choose, slots=200, chunk=8))
+        torch.testing.assert_close(whole(x), model(x), atol=1e-5, rtol=0)
+
+
+def test_prompts_of_different_lengths_are_continued_as_if_alone(exported: tuple[LanguageModel, Path]) -> None:
+    model = borrowed(exported[1], Thinning(choose="surprise", slots=20, chunk=8, sinks=1))
+    prompts = [tokens(length, 1)[0].tolist() for length in (37, 5, 22)]
+    together = generate(model, prompts, 12, CPU, temperature=0)
+    assert together == [generate(model, [prompt], 12, CPU, temperature=0)[0] for prompt in prompts]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"choose": "surprise", "slots": 16}, r"slots \(16\): two chunks of 8 tokens and 4 sinks are held always"),
+        ({"choose": "learned", "slots": 60}, r"choose \(learned\): is trained with the model"),
+        ({"choose": "best", "slots": 60}, "choose"),
+        ({"choose": "surprise", "slots": 60, "chunk": 12}, r"chunk \(12\) must be a power of two"),
+    ],
+)
+def test_a_cache_that_cannot_be_is_bad_input(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        Thinning.parse({"chunk": 8} | fields, "cache").drawing(llama().architecture)
+
+
+def test_what_has_no_full_attention_is_bad_input(exported: tuple[LanguageModel, Path]) -> None:
+    window = Architecture.parse({"vocabulary": 40, "width": 32, "layers": [LLAMA | {"window": 9}]}, "drawn")
+    with pytest.raises(BadInput, match="no layer of full attention"):
+        Thinning(choose="surprise", slots=60, chunk=8).drawing(window)
+    with pytest.raises(BadInput, match=r"value\): needs a model trained here"):
+        borrowed(exported[1], Thinning(choose="value", slots=60, chunk=8))
+    with pytest.raises(BadInput, match="numbers below 40"):
+        borrowed(exported[1], Thinning(choose="spread", slots=60, chunk=8)).prefill(torch.tensor([[50]]))
