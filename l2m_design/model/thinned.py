@@ -59,6 +59,10 @@ class BorrowedModel:
         self._layers = int(config.num_hidden_layers)
         self._model, self._eviction = model.eval(), Eviction(self.spec)
 
+    def elements(self, length: int) -> int:
+        """Numbers held after `length` tokens, the last logits included where surprise needs them."""
+        return self._layers * self.spec.state_law(1).elements(length) + (self.vocabulary if self.spec.surprised else 0)
+
     def empty(self, batch: int) -> BorrowedState:
         """Nothing read yet."""
         like = self._model.get_input_embeddings().weight
@@ -78,7 +82,8 @@ class BorrowedModel:
     def prefill(self, tokens: Tensor, state: BorrowedState | None = None, last: bool = False) -> tuple[Tensor, Any]:
         """Logits [b t v_] of tokens [b t], or of the last one [b 1 v_], and the state after them."""
         self.check(tokens)
-        state, logits, done = state or self.empty(len(tokens)), [], 0
+        state, done = state or self.empty(len(tokens)), 0
+        logits: list[Tensor] = []
         while done < tokens.shape[1]:
             end = done + self.spec.chunk - state.seen % self.spec.chunk
             found, state = self._piece(tokens[:, done:end], state)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from l2m_design.corpus import Corpus
 from l2m_design.corpus.base import unigram_nats
@@ -15,9 +14,6 @@ from l2m_design.information import MeasurementSettings
 from l2m_design.information.plan import documents_of, lengths_of
 from l2m_design.information.scores import OracleScorer, Scorer, Scores
 from l2m_design.settings import fingerprint
-
-if TYPE_CHECKING:
-    from l2m_design.information.scores.huggingface import HuggingFaceScorer
 
 Progress = Callable[[str, int, int], None]
 REFERENCE_TOKENS = 500_000
@@ -116,7 +112,7 @@ def _scorer(
     from l2m_design.model.backends import pick_device
 
     loaded = load_scorer(model, first, pick_device(device), start, trust_remote_code)
-    _check_vocabulary(corpus, loaded)
+    check_vocabulary(corpus, loaded.name, loaded.vocabulary)
     return loaded
 
 
@@ -132,12 +128,12 @@ def _trained(corpus: Corpus, settings: MeasurementSettings, device: str, tokens:
     )
 
 
-def _check_vocabulary(corpus: Corpus, scorer: "HuggingFaceScorer") -> None:
-    """A model's table of embeddings may be padded, but not by much."""
-    if not corpus.vocabulary <= scorer.vocabulary <= corpus.vocabulary + PADDING:
+def check_vocabulary(corpus: Corpus, model: str, tokens: int) -> None:
+    """A model's table of embeddings may be padded, but not by much. Raises BadInput."""
+    if not corpus.vocabulary <= tokens <= corpus.vocabulary + PADDING:
         raise BadInput(
-            f"{scorer.name}: has {scorer.vocabulary} tokens, {corpus.name} has {corpus.vocabulary}: give its own "
-            "tokenizer with --tokenizer"
+            f"{model}: has {tokens} tokens, {corpus.name} has {corpus.vocabulary}: give its own tokenizer with "
+            "--tokenizer"
         )
 
 

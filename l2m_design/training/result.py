@@ -11,6 +11,13 @@ from l2m_design.estimates import Estimate, Floats
 REPLICATES = 1000
 
 
+def by_document(values: Floats, document: NDArray[np.int64]) -> Floats:
+    """[documents] means of values [windows], in the order of the documents' numbers [windows]."""
+    _, which = np.unique(document, return_inverse=True)
+    means: Floats = np.bincount(which, values) / np.bincount(which)
+    return means
+
+
 @dataclass(frozen=True)
 class Losses:
     """nats: [windows, length + 1] loss of every token of held-out windows. document: [windows]."""
@@ -30,8 +37,7 @@ class Losses:
 
     def late_by_document(self) -> Floats:
         """[documents] late loss, in the order of the documents' numbers."""
-        _, which = np.unique(self.document, return_inverse=True)
-        return np.bincount(which, self.late()) / np.bincount(which)
+        return by_document(self.late(), self.document)
 
     @property
     def late_loss(self) -> float:

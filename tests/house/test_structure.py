@@ -26,7 +26,7 @@ DOORS = {
     "safetensors": ("model/weights.py",),
     "optuna": ("search/study.py",),
     "mlflow": ("search/tracking.py",),
-    "transformers": ("corpus/tokenizers.py", "information/scores/huggingface.py", "export/"),
+    "transformers": ("corpus/tokenizers.py", "information/scores/huggingface.py", "model/thinned.py", "export/"),
     "matplotlib": ("report/figures/",),
     "jinja2": ("report/page.py", "report/measurement.py"),
     "typer": ("cli/",),

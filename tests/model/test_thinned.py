@@ -56,6 +56,7 @@ def test_hugging_face_and_we_keep_the_same_and_say_the_same(exported: tuple[Lang
     rest, held = theirs.prefill(x[:, 50:], held)
     torch.testing.assert_close(torch.cat([first, rest], dim=1), logits, atol=2e-4, rtol=0)
     assert all(layer.keys.shape[2] == ours.architecture.layers[0].growth.count(90) for layer in held.layers)  # type: ignore[union-attr]
+    assert theirs.elements(90) == state_elements(held)
     vectors = 40 - 32 if choose == "surprise" else 0  # theirs holds the logits, ours the last hidden vector
     assert state_elements(held) == state_elements(state) + vectors
     step, _ = theirs.step(x[:, 0], held)

@@ -101,9 +101,19 @@ def _context(config: Any, start: int | None) -> int | None:
 def load_scorer(
     source: str, first: Floats, device: torch.device, start: int | None = None, trust_remote_code: bool = False
 ) -> HuggingFaceScorer:
-    """The model of a folder, a .gguf file or a name; only safetensors and GGUF weights are read. Raises BadInput.
+    """A scorer by the model that `load_model` finds. Raises BadInput.
 
     first: [v_] unigram nats of the corpus. start: the tokenizer's start token, if it has one.
+    """
+    model = load_model(source, device, trust_remote_code)
+    if start is None:
+        start = getattr(model.config, "bos_token_id", None)
+    return HuggingFaceScorer(model, start, first, local(source, "--model").name or source, device)
+
+
+def load_model(source: str, device: torch.device, trust_remote_code: bool = False) -> Any:
+    """The model of a folder, a .gguf file or a name, in float32 on a CPU and bfloat16 on a GPU; only safetensors and
+    GGUF weights are read. Raises BadInput.
     """
     from transformers import AutoModelForCausalLM
 
@@ -120,6 +130,4 @@ def load_scorer(
             )
     except Exception as error:  # transformers raises many kinds; a user sees one line
         raise BadInput(f"--model {source}: {first_line(error)}") from None
-    if start is None:
-        start = getattr(model.config, "bos_token_id", None)
-    return HuggingFaceScorer(model, start, first, path.name or source, device)
+    return model.eval().to(device)

@@ -1,0 +1,186 @@
+"""`l2m cache MODEL`: what a trained model loses when its cache is thinned, without training it again."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from l2m_design.cli.terminal import Device, DryRun, Json, Progress, print_json, progress, say, table
+
+if TYPE_CHECKING:
+    import torch
+
+    from l2m_design.architecture.thinning import Thinning
+    from l2m_design.corpus import Corpus
+    from l2m_design.training.caches import CacheLosses
+
+CHOICES = ["recency", "key_norm", "attention_mass", "surprise"]
+BYTES_CONTEXT, TOKENS_CONTEXT = 6, 2
+
+
+def command(
+    model: Annotated[str, typer.Argument(help="A folder of `l2m train`, or a Hugging Face folder, .gguf or name.")],
+    corpus: Annotated[str, typer.Option(help="Held-out text: stdlib, a file, folder or glob, ...")] = "stdlib",
+    choose: Annotated[list[str], typer.Option(help="Which old tokens stay; repeatable.")] = CHOICES,
+    share: Annotated[list[float], typer.Option(help="Of the full cache; repeatable.")] = [0.5, 0.25, 0.125],  # noqa: B006
+    length: Annotated[int, typer.Option(help="Tokens of a window; its second half is scored.")] = 2048,
+    windows: Annotated[int, typer.Option(help="Windows, over as many documents as there are.")] = 8,
+    chunk: Annotated[int, typer.Option(help="Tokens of a chunk; two are always held.")] = 64,
+    sinks: Annotated[int, typer.Option(help="First tokens that are never let go.")] = 4,
+    teach: Annotated[int, typer.Option(help="Lessons for `value`, on the training split.")] = 200,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    tokenizer: Annotated[str | None, typer.Option(help="For text: a Hugging Face tokenizer; the model's own.")] = None,
+    device: Device = "auto",
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Late loss with thinned caches against the full one: recency is StreamingLLM's window, attention_mass is H2O."""
+    from l2m_design.corpus import open_corpus
+    from l2m_design.errors import BadInput
+    from l2m_design.search.scorer import check_model, own_tokenizer
+
+    if not 8 <= windows <= 100_000:
+        raise BadInput(f"--windows {windows}: 8 to 100000, so that documents can be resampled")
+    ours = (Path(model) / "architecture.yaml").exists()
+    caches = [(s, _thinning(c, s, length, chunk, sinks, ours)) for c in dict.fromkeys(choose) for s in share]
+    check_model(model)
+    own = None if ours or tokenizer or "tokenizer=" in corpus else own_tokenizer(model)
+    source = open_corpus(corpus, tokenizer, otherwise=own)
+    plan = {"caches": len(caches), "windows": windows, "tokens_read": (len(caches) + 1) * windows * length}
+    if dry_run:
+        print_json(plan) if as_json else say(*(f"{key}: {value:,}" for key, value in plan.items()))
+        return
+    from l2m_design.model.backends import pick_device
+
+    with progress() as bars:
+        load = _ours if ours else _borrowed
+        compared = _Compared(source, length, windows, split, pick_device(device), bars)
+        result = compared.all(load(model, source, teach, compared.device), caches)
+    result |= {"model": model, "corpus": source.name, "length": length, "windows": windows, "chunk": chunk}
+    print_json(result) if as_json else _print(result)
+
+
+def _thinning(choose: str, share: float, length: int, chunk: int, sinks: int, ours: bool) -> "Thinning":
+    from l2m_design.architecture.thinning import Thinning
+    from l2m_design.errors import BadInput
+
+    if not 0 < share <= 1:
+        raise BadInput(f"--share {share}: above 0, at most 1")
+    if choose == "value" and not ours:
+        raise BadInput("--choose value: needs a model trained here, which can be taught; try surprise")
+    fields = {"choose": choose, "slots": int(share * length), "chunk": chunk, "sinks": sinks}
+    made = Thinning.parse(fields, f"--choose {choose} --share {share:g}")
+    made.layer(1, 1, 2)  # says what is wrong with the chunk before anything is loaded
+    return made
+
+
+def _ours(folder: str, corpus: "Corpus", teach: int, device: "torch.device") -> Any:
+    from l2m_design.architecture import Architecture
+    from l2m_design.model.thinned import thinned
+    from l2m_design.model.weights import load_weights
+    from l2m_design.training.caches import teach_values
+    from l2m_design.training.run import check_vocabulary
+
+    drawing = Architecture.load(folder)
+    check_vocabulary(drawing, corpus)
+    model = load_weights(drawing, Path(folder) / "weights.safetensors").to(device)
+
+    taught: dict[str, Any] = {}
+
+    def made(thinning: "Thinning", length: int) -> Any:
+        result = thinned(model, thinning)
+        if thinning.choose == "value":
+            if not taught:
+                teach_values(result, corpus, length, teach)
+                taught.update(result.state_dict())
+            result.load_state_dict(taught)
+        return result, result.architecture.state.elements(length)
+
+    return made
+
+
+def _borrowed(source: str, corpus: "Corpus", teach: int, device: "torch.device") -> Any:
+    from l2m_design.information.scores.huggingface import load_model
+    from l2m_design.model.thinned import BorrowedModel
+    from l2m_design.search.scorer import check_vocabulary
+
+    model = load_model(source, device)
+    check_vocabulary(corpus, source, int(model.get_input_embeddings().weight.shape[0]))
+
+    def made(thinning: "Thinning", length: int) -> Any:
+        result = BorrowedModel(model, thinning)
+        return result, result.elements(length)
+
+    return made
+
+
+class _Compared:
+    """The same windows read with every cache."""
+
+    def __init__(
+        self, corpus: "Corpus", length: int, windows: int, split: str, device: "torch.device", bars: Progress
+    ) -> None:
+        from l2m_design.training.batches import held_out_windows
+
+        self.device, self._length, self._bars = device, length, bars
+        self._windows = held_out_windows(corpus, split, length - 1, windows)
+        self._context = BYTES_CONTEXT if corpus.vocabulary <= 256 else TOKENS_CONTEXT
+
+    def all(self, made: Any, caches: list[tuple[float, "Thinning"]]) -> dict[str, Any]:
+        """Rows by cache, after the full one."""
+        from l2m_design.architecture.thinning import Thinning
+
+        chunk, sinks = caches[0][1].chunk, caches[0][1].sinks
+        everything = Thinning(choose="recency", slots=self._length + 3 * chunk + sinks, chunk=chunk, sinks=sinks)
+        full, elements = self._losses(made, everything, "full cache")
+        rows = []
+        for share, thinning in caches:
+            name = f"{thinning.choose}, {share:g}"
+            losses, held = self._losses(made, thinning, name)
+            rows.append(
+                {
+                    "choose": thinning.choose,
+                    "share": share,
+                    "state_elements": held,
+                    "late_loss": float(losses.late.mean()),
+                    "late_difference": losses.difference(full).plain(),
+                    "repeated_difference": losses.difference(full, "repeated").plain(),
+                }
+            )
+        return {"full": {"state_elements": elements, "late_loss": float(full.late.mean())}, "caches": rows}
+
+    def _losses(self, made: Any, thinning: "Thinning", name: str) -> tuple["CacheLosses", int]:
+        from l2m_design.training.caches import cache_losses
+
+        model, elements = made(thinning, self._length)
+        losses = cache_losses(
+            model,
+            self._windows,
+            self.device,
+            2 * thinning.chunk,
+            self._context,
+            on_step=lambda done, total: self._bars(name, done, total),
+        )
+        return losses, elements
+
+
+def _print(result: dict[str, Any]) -> None:
+    from l2m_design.report.words import estimate
+
+    full = result["full"]
+    say(
+        f"{result['model']} on {result['corpus']}: {result['windows']} windows of {result['length']:,} tokens",
+        f"Late loss {full['late_loss']:.4f} nats a token with the full cache of {full['state_elements']:,} elements",
+        "Differences from it, nats a token, in the second half of the windows:",
+    )
+    rows = [
+        [
+            row["choose"],
+            f"{row['share']:g}",
+            f"{row['state_elements']:,}",
+            estimate(row["late_difference"], sign=True),
+            estimate(row["repeated_difference"], sign=True),
+        ]
+        for row in result["caches"]
+    ]
+    table(["choose", "share", "state elements", "all tokens", "tokens that repeat"], rows)

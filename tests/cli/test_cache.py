@@ -1,0 +1,94 @@
+"""`l2m cache`: a trained model's losses with thinned caches; bad input is one line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DRAWING = """
+vocabulary: 34
+width: 32
+layers:
+  - {kind: mamba2, d_state: 8, head_dim: 8}
+  - {kind: attention, heads: 2, kv_heads: 2, head_dim: 16, qk_norm: true, short_conv: 4}
+"""
+SOURCE = "santa-fe:beta=0.5,pairs=64,keys=32,documents=200"
+
+
+def l2m(*words: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "l2m_design.cli", *words],
+        cwd=cwd, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "drawing.yaml").write_text(DRAWING)
+    sets = [word for key in ("length=127", "tokens=8000", "batch_tokens=1024", "windows=8") for word in ("--set", key)]
+    done = l2m("train", "drawing.yaml", "--corpus", SOURCE, *sets, "--out", "model", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_every_choice_is_compared_with_the_full_cache(trained: Path) -> None:
+    choices = ["recency", "surprise", "value", "key_norm", "attention_mass", "spread"]
+    words = ["model", "--corpus", SOURCE, "--length", "128", "--chunk", "8", "--sinks", "2", "--teach", "3"]
+    words += [word for choose in choices for word in ("--choose", choose)] + ["--share", "1", "--share", "0.25"]
+    done = l2m("cache", *words, "--json", cwd=trained)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [(row["choose"], row["share"]) for row in found["caches"]] == [(c, s) for c in choices for s in (1.0, 0.25)]
+    for row in found["caches"]:
+        difference = row["late_difference"]
+        assert difference["low"] <= difference["value"] <= difference["high"]
+        if row["share"] == 1:
+            assert abs(difference["value"]) < 1e-4
+        else:
+            assert row["state_elements"] < found["full"]["state_elements"] / 2
+    shown = l2m("cache", *words[:11], "--choose", "surprise", "--share", "0.25", cwd=trained)
+    assert "Late loss" in shown.stdout
+    assert "surprise" in shown.stdout
+
+
+def test_a_model_of_hugging_face_is_read_by_its_own_tokenizer(tiny_llama: Path, text_folder: Path) -> None:
+    words = ["--corpus", str(text_folder), "--length", "100", "--chunk", "8", "--choose", "surprise", "--share", "0.4"]
+    done = l2m("cache", str(tiny_llama), *words, "--json", cwd=text_folder)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["caches"][0]["state_elements"] > 0
+    refused = l2m("cache", str(tiny_llama), *words, "--choose", "value", cwd=text_folder)
+    assert refused.returncode == 2
+    assert "--choose value: needs a model trained here" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["model", "--share", "0"], "--share 0.0: above 0, at most 1"),
+        (["model", "--share", "0.05"], "--choose recency --share 0.05: slots (6): two chunks of 8 tokens"),
+        (["model", "--chunk", "12"], "chunk (12) must be a power of two"),
+        (["model", "--choose", "learned"], "choose (learned): is trained with the model"),
+        (["model", "--choose", "best"], "choose: input should be 'spread'"),
+        (["model", "--windows", "2"], "--windows 2: 8 to 100000"),
+        (["model", "--split", "all"], "all"),
+        (["./nowhere/else", "--share", "0.5"], "./nowhere/else"),
+    ],
+)
+def test_what_cannot_be_is_one_line(trained: Path, words: list[str], message: str) -> None:
+    given = ["--length", "128", "--chunk", "8", "--corpus", SOURCE]
+    given = [word for pair in zip(given[::2], given[1::2], strict=True) if pair[0] not in words for word in pair]
+    done = l2m("cache", *words, *given, cwd=trained)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_dry_run_says_what_would_be_read(trained: Path) -> None:
+    done = l2m(
+        "cache", "model", "--corpus", SOURCE, "--length", "128", "--chunk", "4", "--dry-run", "--json", cwd=trained
+    )
+    assert json.loads(done.stdout) == {"caches": 12, "windows": 8, "tokens_read": 13 * 8 * 128}
