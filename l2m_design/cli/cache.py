@@ -8,8 +8,6 @@ import typer
 from l2m_design.cli.terminal import Device, DryRun, Json, Progress, print_json, progress, say, table
 
 if TYPE_CHECKING:
-    import torch
-
     from l2m_design.architecture.thinning import Thinning
     from l2m_design.corpus import Corpus
     from l2m_design.training.caches import CacheLosses
@@ -74,7 +72,7 @@ def _thinning(choose: str, share: float, length: int, chunk: int, sinks: int, ou
     return made
 
 
-def _ours(folder: str, corpus: "Corpus", teach: int, device: "torch.device") -> Any:
+def _ours(folder: str, corpus: "Corpus", teach: int, device: Any) -> Any:
     from l2m_design.architecture import Architecture
     from l2m_design.model.thinned import thinned
     from l2m_design.model.weights import load_weights
@@ -99,7 +97,7 @@ def _ours(folder: str, corpus: "Corpus", teach: int, device: "torch.device") -> 
     return made
 
 
-def _borrowed(source: str, corpus: "Corpus", teach: int, device: "torch.device") -> Any:
+def _borrowed(source: str, corpus: "Corpus", teach: int, device: Any) -> Any:
     from l2m_design.information.scores.huggingface import load_model
     from l2m_design.model.thinned import BorrowedModel
     from l2m_design.search.scorer import check_vocabulary
@@ -117,9 +115,7 @@ def _borrowed(source: str, corpus: "Corpus", teach: int, device: "torch.device")
 class _Compared:
     """The same windows read with every cache."""
 
-    def __init__(
-        self, corpus: "Corpus", length: int, windows: int, split: str, device: "torch.device", bars: Progress
-    ) -> None:
+    def __init__(self, corpus: "Corpus", length: int, windows: int, split: str, device: Any, bars: Progress) -> None:
         from l2m_design.training.batches import held_out_windows
 
         self.device, self._length, self._bars = device, length, bars

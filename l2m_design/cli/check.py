@@ -9,6 +9,7 @@ import typer
 from l2m_design.cli.terminal import Json, Set, print_json, say, table
 
 if TYPE_CHECKING:
+    from l2m_design.architecture import Architecture
     from l2m_design.condition import Demand
     from l2m_design.laws import PowerLaw
 
@@ -52,16 +53,7 @@ def command(
         "bytes_per_token": drawing.state.bytes_per_token(length, dtype),
         "length": length,
         "dtype": dtype,
-        "layers": [
-            {
-                "kind": layer.kind,
-                "reads_layer": getattr(layer, "share", None),
-                "letter": layer.letter,
-                "growth_exponent": layer.state_law(drawing.width).exponent,
-                "state_elements": layer.state_law(drawing.width).elements(length),
-            }
-            for layer in drawing.layers
-        ],
+        "layers": _layers(drawing, length),
         "parameters": drawing.parameters,
         "demand": {
             "source": source,
@@ -76,6 +68,19 @@ def command(
     else:
         _print(drawing, demand, result)
     raise typer.Exit(0 if verdict.met else 1)
+
+
+def _layers(drawing: "Architecture", length: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "kind": layer.kind,
+            "reads_layer": getattr(layer, "share", None),
+            "letter": layer.letter,
+            "growth_exponent": layer.state_law(drawing.width).exponent,
+            "state_elements": layer.state_law(drawing.width).elements(length),
+        }
+        for layer in drawing.layers
+    ]
 
 
 def _law(beta: float | None, prefactor: float | None, estimate: Path | None) -> tuple["PowerLaw", bool, str]:

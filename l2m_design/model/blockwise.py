@@ -115,7 +115,8 @@ def _flashes(key: Tensor, value: Tensor) -> bool:
 
 
 def _additive(hidden: Tensor, like: Tensor) -> Tensor:
-    return torch.zeros(hidden.shape, dtype=like.dtype, device=like.device).masked_fill_(hidden, -torch.inf)
+    zero = torch.zeros((), dtype=like.dtype, device=like.device)
+    return torch.where(hidden, -torch.inf, zero)
 
 
 def _flash(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:

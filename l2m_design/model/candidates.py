@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -10,9 +9,8 @@ from torch import Tensor
 
 from l2m_design.architecture.mixers.base import CHUNK
 from l2m_design.model.banded import banded_attention
+from l2m_design.model.flex import flex_held, flex_window
 from l2m_design.model.kernels import TORCH
-
-BLOCK = 128  # of queries and keys in FlexAttention
 
 
 @dataclass(frozen=True)
@@ -53,44 +51,6 @@ def xformers_window() -> Callable[..., Any]:
     return window_attention
 
 
-def flex_window() -> Callable[..., Any]:
-    """torch's FlexAttention, compiled, with a block mask of the band and its sinks."""
-    from torch.nn.attention.flex_attention import BlockMask, flex_attention
-
-    compiled = torch.compile(flex_attention)
-
-    @lru_cache(maxsize=32)
-    def mask(t: int, window: int, sinks: int, device: torch.device) -> BlockMask:
-        def read(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
-            return (k <= q) & ((k > q - window) | (k < sinks))
-
-        with torch.inference_mode(False):  # kept for calls that need gradients
-            blocks = read_blocks(t, window, sinks).to(device)
-            counts = blocks.sum(-1, dtype=torch.int32)
-            order = blocks.int().argsort(dim=-1, descending=True, stable=True).int()
-            made: Any = BlockMask.from_kv_blocks(
-                counts[None, None], order[None, None], BLOCK_SIZE=BLOCK, mask_mod=read, seq_lengths=(t, t)
-            )
-        return made
-
-    def window_attention(query: Tensor, key: Tensor, value: Tensor, window: int, sinks: int) -> Tensor:
-        block_mask = mask(query.shape[2], window, sinks, query.device)
-        grouped = query.shape[1] != key.shape[1]
-        query, key = query.to(value.dtype), key.to(value.dtype)
-        y: Tensor = compiled(query, key, value, block_mask=block_mask, enable_gqa=grouped)
-        return y
-
-    return window_attention
-
-
-def read_blocks(t: int, window: int, sinks: int) -> Tensor:
-    """[query blocks, key blocks] True where a block of BLOCK queries reads any key of a block of BLOCK keys."""
-    first = torch.arange(0, t, BLOCK)
-    query, key = first[:, None], first[None, :]
-    near = key + BLOCK > query - window + 1
-    return (key <= query) & (near | (key < sinks))
-
-
 def mamba_state_space() -> Callable[..., Any]:
     """mamba-ssm's Triton scan; steps, decays and states are float32 whatever x, B and C are."""
     from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
@@ -121,12 +81,12 @@ def mamba_selective() -> Callable[..., Any]:
     return scan
 
 
-def _even_heads(query: Tensor, key: Tensor, value: Tensor, *rest: int) -> bool:
+def _even_heads(query: Tensor, key: Tensor, value: Tensor, *rest: Any) -> bool:
     """xformers' kernels: one head size for keys and values, a multiple of 8."""
     return query.shape[-1] == value.shape[-1] and query.shape[-1] % 8 == 0
 
 
-def _wide_heads(query: Tensor, key: Tensor, value: Tensor, *rest: int) -> bool:
+def _wide_heads(query: Tensor, key: Tensor, value: Tensor, *rest: Any) -> bool:
     """FlexAttention: one head size, at least 16."""
     return query.shape[-1] == value.shape[-1] >= 16
 
@@ -138,6 +98,7 @@ CANDIDATES = tuple(
         Candidate("xformers", "causal", "xformers", dtype, xformers_causal, _even_heads),
         Candidate("xformers", "window", "xformers", dtype, xformers_window, _even_heads),
         Candidate("FlexAttention", "window", "torch", dtype, flex_window, _wide_heads),
+        Candidate("FlexAttention", "held", "torch", dtype, flex_held, _wide_heads),
         Candidate("mamba-ssm", "state_space", "mamba_ssm", dtype, mamba_state_space),
         Candidate("mamba-ssm", "selective", "mamba_ssm", dtype, mamba_selective),
     )

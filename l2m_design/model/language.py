@@ -89,7 +89,9 @@ class LanguageModel(nn.Module):
             return self.pass_over(tokens)
         if not torch.is_grad_enabled():
             return self._walk(tokens, self.empty(len(tokens)))[0]
-        return self.pass_over(tokens, Pass(surprise=self.surprise(tokens)))
+        chosen = max(0, -(-tokens.shape[1] // self.stride) - 2) * self.stride  # later ones are local to the end
+        surprise = F.pad(self.surprise(tokens[:, :chosen]), (0, tokens.shape[1] - chosen)) if chosen else None
+        return self.pass_over(tokens, Pass(surprise=surprise))
 
     def pass_over(self, tokens: Tensor, given: Pass = PLAIN) -> Tensor:
         """Logits [b t v_] of one pass over whole sequences [b t] that start here."""

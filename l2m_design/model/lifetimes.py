@@ -76,10 +76,12 @@ def positions(held: Tensor) -> Tensor:
     return held.nonzero()[:, -1].view(*held.shape[:2], -1)
 
 
-def held_blocks(until: Tensor, chunk: int) -> Iterator[Block]:
-    """Blocks of neighbouring chunks that read their local chunks and what is held of older ones."""
+def held_blocks(until: Tensor, chunk: int, queries: int = QUERIES) -> Iterator[Block]:
+    """Blocks of neighbouring chunks, of about `queries` tokens, that read their local chunks and what is held of older
+    ones.
+    """
     t = until.shape[-1]
-    size = max(1, QUERIES // chunk)
+    size = max(1, queries // chunk)
     far = positions(until[..., :0] > 0)
     seen = 0
     for first in range(0, -(-t // chunk), size):

@@ -17,12 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from l2m_design.architecture.schedules import GlobalBudget
 from l2m_design.errors import first_line
 from l2m_design.model.candidates import CANDIDATES, Candidate
 from l2m_design.model.kernels import TORCH, Kernels
+from l2m_design.model.lifetimes import best_lifetimes
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
-ATTENTION = ("causal", "window")
+ATTENTION = ("causal", "window", "held")
 SCALE, LEAST_SPEED = 16, 0.9
 
 
@@ -176,7 +178,7 @@ def parity(candidate: Candidate, function: Callable[..., Any], device: torch.dev
     return max(errors)
 
 
-def _call(compute: Callable[..., Any], tensors: list[Tensor], rest: list[int]) -> list[Tensor]:
+def _call(compute: Callable[..., Any], tensors: list[Tensor], rest: list[Any]) -> list[Tensor]:
     """Outputs, and the gradients of a mixture of all of them."""
     inputs = [z.detach().requires_grad_() for z in tensors]
     outputs = compute(*inputs, *rest)
@@ -185,7 +187,12 @@ def _call(compute: Callable[..., Any], tensors: list[Tensor], rest: list[int]) -
     return [z.detach() for z in (*outputs, *torch.autograd.grad(sum(mixed[1:], mixed[0]), inputs))]
 
 
-Case = tuple[list[Tensor], list[int]]
+Case = tuple[list[Tensor], list[Any]]
+
+
+def _lifetimes(score: Tensor) -> list[Any]:
+    """Lifetimes of tokens with random scores [b s t] under a global budget, and their chunk."""
+    return [best_lifetimes(GlobalBudget(32, "power", 0.5, 4.0), score), 32]
 
 
 def probe_cases(field: str, device: torch.device, dtype: torch.dtype, scale: int = 1) -> list[Case]:
@@ -197,7 +204,9 @@ def probe_cases(field: str, device: torch.device, dtype: torch.dtype, scale: int
         return torch.randn(shape, generator=generator).to(device)
 
     if field in ATTENTION:
-        numbers = [[64, 0], [50, 3]] if field == "window" else [[], []]
+        numbers: list[list[Any]] = [[64, 0], [50, 3]] if field == "window" else [[], []]
+        if field == "held":
+            numbers = [_lifetimes(draw(2, heads, n)) for heads, n in ((1, t), (2, t - 56))]
         return [
             ([draw(2, 4, n, 32).to(dtype), draw(2, 2, n, 32).to(dtype), draw(2, 2, n, 32).to(dtype)], rest)
             for n, rest in zip((t, t - 56), numbers, strict=True)

@@ -26,7 +26,7 @@ from l2m_design.training.result import Result
 
 CURVE_POINTS = 64
 FIRST_MOMENTS = (0.9, 0.95)
-LESSON_ROWS = 4  # one sequence in so many teaches what tokens are worth
+LESSON_ROWS = 4  # one sequence in so many, of one batch or several, teaches what tokens are worth
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,13 @@ def check_vocabulary(architecture: Architecture, corpus: Corpus) -> None:
         )
 
 
+def _check(architecture: Architecture, corpus: Corpus, recipe: Recipe, device: torch.device) -> None:
+    check_vocabulary(architecture, corpus)
+    architecture.check_context(recipe.length, "recipe")
+    if recipe.compile and device.type != "cuda":
+        raise BadInput(f"compile: torch.compile is for GPUs, this device is {device.type}; leave it out")
+
+
 def train(
     architecture: Architecture,
     corpus: Corpus,
@@ -63,11 +70,8 @@ def train(
     Raises BadInput when documents are too short or vocabulary or device do not fit, Stopped when told to stop,
     FloatingPointError when the loss is not finite.
     """
-    check_vocabulary(architecture, corpus)
-    architecture.check_context(recipe.length, "recipe")
+    _check(architecture, corpus, recipe, device)
     keep_freed_memory()
-    if recipe.compile and device.type != "cuda":
-        raise BadInput(f"compile: torch.compile is for GPUs, this device is {device.type}; leave it out")
     torch.manual_seed(recipe.seed)
     kernels, probes = (TORCH, ()) if recipe.kernels == "torch" else probed(device)
     if device.type == "cuda":
@@ -133,7 +137,7 @@ def _optimise(
             logits = model(tokens[:, :-1])
         loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
         losses.append(loss.detach())
-        if taught:
+        if taught and step % max(1, LESSON_ROWS // len(tokens)) == 0:
             loss = loss + value_lesson(model, tokens[: -(-len(tokens) // LESSON_ROWS)])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

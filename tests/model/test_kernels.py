@@ -15,9 +15,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from l2m_design.architecture import Architecture
-from l2m_design.model import build, candidates, probes
+from l2m_design.architecture.schedules import GlobalBudget
+from l2m_design.model import build, candidates, flex, probes
 from l2m_design.model.candidates import CANDIDATES, Candidate
 from l2m_design.model.kernels import TORCH
+from l2m_design.model.lifetimes import best_lifetimes
 from l2m_design.model.probes import Dispatch, Probe, measured, probed, said, try_candidate
 from tests.model.test_generate import LAYERS
 
@@ -124,21 +126,45 @@ def test_flex_blocks_are_those_that_the_band_touches(t: int, window: int, sinks:
     at = torch.arange(t)
     behind = at[:, None] - at
     band = (behind >= 0) & ((behind < window) | (at < sinks))
-    size = -(-t // candidates.BLOCK)
-    padded = F.pad(band, (0, size * candidates.BLOCK - t, 0, size * candidates.BLOCK - t))
-    touched = padded.view(size, candidates.BLOCK, size, candidates.BLOCK).any(3).any(1)
-    assert torch.equal(candidates.read_blocks(t, window, sinks), touched)
+    size = -(-t // flex.BLOCK)
+    padded = F.pad(band, (0, size * flex.BLOCK - t, 0, size * flex.BLOCK - t))
+    touched = padded.view(size, flex.BLOCK, size, flex.BLOCK).any(3).any(1)
+    assert torch.equal(flex.read_blocks(t, window, sinks), touched)
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 def test_flex_attention_reads_the_band(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not compiled: what the block mask says, on a CPU."""
     monkeypatch.setattr(torch, "compile", lambda function, **options: function)
-    attention = candidates.flex_window()
+    attention = flex.flex_window()
     query, key, value = (torch.randn(1, heads, 300, 16) for heads in (4, 2, 2))
     with torch.no_grad():
         expected = TORCH.window(query, key, value, 50, 4)
         torch.testing.assert_close(attention(query, key, value, 50, 4), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize(("s", "chunk", "t"), [(1, 32, 300), (2, 32, 1000), (2, 256, 700), (1, 8, 130)])
+def test_flex_attention_reads_what_is_held(monkeypatch: pytest.MonkeyPatch, s: int, chunk: int, t: int) -> None:
+    monkeypatch.setattr(torch, "compile", lambda function, **options: function)
+    attention = flex.flex_held()
+    query, key, value = (torch.randn(2, heads, t, 16) for heads in (4, 2, 2))
+    until = best_lifetimes(GlobalBudget(chunk, "power", 0.6, 2.0), torch.rand(2, s, t))
+    with torch.no_grad():
+        expected = TORCH.held(query, key, value, until, chunk)
+        torch.testing.assert_close(attention(query, key, value, until, chunk), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_flex_columns_are_what_blocks_of_queries_read() -> None:
+    until = best_lifetimes(GlobalBudget(16, "power", 0.5, 2.0), torch.rand(1, 1, 4096))
+    index, reader = flex.columns(until, 16)
+    assert index.shape[-1] < 4096 * 4096 / flex.BLOCK / 4
+    for block in (0, 5, 31):
+        columns = index[0, 0, reader == block]
+        rows = torch.arange(block * flex.BLOCK, (block + 1) * flex.BLOCK)[:, None]
+        at = torch.arange(4096)
+        wanted = ((at <= rows) & (until[0, 0] > rows // 16)).any(0)
+        assert set(wanted.nonzero()[:, 0].tolist()) <= set(columns.tolist())
 
 
 def test_the_clock_gives_torchs_time_over_the_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
