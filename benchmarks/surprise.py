@@ -35,7 +35,7 @@ from l2m_design.training.run import train
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "reports" / "surprise-kv" / "trained.jsonl"
-WIDTH, WINDOWS, ENOUGH = 64, 128, 1.5
+WIDTH, WINDOWS = 64, 128
 HEADS = {"heads": 2, "kv_heads": 2, "head_dim": 32, "qk_norm": True, "short_conv": 4}
 NOTHING_TO_KEEP = ("full", "mamba2-16", "mamba2-64")
 CONTEXT = 6  # bytes before a byte by which it is known again
@@ -71,7 +71,7 @@ def drawing_of(job: dict[str, Any], corpus: Any) -> Architecture:
     """The layers that a job's letters and choice say."""
     law: dict[str, Any] = {"schedule": "window"}
     if job["gamma"] is not None:
-        keep = ENOUGH * corpus.facts(512) / 512 ** job["gamma"]
+        keep = job["slots"] * corpus.facts(512) / 512 ** job["gamma"]
         law = {"exponent": job["gamma"], "keep": round(keep, 4)}
     elif job["slots"] is not None:
         facts = job["tokens"] if is_text(job) else corpus.facts(job["tokens"])
@@ -188,15 +188,24 @@ def text_losses(
 
 
 def austen(books: Path) -> Path:
-    """The chapters of six novels as text files, from Debian's package of an R library: zlib streams of strings."""
+    """The chapters of six novels as text files."""
     folder = books / "austen"
-    if folder.exists():
-        return folder
-    books.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["apt-get", "download", "r-cran-janeaustenr"], cwd=books, check=True)
-    subprocess.run(["dpkg", "-x", next(books.glob("r-cran-janeaustenr_*.deb")).name, "package"], cwd=books, check=True)
-    raw = next((books / "package").rglob("Rdata.rdb")).read_bytes()
-    chapters: list[bytes] = []
+    if not folder.exists():
+        chapters = [part for novel in novels(books) for part in re.split(rb"(?m)^(?=CHAPTER|Chapter)", novel)]
+        folder.mkdir()
+        for number, chapter in enumerate(part for part in chapters if len(part) > 4096):
+            (folder / f"{number:03}.txt").write_bytes(chapter)
+    return folder
+
+
+def novels(books: Path) -> list[bytes]:
+    """Six novels from Debian's package of an R library: zlib streams of strings."""
+    if not (books / "package").exists():
+        books.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["apt-get", "download", "r-cran-janeaustenr"], cwd=books, check=True)
+        package = next(books.glob("r-cran-janeaustenr_*.deb")).name
+        subprocess.run(["dpkg", "-x", package, "package"], cwd=books, check=True)
+    raw, found = next((books / "package").rglob("Rdata.rdb")).read_bytes(), []
     while raw:
         stream = zlib.decompressobj()
         text = stream.decompress(raw[4:])
@@ -206,11 +215,8 @@ def austen(books: Path) -> Path:
             (size,) = struct.unpack(">I", text[at + 4 : at + 8])
             lines.append(text[at + 8 : at + 8 + size])
             at += 8 + size
-        chapters += [z for z in re.split(rb"(?m)^(?=CHAPTER|Chapter)", b"\n".join(lines)) if len(z) > 4096]
-    folder.mkdir()
-    for number, chapter in enumerate(chapters):
-        (folder / f"{number:03}.txt").write_bytes(chapter)
-    return folder
+        found.append(b"\n".join(lines))
+    return found
 
 
 def main() -> None:

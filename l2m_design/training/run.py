@@ -126,7 +126,7 @@ def _optimise(
     on_step: Callable[[int, int], None],
 ) -> list[tuple[int, float]]:
     optimiser = adamw(model, recipe)
-    losses: list[Tensor] = []
+    losses = torch.empty(recipe.steps, device=device)  # kept in one place: small pieces would part the freed memory
     looks = set(recipe.rung_steps)
     taught = model.values_taught
     for step, batch in enumerate(training_batches(corpus, recipe)):
@@ -136,7 +136,7 @@ def _optimise(
         with autocast(device):
             logits = model(tokens[:, :-1])
         loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
-        losses.append(loss.detach())
+        losses[step] = loss.detach()
         if taught and step % max(1, LESSON_ROWS // len(tokens)) == 0:
             loss = loss + value_lesson(model, tokens[: -(-len(tokens) // LESSON_ROWS)])
         optimiser.zero_grad(set_to_none=True)
@@ -145,11 +145,11 @@ def _optimise(
         optimiser.step()
         on_step(step + 1, recipe.steps)
         if step + 1 in looks:
-            if not torch.isfinite(losses[-1]):
+            if not torch.isfinite(losses[step]):
                 raise FloatingPointError(f"the training loss is not finite at step {step + 1}")
             if not look(step + 1):
                 raise Stopped
-    values = torch.stack(losses).double().cpu().numpy()
+    values = losses.double().cpu().numpy()
     if not np.isfinite(values).all():
         raise FloatingPointError(f"the training loss is not finite at step {int(np.argmin(np.isfinite(values)))}")
     pieces = np.array_split(np.arange(len(values)), min(CURVE_POINTS, len(values)))

@@ -1,0 +1,220 @@
+"""The page of the study of sparse caches, from what benchmarks/surprise.py, surprise_free.py and sparse.py found.
+
+Run: python benchmarks/surprise_page.py. Reads and writes reports/surprise-kv/; the words are in surprise_page.html.
+"""
+
+import html
+import json
+import statistics
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from surprise import is_text, jobs
+
+from l2m_design.report.figures.style import LINES, STYLE, as_svg, figure
+from l2m_design.training.result import by_document, paired_difference
+
+REPORT = Path(__file__).parents[1] / "reports" / "surprise-kv"
+Row = dict[str, Any]
+
+
+def rows() -> list[Row]:
+    """What is found of the jobs of the plan."""
+    lines = [json.loads(line) for line in (REPORT / "trained.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["job"] in jobs()]
+
+
+def grouped(found: list[Row], *fields: str) -> dict[tuple[Any, ...], list[Row]]:
+    """Rows that differ by seed alone."""
+    groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for row in found:
+        groups[tuple(row["job"][field] for field in fields)].append(row["found"])
+    return groups
+
+
+def excess(found: list[Row], field: str = "late_excess") -> str:
+    """Mean over seeds, and each."""
+    values = [row[field] for row in found]
+    return f"{statistics.mean(values):.4f} <small>({' '.join(f'{z:.4f}' for z in values)})</small>"
+
+
+def table(head: list[str], lines: list[list[str]]) -> str:
+    cells = "".join(f"<th>{name}</th>" for name in head)
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in line) + "</tr>\n" for line in lines)
+    return f"<table>\n<tr>{cells}</tr>\n{body}</table>"
+
+
+def choices(found: list[Row], source: str) -> str:
+    """Late excess of every choice at 1.5 V slots."""
+    here = [row for row in found if row["job"]["source"] == source and row["job"]["layers"] == "S"]
+    here = [row for row in here if row["job"]["tokens"] == 512 and row["job"]["slots"] in (None, 1.5)]
+    groups = grouped(here, "choose", "steps")
+    best = statistics.mean(row["late_excess"] for row in groups["oracle", 400])
+    lines = []
+    for (choose, steps), ones in sorted(groups.items(), key=lambda z: statistics.mean(r["late_excess"] for r in z[1])):
+        name = choose if steps == 400 else f"{choose}, {steps} steps"
+        gap = statistics.mean(row["late_excess"] for row in ones) - best
+        known, new = excess(ones, "late_excess_known"), excess(ones, "late_excess_new")
+        lines.append(
+            [name, excess(ones), f"{gap:+.4f}", known.split(" <")[0], new.split(" <")[0], f"{ones[0]['state']:,}"]
+        )
+    head = [
+        "choice",
+        "late excess, bits a fact (seeds)",
+        "to the oracle",
+        "known facts",
+        "new facts",
+        "state, elements",
+    ]
+    return table(head, lines)
+
+
+def slots_svg(found: list[Row]) -> str:
+    """Excess over slots / V on one axis."""
+    with matplotlib.rc_context(STYLE):
+        sheet, axes = figure(height=4.2)
+        series = [("value", "beta=0.5,keys=256"), ("value", "beta=0.7,keys=256"), ("value", "beta=0.8,keys=256")]
+        series += [("oracle", "beta=0.7,keys=256"), ("value", "beta=0.7,keys=256,noise=0.5")]
+        for index, (choose, source) in enumerate(series):
+            plain = [r for r in found if r["job"]["source"] == source and r["job"]["gamma"] is None]
+            plain = [r for r in plain if r["job"]["layers"] == "S" and r["job"]["choose"] == choose]
+            points = grouped(plain, "slots")
+            x = sorted(key[0] for key in points)
+            mean = [statistics.mean(row["late_excess"] for row in points[z,]) for z in x]
+            name = f"{choose}, {source.removesuffix(',keys=256').replace(',keys=256', '')}"
+            axes.plot(x, mean, "o-" if choose == "value" else "s--", color=LINES[index], label=name, lw=1.4)
+            for z in x:
+                values = [row["late_excess"] for row in points[z,]]
+                axes.plot([z] * len(values), values, ".", color=LINES[index], ms=4)
+        full = [r["found"]["late_excess"] for r in found if r["job"]["name"] == "converged"]
+        axes.axhline(statistics.mean(full), color="#6b7680", lw=1, ls=":", label="full attention, 1,200 steps")
+        axes.axvline(1, color="#6b7680", lw=1)
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set_xlabel("old tokens kept / facts that the context shows, V(n)")
+        axes.set_ylabel("late excess, bits a fact")
+        axes.legend()
+        return as_svg(sheet)
+
+
+def length_svg(found: list[Row]) -> str:
+    """Excess by context for budgets that grow slower than, and as fast as, the source."""
+    with matplotlib.rc_context(STYLE):
+        sheet, axes = figure(height=3.8)
+        names = {
+            ("full", None): "full attention",
+            ("value", 0.2): "value, t^0.2",
+            ("value", 0.7): "value, t^0.7 = beta",
+        }
+        here = [row for row in found if row["job"]["name"] == "length"]
+        for index, (key, name) in enumerate(names.items()):
+            points = grouped([r for r in here if (r["job"]["choose"], r["job"]["gamma"]) == key], "tokens")
+            x = sorted(z[0] for z in points)
+            axes.plot(
+                x,
+                [statistics.mean(r["late_excess"] for r in points[z,]) for z in x],
+                "o-",
+                color=LINES[index],
+                label=name,
+            )
+            for z in x:
+                axes.plot([z] * len(points[z,]), [r["late_excess"] for r in points[z,]], ".", color=LINES[index])
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set_xlabel("context, tokens")
+        axes.set_ylabel("late excess, bits a fact")
+        axes.legend()
+        return as_svg(sheet)
+
+
+def depths(found: list[Row]) -> str:
+    here = [row for row in found if row["job"]["name"] in ("depth", "deeper")]
+    groups = grouped(here, "layers", "choose")
+    return table(
+        ["layers", "choice", "late excess, bits a fact (seeds)", "state, elements"],
+        [[layers, choose, excess(ones), f"{ones[0]['state']:,}"] for (layers, choose), ones in groups.items()],
+    )
+
+
+def recurrent(found: list[Row]) -> str:
+    groups = grouped([row for row in found if row["job"]["name"] == "recurrent"], "choose")
+    return table(
+        ["layer", "late excess, bits a fact (seeds)", "state, elements"],
+        [[choose, excess(ones), f"{ones[0]['state']:,}"] for (choose,), ones in groups.items()],
+    )
+
+
+def difference(ours: list[Any], theirs: list[Any], document: list[int]) -> str:
+    """Paired over documents, with its interval."""
+    pairs = [(a, b, d) for a, b, d in zip(ours, theirs, document, strict=True) if a is not None and b is not None]
+    a, b, d = (np.array(z) for z in zip(*pairs, strict=True))
+    found = paired_difference(by_document(a, d).tolist(), by_document(b, d).tolist())
+    return f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+
+
+def texts(found: list[Row]) -> str:
+    lines = []
+    for (source,), _ in grouped([row for row in found if is_text(row["job"])], "source").items():
+        here = {row["job"]["choose"]: row["found"] for row in found if row["job"]["source"] == source}
+        full = here["full"]
+        for choose, one in here.items():
+            repeated = statistics.mean(z for z in one["repeated"] if z is not None)
+            line = [source, choose, f"{statistics.mean(one['late']):.4f}", f"{repeated:.4f}"]
+            if choose == "full":
+                line += ["", ""]
+            else:
+                line += [difference(one[key], full[key], full["document"]) for key in ("late", "repeated")]
+            lines.append([*line, f"{one['state']:,}"])
+    head = [
+        "text",
+        "choice",
+        "late loss, nats a byte",
+        "of repeated bytes",
+        "to full attention",
+        "of repeated bytes",
+        "state",
+    ]
+    return table(head, lines)
+
+
+def borrowed() -> str:
+    path = REPORT / "smollm2.jsonl"
+    found = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    full = next((row for row in found if row["choose"] == "full"), None)
+    if full is None:
+        return "<p>Not measured.</p>"
+    lines = [["full", "1", f"{statistics.mean(full['late']):.4f}", "", "", f"{full['elements']:,}"]]
+    for row in found[1:]:
+        pair = [difference(row[key], full[key], full["document"]) for key in ("late", "repeated")]
+        lines.append(
+            [row["choose"], f"{row['share']:g}", f"{statistics.mean(row['late']):.4f}", *pair, f"{row['elements']:,}"]
+        )
+    head = ["choice", "share", "late loss, nats a token", "to the full cache", "of repeated tokens", "state, elements"]
+    return table(head, lines)
+
+
+def main() -> None:
+    found = rows()
+    page = Path(__file__).with_suffix(".html").read_text()
+    parts = {
+        "choices": choices(found, "beta=0.7,keys=256"),
+        "noise": choices(found, "beta=0.7,keys=256,noise=0.5"),
+        "slots": slots_svg(found),
+        "length": length_svg(found),
+        "depth": depths(found),
+        "recurrent": recurrent(found),
+        "texts": texts(found),
+        "smollm2": borrowed(),
+        "sparse": html.escape((REPORT / "sparse.txt").read_text().strip()),
+    }
+    for name, part in parts.items():
+        page = page.replace(f"<!-- {name} -->", part)
+    (REPORT / "index.html").write_text(page)
+    print(f"{len(found)} of {len(jobs())} jobs on the page")
+
+
+if __name__ == "__main__":
+    main()
