@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from l2m_design.architecture import Architecture
 from l2m_design.corpus import Corpus

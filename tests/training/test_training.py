@@ -1,5 +1,8 @@
 """Training: the same data for every candidate, losses that mean what they say, failures named."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -171,3 +174,32 @@ def test_unigram_probabilities_sum_to_one(text_folder: Path) -> None:
     nats = unigram_nats(open_corpus(str(text_folder)).documents("train"), 256)
     assert np.exp(-nats).sum() == pytest.approx(1.0)
     assert np.isfinite(nats).all()
+
+
+def test_memory_does_not_grow_with_steps() -> None:
+    """In a process that keeps what it frees: one small piece a step, left in the way, costs a step's logits each."""
+    code = """
+import psutil, torch
+from l2m_design.architecture import Architecture
+from l2m_design.corpus import open_corpus
+from l2m_design.training.recipe import Recipe
+from l2m_design.training.run import train
+corpus = open_corpus("santa-fe:beta=0.7,keys=2000,pairs=64,documents=200")
+layer = {"kind": "attention", "heads": 1, "kv_heads": 1, "head_dim": 8}
+drawing = Architecture.parse({"vocabulary": 2002, "width": 8, "layers": [layer]}, "drawn")
+recipe = Recipe(length=127, tokens=127 * 16 * 60, batch_tokens=2048, windows=8, rungs=())
+held = {}
+def look(done, total):
+    held[done] = psutil.Process().memory_info().rss
+train(drawing, corpus, recipe, torch.device("cpu"), on_step=look)
+print(held[60] - held[15])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    logits = 4 * 127 * 16 * 2002
+    assert int(done.stdout) < 8 * logits
