@@ -29,6 +29,7 @@ from l2m_design.corpus.base import unigram_nats
 from l2m_design.model import LanguageModel
 from l2m_design.model.mixer import Pass
 from l2m_design.training.batches import held_out_windows
+from l2m_design.training.caches import repeats
 from l2m_design.training.evaluate import evaluate
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.run import train
@@ -170,13 +171,7 @@ def text_losses(
     nats: NDArray[np.float64], tokens: NDArray[np.int64], document: NDArray[np.int64], far: int
 ) -> dict[str, Any]:
     """Late losses in nats a byte by window: of all, and of bytes that follow and repeat what stood far before."""
-    again = np.zeros(tokens.shape, dtype=bool)
-    for row, text in enumerate(tokens):
-        first: dict[bytes, int] = {}
-        raw = text.astype(np.uint8).tobytes()
-        for t in range(CONTEXT, len(raw)):
-            phrase = raw[t - CONTEXT : t + 1]
-            again[row, t] = t - first.setdefault(phrase, t) > far
+    again = repeats(tokens, CONTEXT, far)
     late = slice(tokens.shape[1] // 2, None)
     nats, again = nats[:, late], again[:, late]
     return {

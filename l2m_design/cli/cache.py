@@ -10,6 +10,7 @@ from l2m_design.cli.terminal import Device, DryRun, Json, Progress, print_json, 
 if TYPE_CHECKING:
     from l2m_design.architecture.thinning import Thinning
     from l2m_design.corpus import Corpus
+    from l2m_design.estimates import Estimate
     from l2m_design.training.caches import CacheLosses
 
 CHOICES = ["recency", "key_norm", "attention_mass", "surprise"]
@@ -39,6 +40,8 @@ def command(
 
     if not 8 <= windows <= 100_000:
         raise BadInput(f"--windows {windows}: 8 to 100000, so that documents can be resampled")
+    if teach < 1:
+        raise BadInput(f"--teach {teach}: at least 1 lesson")
     ours = (Path(model) / "architecture.yaml").exists()
     caches = [(s, _thinning(c, s, length, chunk, sinks, ours)) for c in dict.fromkeys(choose) for s in share]
     check_model(model)
@@ -116,10 +119,13 @@ class _Compared:
     """The same windows read with every cache."""
 
     def __init__(self, corpus: "Corpus", length: int, windows: int, split: str, device: Any, bars: Progress) -> None:
+        from l2m_design.errors import BadInput
         from l2m_design.training.batches import held_out_windows
 
         self.device, self._length, self._bars = device, length, bars
         self._windows = held_out_windows(corpus, split, length - 1, windows)
+        if len(set(self._windows.document.tolist())) < 2:
+            raise BadInput(f"{corpus.name} ({split}): one document holds all windows; differences need several")
         self._context = BYTES_CONTEXT if corpus.vocabulary <= 256 else TOKENS_CONTEXT
 
     def all(self, made: Any, caches: list[tuple[float, "Thinning"]]) -> dict[str, Any]:
@@ -139,8 +145,8 @@ class _Compared:
                     "share": share,
                     "state_elements": held,
                     "late_loss": float(losses.late.mean()),
-                    "late_difference": losses.difference(full).plain(),
-                    "repeated_difference": losses.difference(full, "repeated").plain(),
+                    "late_difference": _plain(losses.difference(full)),
+                    "repeated_difference": _plain(losses.difference(full, "repeated")),
                 }
             )
         return {"full": {"state_elements": elements, "late_loss": float(full.late.mean())}, "caches": rows}
@@ -158,6 +164,10 @@ class _Compared:
             on_step=lambda done, total: self._bars(name, done, total),
         )
         return losses, elements
+
+
+def _plain(difference: "Estimate | None") -> dict[str, float] | None:
+    return None if difference is None else difference.plain()
 
 
 def _print(result: dict[str, Any]) -> None:

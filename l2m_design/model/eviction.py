@@ -38,10 +38,13 @@ class Eviction:
     def worth(self, keys: Tensor, scores: Tensor | None) -> Tensor:
         """[b s t] of tokens in the order of time, from the first on: the greater, the longer it stays.
 
-        In the steps of bfloat16: scores that are equal but for rounding tie, and of equals the earlier stays.
+        What is computed counts in the steps of bfloat16: scores that are equal but for rounding tie, and of equals the
+        earlier stays.
         """
         if self.choose == "recency":
             worth = torch.arange(keys.shape[2], device=keys.device, dtype=torch.float32)[None, None]
+        elif self.choose == "spread" and scores is not None:
+            worth = scores
         else:
             found = -keys.norm(dim=-1) if scores is None else scores
             worth = found.bfloat16().float()

@@ -52,7 +52,10 @@ def read_blocks(t: int, window: int, sinks: int) -> Tensor:
 
 
 def flex_held() -> Callable[..., Any]:
-    """The keys that each block of queries reads stand beside each other, so that a block mask leaves out all others."""
+    """The keys that each block of queries reads stand beside each other, so that a block mask leaves out all others.
+
+    These copies are memory: for every BLOCK of queries what it reads, L^(1 + exponent) / BLOCK keys and values.
+    """
     from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
     compiled = torch.compile(flex_attention)

@@ -100,7 +100,7 @@ class LanguageModel(nn.Module):
     @torch.no_grad()
     def surprise(self, tokens: Tensor) -> Tensor:
         """[b t] nats of each token [b t] as it is read in a stream, ln(v_) for the first."""
-        return self._walk(tokens, self.empty(len(tokens)))[2]
+        return self._walk(tokens, self.empty(len(tokens)), last=True)[2]
 
     def prefill(self, tokens: Tensor, state: State | None = None, last: bool = False) -> tuple[Tensor, State]:
         """Logits [b t v_] of tokens [b t] and the state after them, going on from `state` if given.
@@ -203,9 +203,11 @@ class LanguageModel(nn.Module):
         return F.linear(hidden, weight)
 
     @property
-    def values_taught(self) -> bool:
-        """Does a layer learn what tokens are worth (see l2m_design.model.value)?"""
-        return any(getattr(spec, "choose", None) == "value" for spec in self.architecture.layers)
+    def value_parameters(self) -> list[nn.Parameter]:
+        """What lessons teach about the worth of tokens, if a layer asks for it (see l2m_design.model.value)."""
+        pairs = zip(self.architecture.layers, self._blocks, strict=True)
+        mixers = [block.mixer for spec, block in pairs if getattr(spec, "choose", None) == "value"]
+        return [p for mixer in mixers for name, p in mixer.named_parameters() if name.startswith("score.")]
 
     @property
     def _blocks(self) -> list[Block]:

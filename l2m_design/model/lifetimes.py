@@ -13,7 +13,7 @@ from torch import Tensor
 from l2m_design.architecture.schedules import ChunkSchedule, GlobalBudget, bit_reversal
 from l2m_design.model.blockwise import Block, block_attention
 
-QUERIES = 256  # of a block: fewer gather more, more read what they hide
+QUERIES = 256  # of a block at most: fewer gather more, more read what they hide
 
 
 @lru_cache(maxsize=64)
@@ -76,23 +76,28 @@ def positions(held: Tensor) -> Tensor:
     return held.nonzero()[:, -1].view(*held.shape[:2], -1)
 
 
-def held_blocks(until: Tensor, chunk: int, queries: int = QUERIES) -> Iterator[Block]:
-    """Blocks of neighbouring chunks, of about `queries` tokens, that read their local chunks and what is held of older
-    ones.
+def held_blocks(until: Tensor, chunk: int, queries: int | None = None) -> Iterator[Block]:
+    """Blocks of neighbouring chunks that read their local chunks and what is held of older ones.
+
+    queries: tokens of a block; by default as many as are read from far and a chunk, at most QUERIES, so that less
+    than twice of what is needed is read.
     """
     t = until.shape[-1]
-    size = max(1, queries // chunk)
+    most = max(1, (queries or QUERIES) // chunk)
     far = positions(until[..., :0] > 0)
     seen = 0
-    for first in range(0, -(-t // chunk), size):
+    first = 0
+    while first * chunk < t:
         local = max(0, first - 1) * chunk
         aged = torch.arange(seen, local, device=until.device).expand(*until.shape[:2], -1)
         far = torch.cat([far, aged], dim=-1)
         far = far[until.gather(-1, far) > first].view(*until.shape[:2], -1)
         seen = local
+        size = most if queries else min(most, 1 + far.shape[-1] // chunk)
         rows = slice(first * chunk, min(t, (first + size) * chunk))
         columns = slice(local, rows.stop)
         yield Block(rows, far if far.shape[-1] else None, columns, _Hidden(until, far, rows, columns, chunk))
+        first += size
 
 
 class _Hidden:

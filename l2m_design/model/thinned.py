@@ -1,5 +1,8 @@
 """Thinned models: a sparse cache for weights that were trained with full attention, our own or Hugging Face's."""
 
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -48,10 +51,13 @@ class BorrowedModel:
         config = model.config.get_text_config()
         if set(getattr(config, "layer_types", None) or [WHOLE]) != {WHOLE} or getattr(model, "_is_stateful", False):
             raise BadInput(f"{config.model_type}: only models of full attention in all layers have caches to thin")
+        windowed = getattr(config, "layer_types", None) is None and getattr(config, "sliding_window", None)
+        if windowed or "position_ids" not in inspect.signature(model.forward).parameters:
+            raise BadInput(
+                f"{config.model_type}: a window, or positions that cannot be given, keep a cache from thinning"
+            )
         if thinning.choose == "value":
             raise BadInput("choose (value): needs a model trained here, which can be taught; try surprise")
-        if thinning.choose == "attention_mass":
-            model.set_attn_implementation("eager")  # the only one that says its weights
         heads = config.num_attention_heads
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
         self.spec = thinning.layer(heads, getattr(config, "num_key_value_heads", heads), head_dim)
@@ -84,17 +90,31 @@ class BorrowedModel:
         self.check(tokens)
         state, done = state or self.empty(len(tokens)), 0
         logits: list[Tensor] = []
-        while done < tokens.shape[1]:
-            end = done + self.spec.chunk - state.seen % self.spec.chunk
-            found, state = self._piece(tokens[:, done:end], state)
-            logits = [found[:, -1:]] if last else [*logits, found]
-            done = end
+        with self._saying_weights():
+            while done < tokens.shape[1]:
+                end = done + self.spec.chunk - state.seen % self.spec.chunk
+                found, state = self._piece(tokens[:, done:end], state)
+                logits = [found[:, -1:]] if last else [*logits, found]
+                done = end
         return torch.cat(logits, dim=1), compact(state)
 
     def step(self, token: Tensor, state: BorrowedState) -> tuple[Tensor, Any]:
         """Logits [b v_] after one token [b], and the new state."""
         logits, state = self.prefill(token[:, None], state)
         return logits[:, 0], state
+
+    @contextmanager
+    def _saying_weights(self) -> Iterator[None]:
+        """Eager attention where its weights are asked for: the only one that tells them."""
+        before = self._model.config._attn_implementation
+        if self.spec.choose != "attention_mass" or before == "eager":
+            yield
+            return
+        self._model.set_attn_implementation("eager")
+        try:
+            yield
+        finally:
+            self._model.set_attn_implementation(before)
 
     def _piece(self, tokens: Tensor, state: BorrowedState) -> tuple[Tensor, BorrowedState]:
         """Tokens that stay inside one chunk."""

@@ -63,10 +63,12 @@ class CacheLosses:
     repeated: Floats
     document: NDArray[np.int64]
 
-    def difference(self, other: "CacheLosses", what: str = "late") -> Estimate:
-        """Mean of ours minus theirs over documents, with the interval of resampled documents."""
+    def difference(self, other: "CacheLosses", what: str = "late") -> Estimate | None:
+        """Mean of ours minus theirs over documents, with the interval of resampled documents; none without values."""
         ours, theirs = getattr(self, what), getattr(other, what)
         there = ~np.isnan(ours)
+        if not there.any():
+            return None
         pair = [by_document(z[there], self.document[there]) for z in (ours, theirs)]
         return paired_difference(pair[0].tolist(), pair[1].tolist())
 
@@ -96,9 +98,12 @@ def cache_losses(
 
 
 def teach_values(model: LanguageModel, corpus: Corpus, length: int, steps: int, seed: int = 0) -> None:
-    """Teach the scores of a model's `value` layers on training windows; nothing else of it changes."""
-    scores = [p for name, p in model.named_parameters() if ".score." in name]
-    optimiser = torch.optim.AdamW(scores, lr=LESSON_RATE, weight_decay=0.0)
+    """Teach fresh scores to a model's `value` layers on training windows; nothing else of it changes."""
+    torch.manual_seed(seed)
+    for name, module in model.named_modules():
+        if ".score." in name and isinstance(module, nn.Linear):
+            module.reset_parameters()
+    optimiser = torch.optim.AdamW(model.value_parameters, lr=LESSON_RATE, weight_decay=0.0)
     rng = np.random.default_rng([seed, 2])
     rows = max(1, LESSON_TOKENS // length)
     windows = uniform_windows(

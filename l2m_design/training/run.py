@@ -128,7 +128,9 @@ def _optimise(
     optimiser = adamw(model, recipe)
     losses = torch.empty(recipe.steps, device=device)  # kept in one place: small pieces would part the freed memory
     looks = set(recipe.rung_steps)
-    taught = model.values_taught
+    taught = model.value_parameters
+    known = {id(p) for p in taught}
+    clipped = [[p for p in model.parameters() if id(p) not in known], taught]
     for step, batch in enumerate(training_batches(corpus, recipe)):
         for group in optimiser.param_groups:
             group["lr"] = recipe.rate(step)
@@ -141,7 +143,8 @@ def _optimise(
             loss = loss + value_lesson(model, tokens[: -(-len(tokens) // LESSON_ROWS)])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+        for parameters in clipped:  # apart, so that lessons do not shorten the model's steps
+            nn.utils.clip_grad_norm_(parameters, recipe.clip)
         optimiser.step()
         on_step(step + 1, recipe.steps)
         if step + 1 in looks:

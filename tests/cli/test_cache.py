@@ -75,6 +75,7 @@ def test_a_model_of_hugging_face_is_read_by_its_own_tokenizer(tiny_llama: Path, 
         (["model", "--choose", "best"], "choose: input should be 'spread'"),
         (["model", "--windows", "2"], "--windows 2: 8 to 100000"),
         (["model", "--split", "all"], "all"),
+        (["model", "--teach", "0"], "--teach 0: at least 1 lesson"),
         (["./nowhere/else", "--share", "0.5"], "./nowhere/else"),
     ],
 )

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from l2m_design.architecture import Architecture, SparseAttention
 from l2m_design.architecture.schedules import GlobalBudget
 from l2m_design.model import LanguageModel, build
-from l2m_design.model.lifetimes import best_lifetimes, held_attention, still_held
+from l2m_design.model.eviction import Eviction
+from l2m_design.model.lifetimes import best_lifetimes, held_attention, held_blocks, still_held
 from l2m_design.model.mixer import Pass
 
 VOCABULARY, LENGTH = 13, 61
@@ -105,7 +106,7 @@ class TokenByToken:
             if self.spec.choose == "recency":
                 return p
             found = -self.key[head, p].norm() if self.score is None else self.score[head, p]
-            return float(found.bfloat16())
+            return float(found if self.spec.choose == "spread" else found.bfloat16())
 
         return sorted(old, key=lambda p: (-worth(p), p))[:count]
 
@@ -162,6 +163,35 @@ def test_the_best_that_ever_joined_stay_but_none_returns() -> None:
     assert [budget.budget(current) for current in range(2, 6)] == [2, 2, 2, 3]
     assert still_held(best_lifetimes(budget, score), 2).tolist() == [[[0, 4, 6, 8, 9, 10, 11]]]
     assert best_lifetimes(budget, score)[0, 0, 2] == 4  # worth more than what joins later, and gone all the same
+
+
+def test_a_spread_budget_goes_on_taking_tokens_in() -> None:
+    """Far beyond the steps in which other scores are compared, held tokens lie evenly over the past."""
+    layer = SparseAttention.parse(
+        {"kind": "sparse_attention", "heads": 1, "kv_heads": 1, "head_dim": 2, "chunk": 64}
+        | {"schedule": "window", "window": 16, "allocate": "global", "choose": "spread"},
+        "spread",
+    )
+    eviction, t = Eviction(layer), 2**15
+    scores = eviction.new_scores(1, 0, t, torch.device("cpu"))
+    held = still_held(eviction.lifetimes(torch.zeros(1, 1, t, 2), scores), 64)[0, 0, :16]
+    assert held.diff().max() < 2 * t / 16
+    assert held[-1] > t * 0.9
+
+
+@pytest.mark.parametrize("chunk", [4, 16, 64])
+@pytest.mark.parametrize("budget", [(0.5, 1.0), (0.5, 16.0), (0.8, 1.0), (0.01, 1.0)])
+def test_blocks_read_less_than_twice_what_is_needed(chunk: int, budget: tuple[float, float]) -> None:
+    t = 2048
+    until = best_lifetimes(GlobalBudget(chunk, "power", *budget), torch.rand(1, 1, t))
+    at = torch.arange(t)
+    needed = ((at[None, :] <= at[:, None]) & (until[0, 0] > at[:, None] // chunk)).sum()
+    read = sum(
+        (block.rows.stop - block.rows.start)
+        * (block.columns.stop - block.columns.start + (0 if block.far is None else block.far.shape[-1]))
+        for block in held_blocks(until, chunk)
+    )
+    assert needed <= read < 2 * needed
 
 
 def test_the_gradient_of_held_attention_equals_a_mask() -> None:

@@ -101,3 +101,21 @@ def test_what_has_no_full_attention_is_bad_input(exported: tuple[LanguageModel, 
         borrowed(exported[1], Thinning(choose="value", slots=60, chunk=8))
     with pytest.raises(BadInput, match="numbers below 40"):
         borrowed(exported[1], Thinning(choose="spread", slots=60, chunk=8)).prefill(torch.tensor([[50]]))
+
+
+def test_models_whose_positions_or_windows_cannot_be_kept_are_bad_input() -> None:
+    from transformers import BloomConfig, BloomForCausalLM, MistralConfig, MistralForCausalLM
+
+    small = {"vocab_size": 40, "hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1}
+    window = MistralForCausalLM(MistralConfig(**small, num_key_value_heads=1, intermediate_size=16, sliding_window=16))
+    alibi = BloomForCausalLM(BloomConfig(**small, n_head=2, n_layer=1))
+    for model in (window, alibi):
+        with pytest.raises(BadInput, match="a window, or positions that cannot be given"):
+            BorrowedModel(model, Thinning(choose="spread", slots=60, chunk=8))
+
+
+def test_a_borrowed_model_is_given_back_as_it_was(exported: tuple[LanguageModel, Path]) -> None:
+    model = borrowed(exported[1], Thinning(choose="attention_mass", slots=20, chunk=8, sinks=1))
+    before = model._model.config._attn_implementation
+    model.prefill(tokens(40))
+    assert model._model.config._attn_implementation == before != "eager"

@@ -46,10 +46,12 @@ class SparseAttention(HeadMixer):
         if self.chunk & (self.chunk - 1):
             raise ValueError(f"chunk ({self.chunk}) must be a power of two")
         fixed = self.schedule in ("window", "sinks+window")
-        if (self.schedule == "power") != (self.exponent is not None):
-            raise ValueError(f"exponent: needed by schedule: power, and by no other; this is {self.schedule}")
-        if fixed != (self.window is not None):
-            raise ValueError(f"window: needed by the schedules window and sinks+window; this is {self.schedule}")
+        for name, needed in (("exponent", self.schedule == "power"), ("window", fixed)):
+            given = getattr(self, name) is not None
+            if needed and not given:
+                raise ValueError(f"{name}: field required by schedule: {self.schedule}")
+            if given and not needed:
+                raise ValueError(f"{name} ({getattr(self, name)}): not for schedule: {self.schedule}; leave it out")
         if fixed and self.keep != 1.0:
             raise ValueError(
                 f"keep ({self.keep}): the schedule {self.schedule} keeps `window` old tokens; leave it out"
