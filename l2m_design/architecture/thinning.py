@@ -28,10 +28,13 @@ class Thinning(Values):
     def _slots_suffice(self) -> Self:
         if self.choose == "learned":
             raise ValueError(f"choose (learned): is trained with the model; here: {', '.join(TRAINING_FREE)}, value")
-        if self.slots <= 2 * self.chunk + self.sinks:
+        if self.chunk & (self.chunk - 1):
+            raise ValueError(f"chunk ({self.chunk}) must be a power of two")
+        always = 2 * self.chunk + self.sinks
+        if self.slots <= always:
             raise ValueError(
                 f"slots ({self.slots}): two chunks of {self.chunk} tokens and {self.sinks} sinks are held always; "
-                "give more slots, or a smaller chunk"
+                f"more than {always} are needed, or a smaller chunk"
             )
         return self
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from l2m_design.estimates import Estimate
     from l2m_design.training.caches import CacheLosses
 
+KNOWN = "recency, key_norm, attention_mass, surprise, spread, value (models trained here)"
 CHOICES = ["recency", "key_norm", "attention_mass", "surprise"]
 BYTES_CONTEXT, TOKENS_CONTEXT = 6, 2
 
@@ -20,10 +21,10 @@ BYTES_CONTEXT, TOKENS_CONTEXT = 6, 2
 def command(
     model: Annotated[str, typer.Argument(help="A folder of `l2m train`, or a Hugging Face folder, .gguf or name.")],
     corpus: Annotated[str, typer.Option(help="Held-out text: stdlib, a file, folder or glob, ...")] = "stdlib",
-    choose: Annotated[list[str], typer.Option(help="Which old tokens stay; repeatable.")] = CHOICES,
+    choose: Annotated[list[str], typer.Option(help=f"Which old tokens stay: {KNOWN}; repeatable.")] = CHOICES,
     share: Annotated[list[float], typer.Option(help="Of the full cache; repeatable.")] = [0.5, 0.25, 0.125],  # noqa: B006
     length: Annotated[int, typer.Option(help="Tokens of a window; its second half is scored.")] = 2048,
-    windows: Annotated[int, typer.Option(help="Windows, over as many documents as there are.")] = 8,
+    windows: Annotated[int, typer.Option(help="Windows, 8 or more, over as many documents as there are.")] = 8,
     chunk: Annotated[int, typer.Option(help="Tokens of a chunk; two are always held.")] = 64,
     sinks: Annotated[int, typer.Option(help="First tokens that are never let go.")] = 4,
     teach: Annotated[int, typer.Option(help="Lessons for `value`, on the training split.")] = 200,
@@ -43,8 +44,8 @@ def command(
     if teach < 1:
         raise BadInput(f"--teach {teach}: at least 1 lesson")
     ours = (Path(model) / "architecture.yaml").exists()
-    caches = [(s, _thinning(c, s, length, chunk, sinks, ours)) for c in dict.fromkeys(choose) for s in share]
     check_model(model)
+    caches = [(s, _thinning(c, s, length, chunk, sinks, ours)) for c in dict.fromkeys(choose) for s in share]
     own = None if ours or tokenizer or "tokenizer=" in corpus else own_tokenizer(model)
     source = open_corpus(corpus, tokenizer, otherwise=own)
     plan = {"caches": len(caches), "windows": windows, "tokens_read": (len(caches) + 1) * windows * length}
@@ -70,9 +71,7 @@ def _thinning(choose: str, share: float, length: int, chunk: int, sinks: int, ou
     if choose == "value" and not ours:
         raise BadInput("--choose value: needs a model trained here, which can be taught; try surprise")
     fields = {"choose": choose, "slots": int(share * length), "chunk": chunk, "sinks": sinks}
-    made = Thinning.parse(fields, f"--choose {choose} --share {share:g}")
-    made.layer(1, 1, 2)  # says what is wrong with the chunk before anything is loaded
-    return made
+    return Thinning.parse(fields, f"--choose {choose} --share {share:g}")
 
 
 def _ours(folder: str, corpus: "Corpus", teach: int, device: Any) -> Any:
