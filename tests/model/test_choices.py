@@ -222,3 +222,23 @@ def test_fields_say_how_much_is_held() -> None:
     assert held == math.floor(96**0.6) + 8 == GlobalBudget(4, "power", 0.6).count(100)
     assert spec.state_law(16).elements(100) == held * (2 * 2 * 6 + 2)
     assert spec.state_law(16).bytes(100) == held * (2 * 2 * 2 * 6 + 4 * 2)  # keys in bfloat16, scores in float32
+
+
+@pytest.mark.parametrize("choose", ["value", "surprise", "attention_mass", "learned"])
+def test_prompts_of_different_lengths_are_continued_as_if_alone(choose: str) -> None:
+    model = model_of({"exponent": 0.5, "keep": 1.5, "allocate": "global", "choose": choose}, {"exponent": 0.6}).double()
+    prompts = [tokens(1, length)[0].tolist() for length in (33, 6, 20)]
+    together = model.generate(prompts, 9, temperature=0)
+    assert together == [model.generate([prompt], 9, temperature=0)[0] for prompt in prompts]
+
+
+def test_recomputed_layers_learn_the_same() -> None:
+    layer = {"exponent": 0.5, "keep": 2.0, "allocate": "global", "choose": "value"}
+    gradients = []
+    for recompute in (False, True):
+        model = model_of(layer, layer)
+        model.recompute = recompute
+        model(tokens()).logsumexp(-1).sum().backward()
+        gradients.append([p.grad for p in model.parameters() if p.grad is not None])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-9, rtol=0)
