@@ -139,6 +139,8 @@ def _print(drawing: Any, demand: "Demand", result: dict[str, Any]) -> None:
         f"State at {length:,} tokens: {result['state_elements']:,} elements, {size(result['state_bytes'])} in {dtype}, "
         f"{result['bytes_per_token']:,.0f} bytes a further token."
     )
+    if drawing.surprised:
+        say(f"The last hidden vector ({drawing.width} elements), which tells the next token's surprise, is part of it.")
     answer = "meets" if result["meets_growth"] else "does not meet"
     say(
         f"Growth: the state grows as t^{result['growth_exponent']:.3g}, "
