@@ -1,7 +1,10 @@
 """The command line: `l2m VERB`. A command parses, makes its calls, prints; heavy imports wait inside it."""
 
+import _thread
 import os
 import sys
+import threading
+from typing import Any
 
 import typer
 
@@ -37,6 +40,7 @@ for module in (estimate, check, space, search, train, cache, report, export, doc
 
 def main() -> None:
     """Entry point: bad input is one line and exit 2, failed work one line and exit 1."""
+    sys.unraisablehook = interrupt_again
     try:
         sys.exit(app(standalone_mode=False))
     except BadInput as error:
@@ -56,6 +60,14 @@ def main() -> None:
         if os.environ.get("L2M_DEBUG"):
             raise
         sys.exit(_complain(f"{type(error).__name__}: {error} (L2M_DEBUG=1 shows where)", 1))
+
+
+def interrupt_again(lost: Any) -> None:
+    """An interrupt that falls into a finaliser would be printed and forgotten there: let it come again right after."""
+    if issubclass(lost.exc_type, KeyboardInterrupt):
+        threading.Timer(0.05, _thread.interrupt_main).start()  # not at once: it would fall into this call
+    else:
+        sys.__unraisablehook__(lost)
 
 
 def _complain(message: str, code: int) -> int:

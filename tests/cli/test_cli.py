@@ -235,6 +235,25 @@ def test_an_interrupted_search_says_how_to_go_on_and_does(study: Path) -> None:
     assert trained == 7
 
 
+def test_an_interrupt_in_a_finaliser_is_not_lost(tmp_path: Path) -> None:
+    code = """
+import signal, sys, time, weakref
+from l2m_design.cli import interrupt_again
+sys.unraisablehook = interrupt_again
+class Thing: pass
+thing = Thing()
+watch = weakref.ref(thing, lambda ref: signal.raise_signal(signal.SIGINT))
+try:
+    del thing
+    time.sleep(5)
+    print("lost")
+except KeyboardInterrupt:
+    print("came")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("came\n", "")
+
+
 def test_a_killed_search_goes_on_too(study: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "l2m_design.cli", "search", "study.yaml"], cwd=study, start_new_session=True,
