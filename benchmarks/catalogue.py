@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 import torch
+from sheet import write
 
 from l2m_design.architecture import Architecture
 from l2m_design.model import build, state_elements
@@ -62,13 +63,10 @@ def main() -> None:
         cells += [f"{drawing.state.elements(t):,}" for t in (1000, 16384, LONGEST)]
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     (REPORT / "state.json").write_text(json.dumps({"layers": LAYERS, "elements": measured}, indent=1) + "\n")
-    page = Path(__file__).with_suffix(".html").read_text()
-    page = page.replace("<!-- rows -->", "\n".join(rows))
-    page = page.replace("<!-- figure -->", state_svg(drawings, measured, LONGEST))
-    for table in ("mixers", "recall"):
-        text = (REPORT / f"{table}.txt").read_text()
-        page = page.replace(f"<!-- {table} -->", html.escape(text.strip()))
-    (REPORT / "index.html").write_text(page)
+    parts = {"rows": "\n".join(rows), "figure": state_svg(drawings, measured, LONGEST)}
+    for name in ("mixers", "recall"):
+        parts[name] = html.escape((REPORT / f"{name}.txt").read_text().strip())
+    write(Path(__file__).with_suffix(".html"), parts, REPORT / "index.html")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from sheet import write
+
 REPORT = Path(__file__).parents[1] / "reports" / "corpora"
 SMOL = ["--shortest", "16", "--longest", "512", "--windows", "48"]
 TRAIN = ["--model", "train", "--shortest", "32", "--longest", "1024", "--tokens", "500000"]
@@ -122,9 +124,8 @@ def main() -> None:
             notes = " ".join(f"{note[:1].upper()}{note[1:]}." for note in one["notes"])  # type: ignore[union-attr]
             parts.append(f"<h3>{html.escape(str(one['estimator']))}</h3>{svg[svg.index('<svg') :]}")
             parts.append(f"<p>{html.escape(str(one['preference']))}. {html.escape(notes)}</p>")
-    page = Path(__file__).with_suffix(".html").read_text()
-    page = page.replace("<!-- rows -->", "\n".join(rows)).replace("<!-- parts -->", "\n".join(parts))
-    (REPORT / "index.html").write_text(page)
+    filled = {"rows": "\n".join(rows), "parts": "\n".join(parts)}
+    write(Path(__file__).with_suffix(".html"), filled, REPORT / "index.html")
 
 
 if __name__ == "__main__":

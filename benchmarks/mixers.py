@@ -5,14 +5,12 @@ all sides in one process, 2 threads; peak memory of each side in a process of it
 """
 
 import argparse
-import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from timing import Step, medians
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -48,7 +46,6 @@ MIXERS = {
     "log_linear n=64": LogLinear(d_state=64, head_dim=64),
     "checkpointed t^0.5 n=64": CheckpointedSSM(d_state=64, head_dim=64, exponent=0.5),
 }
-Step = Callable[[], None]
 
 
 class Stack(nn.Module):
@@ -95,18 +92,6 @@ def pass_through(module: nn.Module, x: Tensor) -> Step:
         y.sum().backward()
 
     return step
-
-
-def medians(steps: dict[str, Step], runs: int) -> dict[str, float]:
-    """Seconds of each side, interleaved, after one run that is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(runs + 1):
-        for name, step in steps.items():
-            began = time.perf_counter()
-            step()
-            if turn:
-                times[name].append(time.perf_counter() - began)
-    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def matrix_rate(runs: int) -> float:

@@ -5,13 +5,12 @@ take turns in one process, freed memory is kept. For the report: > reports/surpr
 """
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from timing import medians
 from torch.nn import functional as F
 
 from l2m_design.architecture import Architecture, Attention, SparseAttention
@@ -33,18 +32,6 @@ LAYERS: dict[str, dict[str, Any]] = {
     "global, 16 t^0.5, key_norm": GLOBAL | {"choose": "key_norm"},
     "chunk, t^0.75, spread": {"exponent": 0.75},
 }
-
-
-def medians(steps: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:
-    """Seconds of each step, taken in turns after one call that is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(runs + 1):
-        for name, step in steps.items():
-            began = time.perf_counter()
-            step()
-            if turn:
-                times[name].append(time.perf_counter() - began)
-    return {name: statistics.median(found) for name, found in times.items()}
 
 
 def trained(layer: SparseAttention | Attention, length: int) -> Callable[[], object]:

@@ -26,7 +26,10 @@ from numpy.typing import NDArray
 from l2m_design.architecture import Architecture
 from l2m_design.corpus import Corpus, open_corpus
 from l2m_design.corpus.base import unigram_nats
-from l2m_design.model import LanguageModel
+from l2m_design.corpus.windows import Windows
+from l2m_design.model import LanguageModel, build
+from l2m_design.model.eviction import Eviction
+from l2m_design.model.lifetimes import still_held
 from l2m_design.model.mixer import Pass
 from l2m_design.training.batches import held_out_windows
 from l2m_design.training.caches import repeats
@@ -40,6 +43,7 @@ WIDTH, WINDOWS = 64, 128
 HEADS = {"heads": 2, "kv_heads": 2, "head_dim": 32, "qk_norm": True, "short_conv": 4}
 NOTHING_TO_KEEP = ("full", "mamba2-16", "mamba2-64")
 CONTEXT = 6  # bytes before a byte by which it is known again
+TEXT_SLOTS = 0.125
 
 
 def jobs() -> list[dict[str, Any]]:
@@ -150,9 +154,11 @@ def run(job: dict[str, Any], books: Path) -> dict[str, Any]:
         seconds = time.perf_counter() - began
         windows = held_out_windows(corpus, "test", length, 48 if is_text(job) else WINDOWS)
         losses = evaluate(model, windows, device, unigram_nats(corpus.documents("train"), corpus.vocabulary))
+    late_under_recency = under_recency(model, job, corpus, windows) if is_text(job) else {}
     found: dict[str, Any] = {"seconds": round(seconds, 1), "state": drawing.state.elements(job["tokens"])}
     tokens = windows.tokens(slice(0, len(windows)))
     if is_text(job):
+        found |= late_under_recency | held_from_the_first_quarter(model, tokens)
         return found | text_losses(losses.nats, tokens, losses.document, 2 * chunk_of(job))
     over = (losses.nats - corpus.bayes_nats(tokens))[:, 1::2] / np.log(2)
     known = corpus.bayes_nats(tokens)[:, 1::2] == 0
@@ -165,6 +171,35 @@ def run(job: dict[str, Any], books: Path) -> dict[str, Any]:
         "late_excess_new": float(over[:, late][~known[:, late]].mean()),
         "by_eighth": [round(float(z), 5) for z in by_place],
     }
+
+
+def under_recency(model: LanguageModel, job: dict[str, Any], corpus: Corpus, windows: Windows) -> dict[str, Any]:
+    """Late losses by window of the same weights with a cache of the last tokens: is it the cache, or the weights?"""
+    other = build(drawing_of(job | {"choose": "recency", "slots": TEXT_SLOTS}, corpus))
+    other.load_state_dict(model.state_dict(), strict=False)
+    losses = evaluate(other, windows, torch.device("cpu"), unigram_nats(corpus.documents("train"), corpus.vocabulary))
+    return {"late_under_recency": [round(float(z), 5) for z in losses.late()]}
+
+
+def held_from_the_first_quarter(model: LanguageModel, tokens: NDArray[np.int64]) -> dict[str, Any]:
+    """Of the old tokens held at a window's end, the share that stood in its first quarter, where slots are chosen."""
+    found = []
+    kept = Eviction.lifetimes
+
+    def seen(self: Eviction, keys: torch.Tensor, scores: torch.Tensor | None) -> torch.Tensor:
+        until = kept(self, keys, scores)
+        held = still_held(until, self.chunk)[..., : -2 * self.chunk]
+        found.append(float((held < until.shape[-1] / 4).double().mean()))
+        return until
+
+    Eviction.lifetimes = seen  # type: ignore[method-assign]
+    try:
+        for first in range(0, len(tokens), 8):
+            with torch.enable_grad():  # one pass over what the stream keeps
+                model(torch.from_numpy(tokens[first : first + 8]))
+    finally:
+        Eviction.lifetimes = kept  # type: ignore[method-assign]
+    return {"held_from_first_quarter": round(float(np.mean(found)), 4)} if found else {}
 
 
 def text_losses(

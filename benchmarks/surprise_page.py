@@ -12,6 +12,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from sheet import table, write
 from surprise import is_text, jobs
 
 from l2m_design.report.figures.style import LINES, STYLE, as_svg, figure
@@ -39,12 +40,6 @@ def excess(found: list[Row], field: str = "late_excess") -> str:
     """Mean over seeds, and each."""
     values = [row[field] for row in found]
     return f"{statistics.mean(values):.4f} <small>({' '.join(f'{z:.4f}' for z in values)})</small>"
-
-
-def table(head: list[str], lines: list[list[str]]) -> str:
-    cells = "".join(f"<th>{name}</th>" for name in head)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in line) + "</tr>\n" for line in lines)
-    return f"<table>\n<tr>{cells}</tr>\n{body}</table>"
 
 
 def choices(found: list[Row], source: str) -> str:
@@ -198,7 +193,6 @@ def borrowed() -> str:
 
 def main() -> None:
     found = rows()
-    page = Path(__file__).with_suffix(".html").read_text()
     parts = {
         "choices": choices(found, "beta=0.7,keys=256"),
         "noise": choices(found, "beta=0.7,keys=256,noise=0.5"),
@@ -210,9 +204,7 @@ def main() -> None:
         "smollm2": borrowed(),
         "sparse": html.escape((REPORT / "sparse.txt").read_text().strip()),
     }
-    for name, part in parts.items():
-        page = page.replace(f"<!-- {name} -->", part)
-    (REPORT / "index.html").write_text(page)
+    write(Path(__file__).with_suffix(".html"), parts, REPORT / "index.html")
     print(f"{len(found)} of {len(jobs())} jobs on the page")
 
 

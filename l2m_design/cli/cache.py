@@ -57,7 +57,7 @@ def command(
     with progress() as bars:
         load = _ours if ours else _borrowed
         compared = _Compared(source, length, windows, split, pick_device(device), bars)
-        result = compared.all(load(model, source, teach, compared.device), caches)
+        result = compared.all(load(model, source, length, teach, compared.device), caches)
     result |= {"model": model, "corpus": source.name, "length": length, "windows": windows, "chunk": chunk}
     print_json(result) if as_json else _print(result)
 
@@ -74,7 +74,7 @@ def _thinning(choose: str, share: float, length: int, chunk: int, sinks: int, ou
     return Thinning.parse(fields, f"--choose {choose} --share {share:g}")
 
 
-def _ours(folder: str, corpus: "Corpus", teach: int, device: Any) -> Any:
+def _ours(folder: str, corpus: "Corpus", length: int, teach: int, device: Any) -> Any:
     from l2m_design.architecture import Architecture
     from l2m_design.model.thinned import thinned
     from l2m_design.model.weights import load_weights
@@ -87,7 +87,7 @@ def _ours(folder: str, corpus: "Corpus", teach: int, device: Any) -> Any:
 
     taught: dict[str, Any] = {}
 
-    def made(thinning: "Thinning", length: int) -> Any:
+    def made(thinning: "Thinning") -> Any:
         result = thinned(model, thinning)
         if thinning.choose == "value":
             if not taught:
@@ -99,15 +99,19 @@ def _ours(folder: str, corpus: "Corpus", teach: int, device: Any) -> Any:
     return made
 
 
-def _borrowed(source: str, corpus: "Corpus", teach: int, device: Any) -> Any:
-    from l2m_design.information.scores.huggingface import load_model
+def _borrowed(source: str, corpus: "Corpus", length: int, teach: int, device: Any) -> Any:
+    from l2m_design.errors import BadInput
+    from l2m_design.information.scores.huggingface import context_of, load_model
     from l2m_design.model.thinned import BorrowedModel
     from l2m_design.search.scorer import check_vocabulary
 
     model = load_model(source, device)
     check_vocabulary(corpus, source, int(model.get_input_embeddings().weight.shape[0]))
+    longest = context_of(model.config, start=0)
+    if longest is not None and length > longest:
+        raise BadInput(f"--length {length}: {source} reads at most {longest} tokens")
 
-    def made(thinning: "Thinning", length: int) -> Any:
+    def made(thinning: "Thinning") -> Any:
         result = BorrowedModel(model, thinning)
         return result, result.elements(length)
 
@@ -153,7 +157,7 @@ class _Compared:
     def _losses(self, made: Any, thinning: "Thinning", name: str) -> tuple["CacheLosses", int]:
         from l2m_design.training.caches import cache_losses
 
-        model, elements = made(thinning, self._length)
+        model, elements = made(thinning)
         losses = cache_losses(
             model,
             self._windows,

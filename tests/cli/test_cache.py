@@ -60,6 +60,11 @@ def test_a_model_of_hugging_face_is_read_by_its_own_tokenizer(tiny_llama: Path, 
     done = l2m("cache", str(tiny_llama), *words, "--json", cwd=text_folder)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["caches"][0]["state_elements"] > 0
+    longer = ["--corpus", str(text_folder), "--length", "200", "--chunk", "8", "--choose", "surprise", "--share", "0.4"]
+    too_long = l2m("cache", str(tiny_llama), *longer, cwd=text_folder)
+    assert too_long.returncode == 2
+    assert "--length 200: " in too_long.stderr
+    assert "reads at most 128 tokens" in too_long.stderr
     refused = l2m("cache", str(tiny_llama), *words, "--choose", "value", cwd=text_folder)
     assert refused.returncode == 2
     assert "--choose value: needs a model trained here" in refused.stderr

@@ -36,7 +36,7 @@ class HuggingFaceScorer:
         self.vocabulary = int(model.get_input_embeddings().weight.shape[0])
         how = fingerprint([model.config.to_dict() | {"_name_or_path": None}, str(model.dtype), device.type, start])
         self.fingerprint = f"{weights_fingerprint(model)} {how}"
-        self.context = _context(model.config, start)
+        self.context = context_of(model.config, start)
         self.batch_tokens = max(256, min(MOST_TOKENS, LOGITS // self.vocabulary))
 
     @torch.inference_mode()
@@ -89,7 +89,7 @@ def _attends_only(model: Any) -> bool:
     return set(kinds) == {"full_attention"} and not getattr(model, "_is_stateful", False)
 
 
-def _context(config: Any, start: int | None) -> int | None:
+def context_of(config: Any, start: int | None) -> int | None:
     """Tokens that a window may have: its last one is never fed, so a start token costs nothing."""
     text = config.get_text_config()
     for key in ("max_position_embeddings", "n_positions"):
