@@ -249,6 +249,15 @@ def novels(books: Path) -> list[bytes]:
     return found
 
 
+def kept_rows(path: Path) -> list[dict[str, Any]]:
+    """The lines of a table of JSON; a last one that was cut off (a full disk, a kill) is taken away."""
+    text = path.read_text() if path.exists() else ""
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        path.write_text(whole)
+    return [json.loads(line) for line in whole.splitlines()]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--part", type=int, default=0)
@@ -261,8 +270,7 @@ def main() -> None:
     arguments.results.parent.mkdir(parents=True, exist_ok=True)
     wanted = [job for job in jobs() if not arguments.only or job["name"] in arguments.only]
     for job in wanted[arguments.part :: arguments.parts]:
-        lines = arguments.results.read_text().splitlines() if arguments.results.exists() else []
-        if any(json.loads(line)["job"] == job for line in lines):
+        if any(row["job"] == job for row in kept_rows(arguments.results)):
             continue
         found = run(job, arguments.keep)
         with arguments.results.open("a") as file:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from surprise import novels
+from surprise import kept_rows, novels
 
 from l2m_design.architecture.thinning import Thinning
 from l2m_design.corpus import open_corpus
@@ -59,8 +59,7 @@ def main() -> None:
     caches = [("full", 1.0), *((choose, share) for share in SHARES for choose in CHOICES)]
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     for choose, share in caches:
-        lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
-        if any((row["choose"], row["share"]) == (choose, share) for row in map(json.loads, lines)):
+        if any((row["choose"], row["share"]) == (choose, share) for row in kept_rows(RESULTS)):
             continue
         slots = 2 * LENGTH if choose == "full" else int(share * LENGTH)
         fields = {"choose": "recency" if choose == "full" else choose, "slots": slots, "chunk": CHUNK, "sinks": SINKS}

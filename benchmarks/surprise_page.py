@@ -4,7 +4,6 @@ Run: python benchmarks/surprise_page.py. Reads and writes reports/surprise-kv/; 
 """
 
 import html
-import json
 import statistics
 from collections import defaultdict
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from sheet import table, write
-from surprise import is_text, jobs
+from surprise import is_text, jobs, kept_rows
 
 from l2m_design.report.figures.style import LINES, STYLE, as_svg, figure
 from l2m_design.training.result import by_document, paired_difference
@@ -24,8 +23,8 @@ Row = dict[str, Any]
 
 def rows() -> list[Row]:
     """What is found of the jobs of the plan."""
-    lines = [json.loads(line) for line in (REPORT / "trained.jsonl").read_text().splitlines()]
-    return [line for line in lines if line["job"] in jobs()]
+    plan = jobs()
+    return [row for row in kept_rows(REPORT / "trained.jsonl") if row["job"] in plan]
 
 
 def grouped(found: list[Row], *fields: str) -> dict[tuple[Any, ...], list[Row]]:
@@ -176,8 +175,7 @@ def texts(found: list[Row]) -> str:
 
 
 def borrowed() -> str:
-    path = REPORT / "smollm2.jsonl"
-    found = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    found = kept_rows(REPORT / "smollm2.jsonl")
     full = next((row for row in found if row["choose"] == "full"), None)
     if full is None:
         return "<p>Not measured.</p>"

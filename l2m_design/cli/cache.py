@@ -44,7 +44,7 @@ def command(
     if teach < 1:
         raise BadInput(f"--teach {teach}: at least 1 lesson")
     ours = (Path(model) / "architecture.yaml").exists()
-    check_model(model)
+    check_model(model, "MODEL")
     caches = [(s, _thinning(c, s, length, chunk, sinks, ours)) for c in dict.fromkeys(choose) for s in share]
     own = None if ours or tokenizer or "tokenizer=" in corpus else own_tokenizer(model)
     source = open_corpus(corpus, tokenizer, otherwise=own)
@@ -105,7 +105,7 @@ def _borrowed(source: str, corpus: "Corpus", length: int, teach: int, device: An
     from l2m_design.model.thinned import BorrowedModel
     from l2m_design.search.scorer import check_vocabulary
 
-    model = load_model(source, device)
+    model = load_model(source, device, where="MODEL")
     check_vocabulary(corpus, source, int(model.get_input_embeddings().weight.shape[0]))
     longest = context_of(model.config, start=0)
     if longest is not None and length > longest:

@@ -91,6 +91,12 @@ def _wide_heads(query: Tensor, key: Tensor, value: Tensor, *rest: Any) -> bool:
     return query.shape[-1] == value.shape[-1] >= 16
 
 
+def _even_wide_heads(query: Tensor, key: Tensor, value: Tensor, *rest: Any) -> bool:
+    """The sizes that were probed: powers of two, so not those of `learned`, whose keys have one channel more."""
+    size = query.shape[-1]
+    return _wide_heads(query, key, value) and size & (size - 1) == 0
+
+
 CANDIDATES = tuple(
     candidate
     for dtype in (torch.bfloat16, torch.float32)
@@ -98,7 +104,7 @@ CANDIDATES = tuple(
         Candidate("xformers", "causal", "xformers", dtype, xformers_causal, _even_heads),
         Candidate("xformers", "window", "xformers", dtype, xformers_window, _even_heads),
         Candidate("FlexAttention", "window", "torch", dtype, flex_window, _wide_heads),
-        Candidate("FlexAttention", "held", "torch", dtype, flex_held, _wide_heads),
+        Candidate("FlexAttention", "held", "torch", dtype, flex_held, _even_wide_heads),
         Candidate("mamba-ssm", "state_space", "mamba_ssm", dtype, mamba_state_space),
         Candidate("mamba-ssm", "selective", "mamba_ssm", dtype, mamba_selective),
     )

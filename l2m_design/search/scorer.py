@@ -26,10 +26,10 @@ def is_server(model: str) -> bool:
     return model.startswith(("http://", "https://"))
 
 
-def check_model(model: str | None) -> None:
-    """Raises BadInput when a model is written as a path, and nothing is there."""
+def check_model(model: str | None, where: str = "--model") -> None:
+    """Raises BadInput when a model is written as a path, and nothing is there; `where` is how it was named."""
     if model and model not in ("oracle", "train") and not is_server(model):
-        local(model, "--model")
+        local(model, where)
 
 
 def planned(settings: MeasurementSettings, model: str | None) -> MeasurementSettings:

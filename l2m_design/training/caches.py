@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from l2m_design.corpus import Corpus
 from l2m_design.corpus.windows import Windows, uniform_windows
+from l2m_design.errors import WorkFailed
 from l2m_design.estimates import Estimate, Floats
 from l2m_design.model import LanguageModel
 from l2m_design.model.value import value_lesson
@@ -82,12 +83,17 @@ def cache_losses(
     batch: int = 1,
     on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> CacheLosses:
-    """Losses of windows read in a stream, `batch` at once. far, context: see `repeats`."""
+    """Losses of windows read in a stream, `batch` at once. far, context: see `repeats`.
+
+    Raises WorkFailed when a loss is not finite.
+    """
     late, repeated = [], []
     for first in range(0, len(windows), batch):
         tokens = windows.tokens(slice(first, first + batch))
         half = slice(tokens.shape[1] // 2, None)
         nats = streamed_nats(model, tokens, device)[:, half]
+        if not np.isfinite(nats).all():
+            raise WorkFailed("the model's losses are not finite: its weights hold NaN or infinities, or overflow")
         again = repeats(tokens, context, far)[:, half]
         late += nats.mean(axis=1).tolist()
         repeated += [

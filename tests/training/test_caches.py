@@ -8,9 +8,11 @@ import torch
 
 from l2m_design.architecture import Architecture
 from l2m_design.corpus import open_corpus
+from l2m_design.errors import WorkFailed
 from l2m_design.model import build
 from l2m_design.training import caches
-from l2m_design.training.caches import CacheLosses, repeats, streamed_nats, teach_values
+from l2m_design.training.batches import held_out_windows
+from l2m_design.training.caches import CacheLosses, cache_losses, repeats, streamed_nats, teach_values
 
 CPU = torch.device("cpu")
 VALUE = {
@@ -34,6 +36,15 @@ def test_streamed_losses_are_those_of_one_call(monkeypatch: pytest.MonkeyPatch) 
     found = streamed_nats(model, tokens.numpy(), CPU)
     assert np.isnan(found[:, 0]).all()
     np.testing.assert_allclose(found[:, 1:], expected, atol=1e-5)
+
+
+def test_losses_that_are_not_finite_are_failed_work() -> None:
+    corpus = open_corpus("santa-fe:beta=0.5,pairs=64,keys=32,documents=200")
+    model = model_of(VALUE)
+    torch.nn.init.constant_(model.norm.weight, torch.nan)
+    windows = held_out_windows(corpus, "test", 60, 8)
+    with pytest.raises(WorkFailed, match="losses are not finite"):
+        cache_losses(model, windows, CPU, 16, 2)
 
 
 def test_a_token_repeats_what_stood_far_before_with_the_same_context() -> None:

@@ -111,14 +111,14 @@ def load_scorer(
     return HuggingFaceScorer(model, start, first, local(source, "--model").name or source, device)
 
 
-def load_model(source: str, device: torch.device, trust_remote_code: bool = False) -> Any:
+def load_model(source: str, device: torch.device, trust_remote_code: bool = False, where: str = "--model") -> Any:
     """The model of a folder, a .gguf file or a name, in float32 on a CPU and bfloat16 on a GPU; only safetensors and
-    GGUF weights are read. Raises BadInput.
+    GGUF weights are read. Raises BadInput, which says `where` the user named it.
     """
     from transformers import AutoModelForCausalLM
 
     quiet()
-    path = local(source, "--model")
+    path = local(source, where)
     gguf = path.suffix == ".gguf"
     where = str(path.parent) if gguf else source
     extra = {"gguf_file": path.name} if gguf else {"use_safetensors": True}
@@ -129,5 +129,5 @@ def load_model(source: str, device: torch.device, trust_remote_code: bool = Fals
                 where, dtype=dtype, trust_remote_code=trust_remote_code, **extra
             )
     except Exception as error:  # transformers raises many kinds; a user sees one line
-        raise BadInput(f"--model {source}: {first_line(error)}") from None
+        raise BadInput(f"{where} {source}: {first_line(error)}") from None
     return model.eval().to(device)
