@@ -143,35 +143,52 @@ def recurrent(found: list[Row]) -> str:
 
 def difference(ours: list[Any], theirs: list[Any], document: list[int]) -> str:
     """Paired over documents, with its interval."""
-    pairs = [(a, b, d) for a, b, d in zip(ours, theirs, document, strict=True) if a is not None and b is not None]
+    pairs = [(a, b, d) for a, b, d in zip(ours, theirs, document, strict=True) if not np.isnan(a + b)]
     a, b, d = (np.array(z) for z in zip(*pairs, strict=True))
     found = paired_difference(by_document(a, d).tolist(), by_document(b, d).tolist())
     return f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
 
 
+def by_slots(found: list[Row]) -> str:
+    """Mean late excess of every choice by slots over V, one layer, beta 0.7."""
+    here = [row for row in found if row["job"]["source"] == "beta=0.7,keys=256" and row["job"]["layers"] == "S"]
+    points = grouped([row for row in here if row["job"]["slots"] is not None], "choose", "slots")
+    columns = sorted({slots for _, slots in points})
+    lines = []
+    for choose in sorted({choose for choose, _ in points}, key=lambda z: min(_mean(points[z, s]) for s in columns)):
+        lines.append([choose, *(f"{_mean(points[choose, s]):.4f}" if (choose, s) in points else "" for s in columns)])
+    return table(["choice", *(f"{slots:g} V" for slots in columns)], lines)
+
+
+def _mean(found: list[Row]) -> float:
+    return statistics.mean([row["late_excess"] for row in found]) if found else float("inf")
+
+
+def over_seeds(found: list[Row], field: str) -> list[float]:
+    """[windows] mean over seeds: the windows are the same ones."""
+    stacked = np.array([[np.nan if z is None else z for z in row[field]] for row in found])
+    return stacked.mean(axis=0).tolist()
+
+
 def texts(found: list[Row]) -> str:
+    """Losses and differences to full attention, means over seeds, paired over documents."""
     lines = []
     for (source,), _ in grouped([row for row in found if is_text(row["job"])], "source").items():
-        here = {row["job"]["choose"]: row["found"] for row in found if row["job"]["source"] == source}
-        full = here["full"]
-        for choose, one in here.items():
-            repeated = statistics.mean(z for z in one["repeated"] if z is not None)
-            line = [source, choose, f"{statistics.mean(one['late']):.4f}", f"{repeated:.4f}"]
+        groups = grouped([row for row in found if row["job"]["source"] == source], "choose")
+        full = groups["full",]
+        document = full[0]["document"]
+        for (choose,), ones in groups.items():
+            late, repeated, last = (over_seeds(ones, z) for z in ("late", "repeated", "late_under_recency"))
+            line = [source, choose, f"{np.nanmean(late):.4f}", f"{np.nanmean(repeated):.4f}"]
             if choose == "full":
                 line += ["", ""]
             else:
-                line += [difference(one[key], full[key], full["document"]) for key in ("late", "repeated")]
-            lines.append([*line, f"{one['state']:,}"])
-    head = [
-        "text",
-        "choice",
-        "late loss, nats a byte",
-        "of repeated bytes",
-        "to full attention",
-        "of repeated bytes",
-        "state",
-    ]
-    return table(head, lines)
+                line += [difference(over_seeds(ones, z), over_seeds(full, z), document) for z in ("late", "repeated")]
+            held = [row["held_from_first_quarter"] for row in ones if "held_from_first_quarter" in row]
+            line += [difference(last, over_seeds(full, "late"), document)]
+            lines.append([*line, f"{statistics.mean(held):.0%}" if held else "", f"{ones[0]['state']:,}"])
+    head = ["text", "choice", "late loss, nats a byte", "of repeated bytes", "to full attention", "of repeated bytes"]
+    return table([*head, "the same weights, last bytes kept", "held from the first quarter", "state"], lines)
 
 
 def borrowed() -> str:
@@ -195,6 +212,7 @@ def main() -> None:
         "choices": choices(found, "beta=0.7,keys=256"),
         "noise": choices(found, "beta=0.7,keys=256,noise=0.5"),
         "slots": slots_svg(found),
+        "by slots": by_slots(found),
         "length": length_svg(found),
         "depth": depths(found),
         "recurrent": recurrent(found),
