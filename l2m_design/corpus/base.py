@@ -83,6 +83,10 @@ class Corpus(ABC):
         """Sentences about what was skipped or assumed."""
         return ["few documents: each is cut 8:1:1 into the splits"] if self._cut_by_position else []
 
+    def judged(self, length: int) -> NDArray[np.bool_]:
+        """[length] places of a window at which the past can help, hence where losses are compared with Bayes: all."""
+        return np.ones(length, dtype=bool)
+
     def family(self, name: str) -> str:
         """What must stay in one split with this document: the document itself, unless a source knows its likes."""
         return name

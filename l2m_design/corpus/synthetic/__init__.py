@@ -6,6 +6,7 @@ from typing import Any
 from l2m_design.corpus.base import Corpus
 from l2m_design.corpus.options import parse_options
 from l2m_design.corpus.synthetic.arfima import Arfima, ArfimaSettings
+from l2m_design.corpus.synthetic.gaussian import GaussianSource
 from l2m_design.corpus.synthetic.santa_fe import SantaFe, SantaFeSettings
 from l2m_design.corpus.synthetic.simple import Copy, CopySettings, Iid, IidSettings, Markov, MarkovSettings
 from l2m_design.corpus.synthetic.tree_gaussian import TreeGaussian, TreeGaussianSettings
@@ -29,3 +30,10 @@ def synthetic(kind: str, options: str, spec: str) -> Corpus:
 def is_exact(corpus: Corpus) -> bool:
     """True when the corpus can say its own information and Bayes loss."""
     return hasattr(corpus, "bayes_nats")
+
+
+def is_exact_on_windows(corpus: Corpus) -> bool:
+    """True when the Bayes loss of windows of tokens is known wherever they are cut: not for sources of real values, nor
+    where only whole documents mean something.
+    """
+    return is_exact(corpus) and not corpus.whole and not isinstance(corpus, GaussianSource)
