@@ -6,6 +6,7 @@ from a token's keys and values, as a rate: the loss is that of a Poisson law, an
 nothing. A token is then worth its predicted use times its surprise.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,20 +22,25 @@ MOST_WEIGHT = 1.0  # nats of surprise from which on a token teaches fully
 LEAST_USE, TINY = 1e-4, 1e-6
 
 
-def value_lesson(model: LanguageModel, tokens: Tensor) -> Tensor:
-    """Poisson loss of the predicted use of tokens [b t], for the gradient of the scores alone."""
+def value_lesson(
+    model: LanguageModel, tokens: Tensor, everywhere: Callable[[Tensor], Tensor] = lambda mean: mean
+) -> Tensor:
+    """Poisson loss of the predicted use of tokens [b t], for the gradient of the scores alone.
+
+    everywhere: makes a mean over these sequences one over those of all processes that share the lesson.
+    """
     seen: list[Any] = []
     with torch.no_grad():
         near = _nats(model, tokens, Pass(scope="local"))
         full = _nats(model, tokens, Pass(scope="all", seen=seen))
         benefit = near - full
         weight = F.pad(full[:, :-1], (1, 0)).clamp(max=MOST_WEIGHT)[:, None]
-        weight = weight / weight.mean().clamp(min=TINY)
+        weight = weight / everywhere(weight.mean()).clamp(min=TINY)
     losses = []
     for mixer, x in seen:
         new = mixer.project(x, mixer.empty(len(x)))
         credit = far_credit(new.query.detach(), new.key.detach(), benefit, mixer.chunk)
-        target = credit / (weight * credit).mean().abs().clamp(min=TINY)
+        target = credit / everywhere((weight * credit).mean()).abs().clamp(min=TINY)
         losses.append((weight * (new.score - target * (new.score + LEAST_USE).log())).mean())
     return torch.stack(losses).mean()
 

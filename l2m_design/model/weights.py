@@ -4,6 +4,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 from l2m_design.architecture import Architecture
 from l2m_design.errors import BadInput
@@ -13,8 +14,22 @@ from l2m_design.settings import write_atomically
 
 def save_weights(model: LanguageModel, path: Path) -> None:
     """Write a model's weights whole, with the fingerprint of its drawing."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    write_atomically(path, save(tensors, metadata={"drawing": model.architecture.fingerprint}))
+    write_tensors(path, model.state_dict(), {"drawing": model.architecture.fingerprint})
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], notes: dict[str, str]) -> None:
+    """Write named tensors whole or not at all, with notes beside them. Raises OSError when the disk refuses."""
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    write_atomically(path, save(plain, metadata=notes))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and notes that `write_tensors` wrote. Raises BadInput when the file is broken or not there."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name).clone() for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except Exception as error:  # safetensors raises its own type for every broken file
+        raise BadInput(f"{path}: cannot be read: {error}") from None
 
 
 def load_weights(architecture: Architecture, path: Path) -> LanguageModel:

@@ -12,14 +12,17 @@ from l2m_design.training.recipe import Recipe
 EVALUATION_SEED = 20250303
 
 
-def training_batches(corpus: Corpus, recipe: Recipe) -> Iterator[NDArray[np.int64]]:
-    """`steps` arrays [batch, length + 1]: the same ones in the same order for every candidate of a seed."""
+def training_batches(corpus: Corpus, recipe: Recipe, begin: int = 0) -> Iterator[NDArray[np.int64]]:
+    """`steps` arrays [batch, length + 1]: the same ones in the same order for every candidate of a seed.
+
+    begin: the first step wanted; the tokens of those before it are not read.
+    """
     rng = np.random.default_rng([recipe.seed, 1])
     count = recipe.steps * recipe.batch
     windows = uniform_windows(
         corpus.documents("train"), recipe.length + 1, count, rng, f"{corpus.name} (train)", corpus.period
     )
-    for step in range(recipe.steps):
+    for step in range(begin, recipe.steps):
         yield windows.tokens(slice(step * recipe.batch, (step + 1) * recipe.batch))
 
 
