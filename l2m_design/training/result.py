@@ -58,7 +58,9 @@ class Result:
     late_loss: nats a token over positions L/2..L of held-out validation windows; test_late_loss the same on
     test documents, which no search decision has seen. *_by_document: for paired differences.
     loss_by_position: h_t for t = 1 .. L + 1. curve: (tokens, training loss in nats). seconds: wall
-    time spent training and evaluating. kernels: which faster ones computed, and why others that are installed did not.
+    time spent training and evaluating, compiling apart from both. kernels: which faster ones computed, and why others
+    that are installed did not. *excess*: where the source knows its exact Bayes loss, losses above it in nats a judged
+    token (a fact), over the second half of windows, and over the eighths of a window (see l2m_design.training.excess).
     """
 
     late_loss: float
@@ -76,6 +78,10 @@ class Result:
     device: str
     seed: int
     kernels: list[str] = field(default_factory=list)
+    compile_seconds: float = 0.0
+    late_excess_nats: float | None = None
+    test_late_excess_by_document: list[float] | None = None
+    test_excess_by_position: list[float] | None = None
 
     def plain(self) -> dict[str, Any]:
         """JSON-ready, floats rounded to 5 digits behind the point."""

@@ -5,22 +5,29 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from l2m_design.architecture import Architecture
 from l2m_design.corpus import Corpus
 from l2m_design.corpus.base import unigram_nats
+from l2m_design.corpus.windows import Windows
 from l2m_design.errors import BadInput
+from l2m_design.estimates import Floats
 from l2m_design.model import LanguageModel, build
 from l2m_design.model.backends import autocast, keep_freed_memory
 from l2m_design.model.kernels import TORCH
 from l2m_design.model.probes import probed, said
 from l2m_design.model.value import value_lesson
 from l2m_design.training.batches import held_out_windows, training_batches
+from l2m_design.training.checkpoint import Checkpoint, Progress, Stopwatch, identity
 from l2m_design.training.evaluate import evaluate
+from l2m_design.training.excess import excess
+from l2m_design.training.ranks import ALONE, Ranks
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.result import Result
 
@@ -50,11 +57,71 @@ def check_vocabulary(architecture: Architecture, corpus: Corpus) -> None:
         )
 
 
-def _check(architecture: Architecture, corpus: Corpus, recipe: Recipe, device: torch.device) -> None:
+def check_shares(recipe: Recipe, processes: int) -> None:
+    """Raises BadInput when so many processes cannot share a batch evenly."""
+    if recipe.batch % processes:
+        raise BadInput(
+            f"recipe.batch_tokens: {recipe.batch_tokens} hold {recipe.batch} windows of {recipe.length}, "
+            f"which {processes} processes cannot share evenly"
+        )
+
+
+def _check(
+    architecture: Architecture, corpus: Corpus, recipe: Recipe, device: torch.device, processes: int = 1
+) -> None:
     check_vocabulary(architecture, corpus)
     architecture.check_context(recipe.length, "recipe")
     if recipe.compile and device.type != "cuda":
         raise BadInput(f"compile: torch.compile is for GPUs, this device is {device.type}; leave it out")
+    check_shares(recipe, processes)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a process trains with."""
+
+    model: LanguageModel
+    optimiser: torch.optim.AdamW
+    corpus: Corpus
+    recipe: Recipe
+    device: torch.device
+    ranks: Ranks
+    kernels: list[str]
+    compile_seconds: float
+
+
+def _prepared(architecture: Architecture, corpus: Corpus, recipe: Recipe, device: torch.device, ranks: Ranks) -> _Work:
+    """Checked, probed, built and compiled."""
+    _check(architecture, corpus, recipe, device, ranks.count)
+    keep_freed_memory()
+    torch.manual_seed(recipe.seed)
+    kernels, probes = (TORCH, ()) if recipe.kernels == "torch" else probed(device)
+    model = build(architecture, kernels, recipe.recompute).to(device)
+    seconds = compiled(model, recipe, recipe.batch // ranks.count, device) if recipe.compile else 0.0
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)  # the memory of probes and compiling is not the run's
+    return _Work(model, adamw(model, recipe), corpus, recipe, device, ranks, said(probes, device), seconds)
+
+
+def compiled(model: LanguageModel, recipe: Recipe, rows: int, device: torch.device) -> float:
+    """Compile a model for training steps of so many windows; the seconds it took. Leaves no other trace."""
+    began = time.perf_counter()
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        model.compile()
+        _loss(model, torch.zeros(rows, recipe.length + 1, dtype=torch.long, device=device), device).backward()
+    model.zero_grad(set_to_none=True)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
+
+
+def _begin(work: _Work, kept: Checkpoint) -> Progress:
+    """At the first step, or where a checkpoint stands that every process has read."""
+    progress = Progress(torch.zeros(work.recipe.steps, device=work.device))
+    saved = kept.read(work.model)
+    if work.ranks.agree(saved.step if saved else 0, work.device) and saved:
+        saved.restore(work.model, work.optimiser, progress)
+    return progress
 
 
 def train(
@@ -64,40 +131,144 @@ def train(
     device: torch.device,
     on_rung: Callable[[Rung], bool] = lambda rung: True,
     on_step: Callable[[int, int], None] = lambda done, total: None,
+    on_ready: Callable[[], None] = lambda: None,
+    checkpoint: Path | None = None,
+    checkpoint_seconds: float = 60.0,
+    ranks: Ranks = ALONE,
 ) -> tuple[LanguageModel, Result]:
     """Train and evaluate one candidate; on_rung answers whether to go on.
 
-    Raises BadInput when documents are too short or vocabulary or device do not fit, Stopped when told to stop,
-    FloatingPointError when the loss is not finite.
+    on_ready: called when all is built and compiled, just before the first step; from here on time counts. checkpoint:
+    where to keep the run's state at rungs and every so many seconds, and to go on from when it is there already
+    (rungs already passed are reported again). ranks: this process is the first of several, which share each batch.
+
+    Raises BadInput when documents are too short or vocabulary, device or processes do not fit, Stopped when told to
+    stop, FloatingPointError when the loss is not finite.
     """
-    _check(architecture, corpus, recipe, device)
-    keep_freed_memory()
-    torch.manual_seed(recipe.seed)
-    kernels, probes = (TORCH, ()) if recipe.kernels == "torch" else probed(device)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)  # the probes' memory is not the run's
-    model = build(architecture, kernels, recipe.recompute).to(device)
-    if recipe.compile:
-        model.compile()
-    began = time.perf_counter()
+    work = _prepared(architecture, corpus, recipe, device, ranks)
+    kept = _kept(checkpoint, checkpoint_seconds, architecture, corpus, recipe)
+    progress = _begin(work, kept)
     validation = held_out_windows(corpus, "validation", recipe.length, recipe.windows)
     first = unigram_nats(corpus.documents("train"), corpus.vocabulary)
-    evaluating = 0.0
 
     def look(step: int) -> bool:
-        nonlocal evaluating
-        started = time.perf_counter()
-        losses = evaluate(model, validation, device, first, max(8, recipe.windows // 4))
-        tokens = step * recipe.batch * recipe.length
-        answer = on_rung(Rung(step, tokens, losses.late_loss))
-        evaluating += time.perf_counter() - started
+        watch.into("train")
+        if step not in progress.looked:
+            seen = evaluate(work.model, validation, device, first, max(8, recipe.windows // 4))
+            progress.looked[step] = seen.late_loss
+        answer = on_rung(Rung(step, step * recipe.batch * recipe.length, progress.looked[step]))
+        watch.into("evaluate")
         return answer
 
-    curve = _optimise(model, corpus, recipe, device, look, on_step)
-    trained = time.perf_counter()
-    losses = evaluate(model, validation, device, first)
-    test = evaluate(model, held_out_windows(corpus, "test", recipe.length, recipe.windows), device, first)
-    result = Result(
+    def keep(at_rung: bool) -> None:
+        if at_rung or kept.due:
+            watch.into("train")
+            kept.write(work.model, work.optimiser, progress)
+            watch.into("write")
+
+    on_ready()
+    watch = Stopwatch(progress.seconds)
+    try:
+        _optimise(work, progress, look, on_step, keep)
+    except (Stopped, FloatingPointError):
+        kept.remove()
+        raise
+    watch.into("train")
+    result = _result(work, progress, validation, first, watch)
+    kept.remove()
+    return work.model, result
+
+
+def follow(
+    architecture: Architecture,
+    corpus: Corpus,
+    recipe: Recipe,
+    device: torch.device,
+    checkpoint: Path | None,
+    ranks: Ranks,
+) -> None:
+    """The part in a run of every process but the first, which leads in `train`. Raises as `train` does."""
+    work = _prepared(architecture, corpus, recipe, device, ranks)
+    progress = _begin(work, _kept(checkpoint, 0.0, architecture, corpus, recipe))
+    _optimise(work, progress, lambda step: True, lambda done, total: None, lambda at_rung: None)
+
+
+def _kept(path: Path | None, every: float, architecture: Architecture, corpus: Corpus, recipe: Recipe) -> Checkpoint:
+    return Checkpoint(path, every, identity(architecture, corpus, recipe) if path else "")
+
+
+def _optimise(
+    work: _Work,
+    progress: Progress,
+    look: Callable[[int], bool],
+    on_step: Callable[[int, int], None],
+    keep: Callable[[bool], None],
+) -> None:
+    recipe = work.recipe
+    looks = set(recipe.rung_steps)
+    for step in sorted(progress.looked):
+        if not work.ranks.answer(look(step), work.device):
+            raise Stopped
+    for batch in training_batches(work.corpus, recipe, progress.step):
+        progress.losses[progress.step] = _step(work, batch, progress.step)
+        progress.step += 1
+        on_step(progress.step, recipe.steps)
+        if progress.step in looks:
+            if not torch.isfinite(progress.losses[progress.step - 1]):
+                raise FloatingPointError(f"the training loss is not finite at step {progress.step}")
+            if not work.ranks.answer(look(progress.step), work.device):
+                raise Stopped
+        keep(progress.step in looks)
+    finite = torch.isfinite(progress.losses)
+    if not finite.all():
+        raise FloatingPointError(f"the training loss is not finite at step {int(finite.int().argmin())}")
+
+
+def _step(work: _Work, batch: NDArray[np.int64], step: int) -> Tensor:
+    """One step of the optimiser on a batch [b length+1]; the loss before it, nats a token."""
+    model, ranks, recipe, taught = work.model, work.ranks, work.recipe, work.model.value_parameters
+    for group in work.optimiser.param_groups:
+        group["lr"] = recipe.rate(step)
+    known = _loss(model, torch.from_numpy(batch[ranks.rows(len(batch))]).to(work.device), work.device)
+    loss = known
+    if taught and step % max(1, LESSON_ROWS // len(batch)) == 0:
+        loss = loss + _lesson(work, batch[: -(-len(batch) // LESSON_ROWS)])
+    work.optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    parameters = list(model.parameters())
+    known = ranks.average(parameters, known.detach())
+    apart = {id(p) for p in taught}
+    for clipped in ([p for p in parameters if id(p) not in apart], taught):
+        nn.utils.clip_grad_norm_(clipped, recipe.clip)  # apart, so that lessons do not shorten the model's steps
+    work.optimiser.step()
+    return known
+
+
+def _loss(model: LanguageModel, tokens: Tensor, device: torch.device) -> Tensor:
+    """Mean nats of tokens [b t] behind the first."""
+    with autocast(device):
+        logits = model(tokens[:, :-1])
+    return nn.functional.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
+
+
+def _lesson(work: _Work, batch: NDArray[np.int64]) -> Tensor:
+    """The lesson of these rows of the whole batch: shared by the processes where they can, else given in each."""
+    ranks = work.ranks
+    if ranks.count == 1 or len(batch) % ranks.count:
+        return value_lesson(work.model, torch.from_numpy(batch).to(work.device))
+    return value_lesson(work.model, torch.from_numpy(batch[ranks.rows(len(batch))]).to(work.device), ranks.mean)
+
+
+def _result(work: _Work, progress: Progress, validation: Windows, first: Floats, watch: Stopwatch) -> Result:
+    """Evaluate a trained model."""
+    recipe, corpus, device = work.recipe, work.corpus, work.device
+    curve = _curve(progress.losses.double().cpu().numpy(), recipe.batch * recipe.length)
+    losses = evaluate(work.model, validation, device, first)
+    testing = held_out_windows(corpus, "test", recipe.length, recipe.windows)
+    test = evaluate(work.model, testing, device, first)
+    over, test_over = excess(losses, validation, corpus), excess(test, testing, corpus)
+    watch.into("evaluate")
+    return Result(
         late_loss=losses.late_loss,
         late_by_document=losses.late_by_document().tolist(),
         test_late_loss=test.late_loss,
@@ -105,59 +276,25 @@ def train(
         loss_by_position=losses.by_position().tolist(),
         mi_captured_nats=losses.captured(),
         curve=curve,
-        parameters=sum(p.numel() for p in model.parameters()),
+        parameters=sum(p.numel() for p in work.model.parameters()),
         tokens=recipe.steps * recipe.batch * recipe.length,
-        train_seconds=trained - began - evaluating,
-        evaluate_seconds=time.perf_counter() - trained + evaluating,
+        train_seconds=progress.seconds["train"],
+        evaluate_seconds=progress.seconds["evaluate"],
         peak_memory_bytes=_peak_memory(device),
         device=str(device),
         seed=recipe.seed,
-        kernels=said(probes, device),
+        kernels=work.kernels,
+        compile_seconds=work.compile_seconds,
+        late_excess_nats=over.late() if over else None,
+        test_late_excess_by_document=test_over.late_by_document().tolist() if test_over else None,
+        test_excess_by_position=test_over.by_position().tolist() if test_over else None,
     )
-    return model, result
 
 
-def _optimise(
-    model: LanguageModel,
-    corpus: Corpus,
-    recipe: Recipe,
-    device: torch.device,
-    look: Callable[[int], bool],
-    on_step: Callable[[int, int], None],
-) -> list[tuple[int, float]]:
-    optimiser = adamw(model, recipe)
-    losses = torch.empty(recipe.steps, device=device)  # kept in one place: small pieces would part the freed memory
-    looks = set(recipe.rung_steps)
-    taught = model.value_parameters
-    known = {id(p) for p in taught}
-    clipped = [[p for p in model.parameters() if id(p) not in known], taught]
-    for step, batch in enumerate(training_batches(corpus, recipe)):
-        for group in optimiser.param_groups:
-            group["lr"] = recipe.rate(step)
-        tokens = torch.from_numpy(batch).to(device)
-        with autocast(device):
-            logits = model(tokens[:, :-1])
-        loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
-        losses[step] = loss.detach()
-        if taught and step % max(1, LESSON_ROWS // len(tokens)) == 0:
-            loss = loss + value_lesson(model, tokens[: -(-len(tokens) // LESSON_ROWS)])
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        for parameters in clipped:  # apart, so that lessons do not shorten the model's steps
-            nn.utils.clip_grad_norm_(parameters, recipe.clip)
-        optimiser.step()
-        on_step(step + 1, recipe.steps)
-        if step + 1 in looks:
-            if not torch.isfinite(losses[step]):
-                raise FloatingPointError(f"the training loss is not finite at step {step + 1}")
-            if not look(step + 1):
-                raise Stopped
-    values = losses.double().cpu().numpy()
-    if not np.isfinite(values).all():
-        raise FloatingPointError(f"the training loss is not finite at step {int(np.argmin(np.isfinite(values)))}")
+def _curve(values: Floats, tokens: int) -> list[tuple[int, float]]:
+    """(tokens read, mean loss in nats) at up to CURVE_POINTS points of the steps' losses, `tokens` a step."""
     pieces = np.array_split(np.arange(len(values)), min(CURVE_POINTS, len(values)))
-    per_step = recipe.batch * recipe.length
-    return [(int(piece[-1] + 1) * per_step, float(values[piece].mean())) for piece in pieces]
+    return [(int(piece[-1] + 1) * tokens, float(values[piece].mean())) for piece in pieces]
 
 
 def adamw(model: LanguageModel, recipe: Recipe) -> torch.optim.AdamW:
