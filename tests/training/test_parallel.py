@@ -1,0 +1,153 @@
+"""Parallel: several processes train what one would, and none outlives the first."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from l2m_design.architecture import Architecture
+from l2m_design.corpus import open_corpus
+from l2m_design.errors import BadInput, WorkFailed
+from l2m_design.training import parallel
+from l2m_design.training.parallel import Plan, train_together
+from l2m_design.training.recipe import Recipe
+from l2m_design.training.run import Rung, Stopped, train
+
+CPU = torch.device("cpu")
+SPEC = "santa-fe:beta=0.5,pairs=128,keys=8,documents=64"
+RECIPE = Recipe(length=64, tokens=64 * 8 * 12, batch_tokens=512, windows=16, rungs=(0.5,))
+ATTENTION = {"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 8}
+MAMBA = {"kind": "mamba2", "d_state": 8, "head_dim": 8}
+VALUE = {
+    "kind": "sparse_attention", "heads": 2, "kv_heads": 1, "head_dim": 8, "chunk": 8, "exponent": 0.5,
+    "allocate": "global", "choose": "value",
+}  # fmt: skip
+
+
+def drawing(*layers: dict[str, Any]) -> Architecture:
+    return Architecture.parse({"vocabulary": 10, "width": 16, "layers": list(layers)}, "drawing")
+
+
+def plan(drawn: Architecture, **changes: Any) -> Plan:
+    return Plan(**{"architecture": drawn, "corpus": SPEC, "recipe": RECIPE, "device": "cpu", "threads": 1} | changes)
+
+
+@pytest.mark.parametrize(
+    ("layers", "batch_tokens"),
+    [((ATTENTION, MAMBA), 512), ((VALUE, MAMBA), 512), ((VALUE, MAMBA), 256)],
+    ids=["attention and mamba2", "a lesson that is shared", "a lesson that each process has"],
+)
+def test_two_processes_train_what_one_trains(layers: tuple[dict[str, Any], ...], batch_tokens: int) -> None:
+    recipe = RECIPE.model_copy(update={"batch_tokens": batch_tokens})
+    seen: list[list[Rung]] = [[], []]
+    one, alone = train(drawing(*layers), open_corpus(SPEC), recipe, CPU, lambda rung: seen[0].append(rung) is None)
+    two, together = train_together(2, plan(drawing(*layers), recipe=recipe), lambda rung: seen[1].append(rung) is None)
+    assert together.late_loss == pytest.approx(alone.late_loss, abs=1e-4)
+    for (tokens, loss), (tokens_alone, loss_alone) in zip(together.curve, alone.curve, strict=True):
+        assert tokens == tokens_alone
+        assert loss == pytest.approx(loss_alone, abs=1e-4)
+    assert [rung.step for rung in seen[1]] == [rung.step for rung in seen[0]]
+    for name, p in two.named_parameters():
+        torch.testing.assert_close(p, one.get_parameter(name), atol=2e-3, rtol=1e-2, msg=name)
+
+
+def test_the_first_process_decides_for_all_when_to_stop() -> None:
+    with pytest.raises(Stopped):
+        train_together(2, plan(drawing(MAMBA)), lambda rung: False)
+    assert not others()
+
+
+def test_a_batch_that_cannot_be_shared_is_bad_input() -> None:
+    with pytest.raises(BadInput, match=r"recipe\.batch_tokens: 512 hold 8 windows of 64, which 3 processes"):
+        train_together(3, plan(drawing(MAMBA)))
+    assert not others()
+
+
+def test_an_error_of_the_first_process_ends_the_others() -> None:
+    def fail(done: int, total: int) -> None:
+        raise KeyError("from the first")
+
+    with pytest.raises(KeyError, match="from the first"):
+        train_together(2, plan(drawing(MAMBA)), on_step=fail)
+    assert not others()
+
+
+def test_a_killed_process_is_an_error_of_the_run() -> None:
+    def kill(done: int, total: int) -> None:
+        if done == 2:
+            for child in others():
+                child.send_signal(signal.SIGKILL)
+
+    with pytest.raises(WorkFailed, match="process 2 of 2: it ended without a word"):
+        train_together(2, plan(drawing(MAMBA)), on_step=kill)
+    assert not others()
+
+
+def test_an_error_of_another_process_is_an_error_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "open_corpus", lambda spec: open_corpus(SPEC))  # in the first process alone
+    with pytest.raises(WorkFailed, match=r"process 2 of 2: BadInput: nowhere\.txt: no such corpus"):
+        train_together(2, plan(drawing(MAMBA), corpus="nowhere.txt"))
+    assert not others()
+
+
+def test_two_processes_go_on_from_a_checkpoint_of_two_and_one_from_theirs(tmp_path: Path) -> None:
+    path = tmp_path / "one"
+
+    def cut_at(step: int) -> Callable[[int, int], None]:
+        def on_step(done: int, total: int) -> None:
+            steps.append(done)
+            if done == step:
+                raise KeyError("cut")
+
+        return on_step
+
+    steps: list[int] = []
+    _, whole = train(drawing(MAMBA), open_corpus(SPEC), RECIPE, CPU)
+    for step in (4, 8):
+        with pytest.raises(KeyError):
+            train_together(2, plan(drawing(MAMBA), checkpoint=path), on_step=cut_at(step), checkpoint_seconds=0.0)
+    _, last = train(drawing(MAMBA), open_corpus(SPEC), RECIPE, CPU, on_step=cut_at(99), checkpoint=path)
+    assert steps == [1, 2, 3, 4, 4, 5, 6, 7, 8, 8, 9, 10, 11, 12]
+    assert last.late_loss == pytest.approx(whole.late_loss, abs=1e-4)
+    assert np.array(last.curve) == pytest.approx(np.array(whole.curve), abs=1e-4)
+    assert not path.exists()
+
+
+def test_the_others_end_when_the_first_is_killed() -> None:
+    code = f"""
+import time
+from l2m_design.architecture import Architecture
+from l2m_design.training.parallel import Plan, train_together
+from l2m_design.training.recipe import Recipe
+if __name__ == "__main__":
+    drawing = Architecture.parse({drawing(MAMBA).plain()!r}, "drawing")
+    recipe = Recipe(length=64, batch_tokens=512, tokens=512 * 8, rungs=())
+    def wait(done, total):
+        print("in training", flush=True)
+        time.sleep(600)
+    train_together(2, Plan(drawing, {SPEC!r}, recipe, "cpu", 1), on_step=wait)
+"""
+    first = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None
+    assert first.stdout.readline() == "in training\n"
+    children = [child for child in psutil.Process(first.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    assert len(children) == 1
+    gone, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive, gone
+
+
+def others() -> list[psutil.Process]:
+    """The processes that train with this one."""
+    time.sleep(0.1)
+    return [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
