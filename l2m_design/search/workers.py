@@ -12,8 +12,10 @@ from typing import Any
 
 from l2m_design.architecture import Architecture
 from l2m_design.corpus import open_corpus
-from l2m_design.model.backends import pick_device, use_threads
+from l2m_design.model import LanguageModel
+from l2m_design.model.backends import pick_device, usable_cores, use_threads
 from l2m_design.model.weights import save_weights
+from l2m_design.training.parallel import Plan, check_processes, train_together
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.run import Rung, Stopped, train
 
@@ -23,7 +25,10 @@ SIGNAL_WORDS = {signal.SIGKILL: "killed (out of memory?)", signal.SIGSEGV: "cras
 
 @dataclass(frozen=True)
 class Job:
-    """A training run as plain values that travel to another process. weights: where to save them, if at all."""
+    """A training run as plain values that travel to another process. weights: where to save them, if at all.
+
+    processes: how many share each batch. checkpoint: where to keep the run's state, and to go on from, if at all.
+    """
 
     architecture: dict[str, Any]
     corpus: str
@@ -31,15 +36,20 @@ class Job:
     device: str
     threads: int | None
     weights: str | None
+    processes: int = 1
+    checkpoint: str | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """result: of a finished run; stopped: told to stop at a rung; reason: why it failed."""
+    """result: of a finished run; stopped: told to stop at a rung; reason: why it failed; note: what a finished run
+    could not keep.
+    """
 
     result: dict[str, Any] | None = None
     stopped: bool = False
     reason: str | None = None
+    note: str | None = None
 
 
 def run_isolated(
@@ -48,15 +58,18 @@ def run_isolated(
     on_step: Callable[[int, int], None] = lambda done, total: None,
     time_limit: float | None = None,
 ) -> Outcome:
-    """Train in a child process; whatever happens to the child comes back as an Outcome."""
+    """Train in a child process; whatever happens to the child comes back as an Outcome.
+
+    time_limit: seconds from where the child is ready for its first step, so that compiling does not count.
+    """
     context = _context()
     ours, theirs = context.Pipe()
-    process = context.Process(target=_child, args=(theirs, job), daemon=True)
+    alone = job.processes == 1  # a daemon may have no children
+    process = context.Process(target=_child, args=(theirs, job), daemon=alone)
     process.start()
     theirs.close()
-    deadline = time.monotonic() + time_limit if time_limit else None
     try:
-        return _listen(ours, on_rung, on_step, deadline) or Outcome(reason=_death(process))
+        return _listen(ours, on_rung, on_step, time_limit) or Outcome(reason=_death(process))
     finally:
         ours.close()
         if process.is_alive():
@@ -68,16 +81,19 @@ def _listen(
     ours: Connection,
     on_rung: Callable[[Rung], bool],
     on_step: Callable[[int, int], None],
-    deadline: float | None,
+    time_limit: float | None,
 ) -> Outcome | None:
     """Serve the child until it ends; None when it went away without a word."""
+    deadline = None
     while True:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         if not ours.poll(left):
             return Outcome(reason="took longer than search.trial_minutes")
         try:
             kind, content = ours.recv()
-            if kind == "step":
+            if kind == "ready":
+                deadline = time.monotonic() + time_limit if time_limit else None
+            elif kind == "step":
                 on_step(*content)
             elif kind == "rung":
                 ours.send(on_rung(content))
@@ -107,7 +123,6 @@ def _context() -> Any:
 
 def _child(connection: Connection, job: Job) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    use_threads(job.threads)
     last = 0.0
 
     def on_step(done: int, total: int) -> None:
@@ -120,8 +135,11 @@ def _child(connection: Connection, job: Job) -> None:
         connection.send(("rung", rung))
         return bool(connection.recv())
 
+    def on_ready() -> None:
+        connection.send(("ready", None))
+
     try:
-        outcome = _train(job, on_rung, on_step)
+        outcome = _train(job, on_rung, on_step, on_ready)
     except Stopped:
         outcome = Outcome(stopped=True)
     except (EOFError, ConnectionError):
@@ -132,11 +150,33 @@ def _child(connection: Connection, job: Job) -> None:
         connection.send(("end", outcome))
 
 
-def _train(job: Job, on_rung: Callable[[Rung], bool], on_step: Callable[[int, int], None]) -> Outcome:
+def _train(
+    job: Job,
+    on_rung: Callable[[Rung], bool],
+    on_step: Callable[[int, int], None],
+    on_ready: Callable[[], None],
+) -> Outcome:
     architecture = Architecture.parse(job.architecture, "candidate")
     recipe = Recipe.parse(job.recipe, "recipe")
+    checkpoint = Path(job.checkpoint) if job.checkpoint else None
+    use_threads(job.threads)
     device = pick_device(job.device)
-    model, result = train(architecture, open_corpus(job.corpus), recipe, device, on_rung, on_step)
-    if job.weights:
-        save_weights(model, Path(job.weights))
-    return Outcome(result=result.plain())
+    if job.processes == 1:
+        corpus = open_corpus(job.corpus)
+        model, result = train(architecture, corpus, recipe, device, on_rung, on_step, on_ready, checkpoint)
+    else:
+        check_processes(job.processes, device)
+        threads = max(1, (job.threads or usable_cores()) // job.processes)
+        plan = Plan(architecture, job.corpus, recipe, device.type, threads, checkpoint)
+        model, result = train_together(job.processes, plan, on_rung, on_step, on_ready)
+    return Outcome(result=result.plain(), note=_kept(model, job.weights))
+
+
+def _kept(model: LanguageModel, weights: str | None) -> str | None:
+    """Save weights; why they could not be, if so: a full disk does not cost the result."""
+    try:
+        if weights:
+            save_weights(model, Path(weights))
+    except OSError as error:
+        return f"the weights could not be kept: {error.strerror or error}"
+    return None

@@ -2,11 +2,14 @@
 
 import os
 import signal
+import threading
+import time
+from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
 
-from l2m_design.search.workers import Job, run_isolated
+from l2m_design.search.workers import Job, Outcome, _listen, run_isolated
 from l2m_design.training.result import Result
 
 ARCHITECTURE = {"vocabulary": 10, "width": 16, "layers": [{"kind": "mamba2", "d_state": 4, "head_dim": 8}]}
@@ -71,6 +74,82 @@ def test_a_run_over_its_time_is_ended() -> None:
     assert outcome.reason is not None
     assert "trial_minutes" in outcome.reason
     assert not _grandchildren()
+
+
+def test_the_time_limit_counts_from_where_the_run_is_ready() -> None:
+    ours, theirs = Pipe()
+
+    def compile_for_longer_than_the_limit() -> None:
+        time.sleep(0.6)
+        theirs.send(("ready", None))
+        time.sleep(0.1)
+        theirs.send(("end", Outcome(stopped=True)))
+
+    thread = threading.Thread(target=compile_for_longer_than_the_limit)
+    thread.start()
+    assert _listen(ours, lambda rung: True, lambda done, total: None, 0.4) == Outcome(stopped=True)
+    thread.join()
+    theirs.send(("ready", None))
+    late = _listen(ours, lambda rung: True, lambda done, total: None, 0.1)
+    assert late is not None
+    assert late.reason == "took longer than search.trial_minutes"
+
+
+def test_weights_that_cannot_be_kept_do_not_cost_the_result() -> None:
+    outcome = run_isolated(job(weights="/dev/null/0.safetensors"), lambda rung: True)
+    assert outcome.result is not None
+    assert outcome.reason is None
+    assert outcome.note is not None
+    assert outcome.note.startswith("the weights could not be kept: ")
+
+
+def test_a_run_ended_on_its_way_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    def kill_at_the_second(rung) -> bool:
+        if rung.tokens == 1536:
+            for child in _grandchildren():
+                os.kill(child, signal.SIGKILL)
+        return True
+
+    rungs, steps = [], []
+    kept = job(recipe=RECIPE | {"rungs": [0.25, 0.75]}, checkpoint=str(tmp_path / "0.checkpoint"))
+    assert run_isolated(kept, kill_at_the_second).reason == "killed (out of memory?)"
+    assert (tmp_path / "0.checkpoint").exists()
+    outcome = run_isolated(kept, lambda rung: rungs.append(rung.tokens) is None, lambda done, total: steps.append(done))
+    assert outcome.result is not None
+    assert rungs == [512, 1536]
+    assert steps[0] > 2
+    assert not (tmp_path / "0.checkpoint").exists()
+
+
+def test_a_trial_of_two_processes_comes_back_as_one_of_one() -> None:
+    one, two = (run_isolated(job(processes=count), lambda rung: True) for count in (1, 2))
+    assert one.result is not None
+    assert two.result is not None
+    assert two.result["late_loss"] == pytest.approx(one.result["late_loss"], abs=1e-4)
+
+
+def test_a_trial_of_two_processes_over_its_time_leaves_none_behind() -> None:
+    import psutil
+
+    seen: list[psutil.Process] = []
+
+    def look(done: int, total: int) -> None:
+        for worker in _grandchildren():
+            seen.extend(psutil.Process(worker).children())
+
+    long = RECIPE | {"tokens": 50_000_000}
+    outcome = run_isolated(job(recipe=long, processes=2), lambda rung: True, look, time_limit=2.0)
+    assert outcome.reason == "took longer than search.trial_minutes"
+    assert seen
+    _, alive = psutil.wait_procs(set(seen), timeout=20)
+    assert not alive
+    assert not _grandchildren()
+
+
+def test_more_processes_than_a_batch_can_be_shared_by_is_a_reason() -> None:
+    outcome = run_isolated(job(processes=3), lambda rung: True)
+    assert outcome.reason is not None
+    assert "recipe.batch_tokens" in outcome.reason
 
 
 def _grandchildren() -> list[int]:
