@@ -1,7 +1,7 @@
 """Laws of growth with context length: what data ask for (PowerLaw), what a model keeps (StateLaw)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,6 +10,17 @@ from l2m_design.errors import BadInput
 from l2m_design.estimates import Estimate, Floats
 
 ELEMENT_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "float8": 1}
+STATE_KINDS = (
+    "attention",
+    "window",
+    "mla",
+    "sparse_attention",
+    "mamba1",
+    "mamba2",
+    "gated_deltanet",
+    "log_linear",
+    "checkpointed_ssm",
+)
 
 
 @dataclass(frozen=True)
@@ -110,11 +121,15 @@ class Tokens:
 
 @dataclass(frozen=True)
 class StateTerm:
-    """`elements` numbers in each slot of a Growth; dtype: what they are always held in, if that is fixed."""
+    """`elements` numbers in each slot of a Growth; dtype: what they are always held in, if that is fixed.
+
+    kind: which of STATE_KINDS holds them, none where no layer does; laws that count alike are equal whatever it is.
+    """
 
     elements: int
     growth: Growth
     dtype: str | None = None
+    kind: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -131,6 +146,25 @@ class StateLaw:
         if t < 1:
             raise BadInput(f"a context of {t} tokens: at least one is needed")
         return sum(term.elements * term.growth.count(t) for term in self.terms)
+
+    def of_kind(self, kind: str) -> "StateLaw":
+        """The same law, held by layers of this kind."""
+        return StateLaw(tuple(replace(term, kind=kind) for term in self.terms))
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds that hold a part of it, each once, in their order."""
+        return tuple(dict.fromkeys(term.kind for term in self.terms if term.kind is not None and term.elements))
+
+    def capacity(self, t: int, eta: Mapping[str, float], default: float) -> float:
+        """Nats that the state after t >= 1 tokens can hold: every element counts the eta of its kind, else `default`.
+
+        eta, default: nats per element. Raises BadInput for fewer tokens.
+        """
+        own = tuple(term for term in self.terms if term.kind in eta)
+        others = tuple(term for term in self.terms if term.kind not in eta)
+        measured = sum(StateLaw((term,)).elements(t) * eta[term.kind or ""] for term in own)
+        return measured + StateLaw(others).elements(t) * default
 
     def bytes(self, t: int, dtype: str = "bfloat16") -> int:
         """Bytes held after t tokens, in `dtype` but for terms that name their own."""

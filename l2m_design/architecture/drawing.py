@@ -62,7 +62,7 @@ class Architecture(Values):
         """History state of one sequence over all layers, and the last hidden vector where a choice needs the loss."""
         law = StateLaw((StateTerm(self.width, Fixed()),)) if self.surprised else StateLaw()
         for layer in self.layers:
-            law += layer.state_law(self.width)
+            law += layer.state_law(self.width).of_kind(layer.state_kind)
         return law
 
     @cached_property

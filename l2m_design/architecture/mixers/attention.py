@@ -131,6 +131,11 @@ class Attention(HeadMixer):
         return super().cache | {"window": self.window, "sinks": self.sinks}
 
     @property
+    def state_kind(self) -> str:
+        """`window` where there is one."""
+        return "attention" if self.window is None else "window"
+
+    @property
     def letter(self) -> str:
         """A for full attention, W for a window."""
         return "A" if self.window is None else "W"

@@ -26,6 +26,11 @@ class MixerBase(Values):
     def letter(self) -> str:
         """One letter for the picture of a model."""
 
+    @property
+    def state_kind(self) -> str:
+        """Which of laws.STATE_KINDS its state is: the kind, but for attention in a window."""
+        return self.kind
+
     def misfit(self, width: int) -> str | None:
         """Why the mixer cannot be built at this model width, if it cannot."""
         return None
