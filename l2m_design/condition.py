@@ -37,7 +37,7 @@ class Terms(Values):
     shortest: Annotated[int, Field(ge=4)] = 256
     end: End = "upper"
     nats_per_element: Nats = EFFECTIVE_NATS
-    nats_by_kind: dict[str, Nats] = {}
+    nats_by_kind: dict[str, Nats] = Field(default_factory=dict)
     dtype: Dtype = "bfloat16"
 
     @field_validator("nats_by_kind")

@@ -1,12 +1,14 @@
 """The L²M condition: growth by exact exponents, level under a named assumption, reach by both."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from l2m_design.architecture.schedules import PowerSchedule
-from l2m_design.condition import REACH_LIMIT, Demand, Terms
+from l2m_design.condition import REACH_LIMIT, Demand, Terms, read_nats_by_kind
+from l2m_design.errors import BadInput
 from l2m_design.laws import Fixed, PowerLaw, StateLaw, StateTerm, Tokens
 
 LAW = PowerLaw(2.0, 0.7)
@@ -103,3 +105,65 @@ def test_the_hard_bound_is_bits_times_ln_two() -> None:
 def test_the_grid_runs_to_the_target_and_no_further() -> None:
     assert Demand(LAW, Terms()).grid(1000) == [256, 512, 1000]
     assert Demand(LAW, Terms()).grid(REACH_LIMIT)[-1] == REACH_LIMIT
+
+
+def test_kinds_with_eta_of_their_own_count_by_it() -> None:
+    hybrid = ssm(5000).of_kind("mamba2") + attention(64).of_kind("attention")
+    demand = Demand(LAW, Terms(nats_per_element=0.1, nats_by_kind={"mamba2": 0.002}))
+    held = 5000 * 0.002 + 64 * 512 * 0.1
+    assert demand.slack(hybrid, 1024) == pytest.approx(math.log(held / (2.0 * 512**0.7)))
+
+
+def test_one_eta_for_every_kind_changes_nothing() -> None:
+    law = ssm(5000).of_kind("mamba2")
+    uniform, by_kind = (
+        Demand(LAW, Terms(nats_per_element=0.1, nats_by_kind=own)).judge(law) for own in ({}, {"mamba2": 0.1})
+    )
+    assert uniform.reach_effective == by_kind.reach_effective
+    assert uniform.slack is not None
+    assert by_kind.slack is not None
+    assert list(uniform.slack.values()) == pytest.approx(list(by_kind.slack.values()))
+
+
+def test_a_smaller_eta_shortens_the_effective_reach_and_leaves_the_hard_one() -> None:
+    law, demand = ssm(50_000).of_kind("mamba2"), PowerLaw(20.0, 0.7)
+    assumed = Demand(demand, Terms()).judge(law)
+    measured = Demand(demand, Terms(nats_by_kind={"mamba2": 0.03})).judge(law)
+    assert measured.reach_effective is not None
+    assert assumed.reach_effective is not None
+    assert 0 < measured.reach_effective < assumed.reach_effective
+    assert measured.reach_hard == assumed.reach_hard
+    assert measured.growth == assumed.growth
+
+
+def test_the_eta_of_a_kind_that_is_not_there_changes_nothing() -> None:
+    law = ssm(5000).of_kind("mamba2")
+    assert Demand(LAW, Terms(nats_by_kind={"window": 1e-6})).judge(law) == Demand(LAW, Terms()).judge(law)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"mamba3": 0.1}, "condition: nats_by_kind: unknown kind 'mamba3'; did you mean 'mamba"),
+        ({"xyz": 0.1}, "allowed: attention, window"),
+        ({"mamba2": 0.0}, "nats_by_kind.mamba2"),
+        ({"mamba2": math.nan}, "nats_by_kind.mamba2"),
+    ],
+)
+def test_kinds_are_known_and_their_nats_positive(given: dict[str, float], said: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        Terms.parse({"nats_by_kind": given}, "condition")
+    assert said in str(refused.value)
+
+
+def test_terms_without_kinds_are_written_as_they_always_were() -> None:
+    assert set(Terms().plain()) == {"length", "shortest", "end", "nats_per_element", "dtype"}
+    measured = Terms(nats_by_kind={"mamba2": 0.01})
+    assert Terms.parse(measured.plain(), "again") == measured
+
+
+@pytest.mark.parametrize("text", ["beta: 0.7", "[1, 2]", "nats_by_kind: 3", "nats_by_kind: {a: 1}\nlength: 5"])
+def test_a_file_that_calibration_did_not_write_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "eta.yaml").write_text(text)
+    with pytest.raises(BadInput, match=r"eta\.yaml"):
+        read_nats_by_kind(tmp_path / "eta.yaml")

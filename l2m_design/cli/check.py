@@ -24,6 +24,7 @@ def command(
     length: Annotated[int, typer.Option(help="Target context, tokens.")] = 65536,
     end: Annotated[str, typer.Option(help="End of beta's interval to judge by: upper, value or lower.")] = "upper",
     nats_per_element: Annotated[float, typer.Option(help="What one state element holds (an assumption).")] = 0.06,
+    eta: Annotated[Path | None, typer.Option(help="Nats per element by kind, as `l2m calibrate` wrote them.")] = None,
     dtype: Annotated[str, typer.Option(help="State elements: float32, bfloat16, float16 or float8.")] = "bfloat16",
     overrides: Set = [],  # noqa: B006 - typer copies it
     as_json: Json = False,
@@ -33,7 +34,7 @@ def command(
     Without --beta or --estimate the demand is that of PG19 books as published, and it is said.
     """
     from l2m_design.architecture import Architecture
-    from l2m_design.condition import Demand, Terms
+    from l2m_design.condition import Demand, Terms, read_nats_by_kind
 
     drawing = Architecture.load(architecture, tuple(overrides))
     drawing.check_context(length, architecture)
@@ -42,6 +43,7 @@ def command(
         "length": length,
         "end": end,
         "nats_per_element": nats_per_element,
+        "nats_by_kind": {} if eta is None else read_nats_by_kind(eta),
         "dtype": dtype,
         "shortest": min(256, length),
     }
@@ -59,6 +61,7 @@ def command(
             "source": source,
             "beta": law.beta.plain(),
             "nats_per_element": nats_per_element,
+            "nats_by_kind": demand.terms.nats_by_kind,
             "end": end,
         },
         "meets": verdict.met,
@@ -115,7 +118,7 @@ def _law(beta: float | None, prefactor: float | None, estimate: Path | None) -> 
 
 
 def _print(drawing: Any, demand: "Demand", result: dict[str, Any]) -> None:
-    from l2m_design.report.words import size, tokens
+    from l2m_design.report.words import constant, size, tokens
 
     length, dtype = result["length"], result["dtype"]
     say(
@@ -149,10 +152,11 @@ def _print(drawing: Any, demand: "Demand", result: dict[str, Any]) -> None:
     if result["level_slack"] is None:
         say("Level: not judged (a beta alone names no amount; give --prefactor or --estimate).")
         return
+    held = constant(demand.terms.plain(), drawing.state.kinds)
     word = "large enough" if result["meets_level"] else "too small"
     say(
-        f"Level up to {length:,} tokens: {word}, if one element holds {demand.terms.nats_per_element:g} nats "
-        "(an assumption; the condition fixes a rate, not this constant).",
-        f"Reach: {tokens(result['reach_tokens']['effective'])} under that assumption, "
+        f"Level up to {length:,} tokens: {word}, if one element holds {held}; "
+        "the condition fixes a rate, not this constant.",
+        f"Reach: {tokens(result['reach_tokens']['effective'])} under that, "
         f"{tokens(result['reach_tokens']['hard'])} by the hard bound of {demand.hard_nats:.1f} nats per element.",
     )

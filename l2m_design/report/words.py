@@ -39,6 +39,15 @@ def trial(record: Any) -> str:
     return f"{name}: late loss {record.late_loss:.3f}, state {size(record.state_bytes)}, objective {record.value:.3f}"
 
 
+def constant(terms: dict[str, Any], kinds: tuple[str, ...] | None = None) -> str:
+    """What an element is taken to hold, and on what ground; of `kinds` alone where they are given."""
+    own = {kind: nats for kind, nats in terms.get("nats_by_kind", {}).items() if kinds is None or kind in kinds}
+    if not own:
+        return f"{terms['nats_per_element']:g} nats (assumed)"
+    listed = ", ".join(f"{nats:.3g} nats in {kind}" for kind, nats in own.items())
+    return f"{listed} (measured by kind on a known source), {terms['nats_per_element']:g} elsewhere (assumed)"
+
+
 def outcome(summary: dict[str, Any]) -> list[str]:
     """What a study found, in a few sentences."""
     chosen, terms = summary["chosen"], summary["demand"]["terms"]
@@ -65,7 +74,7 @@ def outcome(summary: dict[str, Any]) -> list[str]:
         )
     if summary["demand"]["has_level"]:
         said.append(
-            f"Coverage, if an element holds {terms['nats_per_element']:g} nats: "
+            f"Coverage, if an element holds {constant(terms)}: "
             f"{tokens(chosen['reach_tokens']['effective'])}; by the hard bound: "
             f"{tokens(chosen['reach_tokens']['hard'])}."
         )
@@ -87,12 +96,25 @@ def _demand(summary: dict[str, Any]) -> str:
     return f"{start}; asked of every candidate is t^{demand['exponent']:.3f}, {end[terms['end']]}."
 
 
+def _ground(terms: dict[str, Any]) -> str:
+    """Where the constant comes from."""
+    by_kind = terms.get("nats_by_kind", {})
+    assumed = f"{terms['nats_per_element']:g} nats per state element, is an assumption (condition.nats_per_element)."
+    if not by_kind:
+        return f"The constant, {assumed}"
+    listed = ", ".join(f"{kind} {nats:.3g}" for kind, nats in by_kind.items())
+    return (
+        f"The constant was measured by kind of layer (condition.nats_by_kind, nats per state element: {listed}), in "
+        "small models on a source with a known answer: on other data it is an assumption too. "
+        f"For all else the constant, {assumed}"
+    )
+
+
 def caveats(summary: dict[str, Any]) -> list[str]:
     """What every verdict must say aloud."""
     terms, recipe = summary["demand"]["terms"], summary["settings"]["recipe"]
     said = [
-        "The condition fixes a rate of growth. The constant, "
-        f"{terms['nats_per_element']:g} nats per state element, is an assumption (condition.nats_per_element).",
+        f"The condition fixes a rate of growth. {_ground(terms)}",
         "Covering the target length and growing fast enough without end are two questions: the tables answer both.",
         f"Growth is judged at beta's {terms['end']} end (condition.end). The condition is necessary, not sufficient.",
         f"Each candidate read {recipe['tokens']:,} tokens in windows of {recipe['length']:,}, with one learning rate "

@@ -18,6 +18,7 @@ from l2m_design.architecture import (
     Mamba2,
 )
 from l2m_design.errors import BadInput
+from l2m_design.laws import STATE_KINDS
 
 DESIGN = """
 vocabulary: 256
@@ -184,3 +185,18 @@ def test_flops_of_attention_match_a_count_by_hand() -> None:
     length, width = 64, 16
     by_hand = 2 * length * attention.parameters(width) + 4 * 2 * 8 * (length * (length + 1) // 2)
     assert attention.flops(width, length) == by_hand
+
+
+def test_every_part_of_a_state_is_of_the_kind_of_its_layer(drawing: Path) -> None:
+    drawn = Architecture.load(drawing)
+    assert set(drawn.state.kinds) == set(STATE_KINDS)
+    window = next(layer for layer in drawn.layers if layer.letter == "W")
+    counted = drawn.state.capacity(1000, {"window": 1.0}, 1e-12)
+    assert counted == pytest.approx(window.state_law(drawn.width).elements(1000))
+
+
+def test_the_hidden_vector_that_tells_surprise_is_of_no_kind() -> None:
+    layer = {"kind": "sparse_attention", "heads": 2, "kv_heads": 1, "head_dim": 8, "chunk": 16, "exponent": 0.7}
+    plain = {"vocabulary": 16, "width": 32, "layers": [{**layer, "allocate": "global", "choose": "surprise"}]}
+    state = Architecture.parse(plain, "drawing").state
+    assert state.capacity(100, {"sparse_attention": 1e-12}, 1.0) == pytest.approx(32)

@@ -102,6 +102,53 @@ def test_check_takes_the_demand_of_an_estimate(folder: Path) -> None:
     assert asked == pytest.approx(json.loads(made.stdout)["beta"]["high"], abs=0.02)
 
 
+def test_check_counts_by_the_nats_of_an_eta_file_and_says_so(folder: Path) -> None:
+    (folder / "eta.yaml").write_text("nats_by_kind: {mamba2: 0.000001, window: 0.000001, mla: 1.0}")
+    words = ("check", "fixed.yaml", "--length", "1024")
+    assumed, measured = (
+        json.loads(l2m(*words, *more, "--json", cwd=folder).stdout) for more in ((), ("--eta", "eta.yaml"))
+    )
+    assert measured["demand"]["nats_by_kind"]["mla"] == 1.0
+    assert measured["reach_tokens"]["hard"] == assumed["reach_tokens"]["hard"]
+    assert all(measured["level_slack"][key] < assumed["level_slack"][key] - 5 for key in assumed["level_slack"])
+    said = l2m(*words, "--eta", "eta.yaml", cwd=folder).stdout
+    assert "1e-06 nats in window (measured by kind on a known source), 0.06 elsewhere (assumed)" in said
+    assert "mla" not in said
+    assert "0.06 nats (assumed)" in l2m(*words, cwd=folder).stdout
+
+
+CALIBRATION = (
+    "calibrate", "--out", "made/eta.yaml", "--kinds", "window,gated_deltanet", "--length", "64", "--tokens", "2048",
+    "--batch-tokens", "512", "--seeds", "2", "--rates", "0.003", "--device", "cpu",
+)  # fmt: skip
+
+
+def test_an_interrupted_calibration_says_how_to_go_on_and_does(folder: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "l2m_design.cli", *CALIBRATION],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    rows, deadline = folder / "made/rows.jsonl", time.monotonic() + 120
+    while not rows.exists() or rows.read_text().count("\n") < 2:
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "are kept in made/rows.jsonl; go on with: l2m calibrate --out made/eta.yaml" in said
+    assert "Traceback" not in said
+    kept = rows.read_text()
+    plan = json.loads(l2m(*CALIBRATION, "--dry-run", "--json", cwd=folder).stdout)
+    assert (plan["runs"], plan["runs_kept"]) == (12, kept.count("\n"))
+    done = l2m(*CALIBRATION, "--json", cwd=folder)
+    assert done.returncode in (0, 1), done.stderr
+    assert set(json.loads(done.stdout)["files"]) == {"made/eta.yaml", "made/eta.json", "made/rows.jsonl"}
+    assert rows.read_text().startswith(kept)
+    assert rows.read_text().count("\n") == 12
+    assert l2m("check", "growing.yaml", "--eta", "made/eta.yaml", cwd=folder).returncode in (0, 1)
+
+
 def test_space_counts_drawings(folder: Path, repository: Path) -> None:
     done = l2m("space", str(repository / "search_spaces" / "hybrid.yaml"), "--json", cwd=folder)
     assert json.loads(done.stdout)["drawings"] == 331_776
@@ -170,6 +217,16 @@ def test_doctor_finds_everything_needed(folder: Path) -> None:
         (["search", "{quickstart}", "--set", "demand={beta: 0.7, prefactor: 1e308}"], "demand.prefactor"),
         (["train", "small.yaml", "--dry-run"], "vocabulary: 64, the corpus stdlib has 256"),
         (["estimate", SANTA_FE, "--estimator", "profile", "--model", "train", "--split", "train"], "split"),
+        (["check", "fixed.yaml", "--eta", "fixed.yaml"], "fixed.yaml: not a file of `l2m calibrate`"),
+        (["check", "fixed.yaml", "--eta", "nowhere.yaml"], "nowhere.yaml: No such file"),
+        (["check", "fixed.yaml", "--eta", "eta.yaml"], "unknown kind 'windou'; did you mean 'window'?"),
+        (["calibrate", "--kinds", "mamba2,windou"], "unknown kind 'windou'; did you mean 'window'?"),
+        (["calibrate", "--length", "511"], "length: input should be a multiple of 4, found 511"),
+        (["calibrate", "--length", "16"], "length: input should be greater than or equal to 64, found 16"),
+        (["calibrate", "--tokens", "100"], "tokens"),
+        (["calibrate", "--rates", "fast"], "rates"),
+        (["calibrate", "--device", "gpu7"], "device gpu7"),
+        (["calibrate", "--out", "eta.txt"], "ends in .yaml"),
         (["nonsense"], "nonsense"),
         (["check"], "architecture"),
         (["check", "fixed.yaml", "--length", "many"], "--length"),
@@ -177,6 +234,7 @@ def test_doctor_finds_everything_needed(folder: Path) -> None:
 )
 def test_bad_input_is_one_line_and_exit_2(words: list[str], said: str, folder: Path, repository: Path) -> None:
     (folder / "empty.txt").write_text("")
+    (folder / "eta.yaml").write_text("nats_by_kind: {windou: 0.1}")
     (folder / "short.txt").write_text("too short")
     (folder / "latin.txt").write_bytes(b"caf\xe9")
     (folder / "itself.yaml").write_text("a: &x [*x]")

@@ -90,6 +90,18 @@ def test_three_things_are_said_aloud(summary: dict[str, Any]) -> None:
     assert "upper bound" in said  # compression's exponent
 
 
+def test_measured_nats_are_said_to_be_measured_and_drawn(summary: dict[str, Any], tmp_path: Path) -> None:
+    write_page(summary, tmp_path / "assumed.html")
+    summary["demand"]["terms"]["nats_by_kind"] = {"attention": 0.005}
+    said = " ".join([*caveats(summary), *outcome(summary)])
+    assert "was measured by kind of layer (condition.nats_by_kind, nats per state element: attention 0.005)" in said
+    assert "if an element holds 0.005 nats in attention (measured by kind on a known source), 0.06 elsewhere" in said
+    assert "is an assumption" in said
+    write_page(summary, tmp_path / "measured.html")
+    drawn = [(tmp_path / name).read_text().count("stroke-dasharray") for name in ("assumed.html", "measured.html")]
+    assert drawn[1] > drawn[0]
+
+
 def test_the_outcome_names_choice_state_and_difference(summary: dict[str, Any]) -> None:
     said = " ".join(outcome(summary))
     assert "Chosen: A (trial 2)" in said

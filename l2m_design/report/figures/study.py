@@ -66,6 +66,8 @@ def state_and_demand(
 ) -> str:
     """State elements held at L/2 against context length L, beside the elements that the data ask for.
 
+    Elements are counted alike and asked for at the terms' default nats per element. Where kinds have nats of their own,
+    a second line says how many such elements a state is worth: that one the level is judged by.
     measured: the longest context, in tokens, on which the law was measured.
     """
     with matplotlib.rc_context(STYLE):
@@ -95,6 +97,12 @@ def state_and_demand(
         for color, (name, drawn) in zip(LINES * 9, drawings.items(), strict=False):
             held = [drawn.state.elements(max(1, int(x) // 2)) for x in lengths]
             axes.plot(lengths, held, color=color, lw=1.6, label=name)
+            if has_level and terms.nats_by_kind:
+                worth = [demand.capacity(drawn.state, max(1, int(x) // 2)) / terms.nats_per_element for x in lengths]
+                axes.plot(lengths, worth, color=color, lw=1, ls="-.")
+        if has_level and terms.nats_by_kind:
+            label = f"worth in elements of {terms.nats_per_element:g} nats, by kind as measured"
+            axes.plot([], [], color=GREY, lw=1, ls="-.", label=label)
         marked = {"target": terms.length} | ({"measured to": measured} if measured else {})
         for word, length in marked.items():
             axes.axvline(length, color=GREY, lw=0.8)

@@ -1,0 +1,155 @@
+"""`l2m calibrate`: how many nats does a state element of each kind of layer hold?"""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from l2m_design.cli.terminal import Device, DryRun, Json, print_json, progress, say, table, warn
+
+if TYPE_CHECKING:
+    from l2m_design.search.calibrate import CalibrationSettings, Row, Rows
+
+
+def command(
+    out: Annotated[Path, typer.Option(help="The answer, YAML; rows.jsonl and a table go beside it.")] = Path(
+        "runs/calibration/eta.yaml"
+    ),
+    kinds: Annotated[str | None, typer.Option(help="Kinds of layers, with commas; by default all.")] = None,
+    beta: Annotated[float, typer.Option(help="Of the Santa Fe source.")] = 0.7,
+    bits: Annotated[int, typer.Option(help="Bits of each of its facts.")] = 4,
+    length: Annotated[int, typer.Option(help="Window, tokens: two halves that share I(n;n).")] = 512,
+    tokens: Annotated[int, typer.Option(help="Training tokens of each run.")] = 1_638_400,
+    batch_tokens: Annotated[int, typer.Option(help="Tokens of each step.")] = 4096,
+    seeds: Annotated[int, typer.Option(help="Runs of each size and rate.")] = 2,
+    rates: Annotated[str, typer.Option(help="Learning rates, with commas; the best is kept.")] = "0.003,0.01",
+    device: Device = "auto",
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Train each kind at several state sizes where the truth is known; write nats per element by kind.
+
+    Runs are kept as they end and never run twice: the same command goes on with a stopped calibration.
+    """
+    from l2m_design.errors import BadInput
+    from l2m_design.search.calibrate import CalibrationSettings, Rows
+    from l2m_design.settings import parse_yaml
+
+    given: dict[str, Any] = {
+        "beta": beta,
+        "bits": bits,
+        "length": length,
+        "tokens": tokens,
+        "batch_tokens": batch_tokens,
+        "seeds": seeds,
+        "rates": parse_yaml(f"[{rates}]", "--rates"),
+    }
+    if kinds is not None:
+        given["kinds"] = kinds.replace(",", " ").split()
+    settings = CalibrationSettings.parse(given, "calibrate")
+    if out.suffix not in (".yaml", ".yml"):
+        raise BadInput(f"--out {out}: a file name that ends in .yaml is expected")
+    rows = Rows(out.with_name("rows.jsonl"))
+    if dry_run:
+        _plan(settings, rows, as_json)
+        return
+    _calibrate(settings, rows, out, device, as_json)
+
+
+def _calibrate(settings: "CalibrationSettings", rows: "Rows", out: Path, device: str, as_json: bool) -> None:
+    from l2m_design.model.backends import pick_device
+    from l2m_design.search.calibrate import jobs, measured
+    from l2m_design.search.eta import sizes_of, summary_of, write_eta
+
+    again = shlex.join(["l2m", *sys.argv[1:]])
+    try:
+        with progress() as on_progress:
+            found = measured(settings, rows, pick_device(device), on_progress, lambda row: on_progress.note(_line(row)))
+    except KeyboardInterrupt:
+        total = len(list(jobs(settings)))
+        warn(f"l2m: interrupted: of {total} runs those that ended are kept in {rows.path}; go on with: {again}")
+        raise typer.Exit(1) from None
+    summary = summary_of(settings, found, again)
+    files = [*write_eta(summary, out), str(rows.path)]
+    if as_json:
+        print_json({key: value for key, value in summary.items() if key != "rows"} | {"files": files})
+    else:
+        _print(sizes_of(found), summary, files)
+    raise typer.Exit(0 if summary["nats_by_kind"] else 1)
+
+
+def _line(row: "Row") -> str:
+    found = row.found
+    name = f"{row.job['kind']} {row.job['size']}, rate {row.job['rate']:g}, seed {row.job['seed']}"
+    if "failed" in found:
+        return f"{name}: failed: {found['failed']}"
+    return (
+        f"{name}: {found['captured_nats']:.2f} of {found['exact_nats']:.2f} nats in {found['elements']:,} elements, "
+        f"{found['seconds']:.0f} s"
+    )
+
+
+def _plan(settings: "CalibrationSettings", rows: "Rows", as_json: bool) -> None:
+    from l2m_design.search.calibrate import drawing_of, jobs, missing
+
+    todo = missing(settings, rows)
+    recipe, vocabulary = settings.recipe(settings.rates[0], 0), settings.source.vocabulary
+    flops = sum(3 * drawing_of(job, vocabulary).flops(recipe.length) * recipe.steps * recipe.batch for job in todo)
+    plan = {
+        "kinds": list(settings.kinds),
+        "runs": len(list(jobs(settings))),
+        "runs_kept": len(list(jobs(settings))) - len(todo),
+        "steps_a_run": recipe.steps,
+        "tokens_a_run": recipe.steps * recipe.batch * recipe.length,
+        "training_flops": flops,
+        "exact_nats": settings.source.information(settings.n),
+        "rows": str(rows.path),
+    }
+    if as_json:
+        print_json(plan)
+    else:
+        plan["kinds"] = ", ".join(settings.kinds)
+        say(
+            *(
+                f"{k.replace('_', ' ')}: {v:,}" if isinstance(v, int) else f"{k.replace('_', ' ')}: {v}"
+                for k, v in plan.items()
+            )
+        )
+
+
+def _print(sizes: list[Any], summary: dict[str, Any], files: list[str]) -> None:
+    from l2m_design.search.eta import sentences
+
+    table(
+        [
+            "kind",
+            "size",
+            f"elements at {summary['n']:,}",
+            "captured, nats",
+            "of exact",
+            "nats per element",
+            "rate",
+            "failed",
+        ],
+        [
+            [
+                size.kind,
+                size.size,
+                f"{size.elements:,}",
+                " ".join(f"{value:.2f}" for value in size.captured) or "-",
+                f"{size.share:.0%}",
+                f"{size.eta:.3g}",
+                "-" if size.rate is None else f"{size.rate:g}",
+                f"{size.failed}" if size.failed else "",
+            ]
+            for size in sizes
+        ],
+    )
+    say(
+        f"Exact I(n;n) at n = {summary['n']}: {summary['exact_nats']:.2f} nats. Nats per element, by kind:",
+        *sentences(summary),
+        "Measured on one source and at one training budget: longer training or richer facts may show more.",
+        *(f"Wrote {file}" for file in files),
+    )

@@ -1,0 +1,195 @@
+"""Calibration: a known amount, a run never twice, bounds named, a file that others read."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from l2m_design.architecture import Architecture
+from l2m_design.condition import Terms, read_nats_by_kind
+from l2m_design.errors import BadInput
+from l2m_design.laws import STATE_KINDS
+from l2m_design.model.backends import pick_device
+from l2m_design.search import calibrate
+from l2m_design.search.calibrate import (
+    CalibrationSettings,
+    Row,
+    Rows,
+    captured_nats,
+    drawing_of,
+    jobs,
+    layers_of,
+    measured,
+    missing,
+)
+from l2m_design.search.eta import Size, eta_of, sizes_of, summary_of, write_eta
+
+TINY = CalibrationSettings(
+    kinds=("window", "gated_deltanet"), length=64, tokens=512, batch_tokens=256, rates=(3e-3,), seeds=1, keys=32
+)
+CPU = pick_device("cpu")
+
+
+def size(elements: int, *captured: float, kind: str = "mamba2", exact: float = 10.0, rate: float | None = 1e-3) -> Size:
+    return Size(kind, f"d_state={elements}", elements, exact, rate, captured, 0)
+
+
+@pytest.mark.parametrize("kind", STATE_KINDS)
+@pytest.mark.parametrize("n", [32, 256, 1024])
+def test_every_kind_can_be_drawn_at_growing_states_that_are_all_its_own(kind: str, n: int) -> None:
+    held = []
+    for name, layer in layers_of(kind, n):
+        drawing = drawing_of({"kind": kind, "size": name, "layer": layer, "width": 64, "mlp_ratio": 2.0}, 272)
+        assert drawing.state.kinds == (kind,)
+        assert drawing.too_short(2 * n - 1) is None
+        held.append(drawing.state.elements(n))
+    assert held == sorted(set(held))
+
+
+def test_the_exact_predictor_captures_exactly_what_there_is() -> None:
+    best = TINY.source.bayes_nats(TINY.source.documents("validation").tokens[: 64 * 40].reshape(40, 64)).mean(axis=0)
+    nats = captured_nats(best, best, TINY.source.information(32))
+    assert nats["captured_nats"] == nats["at_least_nats"] == pytest.approx(TINY.source.information(32))
+
+
+def test_a_model_without_memory_captures_nothing_however_good_its_guess() -> None:
+    best = TINY.source.bayes_nats(TINY.source.documents("train").tokens[: 64 * 800].reshape(800, 64)).mean(axis=0)
+    nats = captured_nats(np.full(64, 2.7), best, TINY.source.information(32))
+    assert nats["captured_nats"] == pytest.approx(0.0, abs=0.1 * nats["exact_nats"])
+    assert nats["at_least_nats"] < nats["captured_nats"]
+
+
+def test_early_mistakes_cannot_pass_for_information_in_the_lower_bound() -> None:
+    best = np.tile([3.0, 1.0], 32)
+    clumsy = best.copy()
+    clumsy[1:16:2] += 1.0
+    nats = captured_nats(clumsy, best, 5.0)
+    assert nats["captured_nats"] == pytest.approx(13.0)
+    assert nats["at_least_nats"] == pytest.approx(5.0)
+
+
+def test_a_stopped_calibration_goes_on_and_trains_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = Rows(tmp_path / "rows.jsonl")
+    trained: list[str] = []
+    train = calibrate.train
+
+    def counted(architecture: Architecture, *rest: Any, **options: Any) -> Any:
+        if len(trained) == 3 and "again" not in trained:
+            trained.append("again")
+            raise KeyboardInterrupt
+        trained.append(architecture.picture)
+        return train(architecture, *rest, **options)
+
+    monkeypatch.setattr(calibrate, "train", counted)
+    with pytest.raises(KeyboardInterrupt):
+        measured(TINY, rows, CPU)
+    assert len(rows.read()) == 3
+    assert len(missing(TINY, rows)) == 3
+    with rows.path.open("a") as file:
+        file.write('{"job": {"kind": "win')  # the power went
+    found = measured(TINY, rows, CPU)
+    assert trained == ["W", "W", "W", "again", "D", "D", "D"]
+    assert [row.job for row in found] == list(jobs(TINY))
+    assert [row.job for row in rows.read()] == list(jobs(TINY))
+    assert not missing(TINY, rows)
+
+
+def test_other_settings_are_other_runs(tmp_path: Path) -> None:
+    rows = Rows(tmp_path / "rows.jsonl")
+    for job in jobs(TINY):
+        rows.add(Row(job, {"elements": 1, "captured_nats": 1.0, "exact_nats": 2.0}))
+    assert not missing(TINY, rows)
+    assert len(missing(TINY.model_copy(update={"seeds": 2}), rows)) == 6
+    assert len(missing(TINY.model_copy(update={"tokens": 1024}), rows)) == 6
+
+
+def test_a_run_whose_loss_is_not_finite_is_kept_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise FloatingPointError("the training loss is not finite at step 3")
+
+    monkeypatch.setattr(calibrate, "train", broken)
+    found = measured(TINY, Rows(tmp_path / "rows.jsonl"), CPU)
+    summary = summary_of(TINY, found, "l2m calibrate")
+    assert all("not finite" in row.found["failed"] for row in found)
+    assert [size.failed for size in sizes_of(found)] == [1] * 6
+    assert summary["nats_by_kind"] == {}
+    assert summary["captured_nothing"] == ["window", "gated_deltanet"]
+
+
+def test_eta_is_the_largest_where_the_state_was_the_limit() -> None:
+    eta = eta_of([size(100, 1.0, 2.0), size(200, 4.0, 6.0), size(400, 5.0, 7.0)])["mamba2"]
+    assert (eta.eta, eta.bound, eta.elements, eta.seeds) == (pytest.approx(5 / 200), "none", 200, 2)
+    assert eta.low is not None
+    assert eta.high is not None
+    assert eta.low <= eta.eta <= eta.high
+
+
+def test_where_the_source_was_the_limit_eta_is_a_lower_bound_and_one_seed_has_no_interval() -> None:
+    eta = eta_of([size(100, 9.5), size(200, 9.9)])["mamba2"]
+    assert (eta.eta, eta.bound, eta.elements) == (pytest.approx(0.095), "lower", 100)
+    assert eta.low is eta.high is None
+
+
+def test_a_size_that_captured_all_and_shows_more_is_the_bound() -> None:
+    assert eta_of([size(100, 1.0), size(200, 9.9)])["mamba2"].bound == "lower"
+
+
+def test_a_kind_that_captured_nothing_has_no_eta() -> None:
+    assert set(eta_of([size(100, -1.0), size(100, 3.0, kind="window"), size(9, rate=None)])) == {"window"}
+
+
+def test_the_best_rate_is_that_of_the_mean_over_seeds_and_none_captures_more_than_there_is() -> None:
+    def row(rate: float, seed: int, nats: float) -> Row:
+        found = {"elements": 100, "captured_nats": nats, "exact_nats": 10.0}
+        return Row({"kind": "window", "size": "window=2", "rate": rate, "seed": seed}, found)
+
+    (one,) = sizes_of([row(1e-3, 0, 4.0), row(1e-2, 0, 12.0), row(1e-3, 1, 5.0), row(1e-2, 1, -3.0)])
+    assert (one.rate, one.captured) == (1e-3, (4.0, 5.0))
+    (one,) = sizes_of([row(1e-3, 0, 4.0), row(1e-2, 0, 12.0)])
+    assert one.captured == (10.0,)
+
+
+def test_what_is_written_is_read_by_check_and_pasted_into_a_study(tmp_path: Path) -> None:
+    rows = [
+        Row(job, {"elements": 500, "captured_nats": 3.0, "exact_nats": TINY.source.information(32)})
+        for job in jobs(TINY)
+    ]
+    summary = summary_of(TINY, rows, "l2m calibrate --seeds 1")
+    files = write_eta(summary, tmp_path / "eta.yaml")
+    nats = read_nats_by_kind(tmp_path / "eta.yaml")
+    assert nats == summary["nats_by_kind"] == {"window": 0.006, "gated_deltanet": 0.006}
+    assert Terms.parse({"length": 4096, "nats_by_kind": nats}, "condition").nats_by_kind == nats
+    text = (tmp_path / "eta.yaml").read_text()
+    assert "# l2m calibrate --seeds 1\n" in text
+    assert "one seed" in text
+    assert len(json.loads(Path(files[1]).read_text())["rows"]) == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"kinds": ["mamba3"]}, "did you mean 'mamba"),
+        ({"kinds": []}, "kinds"),
+        ({"length": 511}, "multiple of 4"),
+        ({"length": 32}, "length"),
+        ({"tokens": 100}, "tokens"),
+        ({"rates": [0.0]}, "rates"),
+        ({"beta": 1.0}, "beta"),
+        ({"batch_tokens": 128}, "batch_tokens"),
+    ],
+)
+def test_settings_that_cannot_be_run_are_refused_in_one_line(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        CalibrationSettings.parse(given, "calibrate")
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_rows_that_are_none_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"other": 1}\n')
+    with pytest.raises(BadInput, match="not the rows of"):
+        Rows(tmp_path / "rows.jsonl").read()
