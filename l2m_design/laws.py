@@ -91,6 +91,8 @@ class Growth(Protocol):
         """Slots held after t >= 1 tokens, exactly."""
         ...
 
+    def __hash__(self) -> int: ...
+
 
 @dataclass(frozen=True)
 class Fixed:

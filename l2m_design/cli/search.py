@@ -124,7 +124,7 @@ def _plan(search: Any, space: Any, as_json: bool) -> None:
         "steps_a_trial": recipe.steps,
         "tokens_a_trial": recipe.steps * recipe.batch * recipe.length,
         "tokens_at_most": trials * recipe.steps * recipe.batch * recipe.length,
-        "training_flops_at_most": 6 * space.parameters * trials * recipe.tokens,
+        "training_flops_at_most": space.training_flops_per_token * trials * recipe.tokens,
         "runs": str(search.folder.path),
         "reports": str(search.report_folder),
     }

@@ -1,8 +1,9 @@
-"""Known designs: the architectures that a lab would have tried without a search, as picks in a space."""
+"""Known designs: the architectures that a lab would have tried without a search, in the layers of a space."""
 
 from collections.abc import Callable
 from typing import Any
 
+from l2m_design.search.layout import Design
 from l2m_design.search.space import Space
 
 PATTERNS: dict[str, Callable[[int, int], str]] = {
@@ -16,23 +17,37 @@ PATTERNS: dict[str, Callable[[int, int], str]] = {
 REFERENCE = "all attention"
 
 
-def known_designs(space: Space, exponent: float) -> dict[str, dict[str, Any]]:
-    """Picks by design name, for the designs whose kinds the space holds; `space` must be resolved.
+def known_designs(space: Space, exponent: float) -> dict[str, Design]:
+    """Designs by name, whose kinds the space holds and whose layers its layout can draw; `space` must be resolved.
 
-    Sizes are the largest on offer; the sparse exponent is the smallest that meets the demand.
+    The reference is there wherever its kind is: where the layout cannot draw it, it has layers but no picks. Sizes
+    are the largest on offer; the sparse exponent is the smallest that meets the demand.
     """
+    sizes = {name: _pick(name, options, exponent) for name, options in space.choices.items()}
     designs = {}
     for name, pattern in PATTERNS.items():
         kinds = [pattern(layer, space.depth) for layer in range(space.depth)]
         if not set(kinds) <= set(space.kinds):
             continue
-        picks: dict[str, Any] = {}
-        for layer, kind in enumerate(kinds):
-            picks[f"layer{layer}.kind"] = kind
-            for choice, options in space.choices.items():
-                picks[f"layer{layer}.{choice}"] = _pick(choice, options, exponent)
-        designs[name] = picks
+        picks = _picks(space, kinds, sizes)
+        if picks is not None or name == REFERENCE:
+            designs[name] = Design([space.mixer(kind, sizes) for kind in kinds], picks or {})
     return designs
+
+
+def _picks(space: Space, kinds: list[str], sizes: dict[str, Any]) -> dict[str, Any] | None:
+    """The answers that draw these kinds, by the shortest period that does; none where none does."""
+    for period in space.spans:
+        picks: dict[str, Any] = {}
+        for name, _ in space.choice_names():
+            where, _, asked = name.partition(".")
+            if name == "period":
+                picks[name] = period
+            else:
+                picks[name] = kinds[int(where.removeprefix("layer"))] if asked == "kind" else sizes[asked]
+        if space.kinds_of(picks) == kinds:
+            return picks
+    return None
 
 
 def _pick(choice: str, options: list[Any], exponent: float) -> Any:

@@ -154,7 +154,7 @@ class Search:
         designs = known_designs(space, demand.exponent) if search.known_designs else {}
         check_space(space, designs, self.corpus.vocabulary, self.settings.space)
         study = OptunaStudy(self.folder.path / "optuna.db", self.settings.name, search, self.settings.recipe)
-        study.catch_up(records, designs)
+        study.catch_up(records, {name: design.picks for name, design in designs.items() if design.picks})
         objective = Objective(self.settings, space, self.corpus, demand, self.folder.path)
         idle = 0
         tracker.sync(records.all)

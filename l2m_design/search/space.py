@@ -1,196 +1,184 @@
-"""Space: a flat tree of choices from which architectures are drawn, all of one parameter count."""
+"""Space: a layout of choices from which architectures are drawn, all of one parameter count or of equal flops."""
 
 import math
-from collections.abc import Callable, Iterator
-from itertools import product
-from typing import Annotated, Any, Self
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from l2m_design.architecture import MLP, Architecture, MixerSpec
-from l2m_design.architecture.mixers import KeyValueMixer
 from l2m_design.errors import BadInput
-from l2m_design.settings import Values, unknown_key
+from l2m_design.search import counting
+from l2m_design.search.layout import Design, Layers, Layout, Pick
+from l2m_design.search.sharing import mixers
 
-Pick = Callable[[str, list[Any]], Any]
-Option = int | float | str | bool | None
+__all__ = ["Design", "Pick", "Space", "check_space"]
 
-DEMAND = "demand"
-NEAREST = "nearest"
-SHARING = ("attention", "sparse_attention", "mla")
 WIDTHS = range(16, 16385, 8)
+BESIDE = 3  # suitable widths that are tried on each side of the one that the asked MLP ratio would take
 
 
-class _Mixers(Values):
-    layers: Annotated[tuple[MixerSpec, ...], Field(strict=False)]
+class Space(Layout):
+    """A layout, and what all its candidates share.
 
-    @classmethod
-    def of(cls, layers: list[dict[str, Any]]) -> tuple[MixerSpec, ...]:
-        """The drawn layers; one that shares the nearest cache like its own keeps one where there is none before it."""
-        own = [{name: value for name, value in layer.items() if name != "share"} for layer in layers]
-        specs = cls.parse({"layers": own}, "kinds").layers
-        keeps: list[int] = []
-        for index, (layer, spec) in enumerate(zip(layers, specs, strict=True)):
-            if not isinstance(spec, KeyValueMixer):
-                continue
-            like = [other for other in keeps if getattr(specs[other], "cache", None) == spec.cache]
-            if like and layer.get("share") == NEAREST:
-                own[index]["share"] = like[-1]
-            else:
-                keeps.append(index)
-        return cls.parse({"layers": own}, "kinds").layers
-
-
-class Space(Values):
-    """What may vary from layer to layer, and what all candidates share.
-
-    kinds: mixer templates by name; "$name" stands for a choice, "share: nearest" for the cache of the nearest earlier
-    layer whose cache could be this one's. choices: options by name, the same in every
-    layer, always asked for, used where the picked kind names them; the option "demand" is the exponent that
-    the data ask for. parameters: the budget that the width is solved for, to within `tolerance`.
+    equal: what the width is solved for, to within `tolerance`: `parameters`, or `flops`, the forward
+    floating-point operations of a token, `flops_per_token`, at a context of `flops_length` tokens.
     """
 
-    depth: Annotated[int, Field(ge=1, le=256)]
-    parameters: Annotated[int, Field(ge=1)]
+    equal: Literal["parameters", "flops"] = "parameters"
+    parameters: Annotated[int, Field(ge=1)] | None = None
+    flops_per_token: Annotated[float, Field(gt=0.0)] | None = None
+    flops_length: Annotated[int, Field(ge=1)] = 2048
     tolerance: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.03
     tied_embeddings: bool = True
     mlp: MLP = MLP()
-    kinds: dict[str, dict[str, Any]]
-    choices: dict[str, Annotated[list[Option], Field(min_length=1)]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _references_exist(self) -> Self:
-        if not self.kinds:
-            raise ValueError("kinds: at least one mixer template is needed")
-        for name, template in self.kinds.items():
-            if "share" in template and template.get("kind") not in SHARING:
-                raise ValueError(f"kinds.{name}: share: {template.get('kind')} keeps no cache that could be shared")
-            if template.get("share", NEAREST) != NEAREST:
-                raise ValueError(f"kinds.{name}: share: a template may stand anywhere; only '{NEAREST}' is allowed")
-            for value in template.values():
-                if isinstance(value, str) and value.startswith("$") and value[1:] not in self.choices:
-                    raise ValueError(f"kinds.{name}: {value}: {unknown_key(value[1:], self.choices)}")
+    def _one_budget(self) -> Self:
+        for name, equal in (("parameters", "parameters"), ("flops_per_token", "flops")):
+            if (getattr(self, name) is not None) != (self.equal == equal):
+                asked = "is needed by" if self.equal == equal else "goes only with"
+                raise ValueError(f"{name}: {asked} equal: {equal}")
         return self
 
-    def resolved(self, exponent: float) -> "Space":
-        """The space with the demanded exponent, rounded up to hundredths, in the place of "demand"."""
-        asked = min(1.0, math.ceil(exponent * 100 - 1e-9) / 100)
-        choices = {
-            name: list(dict.fromkeys(asked if option == DEMAND else option for option in options))
-            for name, options in self.choices.items()
-        }
-        return self.model_copy(update={"choices": choices})
+    @property
+    def budget(self) -> tuple[str, float]:
+        """The field that candidates are made equal by, and its value."""
+        if self.equal == "flops":
+            assert self.flops_per_token is not None
+            return "flops_per_token", self.flops_per_token
+        assert self.parameters is not None
+        return "parameters", self.parameters
+
+    @property
+    def training_flops_per_token(self) -> float:
+        """About the floating-point operations that training spends on a token: three forward passes."""
+        name, budget = self.budget
+        return 6 * budget if name == "parameters" else 3 * budget
+
+    def spent(self, architecture: Architecture) -> float:
+        """What a drawing takes of the budget, in its unit."""
+        if self.equal == "flops":
+            return architecture.flops(self.flops_length) / self.flops_length
+        return architecture.parameters
+
+    def misses(self, architecture: Architecture) -> float:
+        """How far a drawing is from the budget, relative to it."""
+        return abs(self.spent(architecture) / self.budget[1] - 1)
 
     def draw(self, pick: Pick, vocabulary: int) -> Architecture:
         """One architecture by the answers of `pick(name, options)`. Raises BadInput when nothing fits."""
-        return self.fitted(self._layers(pick), vocabulary)
+        return self.fitted(self.asked(pick), vocabulary)
 
     def least(self, pick: Pick, vocabulary: int) -> Architecture:
         """The same layers at the least width that suits them, whatever the budget: what a misfit looked like."""
-        mixers = _Mixers.of(self._layers(pick))
-        width = next(w for w in WIDTHS if not any(mixer.misfit(w) for mixer in mixers))
-        return self._bare(mixers, width, vocabulary)
+        layers = mixers(self.asked(pick))
+        width = next(w for w in WIDTHS if _suits(layers, w))
+        return Architecture.model_validate(dict(self._sketch(layers, width, vocabulary)))
 
-    def _layers(self, pick: Pick) -> list[dict[str, Any]]:
-        layers = []
-        for index in range(self.depth):
-            kind = pick(f"layer{index}.kind", list(self.kinds))
-            values = {name: pick(f"layer{index}.{name}", options) for name, options in self.choices.items()}
-            layers.append(self.mixer(kind, values))
-        return layers
-
-    def _bare(self, mixers: tuple[MixerSpec, ...], width: int, vocabulary: int) -> Architecture:
-        """The drawing with the smallest MLP."""
-        return Architecture(
-            vocabulary=vocabulary,
-            width=width,
-            tied_embeddings=self.tied_embeddings,
-            mlp=MLP.of_hidden(8, width),
-            layers=mixers,
-        )
-
-    def mixer(self, kind: str, values: dict[str, Any]) -> dict[str, Any]:
-        """The template of a kind with its choices filled in."""
-        return {
-            field: values[value[1:]] if isinstance(value, str) and value.startswith("$") else value
-            for field, value in self.kinds[kind].items()
-        }
-
-    def fitted(self, layers: list[dict[str, Any]], vocabulary: int) -> Architecture:
-        """The drawing whose width meets the parameter budget; the MLP's ratio takes up the remainder.
+    def fitted(self, layers: Layers, vocabulary: int) -> Architecture:
+        """The drawing whose width meets the budget; the MLP's ratio takes up the remainder.
 
         Of the widths that fit within the tolerance, the one whose MLP ratio is nearest the asked. Raises
         BadInput naming the layer that does not fit.
         """
-        mixers = _Mixers.of(layers)
+        specs = mixers(layers)
+        for widths in (self._likely(specs, vocabulary), WIDTHS):
+            best = self._best(specs, widths, vocabulary)
+            if best is not None:
+                return Architecture.model_validate(dict(best))
+        raise BadInput(self._misfit(specs, vocabulary))
+
+    def _sketch(self, specs: tuple[MixerSpec, ...], width: int, vocabulary: int, hidden: int = 8) -> Architecture:
+        """A drawing that is not yet validated, by default with the smallest MLP."""
+        return Architecture.model_construct(
+            vocabulary=vocabulary,
+            width=width,
+            tied_embeddings=self.tied_embeddings,
+            mlp=MLP.of_hidden(hidden, width),
+            layers=specs,
+        )
+
+    def _hidden(self, specs: tuple[MixerSpec, ...], width: int, vocabulary: int) -> int:
+        """Hidden channels of the MLPs that take up what the budget leaves."""
+        left = self.budget[1] - self.spent(self._sketch(specs, width, vocabulary))
+        a_channel = (6 if self.equal == "flops" else 3) * width * self.depth
+        return 8 + 8 * round(left / (8 * a_channel))
+
+    def _likely(self, specs: tuple[MixerSpec, ...], vocabulary: int) -> list[int]:
+        """The suitable widths around the one that the asked ratio would take: the ratio falls as the width grows."""
+        ratio = self.mlp.ratio
+        middle = bisect_left(WIDTHS, True, key=lambda w: self._hidden(specs, w, vocabulary) <= ratio * w)
+        below = _first_suitable(specs, reversed(WIDTHS[:middle]))
+        return below[::-1] + _first_suitable(specs, WIDTHS[middle:])
+
+    def _best(self, specs: tuple[MixerSpec, ...], widths: Iterable[int], vocabulary: int) -> Architecture | None:
         best: tuple[float, Architecture] | None = None
-        smallest: Architecture | None = None
-        for width in WIDTHS:
-            if any(mixer.misfit(width) for mixer in mixers):
+        for width in widths:
+            if not _suits(specs, width):
                 continue
-            bare = self._bare(mixers, width, vocabulary)
-            smallest = smallest or bare
-            hidden = 8 + 8 * round((self.parameters - bare.parameters) / (24 * width * self.depth))
+            hidden = self._hidden(specs, width, vocabulary)
             if hidden < 8:
                 break
             if hidden > 100 * width:
                 continue
-            fit = bare.model_copy(update={"mlp": MLP.of_hidden(hidden, width)})
+            fit = self._sketch(specs, width, vocabulary, hidden)
             off = abs(math.log(fit.mlp.ratio / self.mlp.ratio))
-            if abs(fit.parameters / self.parameters - 1) <= self.tolerance and (best is None or off < best[0]):
+            if (best is None or off < best[0]) and self.misses(fit) <= self.tolerance:
                 best = off, fit
-        if best is None:
-            raise BadInput(self._misfit(smallest))
-        return best[1]
+        return best[1] if best else None
 
-    def _misfit(self, smallest: Architecture | None) -> str:
+    def _misfit(self, specs: tuple[MixerSpec, ...], vocabulary: int) -> str:
         """Which part of the smallest drawing goes over the budget."""
-        if smallest is None:
+        width = next((w for w in WIDTHS if _suits(specs, w)), None)
+        if width is None:
             return f"kinds: no width up to {WIDTHS[-1]} suits every layer"
-        width = smallest.width
-        spent = smallest.parameters - sum(layer.parameters(width) for layer in smallest.layers)
-        if spent > self.parameters:
+        name, budget = self.budget
+        whole = self.spent(self._sketch(specs, width, vocabulary))
+        parts = [self._part(spec, width) for spec in specs]
+        spent = whole - sum(parts)
+        if spent > budget:
             return (
-                f"parameters: {self.parameters} cannot hold the embeddings and MLPs alone: at the least "
-                f"width, {width}, they take {spent}"
+                f"{name}: {budget:.12g} cannot hold the embeddings and MLPs alone: at the least "
+                f"width, {width}, they take {spent:.12g}"
             )
-        for index, layer in enumerate(smallest.layers):
-            spent += layer.parameters(width)
-            if spent > self.parameters:
+        for index, (layer, part) in enumerate(zip(specs, parts, strict=True)):
+            spent += part
+            if spent > budget:
                 return (
-                    f"parameters: {self.parameters} cannot hold layer {index} ({layer.kind}): at the least "
-                    f"width, {width}, the drawing takes {smallest.parameters}"
+                    f"{name}: {budget:.12g} cannot hold layer {index} ({layer.kind}): at the least "
+                    f"width, {width}, the drawing takes {whole:.12g}"
                 )
-        return (
-            f"parameters: no width meets {self.parameters} within {self.tolerance:.0%}; "
-            "give a larger tolerance or budget"
-        )
+        return f"{name}: no width meets {budget:.12g} within {self.tolerance:.0%}; give a larger tolerance or budget"
 
-    @property
-    def mixers(self) -> list[dict[str, Any]]:
-        """Every different layer that the choices allow."""
-        found: dict[str, dict[str, Any]] = {}
-        for kind, template in self.kinds.items():
-            used = [v[1:] for v in template.values() if isinstance(v, str) and v.startswith("$")]
-            for values in product(*(self.choices[name] for name in used)):
-                mixer = self.mixer(kind, dict(zip(used, values, strict=True)))
-                found[repr(mixer)] = mixer
-        return list(found.values())
+    def _part(self, spec: MixerSpec, width: int) -> float:
+        """What one mixer takes of the budget."""
+        if self.equal == "flops":
+            return spec.flops(width, self.flops_length) / self.flops_length
+        return spec.parameters(width)
 
     @property
     def drawings(self) -> int:
-        """How many different drawings the space holds."""
-        return int(len(self.mixers) ** self.depth)
-
-    def choice_names(self) -> Iterator[tuple[str, list[Any]]]:
-        """Every question that `draw` asks, with its options."""
-        for index in range(self.depth):
-            yield f"layer{index}.kind", list(self.kinds)
-            for name, options in self.choices.items():
-                yield f"layer{index}.{name}", options
+        """How many different drawings the space holds, those of `designs_only` left out."""
+        return counting.count(self)
 
 
-def check_space(space: Space, designs: dict[str, dict[str, Any]], vocabulary: int, where: str) -> None:
+def _suits(specs: tuple[MixerSpec, ...], width: int) -> bool:
+    return not any(spec.misfit(width) for spec in specs)
+
+
+def _first_suitable(specs: tuple[MixerSpec, ...], widths: Iterable[int]) -> list[int]:
+    found: list[int] = []
+    for width in widths:
+        if len(found) == BESIDE:
+            break
+        if _suits(specs, width):
+            found.append(width)
+    return found
+
+
+def check_space(space: Space, designs: Mapping[str, Design], vocabulary: int, where: str) -> None:
     """Draw every mixer in all layers, and the known designs: an impossible budget is said before any work.
 
     Raises BadInput naming the file.
@@ -198,7 +186,7 @@ def check_space(space: Space, designs: dict[str, dict[str, Any]], vocabulary: in
     try:
         for mixer in space.mixers:
             space.fitted([mixer] * space.depth, vocabulary)
-        for picks in designs.values():
-            space.draw(lambda name, options, p=picks: p[name], vocabulary)  # type: ignore[misc]
+        for design in designs.values():
+            space.fitted(design.layers, vocabulary)
     except BadInput as error:
         raise BadInput(f"{where}: {error}") from None

@@ -71,8 +71,8 @@ def test_the_questions_are_the_same_for_every_candidate() -> None:
 def test_known_designs_are_drawn_from_the_space_and_look_as_named() -> None:
     space = Space.load(HYBRID).resolved(0.68)
     pictures = {
-        name: space.draw(lambda question, options, p=picks: p[question], 256).picture
-        for name, picks in known_designs(space, 0.68).items()
+        name: space.draw(lambda question, options, p=design.picks: p[question], 256).picture
+        for name, design in known_designs(space, 0.68).items()
     }
     assert pictures == {
         "all attention": "A A A A",
@@ -82,9 +82,10 @@ def test_known_designs_are_drawn_from_the_space_and_look_as_named() -> None:
         "Mamba-2 + window": "M W M W",
         "all sparse at the demand": "S S S S",
     }
-    for picks in known_designs(space, 0.68).values():
+    for design in known_designs(space, 0.68).values():
         for name, options in space.choice_names():
-            assert picks[name] in options
+            assert design.picks[name] in options
+        assert space.arranged(design.picks) == design.layers
 
 
 def test_one_attention_in_eight_is_so_at_depth() -> None:

@@ -1,6 +1,7 @@
 """What every drawn mixer answers, and the types that their fields share."""
 
 from abc import abstractmethod
+from functools import lru_cache
 from typing import Annotated, Literal
 
 import numpy as np
@@ -57,6 +58,7 @@ def convolution_law(channels: int, taps: int | None) -> StateLaw:
     return StateLaw((StateTerm(channels * (taps - 1), Fixed()),)) if taps else StateLaw()
 
 
+@lru_cache(maxsize=4096)
 def sum_of_counts(growth: Growth, length: int) -> int:
     """About the sum over t <= length of the slots held after t tokens, from 65 lengths (trapezoids)."""
     at = np.unique(np.linspace(1, length, 65).astype(np.int64))
