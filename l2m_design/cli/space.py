@@ -1,70 +1,103 @@
-"""`l2m space SPACE`: how many drawings a space holds, and how many meet the condition."""
+"""`l2m space SPACE`: how many drawings a space holds, how many meet the condition, and what would make some do."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from l2m_design.cli.terminal import Json, Set, print_json, say, table
 
-SAMPLE = 500
+if TYPE_CHECKING:
+    from l2m_design.search.feasibility import Feasibility
+    from l2m_design.search.space import Space
+
+PARTS = ("growth", "level")
 
 
 def command(
-    space: Annotated[str, typer.Argument(help="A search space, as search_spaces/hybrid.yaml.")],
+    space: Annotated[str | None, typer.Argument(help="A search space, as search_spaces/hybrid.yaml.")] = None,
     beta: Annotated[float, typer.Option(help="The exponent that the data ask for.")] = 0.7,
     prefactor: Annotated[float | None, typer.Option(help="A of I(n;n) = A n^beta, nats: judges levels too.")] = None,
     length: Annotated[int, typer.Option(help="Target context, tokens.")] = 65536,
     vocabulary: Annotated[int, typer.Option(help="Tokens of the corpus.")] = 256,
+    enforce: Annotated[list[str], typer.Option(help="Parts of the condition to meet: growth, level; repeatable.")] = [  # noqa: B006
+        *PARTS
+    ],
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of spaces, and stop.")] = False,
     overrides: Set = [],  # noqa: B006 - typer copies it
     as_json: Json = False,
 ) -> None:
-    """Count a space's drawings and the share that meets the condition (from a random sample of 500)."""
-    import random
+    """Count a space's drawings and those that meet the condition: all of up to 4,096, else 500 drawn at random.
 
+    Exit 1 where none of them does, with the nearest change that would help.
+    """
     from l2m_design.condition import Demand, Terms
     from l2m_design.errors import BadInput
     from l2m_design.laws import PowerLaw
-    from l2m_design.report.words import size
+    from l2m_design.search.feasibility import feasible, judged_by, refusal
+    from l2m_design.search.schema import schema as schema_of_spaces
     from l2m_design.search.space import Space, check_space
 
+    if schema:
+        print_json(schema_of_spaces())
+        return
+    if space is None:
+        raise BadInput("SPACE: give a search space, as search_spaces/hybrid.yaml, or --schema")
     if not 0 < beta <= 1:
         raise BadInput(f"--beta: must lie in (0, 1], found {beta}")
+    for part in enforce:
+        if part not in PARTS:
+            raise BadInput(f"--enforce: found '{part}', allowed: {', '.join(PARTS)}")
+    if prefactor is None and "growth" not in enforce:
+        raise BadInput("--enforce level: needs --prefactor, without which no level is known")
     holds = Space.load(space, overrides).resolved(beta)
     demand = Demand(PowerLaw(prefactor or 1.0, beta), Terms.parse({"length": length}, "space"), prefactor is not None)
     check_space(holds, {}, vocabulary, space)
-    rng = random.Random(0)  # noqa: S311 - a sample, not a secret
-    drawn = [holds.draw(lambda name, options: rng.choice(options), vocabulary) for _ in range(SAMPLE)]
-    met = [demand.judge(drawing.state).met for drawing in drawn]
-    bytes_ = sorted(drawing.state.bytes(length) for drawing in drawn)
-    result = {
-        "space": space,
-        "layers": holds.depth,
-        "mixers": len(holds.mixers),
-        "drawings": holds.drawings,
-        "feasible_share": sum(met) / SAMPLE,
-        "sampled": SAMPLE,
-        "beta": beta,
-        "length": length,
-        "parameters": {
-            "asked": holds.parameters,
-            "least": min(d.parameters for d in drawn),
-            "most": max(d.parameters for d in drawn),
-        },
-        "widths": {"least": min(d.width for d in drawn), "most": max(d.width for d in drawn)},
-        "state_bytes": {"least": bytes_[0], "median": bytes_[SAMPLE // 2], "most": bytes_[-1]},
-    }
+    found = feasible(holds, judged_by(demand, enforce), vocabulary)
+    why = None if found.met else refusal(holds, demand, vocabulary, space, enforce)
+    result = {"space": space} | _plain(holds, found, length) | {"beta": beta, "length": length, "refusal": why}
     if as_json:
         print_json(result)
-        return
+    else:
+        judged = enforce if prefactor else ["growth"]
+        _say(holds, found, result, f"{' and '.join(judged)} at beta = {beta:g}", prefactor is not None)
+        say(*([why] if why else []))
+    if why:
+        raise typer.Exit(1)
+
+
+def _plain(space: "Space", found: "Feasibility", length: int) -> dict[str, Any]:
+    """JSON-ready: counts, and the extent of the drawings that were looked at."""
+    budget, asked = space.budget
+    spent = [space.spent(drawing) for drawing in found.fitting]
+    widths = [drawing.width for drawing in found.fitting]
+    bytes_ = sorted(drawing.state.bytes(length) for drawing in found.fitting)
+    return {
+        "layers": space.depth,
+        "mixers": len(space.mixers),
+        **found.plain(),
+        budget: {"asked": asked, "least": min(spent), "most": max(spent)},
+        "widths": {"least": min(widths), "most": max(widths)},
+        "state_bytes": {"least": bytes_[0], "median": bytes_[len(bytes_) // 2], "most": bytes_[-1]},
+    }
+
+
+def _say(space: "Space", found: "Feasibility", result: dict[str, Any], condition: str, known: bool) -> None:
+    from l2m_design.report.words import size
+
+    kinds = [f"{kind} (known designs only)" if kind not in space.offered else kind for kind in space.kinds]
     table(
         ["choice", "options"],
-        [["kind", ", ".join(holds.kinds)]]
-        + [[name, ", ".join(str(o) for o in options)] for name, options in holds.choices.items()],
+        [["kind", ", ".join(kinds)]]
+        + ([["period", ", ".join(str(span) for span in space.spans)]] if space.periods else [])
+        + [[name, ", ".join(str(o) for o in options)] for name, options in space.choices.items()],
     )
+    low, high = found.interval
+    share = f"{found.met:,} of {found.looked:,}" if found.exact else f"{found.share:.0%} [{low:.0%}, {high:.0%}]"
+    drawn = "all" if found.exact else f"{found.looked} drawn at random"
+    bytes_ = result["state_bytes"]
     say(
-        f"{holds.depth} layers of {len(holds.mixers)} different mixers: {holds.drawings:,} drawings.",
-        f"{sum(met) / SAMPLE:.0%} of {SAMPLE} drawn at random meet the condition at beta = {beta:g}"
-        + ("." if prefactor else " (growth only; --prefactor judges levels too)."),
-        f"State at {length:,} tokens (bfloat16): {size(bytes_[0])} to {size(bytes_[-1])}, "
-        f"median {size(bytes_[SAMPLE // 2])}.",
+        f"{space.depth} layers of {len(space.mixers)} different mixers: {found.drawings:,} drawings.",
+        f"{share} ({drawn}) meet the condition: {condition}" + ("." if known else " (--prefactor judges levels too)."),
+        f"State at {result['length']:,} tokens (bfloat16): {size(bytes_['least'])} to {size(bytes_['most'])}, "
+        f"median {size(bytes_['median'])}.",
     )

@@ -154,6 +154,26 @@ def test_space_counts_drawings(folder: Path, repository: Path) -> None:
     assert json.loads(done.stdout)["drawings"] == 331_776
 
 
+def test_space_says_how_many_are_feasible_and_what_is_nearest_where_none_is(folder: Path, repository: Path) -> None:
+    spaces = repository / "search_spaces"
+    none = l2m("space", str(spaces / "ssm_window.yaml"), "--json", cwd=folder)
+    answer = json.loads(none.stdout)
+    assert none.returncode == 1
+    assert (answer["feasible_share"], answer["feasible"], answer["sampled"]) == (0.0, None, 500)
+    assert answer["feasible_interval"][1] < 0.01
+    assert "nearest change: a kind of full attention, in one layer" in answer["refusal"]
+    assert answer["refusal"] in l2m("space", str(spaces / "ssm_window.yaml"), cwd=folder).stdout
+    level = ("--enforce", "level", "--prefactor", "0.1")
+    assert l2m("space", str(spaces / "ssm_window.yaml"), *level, cwd=folder).returncode == 0
+    small = l2m("space", str(spaces / "hybrid.yaml"), "--set", "depth=2", "--set", "parameters=200000", cwd=folder)
+    assert "of 576 (all) meet the condition: growth at beta = 0.7" in small.stdout
+
+
+def test_space_prints_the_schema_of_spaces(folder: Path, repository: Path) -> None:
+    done = l2m("space", "--schema", cwd=folder)
+    assert done.stdout == (repository / "search_spaces" / "schema.json").read_text()
+
+
 def test_train_writes_what_export_and_check_read(folder: Path) -> None:
     recipe = ("--set", "length=64", "--set", "tokens=1024", "--set", "batch_tokens=256", "--set", "windows=8")
     done = l2m("train", "growing.yaml", "--corpus", SANTA_FE, *recipe, "--out", "trained", "--json", cwd=folder)
@@ -200,6 +220,9 @@ def test_doctor_finds_everything_needed(folder: Path) -> None:
         (["check", "fixed.yaml", "--set", "widht=3"], "did you mean 'width'"),
         (["check", "."], "architecture.yaml: No such file"),
         (["space", "fixed.yaml"], "unknown key 'vocabulary'"),
+        (["space"], "give a search space"),
+        (["space", "{hybrid}", "--enforce", "size"], "--enforce: found 'size', allowed: growth, level"),
+        (["space", "{hybrid}", "--enforce", "level"], "needs --prefactor"),
         (["search", "nowhere.yaml"], "No such file"),
         (["search", "fixed.yaml"], "unknown key"),
         (["train", "fixed.yaml", "--corpus", "short.txt"], "no document holds the asked"),
