@@ -80,14 +80,14 @@ def test_the_time_limit_counts_from_where_the_run_is_ready() -> None:
     ours, theirs = Pipe()
 
     def compile_for_longer_than_the_limit() -> None:
-        time.sleep(0.6)
+        time.sleep(1.3)
         theirs.send(("ready", None))
         time.sleep(0.1)
         theirs.send(("end", Outcome(stopped=True)))
 
     thread = threading.Thread(target=compile_for_longer_than_the_limit)
     thread.start()
-    assert _listen(ours, lambda rung: True, lambda done, total: None, 0.4) == Outcome(stopped=True)
+    assert _listen(ours, lambda rung: True, lambda done, total: None, 1.0) == Outcome(stopped=True)
     thread.join()
     theirs.send(("ready", None))
     late = _listen(ours, lambda rung: True, lambda done, total: None, 0.1)

@@ -161,7 +161,7 @@ def test_batches_can_begin_at_a_step_without_reading_those_before(monkeypatch: p
 
 
 def test_compiling_is_timed_apart_and_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in for torch.compile that takes a second and draws random numbers at the first call."""
+    """A stand-in for torch.compile that takes two seconds and draws random numbers at the first call."""
     alone = trained(drawing("mamba2"))
     forward, calls = LanguageModel.forward, []
 
@@ -169,7 +169,7 @@ def test_compiling_is_timed_apart_and_leaves_no_trace(monkeypatch: pytest.Monkey
         calls.append(tokens.shape)
         if len(calls) == 1:
             torch.rand(3)
-            time.sleep(1.0)
+            time.sleep(2.0)
         return forward(self, tokens)
 
     monkeypatch.setattr(LanguageModel, "compile", lambda self: monkeypatch.setattr(LanguageModel, "forward", slow))
@@ -179,8 +179,8 @@ def test_compiling_is_timed_apart_and_leaves_no_trace(monkeypatch: pytest.Monkey
     both = trained(drawing("mamba2"), recipe, on_ready=lambda: ready.append(len(calls)))
     assert ready == [1]
     assert calls[0] == calls[1] == (4, 64)
-    assert both[1].compile_seconds > 1.0
-    assert both[1].train_seconds < 1.0
+    assert both[1].compile_seconds > 2.0
+    assert both[1].train_seconds < 2.0
     assert same(both, alone)
 
 
