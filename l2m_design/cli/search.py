@@ -17,6 +17,10 @@ def command(
     runs: Annotated[Path, typer.Option(help="Where databases, records and weights go.")] = Path("runs"),
     reports: Annotated[Path, typer.Option(help="Where the report and the chosen drawing go.")] = Path("reports"),
     tracking: Annotated[str | None, typer.Option(help="MLflow URI; by default a sqlite file here.")] = None,
+    storage: Annotated[str | None, typer.Option(help="Database of trials; by default sqlite in --runs.")] = None,
+    reselect: Annotated[
+        bool, typer.Option("--reselect", help="Choose again from what is stored; nothing is trained.")
+    ] = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -27,26 +31,45 @@ def command(
     if fresh and resume:
         raise BadInput("--fresh and --resume exclude each other")
     settings, space = load_study(study, tuple(overrides))
+    if storage:
+        settings = settings.model_copy(update={"storage": storage})
     from l2m_design.report import words
     from l2m_design.search.run import Folders, Interrupted, Listener, Search
+    from l2m_design.search.study.storage import shown
     from l2m_design.search.tracking import default_uri
 
     search = Search(settings, space, Folders(runs, reports), tracking or default_uri())
     if dry_run:
         _plan(search, space, as_json)
         return
+    if reselect:
+        from l2m_design.search.reselect import reselected
+
+        summary = reselected(settings, search.storage_url, search.folder.path, search.report_folder, _trouble)
+        _show(summary, as_json)
+        return
     warn(*search.corpus.notes)
     try:
         with progress() as on_progress:
-            listener = Listener(on_progress, lambda record: on_progress.note(words.trial(record)))
+            listener = Listener(on_progress, lambda record: on_progress.note(words.trial(record)), _trouble)
             summary = search.run(fresh, resume, listener)
     except Interrupted as stopped:
         sets = [word for override in overrides for word in ("--set", override)]
         places = ["--runs", str(runs), "--reports", str(reports)] + (["--tracking", tracking] if tracking else [])
+        places += ["--storage", shown(storage)] if storage else []
         again = shlex.join(["l2m", "search", str(study), *sets, *places, "--resume"])
         warn(f"l2m: interrupted: {stopped}; go on with: {again}")
         raise typer.Exit(1) from None
-    files = _write(search, summary)
+    _show(summary, as_json)
+
+
+def _trouble(sentence: str) -> None:
+    warn(f"l2m: {sentence}")
+
+
+def _show(summary: dict[str, Any], as_json: bool) -> None:
+    """Write the page and the choice, print what was found; exit 1 where nothing was chosen."""
+    files = _write(summary)
     if as_json:
         left_out = ("records", "settings", "space")
         print_json({key: value for key, value in summary.items() if key not in left_out} | {"files": files})
@@ -55,13 +78,13 @@ def command(
     raise typer.Exit(0 if summary["chosen"] else 1)
 
 
-def _write(search: Any, summary: dict[str, Any]) -> list[str]:
+def _write(summary: dict[str, Any]) -> list[str]:
     """The page and, when there is a choice, its card; answers the files."""
     from l2m_design.export.study import write_chosen
     from l2m_design.report.page import write_page
 
     write_page(summary, Path(summary["report"]))
-    return [summary["report"], *write_chosen(summary, search.report_folder)]
+    return [summary["report"], *write_chosen(summary, Path(summary["report"]).parent)]
 
 
 def _print(summary: dict[str, Any], files: list[str]) -> None:
@@ -74,7 +97,7 @@ def _print(summary: dict[str, Any], files: list[str]) -> None:
             continue
         seen.add(row["trial"])
         name = row["design"] or f"trial {row['trial']}"
-        loss = f"{row['loss']:.3f}" if row["loss"] else f"{row['state']}: {row['reason']}"
+        loss = f"{row['loss']:.3f}" if row["loss"] is not None else f"{row['state']}: {row['reason']}"
         rows.append(
             [
                 ("chosen: " if row is summary["chosen"] else "") + name,

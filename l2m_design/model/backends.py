@@ -30,6 +30,11 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def gpus() -> int:
+    """CUDA devices that this process sees."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
 def use_threads(count: int | None) -> None:
     """Compute on this many CPU threads; none for all cores."""
     torch.set_num_threads(count or usable_cores())

@@ -24,7 +24,17 @@ def load_summary(place: str | Path) -> dict[str, Any]:
     text = read_text(path)
     try:
         summary = json.loads(text)
-        missing = {"study", "chosen", "front", "baselines", "demand", "records", "settings"} - set(summary)
+        missing = {
+            "study",
+            "chosen",
+            "front",
+            "baselines",
+            "demand",
+            "records",
+            "settings",
+            "choice",
+            "finalists",
+        } - set(summary)
     except (ValueError, TypeError) as error:
         raise BadInput(f"{path}: not a study's summary: {error}") from None
     if missing:
@@ -66,7 +76,7 @@ def _figures(summary: dict[str, Any]) -> dict[str, str | None]:
     profiles = {
         name: by_trial[row["trial"]]["result"]["loss_by_position"]
         for name, row in shown.items()
-        if by_trial[row["trial"]]["result"]
+        if row["trial"] in by_trial and by_trial[row["trial"]]["result"]
     }
     drawn: dict[str, str | None] = {
         "profile": figures.losses(profiles) if profiles else None,
@@ -74,12 +84,23 @@ def _figures(summary: dict[str, Any]) -> dict[str, str | None]:
         "reference": None,
         "state": figures.state_and_demand(drawings, law, terms, demand["has_level"], measured),
         "loss": figures.loss_and_state(summary["records"], [row["trial"] for row in summary["front"]], chosen),
+        "excess": _excess(summary["finalists"]),
     }
     if demand["measurement"]:
         drawn["information"] = figures.information(demand["measurement"], law)
         if demand["measurement"]["losses_nats"]:
             drawn["reference"] = figures.losses({"reference model": demand["measurement"]["losses_nats"]}, "h_t, nats")
     return drawn
+
+
+def _excess(rows: list[dict[str, Any]]) -> str | None:
+    """Excess over Bayes by finalist and length, where the corpus knows it."""
+    found = {
+        row["name"]: {int(length): at["late_excess_bits_by_seed"] for length, at in row["lengths"].items()}
+        for row in rows
+    }
+    known = {name: lengths for name, lengths in found.items() if any(lengths.values())}
+    return figures.excess(known) if known else None
 
 
 def _finalists(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -36,7 +36,9 @@ def trial(record: Any) -> str:
         return f"{name}: drawn before, as trial {record.copy_of}"
     if record.late_loss is None:
         return f"{name}: {record.state}: {record.reason}"
-    return f"{name}: late loss {record.late_loss:.3f}, state {size(record.state_bytes)}, objective {record.value:.3f}"
+    rate = f", learning rate x {record.rate:g}" if record.rate != 1 else ""
+    held = size(record.state_bytes)
+    return f"{name}: late loss {record.late_loss:.3f}, state {held}, objective {record.value:.3f}{rate}"
 
 
 def constant(terms: dict[str, Any], kinds: tuple[str, ...] | None = None) -> str:
@@ -50,27 +52,19 @@ def constant(terms: dict[str, Any], kinds: tuple[str, ...] | None = None) -> str
 
 def outcome(summary: dict[str, Any]) -> list[str]:
     """What a study found, in a few sentences."""
-    chosen, terms = summary["chosen"], summary["demand"]["terms"]
-    said = [_demand(summary)]
+    chosen, terms, choice = summary["chosen"], summary["demand"]["terms"], summary["choice"]
     if chosen is None:
-        return [
-            *said,
-            "No trained candidate meets the condition: more trials, a wider space or other terms are needed.",
-        ]
-    said.append(
-        f"Chosen: {chosen['picture']} (trial {chosen['trial']}"
-        + (f", the known design '{chosen['design']}'" if chosen["design"] else "")
-        + f"): late loss {chosen['loss']:.3f} nats a token, state {size(chosen['state_bytes'])} at "
-        f"{terms['length']:,} tokens, growing as t^{chosen['growth_exponent']:.2f}."
-    )
+        return [_demand(summary), *choice["said"]]
+    said = [_demand(summary), _answer(summary), *choice["said"]]
     reference = next((row for row in summary["baselines"] if row["design"] == "all attention" and row["loss"]), None)
     if reference and chosen["difference"] and chosen["design"] != "all attention":
         saved = reference["state_bytes"] / chosen["state_bytes"]
+        seeds = chosen.get("seeds", 1)
+        over = f"documents and {seeds} seeds" if seeds > 1 else "documents; one seed"
         said.append(
             "Against full attention of the same size, trained alike: "
-            f"{estimate(chosen['difference'], sign=True)} nats a token on test documents "
-            "(paired; the interval is over documents, one seed), "
-            f"with {saved:.1f} times less state."
+            f"{estimate(chosen['difference'], sign=True)} nats a token on test documents (paired; the interval is over "
+            f"{over}), with {saved:.3g} times less state."
         )
     if summary["demand"]["has_level"]:
         said.append(
@@ -79,6 +73,18 @@ def outcome(summary: dict[str, Any]) -> list[str]:
             f"{tokens(chosen['reach_tokens']['hard'])}."
         )
     return said
+
+
+def _answer(summary: dict[str, Any]) -> str:
+    """The answer in one sentence."""
+    chosen, terms, choice = summary["chosen"], summary["demand"]["terms"], summary["choice"]
+    trial = f"trial {chosen['trial']}" if chosen["trial"] is not None else "a design of the study"
+    name = f"{trial}, the known design '{chosen['design']}'" if chosen["design"] else trial
+    return (
+        f"Chosen: {chosen['picture']} ({name}), the smallest state of all {choice['among']} that meet the L²M "
+        f"condition and are within {choice['delta']:g} nats a token of full attention: {size(chosen['state_bytes'])} "
+        f"at {terms['length']:,} tokens, growing as t^{chosen['growth_exponent']:.2f}, late loss {chosen['loss']:.3f}."
+    )
 
 
 def _demand(summary: dict[str, Any]) -> str:
@@ -110,15 +116,30 @@ def _ground(terms: dict[str, Any]) -> str:
     )
 
 
+def _finalists_said(summary: dict[str, Any]) -> list[str]:
+    asked = summary["settings"]["finalists"]
+    if not summary["finalists"]:
+        return []
+    tokens_ = f"{asked['tokens']:,} tokens" if asked["tokens"] else "four times the tokens"
+    return [
+        f"Finalists were trained longer ({tokens_}) with {asked['seeds']} seeds, the best of {len(asked['rates'])} "
+        "learning rates each. They were picked by the same validation documents on which they are chosen; test "
+        "documents were never looked at to choose."
+    ]
+
+
 def caveats(summary: dict[str, Any]) -> list[str]:
     """What every verdict must say aloud."""
     terms, recipe = summary["demand"]["terms"], summary["settings"]["recipe"]
+    rates = summary["settings"]["search"]["rates"]
     said = [
         f"The condition fixes a rate of growth. {_ground(terms)}",
         "Covering the target length and growing fast enough without end are two questions: the tables answer both.",
         f"Growth is judged at beta's {terms['end']} end (condition.end). The condition is necessary, not sufficient.",
-        f"Each candidate read {recipe['tokens']:,} tokens in windows of {recipe['length']:,}, with one learning rate "
-        "and one seed: losses order candidates at this budget, and long training may order them otherwise.",
+        f"Each candidate read {recipe['tokens']:,} tokens in windows of {recipe['length']:,}, with "
+        + ("one learning rate" if len(rates) == 1 else f"one of {len(rates)} learning rates (known designs with each)")
+        + " and one seed: losses order candidates at this budget, and long training may order them otherwise.",
+        *_finalists_said(summary),
     ]
     measurement = summary["demand"]["measurement"]
     if measurement and 2 * measurement["lengths"][-1] < terms["length"]:

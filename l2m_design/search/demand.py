@@ -54,6 +54,13 @@ def given_law(settings: DemandSettings) -> PowerLaw:
     return PowerLaw(prefactor, settings.beta, draws=draws, level=1.0 if draws is not None else 0.95)
 
 
+def law_of(settings: DemandSettings) -> PowerLaw:
+    """The law of a given beta. Raises BadInput where the settings ask for a measurement instead."""
+    if settings.beta is None:
+        raise BadInput("demand: nothing is measured here; give the law, as demand={beta: 0.7, prefactor: 5}")
+    return given_law(settings)
+
+
 def demand_of(law: PowerLaw, settings: DemandSettings, terms: Terms) -> Demand:
     """The demand of a law; without a prefactor there is no level to judge."""
     return Demand(law, terms, has_level=settings.measure is not None or settings.prefactor is not None)

@@ -1,13 +1,96 @@
-"""Finalists: who is on the front, who is chosen, and how each differs from full attention."""
+"""Finalists: the best candidates and the known designs, trained longer, with several seeds, at every asked length."""
 
 from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
+from l2m_design.architecture import Architecture
 from l2m_design.search.known import REFERENCE
 from l2m_design.search.record import Record
-from l2m_design.training.result import interval_of_mean, paired_difference
+from l2m_design.search.settings import StudySettings
+from l2m_design.settings import fingerprint
+from l2m_design.training.recipe import Recipe
+from l2m_design.training.result import Result
+
+LONGER = 4
+
+
+@dataclass(frozen=True)
+class FinalJob:
+    """One training run of a finalist. rate: factor of the recipe's learning rate."""
+
+    name: str
+    architecture: dict[str, Any]
+    length: int
+    rate: float
+    seed: int
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells one run from another under one shared recipe: drawing, length, learning rate, seed; no name."""
+        return fingerprint({name: value for name, value in self.plain().items() if name != "name"})
+
+    def recipe(self, base: Recipe) -> Recipe:
+        """The recipe of this run."""
+        return base.model_copy(
+            update={
+                "length": self.length,
+                "batch_tokens": max(base.batch_tokens, self.length),
+                "learning_rate": min(1.0, base.learning_rate * self.rate),
+                "seed": base.seed + self.seed,
+            }
+        )
+
+
+@dataclass(frozen=True)
+class FinalRun:
+    """A finished run of a finalist; result is none where it failed, with the reason."""
+
+    job: FinalJob
+    result: Result | None
+    reason: str | None = None
+
+
+def final_recipe(settings: StudySettings) -> Recipe:
+    """The recipe that all finalists share, but for length, learning rate and seed."""
+    asked = settings.finalists
+    assert asked is not None
+    recipe = settings.recipe
+    changes: dict[str, Any] = {"tokens": asked.tokens or LONGER * recipe.tokens, "rungs": ()}
+    changes["batch_tokens"] = asked.batch_tokens or recipe.batch_tokens
+    changes["windows"] = asked.windows or recipe.windows
+    return recipe.model_copy(update=changes)
+
+
+def lengths(settings: StudySettings) -> tuple[int, ...]:
+    """Contexts at which finalists are compared, in tokens, rising."""
+    assert settings.finalists is not None
+    return tuple(sorted(settings.finalists.lengths)) or (settings.recipe.length,)
+
+
+def entrants(
+    settings: StudySettings, records: Iterable[Record], designs: dict[str, Architecture]
+) -> dict[str, Architecture]:
+    """Who is trained longer, by name: every design, and the best candidates by value that are no design's drawing."""
+    asked = settings.finalists
+    assert asked is not None
+    first = {architecture.fingerprint: name for name, architecture in reversed(designs.items())}
+    found = {name: designs[name] for name in designs if name in first.values()}
+    there, known = set(first), len(found)
+    ranked = sorted(eligible(records), key=lambda r: (r.value, r.state_bytes))
+    if settings.search.mode == "pareto":
+        ranked = spread_over_front(ranked, asked.top)
+    for record in ranked:
+        if len(found) - known >= asked.top:
+            break
+        if record.fingerprint not in there:
+            there.add(record.fingerprint)
+            found[f"trial {record.number}"] = record.drawing
+    return found
 
 
 def eligible(records: Iterable[Record]) -> list[Record]:
@@ -24,51 +107,58 @@ def front(records: Iterable[Record]) -> list[Record]:
     return best
 
 
-def choose(records: Iterable[Record]) -> Record | None:
-    """The eligible trial of the least penalised loss; of equals, the smaller state."""
-    ranked = sorted(eligible(records), key=lambda r: (r.value, r.state_bytes))
-    return ranked[0] if ranked else None
+def spread_over_front(records: list[Record], count: int) -> list[Record]:
+    """`count` members of the front, evenly over the order of state bytes; then all others."""
+    best = front(records)
+    if len(best) > count > 0:
+        best = [best[round(i * (len(best) - 1) / max(1, count - 1))] for i in range(count)]
+    return best + [record for record in records if record not in best]
 
 
-def baselines(records: Iterable[Record]) -> list[Record]:
-    """The known designs, trained whether feasible or not."""
-    return [r for r in records if r.design]
+def tuning_jobs(settings: StudySettings, entered: dict[str, Architecture]) -> list[FinalJob]:
+    """First: every finalist at every learning rate, first seed, shortest length."""
+    assert settings.finalists is not None
+    shortest = lengths(settings)[0]
+    return [
+        FinalJob(name, drawing.plain(), shortest, rate, 0)
+        for name, drawing in entered.items()
+        if not drawing.too_short(shortest)
+        for rate in settings.finalists.rates
+    ]
 
 
-def row(record: Record, reference: Record | None) -> dict[str, Any]:
-    """A line of the result tables, JSON-ready.
+def seed_jobs(settings: StudySettings, entered: dict[str, Architecture], runs: list[FinalRun]) -> list[FinalJob]:
+    """Then: each finalist at its best learning rate, all seeds, all lengths."""
+    assert settings.finalists is not None
+    best = best_rates(runs, lengths(settings)[0])
+    return [
+        FinalJob(name, drawing.plain(), length, best[name], seed)
+        for length in lengths(settings)
+        for seed in range(settings.finalists.seeds)
+        for name, drawing in entered.items()
+        if name in best and not drawing.too_short(length)
+    ]
 
-    loss: late loss on validation documents. test_loss: on test documents, with interval; difference: test
-    loss minus full attention's, paired over documents. Losses in nats a token.
-    """
-    outcome, rival = record.outcome, reference.outcome if reference else None
-    test = interval_of_mean(np.array(outcome.test_late_by_document)) if outcome else None
-    paired = (
-        paired_difference(outcome.test_late_by_document, rival.test_late_by_document) if outcome and rival else None
-    )
-    return {
-        "trial": record.number,
-        "design": record.design,
-        "picture": record.picture,
-        "architecture": record.architecture,
-        "fingerprint": record.fingerprint,
-        "parameters": record.parameters,
-        "state": record.state,
-        "feasible": record.feasible,
-        "objective": record.value,
-        "loss": record.late_loss,
-        "test_loss": test.plain() if test else None,
-        "difference": paired.plain() if paired else None,
-        "mi_captured_nats": outcome.mi_captured_nats if outcome else None,
-        "state_bytes": record.state_bytes,
-        "growth_exponent": record.verdict["growth_exponent"],
-        "meets_growth": record.verdict["meets_growth"],
-        "meets_level": record.verdict["meets_level"],
-        "reach_tokens": record.verdict["reach_tokens"],
-        "reason": record.reason,
-    }
+
+def best_rates(runs: Iterable[FinalRun], length: int) -> dict[str, float]:
+    """By finalist's name, the learning rate of the least late loss on validation, first seed."""
+    first = [run for run in runs if run.result and run.job.seed == 0 and run.job.length == length]
+    found: dict[str, FinalRun] = {}
+    for run in first:
+        assert run.result is not None
+        known = found.get(run.job.name)
+        if known is None or (known.result is not None and run.result.late_loss < known.result.late_loss):
+            found[run.job.name] = run
+    return {name: run.job.rate for name, run in found.items()}
 
 
 def reference_of(records: Iterable[Record]) -> Record | None:
-    """The complete trial of full attention, if there is one."""
-    return next((r for r in records if r.design == REFERENCE and r.state == "complete"), None)
+    """The complete trial of full attention at its best learning rate, if there is one."""
+    return best_of_design(records, REFERENCE)
+
+
+def best_of_design(records: Iterable[Record], design: str) -> Record | None:
+    """A design's complete trial of the least late loss, else any of its trials."""
+    own = [r for r in records if r.design == design]
+    done = [r for r in own if r.state == "complete"]
+    return min(done, key=lambda r: r.late_loss or 0.0) if done else None

@@ -1,141 +1,153 @@
-"""One trial: from an asked candidate to its record. Infeasible drawings end here, before anything is built."""
+"""The objective: one asked candidate drawn, held to the condition, and trained when it may be."""
 
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from l2m_design.condition import Demand, Verdict
-from l2m_design.corpus import Corpus
-from l2m_design.errors import BadInput
+from l2m_design.architecture import Architecture
+from l2m_design.search import recall
+from l2m_design.search.candidates import TRAINING_BYTES, Candidate, Candidates
 from l2m_design.search.record import Record, Records
 from l2m_design.search.settings import StudySettings
-from l2m_design.search.space import Space
-from l2m_design.search.study import Asked
-from l2m_design.search.workers import Job, run_isolated
+from l2m_design.search.study.asked import Asked
+from l2m_design.search.study.pruners import resource
+from l2m_design.search.workers import Job, Outcome, run_stubbornly
+from l2m_design.training.recipe import Recipe
 from l2m_design.training.run import Rung
 
 OnStep = Callable[[Record, int, int], None]
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a worker computes: device, CPU threads, processes a trial, and the folder of checkpoints and weights."""
+
+    device: str
+    threads: int | None
+    processes: int
+    folder: Path
+
+
 class Objective:
-    """late loss + price · log2(state bytes at the target length), nats a token, to be made small."""
+    """Late loss and state (penalised: late loss + price · log2(state bytes at the target)), to be made small."""
 
-    def __init__(self, settings: StudySettings, space: Space, corpus: Corpus, demand: Demand, folder: Path) -> None:
-        self._settings, self._space, self._corpus, self._demand = settings, space, corpus, demand
-        self._folder = folder
+    def __init__(self, settings: StudySettings, candidates: Candidates, beta: float, place: Place) -> None:
+        self._settings, self._candidates, self._beta, self._place = settings, candidates, beta, place
 
-    def penalty(self, state_bytes: int) -> float:
-        """The price of the state in nats a token."""
-        return self._settings.search.price * math.log2(max(1, state_bytes))
-
-    def run(self, asked: Asked, records: Records, on_step: OnStep) -> Record:
-        """Draw, judge, and train unless rejected or known; the record is kept before Optuna hears of it."""
+    def run(
+        self, asked: Asked, records: Records, on_step: OnStep, stop: Callable[[], bool] = lambda: False
+    ) -> tuple[Record, list[float] | None]:
+        """The trial's record and the values that Optuna is to hear; nothing is told yet."""
         began = time.perf_counter()
-        record, verdict, misfit = self._drawn(asked)
-        enforced = self._settings.search.enforce
-        asked.constrain(constraints(verdict, enforced) | {"fits": 1.0 if misfit else 0.0})
-        twin = records.twin(record.fingerprint)
-        if not record.feasible and not record.design:
-            record = replace(record, state="infeasible", reason=misfit or rejection(verdict, enforced))
+        given = asked.attrs.get("job")
+        drawing = Architecture.parse(given["architecture"], "design") if given else None
+        found = self._candidates.drawn(asked.pick, drawing)
+        asked.constrain(self._candidates.constraints(found))
+        record = self._candidates.record(asked.number, found, asked.params, asked.design)
+        twin = records.twin(record.fingerprint, record.rate)
+        taken = TRAINING_BYTES * record.parameters
+        if found.misfit or (not record.feasible and not record.design):
+            record = replace(record, state="infeasible", reason=self._candidates.rejection(found))
         elif twin:
             record = record.copied_from(twin)
         else:
-            record = self._trained(asked, record, on_step)
+            record = self._trained(asked, found, record, records, on_step, stop)
+        if record.result:
+            taken = max(taken, record.result["peak_memory_bytes"])
+        asked.constrain({"memory": self._candidates.memory(taken)})
         record = replace(record, seconds=round(time.perf_counter() - began, 4))
-        records.add(record)
-        asked.tell(record.value, pruned=record.state in ("pruned", "infeasible"))
-        return record
+        return record, self.values(record) if record.result else None
 
-    def _drawn(self, asked: Asked) -> tuple[Record, Verdict, str | None]:
-        """The asked drawing's record and verdict, and why no width suits it, if none does."""
-        misfit = None
-        try:
-            architecture = self._space.draw(asked.pick, self._corpus.vocabulary)
-        except BadInput as error:
-            misfit = str(error)
-            architecture = self._space.least(asked.pick, self._corpus.vocabulary)
-        misfit = misfit or architecture.too_short(self._settings.recipe.length)
-        verdict = self._demand.judge(architecture.state)
-        terms = self._demand.terms
-        enforced = {"growth": verdict.meets_growth, "level": verdict.meets_level}
-        record = Record(
-            number=asked.number,
-            state="failed",
-            architecture=architecture.plain(),
-            picture=architecture.picture,
-            fingerprint=architecture.fingerprint,
-            parameters=architecture.parameters,
-            state_bytes=architecture.state.bytes(terms.length, terms.dtype),
-            verdict=verdict.plain(),
-            feasible=not misfit and all(enforced[part] for part in self._settings.search.enforce),
-            params=asked.params,
-            design=asked.design,
-        )
-        return record, verdict, misfit
+    def values(self, record: Record) -> list[float]:
+        """What a complete trial tells Optuna."""
+        assert record.late_loss is not None
+        return self._values(record, record.late_loss)
 
-    def _trained(self, asked: Asked, record: Record, on_step: OnStep) -> Record:
-        penalty = self.penalty(record.state_bytes)
+    def _values(self, record: Record, late_loss: float) -> list[float]:
+        size = math.log2(max(1, record.state_bytes))
+        search = self._settings.search
+        if search.mode == "penalised":
+            return [late_loss + search.price * size]
+        latency = record.result["decode_ms"] if search.latency and record.result else None
+        return [late_loss, size] + ([latency or 0.0] if search.latency else [])
+
+    def _trained(
+        self,
+        asked: Asked,
+        found: Candidate,
+        record: Record,
+        records: Records,
+        on_step: OnStep,
+        stop: Callable[[], bool],
+    ) -> Record:
+        if self._settings.recall:
+            record = self._recalled(found, record, stop)
+            if self._settings.recall.keep < 1 and not record.design and recall.behind(record, records, self._settings):
+                reason = f"its recall ({record.recall:.3f} nats a fact over Bayes) is not in the best "
+                return replace(record, state="pruned", reason=f"{reason}{self._settings.recall.keep:.0%}")
         rungs: list[tuple[int, float]] = []
 
         def on_rung(rung: Rung) -> bool:
-            """Rungs are compared by penalised loss, as ends are. Known designs run to their end; only feasible
-            candidates set the bar for others.
-            """
+            """Rungs are compared as ends are. Known designs run to their end; only feasible candidates set the bar."""
+            if any(tokens == rung.tokens for tokens, _ in rungs):
+                return True  # a run that goes on from its checkpoint tells its looks again
             rungs.append((rung.tokens, round(rung.late_loss, 5)))
             if not math.isfinite(rung.late_loss):
                 return False
-            goes_on = not record.feasible or asked.report(rung.step, rung.late_loss + penalty)
+            at = resource(self._settings.recipe, rung.step)
+            goes_on = not record.feasible or asked.report(len(rungs), at, self._values(record, rung.late_loss))
             return goes_on or record.design is not None
 
-        minutes = self._settings.search.trial_minutes
-        outcome = run_isolated(
-            self._job(record),
-            on_rung,
-            lambda done, total: on_step(record, done, total),
-            minutes * 60 if minutes else None,
+        outcome = self._run(
+            self._job(record, self._settings.recipe), on_rung, lambda done, total: on_step(record, done, total), stop
         )
-        record = replace(record, rungs=rungs)
+        record = replace(record, rungs=rungs, note=outcome.note)
         if outcome.stopped and not math.isfinite(rungs[-1][1]):
             return replace(record, reason="the loss is not finite", rungs=rungs[:-1])
         if outcome.stopped:
-            return replace(
-                record,
-                state="pruned",
-                reason=f"behind the {self._settings.search.pruner} rule after {rungs[-1][0]} tokens",
-            )
+            reason = f"behind the {self._settings.search.pruner} rule after {rungs[-1][0]} tokens"
+            return replace(record, state="pruned", reason=reason)
         if outcome.result is None:
             return replace(record, reason=outcome.reason)
-        return replace(record, state="complete", result=outcome.result, value=outcome.result["late_loss"] + penalty)
+        size = math.log2(max(1, record.state_bytes))
+        value = outcome.result["late_loss"] + self._settings.search.price * size
+        return replace(record, state="complete", result=outcome.result, value=value)
 
-    def _job(self, record: Record) -> Job:
-        weights = self._folder / "weights" / f"{record.number:05d}.safetensors"
-        settings = self._settings
+    def _recalled(self, found: Candidate, record: Record, stop: Callable[[], bool]) -> Record:
+        """The record with its excess on the recall source; none where that run failed."""
+        assert self._settings.recall
+        corpus, recipe = recall.source(self._settings, self._beta, found.architecture.vocabulary)
+        job = replace(self._job(record, recipe), corpus=corpus, weights=None)
+        outcome = self._run(job, lambda rung: True, lambda done, total: None, stop)
+        if outcome.result is None:
+            return record
+        seconds = outcome.result["train_seconds"] + outcome.result["evaluate_seconds"]
+        return replace(record, recall=outcome.result["late_excess_nats"], recall_seconds=seconds)
+
+    def _run(
+        self,
+        job: Job,
+        on_rung: Callable[[Rung], bool],
+        on_step: Callable[[int, int], None],
+        stop: Callable[[], bool],
+    ) -> Outcome:
+        minutes = self._settings.search.trial_minutes
+        return run_stubbornly(job, on_rung, on_step, minutes * 60 if minutes else None, stop)
+
+    def _job(self, record: Record, recipe: Recipe) -> Job:
+        name = f"{record.fingerprint}-{record.rate:g}-{recipe.fingerprint}"
+        plain: dict[str, Any] = recipe.plain() | {"learning_rate": min(1.0, recipe.learning_rate * record.rate)}
         return Job(
-            record.architecture,
-            settings.corpus,
-            settings.recipe.plain(),
-            settings.device,
-            settings.threads,
-            str(weights),
+            architecture=record.architecture,
+            corpus=self._settings.corpus,
+            recipe=plain,
+            device=self._place.device,
+            threads=self._place.threads,
+            weights=str(self._place.folder / "weights" / f"{record.number:05d}.safetensors"),
+            processes=self._place.processes,
+            checkpoint=str(self._place.folder / "checkpoints" / f"{name}.pt"),
+            latency=self._settings.search.latency,
         )
-
-
-def constraints(verdict: Verdict, enforced: tuple[str, ...]) -> dict[str, float]:
-    """Optuna constraints, feasible where at most 0; the same keys for every candidate of a study."""
-    named: dict[str, float] = {}
-    if "growth" in enforced:
-        named["l2m_growth"] = verdict.asked - verdict.growth
-    if "level" in enforced and verdict.slack is not None:
-        named |= {f"l2m_level@{length}": -slack for length, slack in verdict.slack.items()}
-    return named
-
-
-def rejection(verdict: Verdict, enforced: tuple[str, ...]) -> str:
-    """Why a drawing is infeasible, in words."""
-    if not verdict.meets_growth and "growth" in enforced:
-        return f"its state grows as t^{verdict.growth:.2f}, the data ask for t^{verdict.asked:.2f}"
-    assert verdict.slack is not None
-    length, slack = min(verdict.slack.items(), key=lambda item: item[1])
-    return f"at {length} tokens its state is {math.exp(-slack):.2g} times too small for the assumed nats per element"

@@ -1,12 +1,11 @@
-"""Records: one JSON file a trial, written whole, from which everything later is made."""
+"""Records: what became of every trial, from which everything later is made."""
 
-import json
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from l2m_design.architecture import Architecture
-from l2m_design.settings import to_json, write_atomically
+from l2m_design.condition import Demand, Verdict
 from l2m_design.training.result import Result
 
 State = Literal["complete", "pruned", "infeasible", "failed"]
@@ -18,7 +17,8 @@ class Record:
 
     value: late loss + price · log2(state bytes), nats a token, for complete trials. verdict: the condition's
     answer, JSON-ready. rungs: (tokens, late loss) looks. reason: why it was rejected, pruned or failed.
-    design: the known design's name. copy_of: the trial whose result a duplicate reuses.
+    design: the known design's name. copy_of: the trial whose result a duplicate reuses. rate: factor of the recipe's
+    learning rate. recall: late excess over Bayes on the recall source, nats a fact, and the seconds it took.
     """
 
     number: int
@@ -38,11 +38,15 @@ class Record:
     reason: str | None = None
     copy_of: int | None = None
     seconds: float = 0.0
+    rate: float = 1.0
+    recall: float | None = None
+    recall_seconds: float = 0.0
+    note: str | None = None
 
     def copied_from(self, twin: "Record") -> "Record":
         """This record with the fate of an equal earlier drawing."""
-        fate = {"state": twin.state, "value": twin.value, "result": twin.result, "rungs": twin.rungs}
-        return replace(self, reason=twin.reason, copy_of=twin.number, **fate)  # type: ignore[arg-type]
+        fate = {name: getattr(twin, name) for name in ("state", "value", "result", "rungs", "recall")}
+        return replace(self, reason=twin.reason, copy_of=twin.number, **fate)
 
     @property
     def drawing(self) -> Architecture:
@@ -59,27 +63,37 @@ class Record:
         """Late loss on validation documents, nats a token."""
         return self.result["late_loss"] if self.result else None
 
+    def judged(self, demand: Demand, enforced: Iterable[str]) -> "Record":
+        """The same trial under another demand, length or dtype: its state, verdict and feasibility anew."""
+        state = self.drawing.state
+        verdict = demand.judge(state)
+        misfit = self.state == "infeasible" and self.reason is not None and self.reason.startswith("layers.")
+        return replace(
+            self,
+            state_bytes=state.bytes(demand.terms.length, demand.terms.dtype),
+            verdict=verdict.plain(),
+            feasible=not misfit and meets(verdict, enforced),
+        )
+
+
+def meets(verdict: Verdict, enforced: Iterable[str]) -> bool:
+    """Do the enforced parts of the condition hold?"""
+    parts = {"growth": verdict.meets_growth, "level": verdict.meets_level}
+    return all(parts[part] for part in enforced)
+
 
 class Records:
-    """The trials of a study, by number, in a folder."""
+    """The trials of a study, by number."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._records: dict[int, Record] = {}
-        for path in sorted(folder.glob("*.json")):
-            record = Record(**json.loads(path.read_text()))
-            self._records[record.number] = record
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        self._records = {record.number: record for record in records}
 
     def add(self, record: Record) -> None:
-        """Keep a record, on disk first."""
-        write_atomically(self._folder / f"{record.number:05d}.json", to_json(asdict(record)))
+        """Know one more."""
         self._records[record.number] = record
 
     def __contains__(self, number: int) -> bool:
         return number in self._records
-
-    def __getitem__(self, number: int) -> Record:
-        return self._records[number]
 
     @property
     def all(self) -> list[Record]:
@@ -91,7 +105,7 @@ class Records:
         """Candidates that spent training time: complete, pruned or failed, duplicates not counted."""
         return sum(r.state != "infeasible" and r.copy_of is None for r in self.all)
 
-    def twin(self, fingerprint: str) -> Record | None:
-        """An earlier complete or pruned trial of the same drawing, to be reused."""
-        twins = (r for r in self.all if r.fingerprint == fingerprint and r.copy_of is None)
+    def twin(self, fingerprint: str, rate: float) -> Record | None:
+        """An earlier complete or pruned trial of the same drawing and learning rate, to be reused."""
+        twins = (r for r in self.all if r.fingerprint == fingerprint and r.rate == rate and r.copy_of is None)
         return next((r for r in twins if r.state in ("complete", "pruned")), None)

@@ -1,4 +1,4 @@
-"""A study from its settings to its summary: demand, trials, choice; it can be stopped and gone on with."""
+"""A study from its settings to its summary: demand, trials, finalists, choice; it can be stopped and gone on with."""
 
 import json
 import tempfile
@@ -15,19 +15,20 @@ from l2m_design.errors import BadInput
 from l2m_design.laws import PowerLaw
 from l2m_design.model.backends import pick_device
 from l2m_design.search import demand as demands
+from l2m_design.search import stages
+from l2m_design.search.crew import LocalCrew, places
 from l2m_design.search.folder import StudyFolder
-from l2m_design.search.known import known_designs
-from l2m_design.search.objective import Objective
-from l2m_design.search.record import Record, Records
+from l2m_design.search.join import check_kernels
+from l2m_design.search.record import Record
 from l2m_design.search.settings import StudySettings
+from l2m_design.search.shared import Descriptor, SharedStudy
 from l2m_design.search.space import Space, check_space
-from l2m_design.search.study import OptunaStudy
+from l2m_design.search.study.storage import Storage, shown
 from l2m_design.search.summary import study_metrics, summarise
 from l2m_design.search.tracking import Tracker, check_uri
+from l2m_design.search.worker import STALLED, Hooks, Worker
 from l2m_design.settings import to_json, write_atomically
 from l2m_design.training.batches import held_out_windows
-
-STALLED = 200
 
 
 class Interrupted(Exception):
@@ -36,7 +37,7 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class Folders:
-    """runs: databases, records and weights of studies; reports: what is kept and shown."""
+    """runs: databases, checkpoints and weights of studies; reports: what is kept and shown."""
 
     runs: Path
     reports: Path
@@ -44,10 +45,11 @@ class Folders:
 
 @dataclass(frozen=True)
 class Listener:
-    """Who hears of progress: parts done of a named whole, and each finished trial."""
+    """Who hears of progress: parts done of a named whole, each ended trial, and troubles in a line."""
 
     progress: Callable[[str, int, int], None] = lambda what, done, total: None
     trial: Callable[[Record], None] = lambda record: None
+    trouble: Callable[[str], None] = lambda sentence: None
 
 
 class Search:
@@ -61,19 +63,24 @@ class Search:
         self._space = space
         self.corpus: Corpus = open_corpus(settings.corpus)
         pick_device(settings.device)
+        check_kernels(settings.search.kernels, settings.device)
         check_uri(tracking_uri)
+        if settings.storage:
+            shown(settings.storage)
+        longest = max([settings.recipe.length, *(settings.finalists.lengths if settings.finalists else ())])
         for split in ("train", "validation", "test"):
-            held_out_windows(self.corpus, split, settings.recipe.length, 1)
+            held_out_windows(self.corpus, split, longest, 1)
         check_space(space.resolved(1.0), {}, self.corpus.vocabulary, settings.space)
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """What makes two studies the same: all settings except how many trials and on what, the space, the corpus."""
-        plain = self.settings.plain()
-        plain["search"].pop("trials")
-        plain.pop("device")
-        plain.pop("threads")
-        return {"study": plain, "space": self._space.plain(), "corpus": self.corpus.fingerprint}
+    def storage_url(self) -> str:
+        """The asked database, else sqlite in the study's folder."""
+        return self.settings.storage or f"sqlite:///{self.folder.path / 'optuna.db'}"
+
+    @property
+    def _identity(self) -> dict[str, Any]:
+        """What makes two studies the same."""
+        return {"study": self.settings.identity, "space": self._space.plain(), "corpus": self.corpus.fingerprint}
 
     def run(self, fresh: bool = False, resume: bool = False, listener: Listener | None = None) -> dict[str, Any]:
         """Search to the end and write study.json; answers its summary. Raises Interrupted on Ctrl-C.
@@ -83,28 +90,63 @@ class Search:
         listener = listener or Listener()
         self._check_folders()
         with self.folder.alone():
-            self.folder.open(self.identity, fresh, resume)
-            records = Records(self.folder.path / "trials")
+            self.folder.open(self._identity, fresh, resume)
             began = time.perf_counter()
             try:
                 measurement, demand = self._demand(listener)
-                tracker = self._tracker(demand)
-                exhausted = self._search(demand, records, tracker, listener)
-            except KeyboardInterrupt:
-                raise Interrupted(f"{records.trained} of {self.settings.search.trials} trials are kept") from None
+                shared, tracker = self._work(demand, listener)
             finally:
                 self.folder.spend(time.perf_counter() - began)
-            summary = summarise(
-                self.settings, self._space, self.corpus, demand, measurement, records, self.folder.seconds
-            )
-            summary["report"] = str(self.report_folder / "index.html")
-            summary["tracking_uri"] = self._tracking_uri
-            if exhausted:
-                summary["notes"].append(
-                    f"{records.trained} of {self.settings.search.trials} planned trials: the last {STALLED} drawings "
-                    "were all rejected or drawn before"
-                )
-            return self._finish(summary, tracker, records)
+            return self._finish(shared, measurement, tracker)
+
+    def _work(self, demand: Demand, listener: Listener) -> tuple[SharedStudy, Tracker]:
+        """Everything that is planned, by a crew of workers."""
+        settings = self.settings
+        storage = Storage(self.storage_url, settings.grace_seconds, listener.trouble)
+        shared = SharedStudy(storage, settings.name, self._descriptor(demand))
+        stages.check_feasible(shared.descriptor, settings.space)
+        tracker = self._tracker(demand)
+        try:
+            shared.publish()
+            stages.plan_trials(shared, self.corpus.vocabulary)
+            crew = self._crew(storage, shared, listener)
+            crew.start()
+            try:
+                stages.watch_trials(shared, crew, listener, tracker)
+                if settings.finalists:
+                    stages.run_finalists(shared, crew, listener)
+            finally:
+                crew.stop()
+            shared.finish()
+        except KeyboardInterrupt:
+            trained = shared.records().trained
+            raise Interrupted(f"{trained} of {settings.search.trials} trials are kept") from None
+        return shared, tracker
+
+    def _crew(self, storage: Storage, shared: SharedStudy, listener: Listener) -> Any:
+        settings, several = self.settings, self.settings.workers > 1
+        if settings.executor == "ray":
+            from l2m_design.search.cluster import RayCrew
+
+            return RayCrew(settings, self.storage_url, self.folder.path.absolute(), listener.trouble)
+        hooks = Hooks(
+            step=lambda record, done, total: None if several else listener.progress(record.picture, done, total),
+            final_step=lambda job, done, total: None if several else listener.progress(job.name, done, total),
+        )
+
+        def hire(index: int, place: Any) -> Worker:
+            own = SharedStudy(storage, settings.name, shared.descriptor, index) if index else shared
+            return Worker(own, place, hooks)
+
+        return LocalCrew(hire, places(settings, self.folder.path))
+
+    def _descriptor(self, demand: Demand) -> Descriptor:
+        corpus = {
+            "name": self.corpus.name,
+            "fingerprint": self.corpus.fingerprint,
+            "vocabulary": self.corpus.vocabulary,
+        }
+        return Descriptor(self.settings, self._space, demand, corpus)
 
     def _check_folders(self) -> None:
         """Say before any work that results could not be kept. Raises BadInput."""
@@ -115,11 +157,19 @@ class Search:
             except OSError as error:
                 raise BadInput(f"{option} {folder}: cannot be written ({error.strerror})") from None
 
-    def _finish(self, summary: dict[str, Any], tracker: Tracker, records: Records) -> dict[str, Any]:
+    def _finish(self, shared: SharedStudy, measurement: dict[str, Any] | None, tracker: Tracker) -> dict[str, Any]:
         """Write study.json and close the tracked run; what tracking could not do is noted."""
+        summary = summarise(shared, self.corpus, measurement, self.folder.seconds)
+        summary["report"] = str(self.report_folder / "index.html")
+        summary["tracking_uri"] = self._tracking_uri
+        if shared.exhausted:
+            trained, planned = shared.records().trained, self.settings.search.trials
+            summary["notes"].append(
+                f"{trained} of {planned} planned trials: the last {STALLED} drawings were all rejected or drawn before"
+            )
         path = self.report_folder / "study.json"
         write_atomically(path, to_json(summary))
-        tracker.sync(records.all)
+        tracker.sync(shared.records().all)
         tracker.finish(study_metrics(summary), [path])
         if tracker.trouble:
             summary["notes"].append(f"tracking: {tracker.trouble}; unsent runs go with the next search of this study")
@@ -146,29 +196,6 @@ class Search:
             measurement = found.plain()
             write_atomically(kept, to_json({"law": law.plain(), "measurement": measurement}))
         return measurement, demands.demand_of(law, settings, self.settings.condition)
-
-    def _search(self, demand: Demand, records: Records, tracker: Tracker, listener: Listener) -> bool:
-        """Train what is still planned; answers whether the space had nothing new to offer."""
-        search = self.settings.search
-        space = self._space.resolved(demand.exponent)
-        designs = known_designs(space, demand.exponent) if search.known_designs else {}
-        check_space(space, designs, self.corpus.vocabulary, self.settings.space)
-        study = OptunaStudy(self.folder.path / "optuna.db", self.settings.name, search, self.settings.recipe)
-        study.catch_up(records, {name: design.picks for name, design in designs.items() if design.picks})
-        objective = Objective(self.settings, space, self.corpus, demand, self.folder.path)
-        idle = 0
-        tracker.sync(records.all)
-        while records.trained < search.trials and idle < STALLED:
-            listener.progress("trials", records.trained, search.trials)
-            record = objective.run(
-                study.ask(), records, lambda r, done, total: listener.progress(r.picture, done, total)
-            )
-            listener.trial(record)
-            idle = idle + 1 if record.state == "infeasible" or record.copy_of is not None else 0
-            if not idle:
-                tracker.sync(records.all)
-        listener.progress("trials", search.trials, search.trials)
-        return idle >= STALLED
 
     def _tracker(self, demand: Demand) -> Tracker:
         flat: dict[str, Any] = {"asked_exponent": demand.exponent, "version": __version__}

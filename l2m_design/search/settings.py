@@ -41,27 +41,98 @@ class DemandSettings(Values):
         return self
 
 
+Share = Annotated[float, Field(gt=0.0, le=1.0)]
+Rate = Annotated[float, Field(gt=0.0, le=1000.0)]
+
+
 class SearchSettings(Values):
     """How long and by what rule to search.
 
-    trials: candidates trained, the known designs among them. price: nats a token that one doubling of the
-    state is worth. enforce: parts of the condition that a candidate must meet before it is built.
-    warmup_trials: complete runs before the median rule may stop others; twice as many trials (the known designs
-    among them) are drawn before the sampler learns from what it saw.
+    trials: candidates trained, the known designs among them. mode: penalised (late loss + price · log2 state bytes) or
+    pareto (late loss, state bytes and, with latency, milliseconds of a decoding step, each to be made small). price:
+    nats a token that one doubling of the state is worth. enforce: parts of the condition that a candidate must meet
+    before it is built. rates: factors of the recipe's learning rate, one of which each candidate takes; known designs
+    try all. pruner: median, asha, hyperband or none; at each rung asha and hyperband let one in `reduction` go on.
+    warmup_trials: complete runs before the median rule may stop others; twice as many trials are drawn evenly before
+    the sampler learns. memory_gib: what training may take; a candidate that took more counts as infeasible. kernels:
+    faster kernels that every worker must have, by name.
     """
 
     trials: Annotated[int, Field(ge=1, le=100_000)] = 24
+    mode: Literal["penalised", "pareto"] = "penalised"
     price: Annotated[float, Field(ge=0.0)] = 0.01
+    latency: bool = False
+    sampler: Literal["auto", "tpe", "gp", "nsga2", "random"] = "auto"
     enforce: Annotated[tuple[Literal["growth", "level"], ...], Field(strict=False)] = ("growth", "level")
-    pruner: Literal["median", "asha", "none"] = "median"
+    rates: Annotated[tuple[Rate, ...], Field(strict=False, min_length=1)] = (1.0,)
+    pruner: Literal["median", "asha", "hyperband", "none"] = "median"
+    reduction: Annotated[int, Field(ge=2, le=10)] = 3
     warmup_trials: Annotated[int, Field(ge=1)] = 6
     known_designs: bool = True
     trial_minutes: Annotated[float, Field(gt=0.0)] | None = None
+    memory_gib: Annotated[float, Field(gt=0.0)] | None = None
+    kernels: Annotated[tuple[str, ...], Field(strict=False)] = ()
     seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.mode == "pareto" and self.pruner in ("median", "hyperband"):
+            raise ValueError(f"pruner: {self.pruner} compares one number; allowed with mode: pareto are asha and none")
+        if self.latency and self.mode != "pareto":
+            raise ValueError("latency: an objective of its own, for mode: pareto")
+        return self
+
+
+class RecallSettings(Values):
+    """The rung below training on the corpus: recall of a Santa Fe source with the demanded beta and a known Bayes loss.
+
+    keep: share of the candidates, by excess over Bayes, that goes on to the corpus, once `search.warmup_trials` were
+    seen.
+    """
+
+    length: Annotated[int, Field(ge=32, le=2**20)] = 512
+    tokens: Annotated[int, Field(ge=32)] = 200_000
+    batch_tokens: Annotated[int, Field(ge=32)] = 2048
+    learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 5e-3
+    keep: Share = 1.0
+
+
+class FinalistSettings(Values):
+    """The last rung: the best candidates and the known designs trained longer, with several seeds, at each length.
+
+    top: how many candidates. tokens: budget of a run, by default four times the recipe's. lengths: training and
+    evaluation contexts, by default the recipe's. rates: factors of the recipe's learning rate, the best of which (by
+    validation, first seed, shortest length) is taken. designs: further drawings as lists of layers, by name.
+    """
+
+    top: Annotated[int, Field(ge=0, le=100)] = 3
+    seeds: Annotated[int, Field(ge=1, le=100)] = 3
+    tokens: Annotated[int, Field(ge=1)] | None = None
+    batch_tokens: Annotated[int, Field(ge=16)] | None = None
+    lengths: Annotated[tuple[Annotated[int, Field(ge=16)], ...], Field(strict=False)] = ()
+    rates: Annotated[tuple[Rate, ...], Field(strict=False, min_length=1)] = (1.0,)
+    windows: Annotated[int, Field(ge=8)] | None = None
+    designs: dict[str, list[dict[str, Any]]] = Field(default_factory=dict)
+
+
+class ChoiceSettings(Values):
+    """What is chosen: the least state of those whose late loss is at most full attention's + delta, with confidence.
+
+    delta: nats a token. confidence: of the one-sided test over documents and seeds.
+    """
+
+    delta: Annotated[float, Field(ge=0.0)] = 0.02
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
 
 
 class StudySettings(Values):
-    """A whole study. space: a file, relative to the study's own."""
+    """A whole study. space: a file, relative to the study's own.
+
+    workers: trials at once on this machine, each on a GPU of its own, or on its part of the CPU's threads. executor:
+    local, or ray for the nodes of a Ray cluster. gpus_per_trial: processes that share a trial, each on its GPU.
+    storage: a database URL, by default sqlite in the study's folder. grace_seconds: without a sign of life for so long,
+    a worker counts as dead and its trial is given to another.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     corpus: str
@@ -70,8 +141,27 @@ class StudySettings(Values):
     condition: Terms = Terms()
     recipe: Recipe = Recipe()
     search: SearchSettings = SearchSettings()
+    recall: RecallSettings | None = None
+    finalists: FinalistSettings | None = None
+    choice: ChoiceSettings = ChoiceSettings()
     device: str = "auto"
     threads: Annotated[int, Field(ge=1)] | None = None
+    workers: Annotated[int, Field(ge=1, le=1024)] = 1
+    executor: Literal["local", "ray"] = "local"
+    gpus_per_trial: Annotated[int, Field(ge=1, le=64)] = 1
+    storage: str | None = None
+    grace_seconds: Annotated[float, Field(ge=5.0)] = 600.0
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes two studies the same: how trials are drawn and trained, not how many, where, or the choice."""
+        plain = self.plain()
+        plain["search"].pop("trials")
+        for key in ("device", "threads", "workers", "executor", "gpus_per_trial", "storage", "grace_seconds"):
+            plain.pop(key)
+        for key in ("finalists", "choice"):
+            plain.pop(key)
+        return plain
 
 
 def load_study(path: str | Path, overrides: tuple[str, ...] = ()) -> tuple[StudySettings, Space]:

@@ -6,26 +6,54 @@ from typing import Any
 from l2m_design import __version__
 from l2m_design.condition import Demand
 from l2m_design.corpus import Corpus
-from l2m_design.search import finalists
-from l2m_design.search.record import Records
+from l2m_design.search import finalists, tables
+from l2m_design.search.finalists import FinalRun
+from l2m_design.search.ladder import ladder
+from l2m_design.search.record import Record
 from l2m_design.search.settings import StudySettings
-from l2m_design.search.space import Space
+from l2m_design.search.shared import SharedStudy
 
 
 def summarise(
-    settings: StudySettings,
-    space: Space,
-    corpus: Corpus,
-    demand: Demand,
-    measurement: dict[str, Any] | None,
-    records: Records,
-    wall_seconds: float,
+    shared: SharedStudy, corpus: Corpus, measurement: dict[str, Any] | None, wall_seconds: float
 ) -> dict[str, Any]:
-    """A study's summary; trials counts each drawing once, duplicates how many were answered from an earlier trial."""
-    every = records.all
+    """A study's summary from its database."""
+    descriptor = shared.descriptor
+    settings = descriptor.settings
+    runs = shared.runs(finalists.final_recipe(settings).fingerprint) if settings.finalists else []
+    found = outcome(settings, descriptor.demand, shared.records().all, runs, wall_seconds)
+    return found | {
+        "demand": {
+            "law": descriptor.demand.law.plain(),
+            "has_level": descriptor.demand.has_level,
+            "terms": descriptor.demand.terms.plain(),
+            "exponent": descriptor.demand.exponent,
+            "measurement": measurement,
+        },
+        "settings": settings.plain(),
+        "space": descriptor.space.plain(),
+        "corpus": descriptor.corpus,
+        "rejected_unasked": shared.sampler.rejected,
+        "notes": [*corpus.notes, *notes(shared.records().all, runs, settings)],
+    }
+
+
+def outcome(
+    settings: StudySettings, demand: Demand, every: list[Record], runs: list[FinalRun], wall_seconds: float
+) -> dict[str, Any]:
+    """What was found; trials counts each drawing once, duplicates those answered from an earlier trial."""
     reference = finalists.reference_of(every)
-    chosen = finalists.choose(every)
     own = [r for r in every if r.copy_of is None]
+    rows = tables.finalist_rows(runs, demand, settings) if settings.finalists else []
+    length = max((int(at) for row in rows for at in row["lengths"]), default=None)
+    if rows and length:
+        made = tables.choose_finalist(rows, length, settings)
+        chosen = _chosen_finalist(made.chosen, rows, every, reference, length)
+    else:
+        made = tables.choose_trial(every, reference, settings)
+        picked = next((r for r in every if f"trial {r.number}" == made.chosen), None)
+        chosen = tables.trial_row(picked, reference) if picked else None
+    asked = [r for r in every if r.design is None]
     return {
         "study": settings.name,
         "version": __version__,
@@ -33,47 +61,75 @@ def summarise(
             state: sum(r.state == state for r in own) for state in ("complete", "pruned", "infeasible", "failed")
         },
         "duplicates": len(every) - len(own),
-        "chosen": finalists.row(chosen, reference) if chosen else None,
-        "front": [finalists.row(r, reference) for r in finalists.front(every)],
-        "baselines": [finalists.row(r, reference) for r in finalists.baselines(every)],
-        "seconds": _seconds(records, wall_seconds),
-        "demand": {
-            "law": demand.law.plain(),
-            "has_level": demand.has_level,
-            "terms": demand.terms.plain(),
-            "exponent": demand.exponent,
-            "measurement": measurement,
+        "asked": {"drawings": len(asked), "feasible": sum(r.state != "infeasible" for r in asked)},
+        "chosen": chosen,
+        "choice": {
+            "among": "finalists" if rows else "trials",
+            "length": length or settings.recipe.length,
+            "delta": settings.choice.delta,
+            "confidence": settings.choice.confidence,
+            "said": made.said,
+            "differences": {name: found.plain() for name, found in made.differences.items()},
+            "bounds": made.bounds,
         },
-        "settings": settings.plain(),
-        "space": space.plain(),
-        "corpus": {"name": corpus.name, "fingerprint": corpus.fingerprint, "vocabulary": corpus.vocabulary},
+        "front": [tables.trial_row(r, reference) for r in finalists.front(every)],
+        "baselines": [tables.trial_row(r, reference) for r in tables.baselines(every)],
+        "finalists": [{**row, "lengths": _without_documents(row["lengths"])} for row in rows],
+        "ladder": ladder(every, runs, length),
+        "seconds": _seconds(every, runs, wall_seconds, settings.workers),
         "records": [asdict(r) for r in every],
-        "notes": [*corpus.notes, *_notes(records, settings.recipe.length)],
     }
 
 
-def _notes(records: Records, length: int) -> list[str]:
-    """What a reader of the tables must know: failed trials, windows that training could not tell from none."""
-    notes = [
-        f"trial {r.number} ({r.design or r.picture}) failed: {r.reason}" for r in records.all if r.state == "failed"
-    ]
-    if any((layer.get("window") or 0) >= length for r in records.all for layer in r.architecture["layers"]):
-        notes.append(
+def _chosen_finalist(
+    name: str | None, rows: list[dict[str, Any]], every: list[Record], reference: Record | None, length: int
+) -> dict[str, Any] | None:
+    """The chosen finalist as a trial's row, with the losses of its longer training."""
+    row = next((row for row in rows if row["name"] == name), None)
+    if row is None:
+        return None
+    trial = next((r for r in every if r.fingerprint == row["fingerprint"] and r.copy_of is None), None)
+    base = tables.trial_row(trial, reference) if trial else {"trial": None, "test_loss": None, "state": "complete"}
+    at = row["lengths"][str(length)]
+    own = {key: row[key] for key in row if key not in ("lengths", "name", "known", "failed")}
+    return base | own | {
+        "design": name if row["known"] or trial is None else base.get("design"),
+        "loss": at["loss"],
+        "difference": at["difference"],
+        "mi_captured_nats": at["mi_captured_nats"],
+        "seeds": at["seeds"],
+        "reason": None,
+    }  # fmt: skip
+
+
+def _without_documents(lengths: dict[str, Any]) -> dict[str, Any]:
+    return {at: {k: v for k, v in found.items() if k != "validation_by_seed"} for at, found in lengths.items()}
+
+
+def notes(every: list[Record], runs: list[FinalRun], settings: StudySettings) -> list[str]:
+    """What a reader of the tables must know: failed runs, what was not kept, windows that training saw as none."""
+    said = [f"trial {r.number} ({r.design or r.picture}) failed: {r.reason}" for r in every if r.state == "failed"]
+    said += [f"{run.job.name} (seed {run.job.seed}) failed: {run.reason}" for run in runs if run.result is None]
+    said += sorted({r.note for r in every if r.note})
+    length = settings.recipe.length
+    if any((layer.get("window") or 0) >= length for r in every for layer in r.architecture["layers"]):
+        said.append(
             f"windows of {length} tokens and more were trained as full attention is: recipe.length is {length}, so "
             "their losses say nothing of longer contexts"
         )
-    return notes
+    return said
 
 
-def _seconds(records: Records, total: float) -> dict[str, float]:
-    """Of the whole study, earlier sittings included: total, training, evaluating, the rest."""
-    own = [r for r in records.all if r.copy_of is None]
-    outcomes = [r.outcome for r in own if r.outcome]
-    unfinished = sum(r.seconds for r in own if r.state in ("pruned", "failed"))
-    training = sum(o.train_seconds for o in outcomes) + unfinished
+def _seconds(every: list[Record], runs: list[FinalRun], total: float, workers: int) -> dict[str, float]:
+    """Of the whole study, earlier sittings included: wall time, training, evaluating, what workers spent besides."""
+    own = [r for r in every if r.copy_of is None]
+    outcomes = [r.outcome for r in own if r.outcome] + [run.result for run in runs if run.result]
+    training = sum(o.train_seconds for o in outcomes) + sum(r.recall_seconds for r in own)
+    training += sum(r.seconds for r in own if r.state in ("pruned", "failed"))
     evaluating = sum(o.evaluate_seconds for o in outcomes)
     parts = {"total": total, "training": training, "evaluating": evaluating}
-    return {k: round(v, 1) for k, v in parts.items()} | {"overhead": round(total - training - evaluating, 1)}
+    overhead = max(0.0, total * workers - training - evaluating)
+    return {k: round(v, 1) for k, v in parts.items()} | {"overhead": round(overhead, 1)}
 
 
 def study_metrics(summary: dict[str, Any]) -> dict[str, float]:

@@ -1,11 +1,12 @@
 """Workers: each trial trains in a process of its own, so that a crash costs one trial and leaves its reason."""
 
 import contextlib
+import math
 import multiprocessing
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from l2m_design.corpus import open_corpus
 from l2m_design.model import LanguageModel
 from l2m_design.model.backends import pick_device, usable_cores, use_threads
 from l2m_design.model.weights import save_weights
+from l2m_design.training.latency import decode_milliseconds
 from l2m_design.training.parallel import Plan, check_processes, train_together
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.run import Rung, Stopped, train
 
 TORCH_IMPORTS_AT_FIRST_USE = "torch._dynamo"  # three seconds that every optimiser would spend again
+ATTEMPTS, LOOK = 3, 0.5
 SIGNAL_WORDS = {signal.SIGKILL: "killed (out of memory?)", signal.SIGSEGV: "crashed (segmentation fault)"}
 
 
@@ -28,6 +31,7 @@ class Job:
     """A training run as plain values that travel to another process. weights: where to save them, if at all.
 
     processes: how many share each batch. checkpoint: where to keep the run's state, and to go on from, if at all.
+    latency: measure a decoding step.
     """
 
     architecture: dict[str, Any]
@@ -38,18 +42,20 @@ class Job:
     weights: str | None
     processes: int = 1
     checkpoint: str | None = None
+    latency: bool = False
 
 
 @dataclass(frozen=True)
 class Outcome:
     """result: of a finished run; stopped: told to stop at a rung; reason: why it failed; note: what a finished run
-    could not keep.
+    could not keep; killed: did its process end by SIGKILL?
     """
 
     result: dict[str, Any] | None = None
     stopped: bool = False
     reason: str | None = None
     note: str | None = None
+    killed: bool = False
 
 
 def run_isolated(
@@ -57,10 +63,12 @@ def run_isolated(
     on_rung: Callable[[Rung], bool],
     on_step: Callable[[int, int], None] = lambda done, total: None,
     time_limit: float | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Train in a child process; whatever happens to the child comes back as an Outcome.
 
-    time_limit: seconds from where the child is ready for its first step, so that compiling does not count.
+    time_limit: seconds from where the child is ready for its first step, so that compiling does not count. stop: asked
+    twice a second; where it says so, the child is ended.
     """
     context = _context()
     ours, theirs = context.Pipe()
@@ -69,7 +77,7 @@ def run_isolated(
     process.start()
     theirs.close()
     try:
-        return _listen(ours, on_rung, on_step, time_limit) or Outcome(reason=_death(process))
+        return _listen(ours, on_rung, on_step, time_limit, stop) or _death(process)
     finally:
         ours.close()
         if process.is_alive():
@@ -82,17 +90,21 @@ def _listen(
     on_rung: Callable[[Rung], bool],
     on_step: Callable[[int, int], None],
     time_limit: float | None,
+    stop: Callable[[], bool],
 ) -> Outcome | None:
     """Serve the child until it ends; None when it went away without a word."""
-    deadline = None
+    deadline = math.inf
     while True:
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        if not ours.poll(left):
-            return Outcome(reason="took longer than search.trial_minutes")
         try:
+            if not ours.poll(min(LOOK, max(0.0, deadline - time.monotonic()))):
+                if stop():
+                    return Outcome(reason="the search was stopped")
+                if time.monotonic() >= deadline:
+                    return Outcome(reason="took longer than search.trial_minutes")
+                continue
             kind, content = ours.recv()
             if kind == "ready":
-                deadline = time.monotonic() + time_limit if time_limit else None
+                deadline = time.monotonic() + time_limit if time_limit else math.inf
             elif kind == "step":
                 on_step(*content)
             elif kind == "rung":
@@ -104,12 +116,28 @@ def _listen(
             return None
 
 
-def _death(process: Any) -> str:
+def run_stubbornly(
+    job: Job,
+    on_rung: Callable[[Rung], bool] = lambda rung: True,
+    on_step: Callable[[int, int], None] = lambda done, total: None,
+    time_limit: float | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """As run_isolated; a child that was killed goes on from its checkpoint, ATTEMPTS runs at most."""
+    for _ in range(ATTEMPTS):
+        outcome = run_isolated(job, on_rung, on_step, time_limit, stop)
+        if not outcome.killed or stop():
+            break
+    return outcome
+
+
+def _death(process: Any) -> Outcome:
     process.join(10)
     code = process.exitcode
     if code is not None and code < 0:
-        return SIGNAL_WORDS.get(signal.Signals(-code), f"killed by signal {-code}")
-    return f"ended with exit code {code}"
+        reason = SIGNAL_WORDS.get(signal.Signals(-code), f"killed by signal {-code}")
+        return Outcome(reason=reason, killed=-code == signal.SIGKILL)
+    return Outcome(reason=f"ended with exit code {code}")
 
 
 def _context() -> Any:
@@ -169,6 +197,8 @@ def _train(
         threads = max(1, (job.threads or usable_cores()) // job.processes)
         plan = Plan(architecture, job.corpus, recipe, device.type, threads, checkpoint)
         model, result = train_together(job.processes, plan, on_rung, on_step, on_ready)
+    if job.latency:
+        result = replace(result, decode_ms=decode_milliseconds(model, recipe.length, device))
     return Outcome(result=result.plain(), note=_kept(model, job.weights))
 
 

@@ -61,6 +61,7 @@ class Result:
     time spent training and evaluating, compiling apart from both. kernels: which faster ones computed, and why others
     that are installed did not. *excess*: where the source knows its exact Bayes loss, losses above it in nats a judged
     token (a fact), over the second half of windows, and over the eighths of a window (see l2m_design.training.excess).
+    decode_ms: of a decoding step, where it was asked for.
     """
 
     late_loss: float
@@ -82,6 +83,7 @@ class Result:
     late_excess_nats: float | None = None
     test_late_excess_by_document: list[float] | None = None
     test_excess_by_position: list[float] | None = None
+    decode_ms: float | None = None
 
     def plain(self) -> dict[str, Any]:
         """JSON-ready, floats rounded to 5 digits behind the point."""

@@ -177,3 +177,18 @@ def loss_and_state(records: list[dict[str, Any]], front: list[int], chosen: int 
         axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: size(x)))
         axes.legend(fontsize=8)
         return as_svg(drawing)
+
+
+def excess(by_length: dict[str, dict[int, list[float]]]) -> str:
+    """Excess over Bayes in bits a fact against context length, by design; a dot a seed, lines through their means."""
+    with matplotlib.rc_context(STYLE):
+        drawing, axes = figure(4.4, 9.6)
+        for number, (name, lengths) in enumerate(by_length.items()):
+            color, style = LINES[number % len(LINES)], ("-", "--", ":")[number // len(LINES) % 3]
+            at = sorted(lengths)
+            axes.plot(at, [np.mean(lengths[x]) for x in at], color=color, ls=style, lw=1.5, label=name)
+            for x in at:
+                axes.plot([x] * len(lengths[x]), lengths[x], ".", ms=4, color=color, alpha=0.6)
+        log_axes(axes, "context length, tokens", "late excess, bits a fact")
+        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        return as_svg(drawing)

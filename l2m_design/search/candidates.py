@@ -1,0 +1,108 @@
+"""Candidates: what an asked trial draws, the condition's verdict on it, and whether it may be trained."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from l2m_design.architecture import Architecture
+from l2m_design.condition import Demand, Verdict
+from l2m_design.errors import BadInput
+from l2m_design.search.record import Record, meets
+from l2m_design.search.settings import StudySettings
+from l2m_design.search.space import Space
+
+RATE = "rate"
+TRAINING_BYTES = 16  # a parameter's weight, gradient and two moments in float32
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A drawing with its verdict; misfit: why no width suits it, or the context does not, if so."""
+
+    architecture: Architecture
+    verdict: Verdict
+    rate: float
+    misfit: str | None
+
+
+class Candidates:
+    """Draws from a resolved space and holds what it drew to the demand."""
+
+    def __init__(self, settings: StudySettings, space: Space, demand: Demand, vocabulary: int) -> None:
+        self._settings, self._space, self._demand, self._vocabulary = settings, space, demand, vocabulary
+
+    @property
+    def questions(self) -> dict[str, list[Any]]:
+        """Every question with its options: the space's, and the learning rate where it is searched."""
+        found = dict(self._space.choice_names())
+        rates = self._settings.search.rates
+        return found | ({RATE: list(rates)} if len(rates) > 1 else {})
+
+    def drawn(self, pick: Callable[[str, list[Any]], Any], given: Architecture | None = None) -> Candidate:
+        """The candidate of these picks; given: its drawing, where the space's questions cannot draw it."""
+        rates = self._settings.search.rates
+        rate = float(pick(RATE, list(rates))) if len(rates) > 1 else rates[0]
+        misfit = None
+        try:
+            architecture = given or self._space.draw(pick, self._vocabulary)
+        except BadInput as error:
+            misfit = str(error)
+            architecture = self._space.least(pick, self._vocabulary)
+        misfit = misfit or architecture.too_short(self._settings.recipe.length)
+        return Candidate(architecture, self._demand.judge(architecture.state), rate, misfit)
+
+    def feasible(self, picks: dict[str, Any]) -> bool:
+        """May these picks be trained? Nothing is built."""
+        if not self._space.offers(picks):
+            return False
+        found = self.drawn(lambda name, options: picks[name])
+        memory = self.memory(TRAINING_BYTES * found.architecture.parameters)
+        return not found.misfit and memory <= 0 and meets(found.verdict, self._settings.search.enforce)
+
+    def record(self, number: int, found: Candidate, params: dict[str, Any], design: str | None) -> Record:
+        """A trial's record before anything was trained."""
+        architecture, terms = found.architecture, self._demand.terms
+        return Record(
+            number=number,
+            state="failed",
+            architecture=architecture.plain(),
+            picture=architecture.picture,
+            fingerprint=architecture.fingerprint,
+            parameters=architecture.parameters,
+            state_bytes=architecture.state.bytes(terms.length, terms.dtype),
+            verdict=found.verdict.plain(),
+            feasible=not found.misfit and meets(found.verdict, self._settings.search.enforce),
+            params=params,
+            design=design,
+            rate=found.rate,
+        )
+
+    def constraints(self, found: Candidate) -> dict[str, float]:
+        """Constraints by name, feasible where at most 0; the same names for every candidate of a study."""
+        enforced = self._settings.search.enforce
+        named = {"parameters": 1.0 if found.misfit else self._space.misses(found.architecture) - self._space.tolerance}
+        if "growth" in enforced:
+            named["l2m_growth"] = found.verdict.asked - found.verdict.growth
+        if "level" in enforced and found.verdict.slack is not None:
+            named |= {f"l2m_level@{length}": -slack for length, slack in found.verdict.slack.items()}
+        return named
+
+    def memory(self, taken: float) -> float:
+        """The memory constraint of a run that took so many bytes; without a limit every run is feasible."""
+        limit = self._settings.search.memory_gib
+        return taken / (limit * GIB) - 1 if limit else -1.0
+
+    def rejection(self, found: Candidate) -> str:
+        """Why a drawing is infeasible, in words."""
+        if found.misfit:
+            return found.misfit
+        verdict, enforced = found.verdict, self._settings.search.enforce
+        if not verdict.meets_growth and "growth" in enforced:
+            return f"its state grows as t^{verdict.growth:.2f}, the data ask for t^{verdict.asked:.2f}"
+        assert verdict.slack is not None
+        length, slack = min(verdict.slack.items(), key=lambda item: item[1])
+        return (
+            f"at {length} tokens its state is {math.exp(-slack):.2g} times too small for the assumed nats per element"
+        )

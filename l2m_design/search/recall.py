@@ -1,0 +1,37 @@
+"""Recall: a rung below the user's data, on a source whose information and Bayes loss are known exactly."""
+
+from l2m_design.search.record import Record, Records
+from l2m_design.search.settings import StudySettings
+from l2m_design.training.recipe import Recipe
+
+LEAST_BETA, MOST_BETA = 0.2, 0.9
+MOST_KEYS = 1024
+DOCUMENTS = 2000
+
+
+def source(settings: StudySettings, beta: float, vocabulary: int) -> tuple[str, Recipe]:
+    """The Santa Fe source of the demanded exponent that fits a vocabulary, and how to train on it."""
+    asked = settings.recall
+    assert asked is not None
+    beta = round(min(MOST_BETA, max(LEAST_BETA, beta)), 2)
+    keys = min(MOST_KEYS, vocabulary - 2)
+    corpus = f"santa-fe:beta={beta:g},keys={keys},pairs={asked.length // 2 + 1},documents={DOCUMENTS}"
+    recipe = settings.recipe.model_copy(
+        update={
+            "length": asked.length,
+            "tokens": asked.tokens,
+            "batch_tokens": max(asked.batch_tokens, asked.length),
+            "learning_rate": asked.learning_rate,
+            "rungs": (),
+        }
+    )
+    return corpus, recipe
+
+
+def behind(record: Record, records: Records, settings: StudySettings) -> bool:
+    """Is a candidate's recall outside of the best share? Nobody is before `warmup_trials` were seen."""
+    assert settings.recall is not None
+    seen = [other.recall for other in records.all if other.recall is not None and other.feasible]
+    if record.recall is None or len(seen) < settings.search.warmup_trials:
+        return False
+    return sum(other < record.recall for other in seen) >= settings.recall.keep * len(seen)

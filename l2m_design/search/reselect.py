@@ -1,0 +1,74 @@
+"""Reselect: another choice from what is stored, under another demand, length, dtype, delta; nothing is trained."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from l2m_design.condition import Demand
+from l2m_design.corpus import open_corpus
+from l2m_design.errors import BadInput
+from l2m_design.search import demand as demands
+from l2m_design.search import finalists
+from l2m_design.search.settings import StudySettings, differences
+from l2m_design.search.shared import SharedStudy
+from l2m_design.search.study.storage import Say, Storage
+from l2m_design.search.summary import notes, outcome
+from l2m_design.settings import read_mapping, to_json, write_atomically
+
+OPEN_TO_CHANGE = ("demand", "condition")
+FOLDER = "reselected"
+
+
+def reselected(settings: StudySettings, url: str, folder: Path, reports: Path, say: Say) -> dict[str, Any]:
+    """The study's summary as if it had been searched under these settings, written below its report.
+
+    Only the demand, the condition, what is enforced and the choice may differ. Raises BadInput.
+    """
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+        raise BadInput(f"--reselect: there is no study in {folder}; search it first")
+    shared = SharedStudy(Storage(url, settings.grace_seconds, say), settings.name)
+    stored = shared.descriptor
+    if changed := differences(_fixed(stored.settings), _fixed(settings)):
+        raise BadInput(f"--reselect: {settings.name} was searched with other settings ({'; '.join(changed[:3])})")
+    law, measurement = stored.demand.law, None
+    has_level = stored.demand.has_level
+    if settings.demand != stored.settings.demand:
+        law = demands.law_of(settings.demand)
+        has_level = settings.demand.prefactor is not None
+    elif (folder / "demand.json").exists():
+        measurement = read_mapping(folder / "demand.json")["measurement"]
+    demand = Demand(law, settings.condition, has_level)
+    every = [record.judged(demand, settings.search.enforce) for record in shared.records().all]
+    runs = shared.runs(finalists.final_recipe(settings).fingerprint) if settings.finalists else []
+    corpus = open_corpus(settings.corpus)
+    summary = outcome(settings, demand, every, runs, 0.0) | {
+        "demand": {
+            "law": law.plain(),
+            "has_level": has_level,
+            "terms": demand.terms.plain(),
+            "exponent": demand.exponent,
+            "measurement": measurement,
+        },
+        "settings": settings.plain(),
+        "space": stored.space.plain(),
+        "corpus": stored.corpus,
+        "rejected_unasked": 0,
+        "notes": [
+            "Chosen again from stored trials: they were drawn and priced under the demand of their search.",
+            *corpus.notes,
+            *notes(every, runs, settings),
+        ],
+        "report": str(reports / FOLDER / "index.html"),
+        "tracking_uri": "",
+    }
+    write_atomically(reports / FOLDER / "study.json", to_json(summary))
+    return summary
+
+
+def _fixed(settings: StudySettings) -> dict[str, Any]:
+    """What must be as it was."""
+    plain: dict[str, Any] = json.loads(to_json(settings.identity))
+    for part in OPEN_TO_CHANGE:
+        plain.pop(part)
+    plain["search"].pop("enforce")
+    return plain

@@ -1,0 +1,137 @@
+"""The stages of a search, seen from who plans them: trials, then the tuning of finalists, then their seeds."""
+
+import time
+from typing import Any, Protocol
+
+from l2m_design.architecture import Architecture
+from l2m_design.errors import BadInput
+from l2m_design.search import finalists
+from l2m_design.search.candidates import RATE
+from l2m_design.search.feasibility import feasible, judged_by, refusal
+from l2m_design.search.finalists import FinalJob
+from l2m_design.search.known import known_designs
+from l2m_design.search.shared import FINAL, TRIAL, Descriptor, SharedStudy
+from l2m_design.search.study.queue import JOB, RECIPE
+from l2m_design.search.tracking import Tracker
+
+LOOK, LOOKS_FOR_ONE = 0.5, 8
+
+
+class Crew(Protocol):
+    """Workers that are at work elsewhere."""
+
+    def check(self) -> None:
+        """Raise what ended a worker, if something did."""
+
+
+def designs(descriptor: Descriptor) -> dict[str, tuple[Architecture, dict[str, Any]]]:
+    """The known designs that the space can draw, with their picks (none where its layout cannot ask for them)."""
+    if not descriptor.settings.search.known_designs:
+        return {}
+    space, vocabulary = descriptor.resolved, descriptor.corpus["vocabulary"]
+    found = known_designs(space, descriptor.demand.exponent)
+    return {name: (space.fitted(design.layers, vocabulary), design.picks) for name, design in found.items()}
+
+
+def check_feasible(descriptor: Descriptor, where: str) -> None:
+    """Raises BadInput, naming the nearest change, when no drawing of the space may be trained."""
+    space, demand, vocabulary = descriptor.resolved, descriptor.demand, descriptor.corpus["vocabulary"]
+    enforced = descriptor.settings.search.enforce
+    judge = judged_by(demand, enforced)
+    looks = (feasible(space, judge, vocabulary, seed) for seed in range(LOOKS_FOR_ONE))
+    if not any(look.met for look in looks):
+        raise BadInput(refusal(space, demand, vocabulary, where, enforced))
+
+
+def plan_trials(shared: SharedStudy, vocabulary: int) -> None:
+    """As many open tickets as trials are missing: the known designs at every learning rate first."""
+    settings = shared.descriptor.settings
+    shared.trials.bury()
+    records = shared.records()
+    missing = settings.search.trials - records.trained - shared.trials.open
+    there = {(record.design, record.rate) for record in records.all if record.design}
+    for trial in shared.trials.trials():
+        if not trial.state.is_finished() and "design" in trial.user_attrs:
+            there.add((trial.user_attrs["design"], trial.user_attrs["design_rate"]))
+    for rate in settings.search.rates:
+        for name, (drawing, picks) in designs(shared.descriptor).items():
+            if missing <= 0 or (name, rate) in there:
+                continue
+            attrs: dict[str, Any] = {"design": name, "design_rate": rate}
+            rated = {RATE: rate} if len(settings.search.rates) > 1 else {}
+            if not picks:
+                attrs["job"] = {"architecture": drawing.plain()}
+            shared.trials.plan(TRIAL, picks | rated, **attrs)
+            missing -= 1
+    for _ in range(missing):
+        shared.trials.plan(TRIAL)
+    if missing < 0:
+        shared.trials.withdraw(-missing)
+
+
+def watch_trials(shared: SharedStudy, crew: Crew, listener: Any, tracker: Tracker) -> None:
+    """Until every ticket is worked off: tell of what ended, and track it."""
+    planned = shared.descriptor.settings.search.trials
+    told: set[int] = set()
+    began = {record.number for record in shared.records().all}
+    while True:
+        busy = shared.trials.open
+        crew.check()
+        records = shared.records()
+        new = [record for record in records.all if record.number not in told]
+        told |= {record.number for record in new}
+        for record in new:
+            if record.number not in began:
+                listener.trial(record)
+        listener.progress("trials", min(records.trained, planned), planned)
+        if new:
+            tracker.sync(records.all)
+        if not busy:
+            return
+        time.sleep(LOOK)
+
+
+def run_finalists(shared: SharedStudy, crew: Crew, listener: Any) -> None:
+    """Tune, then train every seed at every length; a run that is there is not planned again."""
+    settings = shared.descriptor.settings
+    entered = entrants(shared)
+    _worked_off(shared, finalists.tuning_jobs(settings, entered), "finalists: learning rates", crew, listener)
+    jobs = finalists.seed_jobs(settings, entered, shared.runs(finalists.final_recipe(settings).fingerprint))
+    _worked_off(shared, jobs, "finalists: seeds and lengths", crew, listener)
+
+
+def entrants(shared: SharedStudy) -> dict[str, Architecture]:
+    """Every finalist's drawing by name: known designs, the study's own, the best trials."""
+    settings = shared.descriptor.settings
+    assert settings.finalists is not None
+    known = {name: drawing for name, (drawing, _) in designs(shared.descriptor).items()}
+    for name, layers in settings.finalists.designs.items():
+        try:
+            known[name] = shared.descriptor.resolved.fitted(layers, shared.descriptor.corpus["vocabulary"])
+        except BadInput as error:
+            raise BadInput(f"finalists.designs.{name}: {error}") from None
+    return finalists.entrants(settings, shared.records().all, known)
+
+
+def _worked_off(shared: SharedStudy, jobs: list[FinalJob], what: str, crew: Crew, listener: Any) -> None:
+    shared.finals.bury()
+    recipe = finalists.final_recipe(shared.descriptor.settings).fingerprint
+    open_ = [trial.user_attrs for trial in shared.finals.trials() if not trial.state.is_finished()]
+    there = {run.job.fingerprint for run in shared.runs(recipe)}
+    there |= {FinalJob(**attrs[JOB]).fingerprint for attrs in open_ if attrs[RECIPE] == recipe}
+    wanted = {job.fingerprint: job for job in jobs}
+    for key, job in wanted.items():
+        if key not in there:
+            attrs: dict[str, Any] = {JOB: job.plain(), RECIPE: recipe}
+            shared.finals.plan(FINAL, **attrs)
+    told = 0
+    while True:
+        busy = shared.finals.open
+        crew.check()
+        runs = shared.runs(recipe)
+        if len(runs) > told:
+            told = len(runs)
+            listener.progress(what, sum(run.job.fingerprint in wanted for run in runs), len(wanted))
+        if not busy:
+            return
+        time.sleep(LOOK)
