@@ -21,7 +21,7 @@ COMMANDS = [
     for line in block.splitlines()
     if line.strip() and not line.startswith("#")
 ]
-SPENDS_TIME = ("l2m search", "l2m train", "l2m estimate")
+SPENDS_TIME = ("l2m search", "l2m train", "l2m estimate", "l2m calibrate")
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "search_spaces").glob("*.yaml")), ids=lambda p: p.name)
