@@ -170,7 +170,8 @@ def provenance(summary: dict[str, Any]) -> list[str]:
         f"# One layer of a small model, Santa Fe beta {settings['beta']:g} with {settings['bits']}-bit facts, "
         f"{summary['n']} + {summary['n']} tokens, exact I(n;n) {summary['exact_nats']:.2f} nats;",
         f"# {steps} steps of {settings['batch_tokens']:,} tokens, best of the rates {settings['rates']}, "
-        f"largest over sizes, {settings['seeds']} seed(s). What other data and longer training would show is not known.",
+        f"largest over sizes, {settings['seeds']} seed(s). "
+        "What other data and longer training would show is not known.",
         *(f"# {line}" for line in sentences(summary)),
     ]
 
