@@ -142,7 +142,7 @@ def _plan(search: Any, space: Any, as_json: bool) -> None:
         "study": settings.name,
         "corpus": search.corpus.name,
         "training_tokens_in_corpus": search.corpus.documents("train").size,
-        "drawings": space.drawings,
+        "drawings": space.resolved(settings.demand.beta or 0.7).drawings,
         "trials": trials,
         "steps_a_trial": recipe.steps,
         "tokens_a_trial": recipe.steps * recipe.batch * recipe.length,

@@ -105,6 +105,7 @@ class Search:
         storage = Storage(self.storage_url, settings.grace_seconds, listener.trouble)
         shared = SharedStudy(storage, settings.name, self._descriptor(demand))
         stages.check_feasible(shared.descriptor, settings.space)
+        stages.own_designs(shared.descriptor)
         tracker = self._tracker(demand)
         try:
             shared.publish()

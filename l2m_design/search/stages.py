@@ -102,15 +102,21 @@ def run_finalists(shared: SharedStudy, crew: Crew, listener: Any) -> None:
 
 def entrants(shared: SharedStudy) -> dict[str, Architecture]:
     """Every finalist's drawing by name: known designs, the study's own, the best trials."""
-    settings = shared.descriptor.settings
-    assert settings.finalists is not None
     known = {name: drawing for name, (drawing, _) in designs(shared.descriptor).items()}
-    for name, layers in settings.finalists.designs.items():
+    known |= own_designs(shared.descriptor)
+    return finalists.entrants(shared.descriptor.settings, shared.records().all, known)
+
+
+def own_designs(descriptor: Descriptor) -> dict[str, Architecture]:
+    """The study's own finalists, of the space's size. Raises BadInput naming the design that does not fit."""
+    found = {}
+    asked = descriptor.settings.finalists
+    for name, layers in (asked.designs if asked else {}).items():
         try:
-            known[name] = shared.descriptor.resolved.fitted(layers, shared.descriptor.corpus["vocabulary"])
+            found[name] = descriptor.resolved.fitted(layers, descriptor.corpus["vocabulary"])
         except BadInput as error:
             raise BadInput(f"finalists.designs.{name}: {error}") from None
-    return finalists.entrants(settings, shared.records().all, known)
+    return found
 
 
 def _worked_off(shared: SharedStudy, jobs: list[FinalJob], what: str, crew: Crew, listener: Any) -> None:
