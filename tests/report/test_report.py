@@ -61,7 +61,18 @@ def summary() -> dict[str, Any]:
             "has_level": True, "exponent": 0.65, "measurement": measurement,
             "terms": {"length": 4096, "shortest": 256, "end": "upper", "nats_per_element": 0.06, "dtype": "bfloat16"},
         },
-        "settings": {"recipe": {"tokens": 1000, "length": 64}}, "space": {"depth": 1},
+        "settings": {
+            "recipe": {"tokens": 1000, "length": 64}, "search": {"rates": [0.5, 1.0]},
+            "finalists": {"tokens": None, "seeds": 3, "rates": [1.0]},
+        },
+        "space": {"depth": 1},
+        "choice": {"among": "trials", "length": 64, "delta": 0.02, "confidence": 0.95, "said": ["The least state."],
+                   "bounds": {}, "differences": {}},
+        "finalists": [],
+        "ladder": [{"rung": "drawing only", "candidates": 9, "seconds_each": 0.0, "shared_with_next": 9,
+                    "spearman_to_next": {"value": 0.5, "low": 0.1, "high": 0.8, "level": 0.95}},
+                   {"rung": "the corpus", "candidates": 9, "seconds_each": 9.0, "shared_with_next": 0,
+                    "spearman_to_next": None}],
         "corpus": {"name": "corpus", "fingerprint": "f", "vocabulary": 10},
         "records": [attention, mamba, best, rejected],
     }  # fmt: skip
@@ -106,13 +117,33 @@ def test_the_outcome_names_choice_state_and_difference(summary: dict[str, Any]) 
     said = " ".join(outcome(summary))
     assert "Chosen: A (trial 2)" in said
     assert "3 KiB at 4,096 tokens" in said
-    assert "0.3 times less state" in said
+    assert "0.333 times less state" in said
 
 
 def test_no_choice_is_said(summary: dict[str, Any], tmp_path: Path) -> None:
-    nothing = summary | {"chosen": None, "front": []}
+    choice = summary["choice"] | {"said": ["Nothing qualifies: no trained candidate meets the condition."]}
+    nothing = summary | {"chosen": None, "front": [], "choice": choice}
     write_page(nothing, tmp_path / "index.html")
-    assert "No trained candidate meets the condition" in (tmp_path / "index.html").read_text()
+    assert "no trained candidate meets the condition" in (tmp_path / "index.html").read_text()
+
+
+def test_finalists_are_tabled_by_length_with_their_excess_drawn(summary: dict[str, Any], tmp_path: Path) -> None:
+    at = {
+        "seeds": 3, "learning_rate": 0.5, "loss": 1.2345, "difference": {"value": 0.01, "low": 0.0, "high": 0.02,
+        "level": 0.95, "standard_error": 0.005}, "late_excess_bits": 0.031, "late_excess_bits_by_seed": [0.03, 0.032],
+        "mi_captured_nats": 5.0, "corpus_nats": {"value": 10.0, "low": 9.0, "high": 11.0, "level": 0.95},
+        "nats_per_element": 0.0123,
+    }  # fmt: skip
+    finalist = {
+        "name": "all attention", "picture": "A", "fingerprint": "x", "state_bytes": 1024, "growth_exponent": 1.0,
+        "meets_growth": True, "meets_level": True, "lengths": {"64": at, "128": at},
+    }  # fmt: skip
+    summary["choice"] |= {"among": "finalists", "length": 128, "bounds": {"all attention": 0.0}}
+    write_page(summary | {"finalists": [finalist]}, tmp_path / "index.html")
+    text = (tmp_path / "index.html").read_text()
+    assert text.count("<svg") == 5
+    for said in ("1.2345", "50%", "0.012", "x 0.5", "0.0310", "+0.0000", "with 3 seeds"):
+        assert said in text
 
 
 def test_the_page_is_made_again_from_its_summary(summary: dict[str, Any], tmp_path: Path) -> None:

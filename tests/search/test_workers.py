@@ -87,10 +87,10 @@ def test_the_time_limit_counts_from_where_the_run_is_ready() -> None:
 
     thread = threading.Thread(target=compile_for_longer_than_the_limit)
     thread.start()
-    assert _listen(ours, lambda rung: True, lambda done, total: None, 1.0) == Outcome(stopped=True)
+    assert _listen(ours, lambda rung: True, lambda done, total: None, 1.0, lambda: False) == Outcome(stopped=True)
     thread.join()
     theirs.send(("ready", None))
-    late = _listen(ours, lambda rung: True, lambda done, total: None, 0.1)
+    late = _listen(ours, lambda rung: True, lambda done, total: None, 0.1, lambda: False)
     assert late is not None
     assert late.reason == "took longer than search.trial_minutes"
 
