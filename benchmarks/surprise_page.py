@@ -155,8 +155,10 @@ def by_slots(found: list[Row]) -> str:
     points = grouped([row for row in here if row["job"]["slots"] is not None], "choose", "slots")
     columns = sorted({slots for _, slots in points})
     lines = []
-    for choose in sorted({choose for choose, _ in points}, key=lambda z: min(_mean(points[z, s]) for s in columns)):
-        lines.append([choose, *(f"{_mean(points[choose, s]):.4f}" if (choose, s) in points else "" for s in columns)])
+    means = {place: _mean(rows) for place, rows in points.items()}
+    best = {choose: min(mean for (other, _), mean in means.items() if other == choose) for choose, _ in means}
+    for choose in sorted(best, key=lambda z: best[z]):
+        lines.append([choose, *(f"{means[choose, s]:.4f}" if (choose, s) in means else "" for s in columns)])
     return table(["choice", *(f"{slots:g} V" for slots in columns)], lines)
 
 

@@ -1,0 +1,194 @@
+"""What a search costs besides training, and how many training tokens it saves: replay, rejections, overhead, workers.
+
+Run: python benchmarks/search.py [replay] [rejections] [overhead] [workers]. `replay` needs the table that
+`l2m search benchmarks/search_table.yaml` trains (its study.json is kept in reports/search-table); the others run small
+studies in a temporary folder and want an idle machine.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+
+from l2m_design.condition import Demand, Terms
+from l2m_design.laws import PowerLaw
+from l2m_design.search.candidates import Candidates
+from l2m_design.search.run import Folders, Search
+from l2m_design.search.settings import StudySettings, load_study
+from l2m_design.search.space import Space
+from l2m_design.search.study.asked import Asked
+from l2m_design.search.study.pruners import pruner, resource
+from l2m_design.search.study.queue import Queue, this_worker
+from l2m_design.search.study.sampler import FeasibleSampler, inner_sampler
+
+HERE = Path(__file__).parent
+TABLE = HERE.parent / "reports" / "search-table" / "study.json"
+SEEDS, RANDOM_TRIALS, SHARE = range(5), 64, 1 / 3
+
+
+@dataclass(frozen=True)
+class Table:
+    """Trained drawings by fingerprint: penalised value, its values at the rungs, tokens of rungs and end."""
+
+    settings: StudySettings
+    space: Space
+    demand: Demand
+    trained: dict[str, dict[str, Any]]
+
+    def value(self, fingerprint: str) -> float:
+        return float(self.trained[fingerprint]["value"])
+
+    def penalty(self, fingerprint: str) -> float:
+        row = self.trained[fingerprint]
+        return float(row["value"] - row["result"]["late_loss"])
+
+
+def load_table() -> Table:
+    summary = json.loads(TABLE.read_text())
+    settings = StudySettings.parse(summary["settings"], "table")
+    demand = Demand(PowerLaw.of_plain(summary["demand"]["law"]), Terms.parse(summary["demand"]["terms"], "terms"))
+    space = Space.parse(summary["space"], "space").resolved(demand.exponent)
+    done = {r["fingerprint"]: r for r in summary["records"] if r["state"] == "complete" and r["copy_of"] is None}
+    return Table(settings, space, demand, done)
+
+
+def best_of_random(table: Table, seed: int) -> tuple[float, int]:
+    """The best penalised value of RANDOM_TRIALS drawings of the table, and the tokens they take."""
+    rng = np.random.default_rng(seed)
+    names = rng.choice(sorted(table.trained), RANDOM_TRIALS, replace=False)
+    return min(table.value(name) for name in names), RANDOM_TRIALS * table.settings.recipe.tokens
+
+
+def tokens_to_reach(table: Table, goal: float, sampler: str, rule: str, seed: int, most: int) -> int | None:
+    """Training tokens until a complete trial is as good as the goal; none where `most` tokens did not do."""
+    settings = table.settings
+    search = settings.search.model_copy(update={"pruner": rule, "sampler": sampler, "seed": seed})
+    candidates = Candidates(settings, table.space, table.demand, 256)
+    seen: set[str] = set()
+
+    def name_of(picks: dict[str, Any]) -> str:
+        return candidates.drawn(lambda question, options: picks[question]).architecture.fingerprint
+
+    def offered(picks: dict[str, Any]) -> bool:
+        return candidates.feasible(picks) and name_of(picks) in table.trained
+
+    inner = inner_sampler(sampler, seed, 2 * search.warmup_trials, RANDOM_TRIALS, parallel=False)
+    asks = FeasibleSampler(
+        sampler, inner, candidates.questions, offered, lambda picks: name_of(picks) not in seen, seed
+    )
+    queue = Queue(
+        optuna.storages.InMemoryStorage(), f"{sampler}-{rule}-{seed}", 1, asks, pruner(search, settings.recipe)
+    )  # type: ignore[arg-type]
+    spent = 0
+    while spent < most:
+        queue.plan("trial")
+        trial = queue.take(this_worker())
+        assert trial is not None
+        asked = Asked(trial, queue, search.reduction)
+        found = candidates.drawn(asked.pick)
+        asked.constrain(candidates.constraints(found) | {"memory": -1.0})
+        name = found.architecture.fingerprint
+        row = table.trained[name]
+        if name in seen:
+            asked.finish({}, [table.value(name)], False)
+            continue
+        seen.add(name)
+        gone, stopped = 0, False
+        for number, (step, (tokens, loss)) in enumerate(zip(settings.recipe.rung_steps, row["rungs"], strict=True)):
+            gone = tokens
+            at = resource(settings.recipe, step)
+            if rule != "none" and not asked.report(number + 1, at, [loss + table.penalty(name)]):
+                stopped = True
+                break
+        spent += gone if stopped else settings.recipe.tokens
+        asked.finish({}, None if stopped else [table.value(name)], stopped)
+        if not stopped and table.value(name) <= goal + 1e-12:
+            return spent
+    return None
+
+
+def replay() -> None:
+    """Tokens that each sampler and rule needs for the quality of the best of 64 random trials, as a share of theirs."""
+    table = load_table()
+    print(f"{len(table.trained)} trained drawings; goal: the best of {RANDOM_TRIALS} random ones, by seed")
+    values = sorted(table.value(name) for name in table.trained)
+    goals = [best_of_random(table, seed) for seed in SEEDS]
+    print("ranks of the goals:", [1 + sum(v < goal for v in values) for goal, _ in goals])
+    print(f"{'sampler':<8} {'rule':<10} {'share of tokens, by seed':<44} mean")
+    for sampler in ("random", "tpe", "gp", "nsga2"):
+        for rule in ("none", "median", "asha", "hyperband"):
+            shares = []
+            for seed, (goal, cost) in zip(SEEDS, goals, strict=True):
+                spent = tokens_to_reach(table, goal, sampler, rule, seed, cost)
+                shares.append(spent / cost if spent else 1.0)
+            shown = " ".join(f"{share:.2f}" for share in shares)
+            print(f"{sampler:<8} {rule:<10} {shown:<44} {statistics.mean(shares):.3f}", flush=True)
+
+
+def rejections() -> None:
+    """Milliseconds to draw, judge and refuse a drawing, over the shipped spaces."""
+    for path in sorted((HERE.parent / "search_spaces").glob("*.yaml")):
+        space = Space.load(path).resolved(0.7)
+        plain = {"name": "r", "corpus": "stdlib", "space": str(path), "demand": {"beta": 0.7}}
+        settings = StudySettings.parse(plain, "benchmark")
+        candidates = Candidates(settings, space, Demand(PowerLaw(5.0, 0.7), Terms()), 256)
+        rng = np.random.default_rng(0)
+        times = []
+        for _ in range(300):
+            picks = {q: options[rng.integers(len(options))] for q, options in candidates.questions.items()}
+            began = time.perf_counter()
+            candidates.feasible(picks)
+            times.append(1000 * (time.perf_counter() - began))
+        times.sort()
+        print(f"{path.name:<20} median {times[150]:.2f} ms, 99% {times[297]:.2f} ms, largest {times[-1]:.2f} ms")
+
+
+def small_study(folder: Path, *overrides: str) -> dict[str, Any]:
+    """A study of a few trials of some seconds each, on one thread a worker."""
+    base = ("search.known_designs=false", "threads=1", "search.pruner=none", *overrides)
+    settings, space = load_study(HERE / "search_table.yaml", base)
+    search = Search(settings, space, Folders(folder / "runs", folder / "reports"), f"sqlite:///{folder}/mlflow.db")
+    return search.run()
+
+
+def overhead() -> None:
+    """Seconds a trial outside of training and evaluating, and their share at 30 s trials."""
+    for sampler in ("tpe", "gp"):
+        with tempfile.TemporaryDirectory() as folder:
+            found = small_study(Path(folder), f"search.sampler={sampler}", "search.trials=20", "recipe.tokens=8192",
+                                "search.warmup_trials=2")  # fmt: skip
+            seconds = found["seconds"]
+            each = seconds["overhead"] / 20
+            print(f"{sampler}: {seconds}; {each:.2f} s a trial: {each / 30:.1%} of a trial of 30 s")
+
+
+def workers() -> None:
+    """Wall time of the same 12 trials by one worker and by two, one thread each."""
+    walls = {}
+    for count in (1, 2, 1, 2):
+        with tempfile.TemporaryDirectory() as folder:
+            found = small_study(Path(folder), f"workers={count}", "search.sampler=random", "search.trials=12")
+            walls.setdefault(count, []).append(found["seconds"]["total"])
+            busy = found["seconds"]["training"] + found["seconds"]["evaluating"]
+            print(f"{count} workers: {found['seconds']['total']:.1f} s wall, {busy:.1f} s of training and evaluating")
+    print(f"ratio of medians {statistics.median(walls[1]) / statistics.median(walls[2]):.2f}")
+
+
+def main() -> None:
+    parts = {"replay": replay, "rejections": rejections, "overhead": overhead, "workers": workers}
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", choices=[*parts, []], default=list(parts))
+    for part in parser.parse_args().parts:
+        print(f"== {part}")
+        parts[part]()
+
+
+if __name__ == "__main__":
+    main()
