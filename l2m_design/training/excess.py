@@ -34,6 +34,15 @@ class Excess:
         """Mean of late_by_document, every document counting alike."""
         return float(self.late_by_document().mean())
 
+    def captured(self, corpus: Any) -> float:
+        """I_q(n;n) in nats, n half the window: the source's exact I(n;n), and what the model is off early minus late.
+
+        As Losses.captured in expectation, without the chance of which tokens were drawn.
+        """
+        n = self.over.shape[1] // 4 * 2
+        over = self.over.mean(axis=0)
+        return float(corpus.information(n) + over[:n].sum() - over[n : 2 * n].sum())
+
     def by_position(self) -> Floats:
         """[PARTS] means over as many equal runs of the judged tokens, from a window's begin to its end."""
         parts = np.array_split(self.over[:, self.judged].mean(axis=0), PARTS)

@@ -92,3 +92,18 @@ def test_results_stored_before_excess_was_known_still_load() -> None:
     result = Result.of_plain(old)
     assert result.late_excess_nats is None
     assert result.compile_seconds == 0.0
+
+
+def test_information_captured_is_exact_for_the_exact_predictor_and_nothing_for_one_without_memory() -> None:
+    corpus = open_corpus("santa-fe:beta=0.7,pairs=128,keys=64,documents=400")
+    windows = held_out_windows(corpus, "validation", 255, 24)
+    tokens = windows.tokens(slice(0, len(windows)))
+    exact = corpus.bayes_nats(tokens)
+    perfect = excess(Losses(exact, windows.document), windows, corpus)
+    assert perfect is not None
+    assert perfect.captured(corpus) == pytest.approx(corpus.information(128))
+    forgetful = exact.copy()
+    forgetful[:, 1::2] = np.log(2)  # every fact costs a bit, known or not
+    none = excess(Losses(forgetful, windows.document), windows, corpus)
+    assert none is not None
+    assert abs(none.captured(corpus)) < 0.25 * corpus.information(128)

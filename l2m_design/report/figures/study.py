@@ -160,8 +160,11 @@ def loss_and_state(records: list[dict[str, Any]], front: list[int], chosen: int 
             lw=1,
             alpha=0.5,
         )
+        best: dict[str, float] = {}
         for r in done:
-            if r["design"] or r["number"] == chosen:
+            best[r["design"]] = min(best.get(r["design"], np.inf), r["result"]["late_loss"])
+        for r in done:
+            if (r["design"] and r["result"]["late_loss"] == best[r["design"]]) or r["number"] == chosen:
                 text = "chosen: " + r["picture"] if r["number"] == chosen else r["design"]
                 axes.annotate(
                     text,
