@@ -1,0 +1,189 @@
+"""From trials to finalists to the choice, and the choice again, with training replaced by a formula."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from l2m_design.architecture import Architecture
+from l2m_design.errors import BadInput
+from l2m_design.search import workers
+from l2m_design.search.reselect import reselected
+from l2m_design.search.settings import load_study
+from l2m_design.search.workers import Outcome
+
+FINALISTS = "finalists={top: 2, seeds: 3, tokens: 4096, lengths: [32, 64], rates: [0.5, 1.0]}"
+
+
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Training by a formula: windows are bad, sparse keys as good as attention, half the learning rate is better."""
+    ran: list[Any] = []
+
+    def pretend(job, on_rung, on_step, time_limit=None, stop=None) -> Outcome:
+        ran.append(job)
+        drawing = Architecture.parse(job.architecture, "job")
+        loss = 2.0 + 0.1 * drawing.picture.count("W") + 0.05 * drawing.picture.count("M")
+        loss += 0.01 * (job.recipe["learning_rate"] > 0.003) + 0.001 * (job.recipe["seed"] % 2)
+        recall = 0.2 * drawing.picture.count("M") if job.corpus.startswith("santa-fe:beta=0.5,keys=8,") else None
+        return Outcome(result={
+            "late_loss": loss, "late_by_document": [loss, loss + 0.1], "test_late_loss": loss,
+            "test_late_by_document": [loss, loss + 0.1], "loss_by_position": [loss] * 8, "mi_captured_nats": 1.0,
+            "curve": [(1024, loss)], "parameters": 1, "tokens": 2048, "train_seconds": 1.0, "evaluate_seconds": 0.1,
+            "peak_memory_bytes": 10**9, "device": "cpu", "seed": job.recipe["seed"], "late_excess_nats": recall,
+            "decode_ms": 2.0 if job.latency else None,
+        })  # fmt: skip
+
+    monkeypatch.setattr(workers, "run_isolated", pretend)
+    return ran
+
+
+def test_every_finalist_runs_every_seed_and_length_once_at_its_best_rate(opened, jobs) -> None:
+    summary = opened(FINALISTS, "search.trials=10").run()
+    rows = summary["finalists"]
+    assert {row["name"] for row in rows} >= {"all attention", "all Mamba-2", "all sparse at the demand"}
+    assert sum(row["name"].startswith("trial") for row in rows) <= 2
+    for row in rows:
+        assert set(row["lengths"]) == {"32", "64"}
+        assert all(at["seeds"] == 3 and at["learning_rate"] == 0.5 for at in row["lengths"].values())
+    finals = [job for job in jobs if job.recipe["tokens"] == 4096]
+    keys = [
+        (json.dumps(j.architecture), j.recipe["length"], j.recipe["learning_rate"], j.recipe["seed"]) for j in finals
+    ]
+    assert len(keys) == len(set(keys)) == len(rows) * (1 + 2 * 3)
+    assert summary["choice"]["among"] == "finalists"
+    assert summary["choice"]["length"] == 64
+
+
+def test_the_choice_among_finalists_is_the_least_state_that_keeps_up(opened, jobs) -> None:
+    summary = opened(FINALISTS, "search.trials=10", "choice.delta=0.02").run()
+    rows = {row["fingerprint"]: row for row in summary["finalists"]}
+    chosen = summary["chosen"]
+    good = [r for r in rows.values() if r["feasible"] and summary["choice"]["bounds"][r["name"]] <= 0.02]
+    assert chosen["state_bytes"] == min(row["state_bytes"] for row in good)
+    assert chosen["seeds"] == 3
+    assert chosen["loss"] == pytest.approx(rows[chosen["fingerprint"]]["lengths"]["64"]["loss"])
+    spared = [r for r in rows.values() if r["feasible"] and r["state_bytes"] < chosen["state_bytes"]]
+    assert all(summary["choice"]["bounds"][row["name"]] > 0.02 for row in spared)
+
+
+def test_finalists_asked_for_later_need_no_trial_again(opened, jobs) -> None:
+    opened("search.trials=8").run()
+    before = len(jobs)
+    summary = opened("search.trials=8", FINALISTS).run()
+    assert all(job.recipe["tokens"] == 4096 for job in jobs[before:])
+    more = len(jobs)
+    opened("search.trials=8", FINALISTS.replace("seeds: 3", "seeds: 4")).run()
+    assert len(jobs) - more == 2 * len(summary["finalists"])  # the fourth seed at two lengths
+
+
+def test_a_design_of_the_study_is_a_finalist_of_the_spaces_size(opened, jobs) -> None:
+    layer = "{kind: attention, heads: 2, kv_heads: 1, head_dim: 8, window: 24}"
+    designs = f"finalists={{top: 0, seeds: 1, designs: {{wide window: [{layer}, {layer}]}}}}"
+    summary = opened("search.trials=6", designs).run()
+    row = next(row for row in summary["finalists"] if row["name"] == "wide window")
+    assert row["picture"] == "W W"
+    assert abs(row["parameters"] / 12_000 - 1) <= 0.1
+
+
+def test_a_design_that_does_not_fit_is_refused_before_any_work(opened, jobs) -> None:
+    designs = "finalists={designs: {huge: [{kind: attention, heads: 512, kv_heads: 1, head_dim: 64}]}}"
+    with pytest.raises(BadInput, match=r"finalists\.designs\.huge: "):
+        opened("search.trials=6", designs).run()
+    assert not jobs
+
+
+def test_known_designs_try_every_learning_rate_and_the_reference_is_its_best(opened, jobs) -> None:
+    summary = opened("search.trials=14", "search.rates=[0.5, 1.0]", "search.pruner=none").run()
+    tried = {(r["design"], r["rate"]) for r in summary["records"] if r["design"]}
+    assert tried == {(design, rate) for design, _ in tried for rate in (0.5, 1.0)}
+    assert len(summary["baselines"]) == 6
+    assert all(row["rate"] == 0.5 for row in summary["baselines"])
+
+
+def test_recall_stops_the_worst_share_before_the_corpus(opened, jobs) -> None:
+    summary = opened(
+        "search.trials=16", "search.warmup_trials=2", "recall={length: 64, tokens: 2048, batch_tokens: 256, keep: 0.5}",
+        "search.pruner=none",
+    ).run()  # fmt: skip
+    own = [r for r in summary["records"] if r["state"] in ("complete", "pruned") and not r["copy_of"]]
+    assert all(r["recall"] is not None for r in own)
+    stopped = [r for r in own if r["state"] == "pruned"]
+    assert stopped
+    assert all("its recall" in r["reason"] and r["design"] is None for r in stopped)
+    trained = [job for job in jobs if job.corpus == opened().settings.corpus]
+    assert len(trained) == sum(r["state"] == "complete" for r in own)
+    names = [rung["rung"] for rung in summary["ladder"]]
+    assert names[0].startswith("drawing only")
+    assert names[1].startswith("recall")
+
+
+def test_the_ladder_reports_cost_and_correlation(opened, jobs) -> None:
+    summary = opened(FINALISTS, "search.trials=12", "search.pruner=none").run()
+    first, end, last = summary["ladder"][0], summary["ladder"][-2], summary["ladder"][-1]
+    assert first["seconds_each"] < end["seconds_each"] < last["seconds_each"]
+    assert end["spearman_to_next"]["low"] <= end["spearman_to_next"]["value"] <= end["spearman_to_next"]["high"]
+    assert last["spearman_to_next"] is None
+
+
+@pytest.mark.parametrize("latency", [False, True])
+def test_pareto_tells_loss_state_and_latency_apart(opened, jobs, latency: bool) -> None:
+    overrides = ["search.mode=pareto", "search.pruner=asha", f"search.latency={str(latency).lower()}"]
+    search = opened("search.trials=12", *overrides)
+    summary = search.run()
+    assert summary["trials"]["complete"] + summary["trials"]["pruned"] == 12
+    import optuna
+
+    (study, _) = optuna.get_all_study_summaries(search.storage_url)
+    assert len(study.directions) == 2 + latency
+    loaded = optuna.load_study(study_name=study.study_name, storage=search.storage_url)
+    done = next(trial for trial in loaded.trials if trial.values)
+    record = next(r for r in summary["records"] if r["number"] == done.number)
+    assert done.values[0] == record["result"]["late_loss"]
+    assert 2 ** done.values[1] == pytest.approx(record["state_bytes"])
+    assert all(job.latency == latency for job in jobs)
+
+
+def test_constraints_are_recorded_by_name_for_every_trial(opened, jobs) -> None:
+    search = opened("search.trials=8", "search.memory_gib=0.5")
+    summary = search.run()
+    import optuna
+
+    loaded = optuna.load_study(study_name="tiny", storage=search.storage_url)
+    for trial in loaded.trials:
+        names = {key.rpartition("constraints:")[2] for key in trial.system_attrs if "constraints:" in key}
+        assert {"l2m_growth", "l2m_level@1024", "parameters", "memory"} <= names
+        value = next(v for k, v in trial.system_attrs.items() if k.endswith(":memory"))
+        assert value == pytest.approx(10**9 / (0.5 * 2**30) - 1)  # what training took
+    assert summary["trials"]["complete"] == 8
+
+
+def test_the_choice_is_made_again_without_training(opened, jobs, study: Path) -> None:
+    search = opened("search.trials=10")
+    first = search.run()
+    ran = len(jobs)
+
+    def again(*overrides: str) -> dict[str, Any]:
+        settings, _ = load_study(study, ("search.trials=10", *overrides))
+        return reselected(settings, search.storage_url, search.folder.path, search.report_folder, print)
+
+    same = again()
+    assert same["chosen"]["fingerprint"] == first["chosen"]["fingerprint"]
+    lax = again("choice.delta=0.5")
+    assert lax["chosen"]["state_bytes"] <= first["chosen"]["state_bytes"]
+    longer = again("condition.length=65536", "condition.dtype=float32")
+    assert longer["chosen"]["state_bytes"] > first["chosen"]["state_bytes"]
+    steeper = again("demand={beta: 0.9, prefactor: 0.05}")
+    assert steeper["chosen"]["growth_exponent"] >= 0.9
+    assert steeper["demand"]["exponent"] == 0.9
+    assert len(jobs) == ran
+    assert (search.report_folder / "reselected" / "study.json").exists()
+    with pytest.raises(BadInput, match=r"searched with other settings \(recipe.tokens: 2048 -> 4096\)"):
+        again("recipe.tokens=4096")
+
+
+def test_a_choice_needs_a_study(opened, study: Path) -> None:
+    search = opened()
+    with pytest.raises(BadInput, match="--reselect: there is no study"):
+        reselected(search.settings, search.storage_url, search.folder.path, search.report_folder, print)
