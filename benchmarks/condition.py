@@ -1,0 +1,83 @@
+"""Does the L²M condition predict who falls behind full attention, and where? Read from the Santa Fe studies.
+
+Run: python benchmarks/condition.py [reports/santa-fe-07 ...]. A design has fallen behind at a length where its late
+excess over Bayes is more than LIMIT bits a fact above full attention's, by 95% confidence over seeds (paired). Beside it
+stands what the condition says: does its state grow fast enough, and how far does it reach at so many nats an element.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from l2m_design.architecture import Architecture
+from l2m_design.condition import Demand, Terms, read_nats_by_kind
+from l2m_design.laws import PowerLaw
+
+HERE = Path(__file__).parent.parent
+LIMIT = 0.02
+MEASURED = HERE / "reports" / "calibration" / "eta.yaml"
+
+
+def behind(own: list[float], reference: list[float]) -> tuple[float, float]:
+    """Mean difference in bits a fact over paired seeds, and its lower 95% bound (one-sided)."""
+    difference = np.array(own) - np.array(reference)
+    if len(difference) < 2:
+        return float(difference.mean()), -np.inf
+    error = difference.std(ddof=1) / np.sqrt(len(difference))
+    return float(difference.mean()), float(difference.mean() - stats.t.ppf(0.95, len(difference) - 1) * error)
+
+
+def verdicts(row: dict[str, Any], law: PowerLaw, terms: Terms) -> list[str]:
+    """Growth, and reach in tokens at the assumed and at the measured nats an element."""
+    state = Architecture.parse(row["architecture"], row["name"]).state
+    said = []
+    for own in (terms, terms.model_copy(update={"nats_by_kind": read_nats_by_kind(MEASURED)})):
+        reach = Demand(law, own).judge(state).reach_effective
+        said.append("no end" if reach is None else f"{reach:,}")
+    return [f"t^{row['growth_exponent']:.2f} " + ("met" if row["meets_growth"] else "not met"), *said]
+
+
+def table(summary: dict[str, Any]) -> None:
+    """One line a design: by length the difference to full attention, where it falls behind, and the verdicts."""
+    law = PowerLaw.of_plain(summary["demand"]["law"])
+    terms = Terms.parse({**summary["demand"]["terms"], "shortest": 16}, "terms")
+    rows = {row["name"]: row for row in summary["finalists"]}
+    full = rows["all attention"]["lengths"]
+    lengths = sorted(full, key=int)
+    print(f"\n{summary['study']}: bits a fact above full attention, paired by seed; full attention's own excess:")
+    print("  " + ", ".join(f"{at}: {full[at]['late_excess_bits']:.4f} ({full[at]['seeds']} seeds)" for at in lengths))
+    head = "".join(f"{at:>9}" for at in lengths)
+    print(f"{'design':<24} {'layers':<7}{head} {'behind at':>10} {'growth':>15} {'reach, 0.06':>12} {'measured':>12}")
+    found = []
+    for name, row in rows.items():
+        by_length = {}
+        for at in lengths:
+            if at in row["lengths"]:
+                own = row["lengths"][at]["late_excess_bits_by_seed"]
+                count = min(len(own), len(full[at]["late_excess_bits_by_seed"]))
+                by_length[at] = behind(own[:count], full[at]["late_excess_bits_by_seed"][:count])
+        late = next((at for at in lengths if at in by_length and by_length[at][1] > LIMIT), "-")
+        shown = "".join(f"{by_length[at][0]:>+9.4f}" if at in by_length else f"{'':>9}" for at in lengths)
+        growth, assumed, measured = verdicts(row, law, terms)
+        print(f"{name:<24} {row['picture']:<7}{shown} {late:>10} {growth:>15} {assumed:>12} {measured:>12}")
+        if lengths[-1] in by_length:
+            found.append((row["growth_exponent"], row["state_bytes"], by_length[lengths[-1]][0]))
+    gamma, size, excess = (np.array(column) for column in zip(*found, strict=True))
+    for word, by in (("growth exponent", gamma), ("state bytes at the target", size)):
+        rank = stats.spearmanr(by, excess)
+        print(f"rank correlation of {word} with what is lost at {lengths[-1]} tokens: {rank.statistic:+.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("studies", nargs="*", type=Path)
+    for study in parser.parse_args().studies or sorted((HERE / "reports").glob("santa-fe-0*")):
+        table(json.loads((study / "study.json").read_text()))
+
+
+if __name__ == "__main__":
+    main()
