@@ -1,7 +1,7 @@
 """Does the L²M condition predict who falls behind full attention, and where? Read from the Santa Fe studies.
 
 Run: python benchmarks/condition.py [reports/santa-fe-07 ...]. A design has fallen behind at a length where its late
-excess over Bayes is more than LIMIT bits a fact above full attention's, by 95% confidence over seeds (paired). Beside it
+excess over Bayes is more than LIMIT bits a fact above full attention, by 95% confidence over seeds (paired). Beside it
 stands what the condition says: does its state grow fast enough, and how far does it reach at so many nats an element.
 """
 
