@@ -10,9 +10,10 @@ from l2m_design.search.shared import SharedStudy
 from l2m_design.search.study.storage import Say, Storage
 
 
-def joined(name: str, url: str, say: Say, index: int, grace: float = 600.0) -> SharedStudy:
+def joined(name: str, url: str, say: Say, index: int) -> SharedStudy:
     """The study in the database; its corpus must be here, the same. Raises BadInput."""
-    shared = SharedStudy(Storage(url, grace, say), name, index=index)
+    shared = SharedStudy(Storage(url, say=say), name, index=index)
+    shared.storage.keep_grace(shared.descriptor.settings.grace_seconds)
     planned = shared.descriptor.corpus
     corpus = open_corpus(shared.descriptor.settings.corpus)
     if corpus.fingerprint != planned["fingerprint"]:

@@ -49,7 +49,7 @@ def reselected(settings: StudySettings, url: str, folder: Path, reports: Path, s
             "exponent": demand.exponent,
             "measurement": measurement,
         },
-        "settings": settings.plain(),
+        "settings": settings.public(),
         "space": stored.space.plain(),
         "corpus": stored.corpus,
         "rejected_unasked": 0,

@@ -21,7 +21,7 @@ from l2m_design.search.folder import StudyFolder
 from l2m_design.search.join import check_kernels
 from l2m_design.search.record import Record
 from l2m_design.search.settings import StudySettings
-from l2m_design.search.shared import Descriptor, SharedStudy
+from l2m_design.search.shared import Descriptor, SharedStudy, move_aside
 from l2m_design.search.space import Space, check_space
 from l2m_design.search.study.storage import Storage, shown
 from l2m_design.search.summary import study_metrics, summarise
@@ -93,23 +93,25 @@ class Search:
             self.folder.open(self._identity, fresh, resume)
             began = time.perf_counter()
             try:
+                storage = Storage(self.storage_url, self.settings.grace_seconds, listener.trouble)
+                if fresh:
+                    move_aside(storage, self.settings.name)
                 measurement, demand = self._demand(listener)
-                shared, tracker = self._work(demand, listener)
+                shared, tracker = self._work(storage, demand, listener)
             finally:
                 self.folder.spend(time.perf_counter() - began)
             return self._finish(shared, measurement, tracker)
 
-    def _work(self, demand: Demand, listener: Listener) -> tuple[SharedStudy, Tracker]:
+    def _work(self, storage: Storage, demand: Demand, listener: Listener) -> tuple[SharedStudy, Tracker]:
         """Everything that is planned, by a crew of workers."""
         settings = self.settings
-        storage = Storage(self.storage_url, settings.grace_seconds, listener.trouble)
         shared = SharedStudy(storage, settings.name, self._descriptor(demand))
         stages.check_feasible(shared.descriptor, settings.space)
         stages.own_designs(shared.descriptor)
         tracker = self._tracker(demand)
         try:
             shared.publish()
-            stages.plan_trials(shared, self.corpus.vocabulary)
+            stages.plan_trials(shared)
             crew = self._crew(storage, shared, listener)
             crew.start()
             try:
@@ -170,7 +172,7 @@ class Search:
             )
         path = self.report_folder / "study.json"
         write_atomically(path, to_json(summary))
-        tracker.sync(shared.records().all)
+        tracker.sync(shared.records().all, last=True)
         tracker.finish(study_metrics(summary), [path])
         if tracker.trouble:
             summary["notes"].append(f"tracking: {tracker.trouble}; unsent runs go with the next search of this study")
@@ -200,7 +202,7 @@ class Search:
 
     def _tracker(self, demand: Demand) -> Tracker:
         flat: dict[str, Any] = {"asked_exponent": demand.exponent, "version": __version__}
-        for section, values in self.settings.plain().items():
+        for section, values in self.settings.public().items():
             if isinstance(values, dict):
                 flat |= {f"{section}.{key}": value for key, value in values.items() if value is not None}
             else:

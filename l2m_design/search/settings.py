@@ -1,5 +1,6 @@
 """StudySettings: a study as its YAML file says it."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -152,6 +153,10 @@ class StudySettings(Values):
     storage: str | None = None
     grace_seconds: Annotated[float, Field(ge=5.0)] = 600.0
 
+    def public(self) -> dict[str, Any]:
+        """As `plain`, without the storage's password: for whatever is kept, shown or sent."""
+        return self.plain() | {"storage": masked(self.storage) if self.storage else None}
+
     @property
     def identity(self) -> dict[str, Any]:
         """What makes two studies the same: how trials are drawn and trained, not how many, where, or the choice."""
@@ -162,6 +167,11 @@ class StudySettings(Values):
         for key in ("finalists", "choice"):
             plain.pop(key)
         return plain
+
+
+def masked(url: str) -> str:
+    """A URL with stars for its password."""
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^:/@]*:).*@", r"\1***@", url))
 
 
 def load_study(path: str | Path, overrides: tuple[str, ...] = ()) -> tuple[StudySettings, Space]:

@@ -13,7 +13,7 @@ from l2m_design.search.record import Record, Records
 from l2m_design.search.settings import StudySettings, differences
 from l2m_design.search.space import Space
 from l2m_design.search.study.pruners import pruner
-from l2m_design.search.study.queue import JOB, RECIPE, Queue
+from l2m_design.search.study.queue import JOB, RECIPE, TICKET, Queue
 from l2m_design.search.study.sampler import FeasibleSampler, inner_sampler, resolved
 from l2m_design.search.study.storage import Storage
 from l2m_design.settings import to_json
@@ -46,7 +46,7 @@ class Descriptor:
     def plain(self) -> dict[str, Any]:
         """JSON-ready."""
         return {
-            "settings": self.settings.plain(),
+            "settings": self.settings.public(),
             "space": self.space.plain(),
             "demand": {
                 "law": self.demand.law.plain(),
@@ -148,10 +148,25 @@ class SharedStudy:
 
     def records(self) -> Records:
         """What became of the trials that ended."""
+        return self._learnt()[0]
+
+    @property
+    def missing(self) -> int:
+        """How many trials are neither trained nor open (negative: too many are), from one look at the database."""
+        records, open_ = self._learnt()
+        return self.descriptor.settings.search.trials - records.trained - open_
+
+    def _learnt(self) -> tuple[Records, int]:
+        """All records, and how many tickets have none yet but may get one."""
+        open_ = 0
         for trial in self.trials.study.get_trials(deepcopy=False):
-            if trial.number not in self._records and (text := trial.user_attrs.get(RECORD)):
+            if trial.number in self._records:
+                continue
+            if text := trial.user_attrs.get(RECORD):
                 self._records.add(Record(**json.loads(text)))
-        return self._records
+            elif TICKET in trial.user_attrs and not trial.state.is_finished():
+                open_ += 1
+        return self._records, open_
 
     def runs(self, recipe: str) -> list[FinalRun]:
         """The finalists' finished runs with the shared recipe of this fingerprint, in the order of their tickets."""
@@ -162,6 +177,16 @@ class SharedStudy:
                 job = FinalJob(**trial.user_attrs[JOB])
                 self._runs[trial.number] = trial.user_attrs[RECIPE], FinalRun(job, result, data["reason"])
         return [run for _, (its, run) in sorted(self._runs.items()) if its == recipe]
+
+
+def move_aside(storage: Storage, name: str) -> None:
+    """Rename a study in the database, if it is there, to the first free NAME.1, NAME.2, ...; nothing is deleted."""
+    names = {study.study_name for study in storage.get_all_studies()}
+    number = 1
+    while f"{name}.{number}" in names or f"{name}.{number}{FINALS}" in names:
+        number += 1
+    for part in ("", FINALS):
+        storage.rename(name + part, f"{name}.{number}{part}")
 
 
 def kept_record(record: Record) -> str:

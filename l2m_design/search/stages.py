@@ -15,6 +15,7 @@ from l2m_design.search.study.queue import JOB, RECIPE
 from l2m_design.search.tracking import Tracker
 
 LOOK, LOOKS_FOR_ONE = 0.5, 8
+SURE = 4  # looks that must find the same tickets lacking: a worker may be about to plan them
 
 
 class Crew(Protocol):
@@ -43,12 +44,11 @@ def check_feasible(descriptor: Descriptor, where: str) -> None:
         raise BadInput(refusal(space, demand, vocabulary, where, enforced))
 
 
-def plan_trials(shared: SharedStudy, vocabulary: int) -> None:
+def plan_trials(shared: SharedStudy) -> None:
     """As many open tickets as trials are missing: the known designs at every learning rate first."""
     settings = shared.descriptor.settings
     shared.trials.bury()
-    records = shared.records()
-    missing = settings.search.trials - records.trained - shared.trials.open
+    missing, records = shared.missing, shared.records()
     there = {(record.design, record.rate) for record in records.all if record.design}
     for trial in shared.trials.trials():
         if not trial.state.is_finished() and "design" in trial.user_attrs:
@@ -70,13 +70,18 @@ def plan_trials(shared: SharedStudy, vocabulary: int) -> None:
 
 
 def watch_trials(shared: SharedStudy, crew: Crew, listener: Any, tracker: Tracker) -> None:
-    """Until every ticket is worked off: tell of what ended, and track it."""
+    """Until every ticket is worked off: tell of what ended, track it, and plan what died with a worker."""
     planned = shared.descriptor.settings.search.trials
     told: set[int] = set()
     began = {record.number for record in shared.records().all}
+    looks: list[int] = []
     while True:
-        busy = shared.trials.open
         crew.check()
+        busy, missing = shared.trials.open, shared.missing
+        looks = [*looks[1 - SURE :], missing]
+        if looks == [missing] * SURE and missing and not shared.exhausted:
+            plan_trials(shared)
+            looks = []
         records = shared.records()
         new = [record for record in records.all if record.number not in told]
         told |= {record.number for record in new}
@@ -86,7 +91,7 @@ def watch_trials(shared: SharedStudy, crew: Crew, listener: Any, tracker: Tracke
         listener.progress("trials", min(records.trained, planned), planned)
         if new:
             tracker.sync(records.all)
-        if not busy:
+        if not busy and (missing <= 0 or shared.exhausted):
             return
         time.sleep(LOOK)
 
@@ -122,22 +127,31 @@ def own_designs(descriptor: Descriptor) -> dict[str, Architecture]:
 def _worked_off(shared: SharedStudy, jobs: list[FinalJob], what: str, crew: Crew, listener: Any) -> None:
     shared.finals.bury()
     recipe = finalists.final_recipe(shared.descriptor.settings).fingerprint
-    open_ = [trial.user_attrs for trial in shared.finals.trials() if not trial.state.is_finished()]
-    there = {run.job.fingerprint for run in shared.runs(recipe)}
-    there |= {FinalJob(**attrs[JOB]).fingerprint for attrs in open_ if attrs[RECIPE] == recipe}
     wanted = {job.fingerprint: job for job in jobs}
+    _plan_finals(shared, wanted, recipe)
+    told, idle = 0, 0
+    while True:
+        crew.check()
+        busy, runs = shared.finals.open, shared.runs(recipe)
+        if len(runs) > told:
+            told = len(runs)
+            listener.progress(what, sum(run.job.fingerprint in wanted for run in runs), len(wanted))
+        done = wanted.keys() <= {run.job.fingerprint for run in runs}
+        if not busy and done:
+            return
+        idle = 0 if busy else idle + 1
+        if idle >= SURE:
+            _plan_finals(shared, wanted, recipe)
+            idle = 0
+        time.sleep(LOOK)
+
+
+def _plan_finals(shared: SharedStudy, wanted: dict[str, FinalJob], recipe: str) -> None:
+    """A ticket for each wanted run that is neither there nor open."""
+    open_ = [trial.user_attrs for trial in shared.finals.trials() if not trial.state.is_finished()]
+    there = {FinalJob(**attrs[JOB]).fingerprint for attrs in open_ if attrs[RECIPE] == recipe}
+    there |= {run.job.fingerprint for run in shared.runs(recipe)}
     for key, job in wanted.items():
         if key not in there:
             attrs: dict[str, Any] = {JOB: job.plain(), RECIPE: recipe}
             shared.finals.plan(FINAL, **attrs)
-    told = 0
-    while True:
-        busy = shared.finals.open
-        crew.check()
-        runs = shared.runs(recipe)
-        if len(runs) > told:
-            told = len(runs)
-            listener.progress(what, sum(run.job.fingerprint in wanted for run in runs), len(wanted))
-        if not busy:
-            return
-        time.sleep(LOOK)

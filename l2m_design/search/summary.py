@@ -30,7 +30,7 @@ def summarise(
             "exponent": descriptor.demand.exponent,
             "measurement": measurement,
         },
-        "settings": settings.plain(),
+        "settings": settings.public(),
         "space": descriptor.space.plain(),
         "corpus": descriptor.corpus,
         "rejected_unasked": shared.sampler.rejected,

@@ -11,13 +11,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from l2m_design.errors import BadInput
+from l2m_design.errors import BadInput, first_line
 from l2m_design.search.record import Record
 from l2m_design.settings import to_json, to_yaml, write_atomically
 
 EXPERIMENT = "l2m-design"
 STATE_LENGTHS = (1024, 4096, 16384, 65536, 262144)
 STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}  # else 7, 120: minutes a call
+FIRST_PAUSE, LONGEST_PAUSE = 30.0, 600.0  # seconds for which a store that failed is left alone
 STATUS = {"complete": "FINISHED", "pruned": "KILLED", "infeasible": "KILLED", "failed": "FAILED"}
 
 
@@ -42,21 +44,30 @@ class Tracker:
         self._sent = self._ledgers.setdefault(uri, {})
         self._client: Any = None
         self.trouble: str | None = None
+        self._pause, self._again = FIRST_PAUSE, 0.0
 
-    def sync(self, records: Iterable[Record]) -> None:
-        """Send every record not sent before. Never raises: `trouble` says in one line what went wrong."""
+    def sync(self, records: Iterable[Record], last: bool = False) -> None:
+        """Send every record not sent before. Never raises: `trouble` says in one line what went wrong.
+
+        A store that failed is left alone for a while, unless this is the last call.
+        """
+        if time.monotonic() < self._again and not last:
+            return
         try:
             self._parent()
             for record in records:
                 if str(record.number) not in self._sent:
                     self._sent[str(record.number)] = self._send(record)
                     self._remember()
-            self.trouble = None
+            self.trouble, self._pause = None, FIRST_PAUSE
         except Exception as error:  # a tracking server may fail in any way; the search must not
-            self.trouble = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            self.trouble = f"{type(error).__name__}: {first_line(error)}"
+            self._again, self._pause = time.monotonic() + self._pause, min(LONGEST_PAUSE, 2 * self._pause)
 
     def finish(self, metrics: dict[str, float], files: Iterable[Path]) -> None:
-        """Close the parent run with the study's outcome and files. Never raises."""
+        """Close the parent run with the study's outcome and files, unless records could not be sent. Never raises."""
+        if self.trouble:
+            return
         try:
             parent = self._parent()
             self._log(parent, metrics, {})
@@ -64,13 +75,15 @@ class Tracker:
                 self._client.log_artifact(parent, str(file))
             self._client.set_terminated(parent)
         except Exception as error:  # as above
-            self.trouble = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            self.trouble = f"{type(error).__name__}: {first_line(error)}"
 
     def _remember(self) -> None:
         write_atomically(self._ledger, to_json(self._ledgers))
 
     def _parent(self) -> str:
         if self._client is None:
+            for name, value in PATIENCE.items():
+                os.environ.setdefault(name, value)
             from mlflow import MlflowClient
 
             for chatty in ("alembic", "mlflow"):

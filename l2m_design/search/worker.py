@@ -10,7 +10,8 @@ from l2m_design.search.objective import Objective, OnStep, Place
 from l2m_design.search.record import Record
 from l2m_design.search.shared import RECORD, RUN, TRIAL, SharedStudy, kept_record
 from l2m_design.search.study.asked import Asked
-from l2m_design.search.study.queue import JOB, Queue, Ticket, this_worker
+from l2m_design.search.study.queue import JOB, Queue, TakenAway, Ticket, this_worker
+from l2m_design.search.study.storage import StorageAway
 from l2m_design.search.workers import Job, Outcome, run_stubbornly
 from l2m_design.settings import to_json
 
@@ -62,12 +63,10 @@ class Worker:
             if stop() and record.state == "failed":
                 queue.give_back(trial)
                 return True
-            if asked.given_up:
-                return True
-            self._spent(record)
             told = values if record.state == "complete" and not trial.user_attrs.get(JOB) else None
-            asked.finish({RECORD: kept_record(record)}, told, record.state in ("pruned", "infeasible"))
-        self._hooks.trial(record)
+            if asked.finish({RECORD: kept_record(record)}, told, record.state in ("pruned", "infeasible")):
+                self._spent(record)
+                self._hooks.trial(record)
         return True
 
     def _spent(self, record: Record) -> None:
@@ -94,8 +93,8 @@ class Worker:
                 queue.give_back(trial)
                 return True
             kept = to_json({"result": outcome.result, "reason": outcome.reason})
-            queue.finish(trial, {RUN: kept}, [outcome.result["late_loss"]] if outcome.result else None, False)
-        self._hooks.final(job)
+            if queue.finish(trial, {RUN: kept}, [outcome.result["late_loss"]] if outcome.result else None, False):
+                self._hooks.final(job)
         return True
 
     def _finalist(self, job: FinalJob, stop: Callable[[], bool]) -> Outcome:
@@ -114,9 +113,13 @@ class Worker:
 
     @contextlib.contextmanager
     def _given_back(self, queue: Queue, trial: Ticket) -> Iterator[None]:
-        """Whatever ends this worker, its ticket is planned again."""
+        """Whatever ends this worker, its ticket is planned again; a ticket that others were given is let go."""
         try:
             yield
+        except TakenAway:
+            return
+        except StorageAway:
+            raise
         except BaseException:
             queue.give_back(trial)
             raise

@@ -3,7 +3,9 @@
 import contextlib
 import math
 import multiprocessing
+import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -149,8 +151,16 @@ def _context() -> Any:
     return context
 
 
+def _die_with_parent() -> None:
+    """A killed worker cannot end its trial: the trial waits for the worker's end, and follows."""
+    parent: Any = multiprocessing.parent_process()
+    parent.join()
+    os._exit(1)
+
+
 def _child(connection: Connection, job: Job) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
     last = 0.0
 
     def on_step(done: int, total: int) -> None:

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.trial import TrialState
 
 from l2m_design.search.study.queue import Queue
 
@@ -59,11 +58,6 @@ class Asked:
     def finish(self, kept: dict[str, str], values: list[float] | None, pruned: bool) -> bool:
         """The end: what is kept, and values, pruned, or (neither) failed. False when the trial had been given up."""
         return self._queue.finish(self._trial, kept, values, pruned)
-
-    @property
-    def given_up(self) -> bool:
-        """Was the trial given to another worker while this one worked on it?"""
-        return self._queue.storage.get_trial(self._trial._trial_id).state != TrialState.RUNNING
 
 
 def goes_on(values: list[float], others: list[list[float]], reduction: int) -> bool:

@@ -20,6 +20,7 @@ DESIGN, JOB, RECIPE = "design", "job", "recipe"
 KEPT_AT_RETRY = (TICKET, DESIGN, "design_rate", JOB, RECIPE, "gave_up")
 YOUNG = 30.0
 Ticket = optuna.Trial
+TakenAway = UpdateFinishedTrialError
 
 
 def this_worker() -> str:
@@ -79,29 +80,38 @@ class Queue:
         self.study.enqueue_trial(params or {}, user_attrs={TICKET: ticket} | attrs)
 
     def withdraw(self, count: int) -> None:
-        """Take back tickets that nobody has taken, the latest first."""
-        for trial in self.trials(TrialState.WAITING)[::-1][:count]:
-            with contextlib.suppress(UpdateFinishedTrialError):
+        """Take back tickets that nobody has taken, the latest first, known designs last."""
+        waiting = self.trials(TrialState.WAITING)[::-1]
+        for trial in sorted(waiting, key=lambda trial: DESIGN in trial.user_attrs)[:count]:
+            with contextlib.suppress(TakenAway):
                 self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
     def take(self, worker: str) -> Ticket | None:
-        """The next ticket, or none when nothing waits; a ticket is given to one worker only."""
-        if not self.waiting:
+        """The next ticket, or none when nothing waits; a ticket is given to one worker only.
+
+        As Optuna's `ask`, but that no trial is made that nobody planned, and that the worker is known before it draws.
+        """
+        try:
+            taken = self.study._pop_waiting_trial_id()
+            if taken is None:
+                return None
+            self.storage.record_heartbeat(taken)  # first: whoever dies before its name is written is missed by this
+            self.storage.set_trial_user_attr(taken, WORKER, worker)
+            self.study._thread_local.cached_all_trials = None
+            return optuna.Trial(self.study, taken)
+        except TakenAway:
             return None
-        trial = self.study.ask()
-        if TICKET not in trial.user_attrs:  # another was faster, and a trial was made that nobody planned
-            self.tell(trial.number, None)
-            return None
-        trial.set_user_attr(WORKER, worker)
-        return trial
 
     def finish(self, trial: Ticket, kept: dict[str, str], values: list[float] | None, pruned: bool) -> bool:
-        """Keep what became of a ticket, then tell its end; whoever finds it half told, tells the rest."""
+        """Keep what became of a ticket, then tell its end; whoever finds it half told, tells the rest.
+
+        The kept comes last: where it is, all is there; where it is not, the ticket is planned again.
+        """
         try:
+            trial.set_user_attr(TOLD, [values, pruned, list(kept)])
             for name, value in kept.items():
                 trial.set_user_attr(name, value)
-            trial.set_user_attr(TOLD, [values, pruned])
-        except UpdateFinishedTrialError:
+        except TakenAway:
             return False
         return self.tell(trial.number, values, pruned)
 
@@ -110,14 +120,15 @@ class Queue:
         state = TrialState.COMPLETE if values is not None else TrialState.PRUNED if pruned else TrialState.FAIL
         try:
             self.study.tell(number, values, state=state)
-        except (UpdateFinishedTrialError, ValueError):
+        except (TakenAway, ValueError):
             return False
         return True
 
     def give_back(self, trial: FrozenTrial | Ticket) -> bool:
         """Plan again what a worker left, or tell its end where that was all that was missing."""
-        if told := trial.user_attrs.get(TOLD):
-            return self.tell(trial.number, *told)
+        values, pruned, *kept = trial.user_attrs.get(TOLD, (None, False, ["nothing was told"]))
+        if not kept or all(name in trial.user_attrs for name in kept[0]):
+            return self.tell(trial.number, values, pruned)
         if not self.tell(trial.number, None):
             return False
         self._plan_again(self.storage.get_trial(trial._trial_id))
@@ -144,7 +155,7 @@ class Queue:
 
     def bury(self) -> int:
         """Plan again what dead workers held; answers how many. A ticket that outlived ATTEMPTS workers comes anew."""
-        stale = set(self.storage._get_stale_trial_ids(self.study._study_id))
+        stale = set(self.storage._get_stale_trial_ids(self.study._study_id)) if self.storage.settled else set()
         buried = 0
         for trial in self.trials(TrialState.RUNNING):
             worker = trial.user_attrs.get(WORKER)
