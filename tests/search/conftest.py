@@ -1,7 +1,13 @@
 """A study small enough to run whole in a test."""
 
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -53,3 +59,109 @@ def opened(study: Path):
         return Search(settings, space, folders, tracking)
 
     return open_
+
+
+class Kept(NamedTuple):
+    records: dict[int, str]
+    workers: dict[int, str]
+    attempts: dict[int, int]
+    states: dict[int, str]
+
+    def held_by(self, pid: int) -> bool:
+        """Is that process at work on a trial?"""
+        held = (worker for number, worker in self.workers.items() if self.states[number] == "RUNNING")
+        return any(worker.split(" ")[1] == str(pid) for worker in held)
+
+
+@pytest.fixture
+def kept():
+    """What a database holds of a study: records, workers and attempts by trial's number, and every trial's state."""
+
+    def read(url: str, name: str = "tiny") -> Kept:
+        import sqlalchemy
+        from sqlalchemy.exc import SQLAlchemyError
+
+        from l2m_design.search.study.storage import driven
+
+        engine = sqlalchemy.create_engine(driven(url), poolclass=sqlalchemy.pool.NullPool)
+        attrs = (
+            "select a.key, t.number, a.value_json from trials t join studies s on s.study_id = t.study_id "
+            "join trial_user_attributes a on a.trial_id = t.trial_id where s.study_name = :name"
+        )
+        states = (
+            "select t.number, t.state from trials t join studies s on s.study_id = t.study_id "
+            "where s.study_name = :name"
+        )
+        found = Kept({}, {}, {}, {})
+        with contextlib.suppress(SQLAlchemyError), engine.connect() as connection:
+            for key, number, text in connection.execute(sqlalchemy.text(attrs), {"name": name}):
+                {"record": found.records, "worker": found.workers, "attempt": found.attempts}.get(key, {})[number] = (
+                    json.loads(text)
+                )
+            found.states.update(tuple(row) for row in connection.execute(sqlalchemy.text(states), {"name": name}))
+        return found
+
+    return read
+
+
+@pytest.fixture
+def exactly_once(kept):
+    """Hold a database to the promise: each planned trial there once, nothing open."""
+
+    def hold(url: str, planned: int, name: str = "tiny") -> None:
+        found = kept(url, name)
+        records = [json.loads(text) for text in found.records.values()]
+        trained = [r for r in records if r["state"] != "infeasible" and r["copy_of"] is None]
+        assert not {"RUNNING", "WAITING"} & set(found.states.values())
+        assert len(trained) == planned
+        designs = [(r["design"], r["rate"]) for r in trained if r["design"]]
+        assert len(designs) == len(set(designs))
+        assert [r["reason"] for r in trained if r["state"] == "failed"] == []
+
+    return hold
+
+
+class Started:
+    """A command that runs in the background; what it said is in a file."""
+
+    def __init__(self, words: tuple[str, ...], folder: Path, number: int) -> None:
+        self.log = folder / f"said-{number}.txt"
+        command = [sys.executable, "-m", "l2m_design.cli", *words]
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def start(study: Path) -> Iterator[Callable[..., Started]]:
+    """Start the command line in the study's folder; whatever still runs at the end is killed."""
+    started: list[Started] = []
+
+    def start_(*words: str) -> Started:
+        started.append(Started(words, study.parent, len(started)))
+        return started[-1]
+
+    yield start_
+    for one in started:
+        one.kill()
+
+
+@pytest.fixture
+def until():
+    """Wait for something, looking ten times a second; how long that took."""
+
+    def wait(there: Callable[[], Any], seconds: float = 120.0) -> float:
+        began = time.monotonic()
+        while not there():
+            assert time.monotonic() - began < seconds, "waited in vain"
+            time.sleep(0.1)
+        return time.monotonic() - began
+
+    return wait

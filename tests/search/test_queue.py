@@ -199,3 +199,87 @@ def test_a_storage_that_cannot_be_opened_is_one_line_without_its_password(url: s
         Storage(url)
     assert "secret" not in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_what_was_said_of_an_end_counts_only_with_what_was_kept(queue: Queue, monkeypatch) -> None:
+    """As if killed between saying how a trial ended and keeping its record."""
+    queue.plan("trial", {"x": 1})
+    trial = queue.take("another-host 1 0.0")
+    assert trial is not None
+    monkeypatch.setattr(queue, "tell", lambda *arguments: False)
+    queue.finish(trial, {}, [1.5], False)
+    trial.set_user_attr("told", [[1.5], False, ["record"]])
+    monkeypatch.undo()
+    assert queue.give_back(queue.storage.get_trial(trial._trial_id))
+    assert queue.waiting == 1
+    assert [found.state for found in queue.trials()] == [TrialState.FAIL, TrialState.WAITING]
+
+
+def test_a_faster_worker_leaves_nothing_behind_for_the_slower(queue: Queue, monkeypatch) -> None:
+    """Both saw the ticket waiting; no trial is made that nobody planned."""
+    queue.plan("trial")
+    slow = Queue(queue.storage, "work")
+    begin = queue.storage.set_trial_state_values
+
+    def beaten(*arguments, **named) -> bool:
+        monkeypatch.undo()
+        assert queue.take(this_worker()) is not None
+        return begin(*arguments, **named)
+
+    monkeypatch.setattr(slow.storage, "set_trial_state_values", beaten)
+    assert slow.take(this_worker()) is None
+    assert len(queue.study.get_trials()) == 1
+
+
+def test_a_worker_is_known_before_it_draws(queue: Queue, monkeypatch) -> None:
+    """Drawing may take longer than what is granted to a ticket without a name."""
+    queue.plan("trial")
+    seen: list[dict[str, Any]] = []
+
+    def before_trial(study, trial) -> None:
+        seen.append(queue.storage.get_trial(trial._trial_id).user_attrs)
+
+    monkeypatch.setattr(queue.study.sampler, "before_trial", before_trial)
+    assert queue.take("another-host 1 0.0") is not None
+    assert seen[0]["worker"] == "another-host 1 0.0"
+    monkeypatch.setattr(queue.storage._backend, "grace_period", -1)
+    assert queue.bury() == 1  # it had given a sign of life before it drew
+
+
+def test_known_designs_are_withdrawn_last(queue: Queue) -> None:
+    queue.plan("trial")
+    queue.plan("trial")
+    queue.plan("trial", design="all attention")
+    queue.withdraw(2)
+    assert [trial.user_attrs.get("design") for trial in queue.trials(TrialState.WAITING)] == ["all attention"]
+
+
+def test_of_many_that_wait_for_a_database_one_says_so_and_nobody_is_buried_at_once(queue: Queue, monkeypatch) -> None:
+    monkeypatch.setattr("l2m_design.search.study.storage.FIRST_WAIT", 0.05)
+    said: list[str] = []
+    storage = Storage(str(queue.storage.engine.url), grace=10, say=said.append)
+    own = Queue(storage, "work")
+    own.plan("trial")
+    assert own.take("another-host 1 0.0") is not None
+    monkeypatch.setattr(storage._backend, "grace_period", -1)
+    away = threading.Event()
+    away.set()
+
+    def call() -> str:
+        if away.is_set():
+            raise StorageInternalError("no route")
+        return "here"
+
+    answers: list[str] = []
+    threads = [threading.Thread(target=lambda: answers.append(storage.patiently(call))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    assert not storage.settled
+    away.clear()
+    for thread in threads:
+        thread.join()
+    assert answers == ["here"] * 4
+    assert len(said) == 2
+    assert own.bury() == 0  # silent through no fault of its own
+    monkeypatch.setattr(storage, "_back", 0.0)
+    assert own.bury() == 1

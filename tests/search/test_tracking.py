@@ -1,9 +1,11 @@
 """MLflow: a parent run a study, a nested run a trial; a failing store fails no trial."""
 
+import time
+
 import pytest
 from mlflow import MlflowClient
 
-from l2m_design.search.tracking import EXPERIMENT, Tracker
+from l2m_design.search.tracking import EXPERIMENT, PATIENCE, Tracker
 
 
 @pytest.fixture
@@ -72,3 +74,23 @@ def test_a_new_or_emptied_store_is_sent_everything(searched, tmp_path) -> None:
     assert not any(note.startswith("tracking:") for note in again["notes"])
     runs = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id], max_results=500)
     assert len(runs) == len(summary["records"]) + 1
+
+
+def test_an_unreachable_server_holds_up_a_search_for_seconds_and_is_then_left_alone(tmp_path, monkeypatch) -> None:
+    for name in PATIENCE:
+        monkeypatch.delenv(name, raising=False)
+    tracker = Tracker("http://127.0.0.1:9", "study", {}, "float32", tmp_path / "ledger.json")
+    began = time.monotonic()
+    tracker.sync([])
+    assert time.monotonic() - began < 20
+    assert tracker.trouble
+    assert "Max retries exceeded" in tracker.trouble
+    assert "\n" not in tracker.trouble
+    asked: list[str] = []
+    monkeypatch.setattr(Tracker, "_parent", lambda self: asked.append("again"))
+    tracker.sync([])
+    tracker.finish({}, [])
+    assert not asked
+    tracker.sync([], last=True)
+    assert asked == ["again"]
+    assert tracker.trouble is None

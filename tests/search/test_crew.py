@@ -1,0 +1,113 @@
+"""Several workers on one machine: every planned trial once, whatever is killed."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from l2m_design.model.backends import usable_cores
+from l2m_design.search import workers
+from l2m_design.search.crew import places
+from l2m_design.search.run import Listener
+from l2m_design.search.study.queue import Queue
+
+MORE = ("recipe.tokens=8192", "recipe.rungs=[0.25, 0.5, 0.75]", "search.pruner=none")
+
+
+def database(search) -> str:
+    return search.storage_url
+
+
+def test_threads_are_divided_among_workers(opened, tmp_path: Path) -> None:
+    two = places(opened("workers=2", "threads=null", "device=cpu").settings, tmp_path)
+    assert [place.threads for place in two] == [max(1, usable_cores() // 2)] * 2
+    assert [place.threads for place in places(opened("workers=3", "device=cpu").settings, tmp_path)] == [1] * 3
+
+
+def test_two_workers_do_every_planned_trial_once_at_the_same_time(opened, exactly_once) -> None:
+    together: list[int] = []
+    search = opened("workers=2", "recipe.tokens=4096")
+    listener = Listener(progress=lambda *_: together.append(len(_trials_of(psutil.Process()))))
+    search.run(listener=listener)
+    exactly_once(database(search), 8)
+    assert len(list((search.folder.path / "weights").iterdir())) >= 6  # the known designs, at least, are complete
+    assert max(together) == 2
+
+
+def test_a_killed_trial_goes_on_from_its_checkpoint(opened, exactly_once, monkeypatch: pytest.MonkeyPatch) -> None:
+    starts: list[int] = []
+    train = workers.run_isolated
+
+    def watched(job, on_rung, on_step, *rest) -> workers.Outcome:
+        began: list[int] = []
+
+        def kill_at_the_third(rung) -> bool:
+            if rung.tokens == 6144 and len(starts) == 0:
+                for trial in _trials_of(psutil.Process()):
+                    trial.kill()
+            return on_rung(rung)
+
+        outcome = train(job, kill_at_the_third, lambda done, total: began.append(done) or on_step(done, total), *rest)
+        starts.append(began[0])
+        return outcome
+
+    monkeypatch.setattr(workers, "run_isolated", watched)
+    search = opened("search.trials=2", *MORE)
+    summary = search.run()
+    assert starts[0] == 1
+    assert starts[1] > 16  # of 32 steps: the rung at 16 had written one
+    assert summary["trials"]["complete"] == 2
+    exactly_once(database(search), 2)
+
+
+def test_a_ticket_that_dies_with_its_worker_is_planned_again(opened, exactly_once, monkeypatch) -> None:
+    """As if a worker that gives a ticket back were killed between the two statements of that."""
+    lost: list[int] = []
+    finish = Queue.finish
+
+    def lose_the_first(self, trial, *rest) -> bool:
+        if lost:
+            return finish(self, trial, *rest)
+        lost.append(trial.number)
+        self.tell(trial.number, None)
+        return False
+
+    monkeypatch.setattr(Queue, "finish", lose_the_first)
+    search = opened("search.trials=3")
+    summary = search.run()
+    exactly_once(database(search), 3)
+    assert lost == [0]
+    assert "all attention" in {row["design"] for row in summary["baselines"]}
+
+
+def test_a_search_killed_at_any_time_goes_on_to_the_same_plan(study: Path, start, kept, exactly_once, until) -> None:
+    url = f"sqlite:///{study.parent}/runs/tiny/optuna.db"
+    words = ["search", "study.yaml", "--tracking", "sqlite:///mlflow.db", "--set", "workers=2"]
+    words += [word for setting in MORE for word in ("--set", setting)]
+    chance = random.Random(4)
+    for records in (1, 4):
+        search = start(*words)
+        until(lambda records=records: len(kept(url).records) >= records)
+        time.sleep(chance.uniform(0.0, 2.0))
+        trials = _trials_of(psutil.Process(search.process.pid))
+        os.kill(search.process.pid, signal.SIGKILL)
+        search.process.wait()
+        _, alive = psutil.wait_procs(trials, timeout=5)
+        assert not alive
+        before = kept(url).records
+        assert len(before) >= records
+    search = start(*words, "--resume")
+    assert search.process.wait(180) == 0, search.said
+    after = kept(url).records
+    assert before.items() <= after.items()
+    exactly_once(url, 8)
+
+
+def _trials_of(worker: psutil.Process) -> list[psutil.Process]:
+    """Training processes: children of a worker's fork server."""
+    servers = [child for child in worker.children() if "forkserver" in " ".join(child.cmdline())]
+    return [child for server in servers for child in server.children() if child.status() != psutil.STATUS_ZOMBIE]
