@@ -133,5 +133,5 @@ def test_a_finished_study_sends_a_worker_home(url: str, monkeypatch, capsys) -> 
     monkeypatch.setattr(sys, "argv", ["l2m", "worker", "--study", "tiny", "--storage", url])
     with pytest.raises(SystemExit) as ended:
         main()
-    assert ended.value.code == 0
+    assert not ended.value.code
     assert "Study tiny: finished; 0 trials were done here." in capsys.readouterr().out
