@@ -20,6 +20,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     import ray
     from ray.cluster_utils import Cluster
 
+    monkeypatch.setattr("ray._private.ray_constants.ENABLE_RAY_CLUSTER", False)  # all nodes are 127.0.0.1
     node = {"num_cpus": 1, "object_store_memory": 80_000_000, "node_ip_address": "127.0.0.1"}
     made = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
     made.second = made.add_node(**node)
