@@ -1,8 +1,8 @@
 """What a search costs besides training, and how many training tokens it saves: replay, rejections, overhead, workers.
 
 Run: python benchmarks/search.py [replay] [rejections] [overhead] [workers]. `replay` needs the table that
-`l2m search benchmarks/search_table.yaml` trains (its study.json is kept in reports/search-table); the others run small
-studies in a temporary folder and want an idle machine.
+`l2m search benchmarks/search_table.yaml` trains; `keep` makes its study.json, put into reports/search-table, short.
+The others run small studies in a temporary folder and want an idle machine.
 """
 
 import argparse
@@ -19,18 +19,26 @@ import optuna
 
 from l2m_design.condition import Demand, Terms
 from l2m_design.laws import PowerLaw
-from l2m_design.search.candidates import Candidates
 from l2m_design.search.run import Folders, Search
 from l2m_design.search.settings import StudySettings, load_study
-from l2m_design.search.space import Space
+from l2m_design.search.space.space import Space
 from l2m_design.search.study.asked import Asked
 from l2m_design.search.study.pruners import pruner, resource
 from l2m_design.search.study.queue import Queue, this_worker
 from l2m_design.search.study.sampler import FeasibleSampler, inner_sampler
+from l2m_design.search.trials.candidates import Candidates
 
 HERE = Path(__file__).parent
-TABLE = HERE.parent / "reports" / "search-table" / "study.json"
+TABLE = HERE.parent / "reports" / "search-table" / "table.json"
+KEPT = ("settings", "space", "demand")
 SEEDS, RANDOM_TRIALS, SHARE = range(5), 64, 1 / 3
+
+
+class Memory(optuna.storages.InMemoryStorage):
+    """A database that lives as long as the replay."""
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        """Nobody watches."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,20 @@ class Table:
 
     def penalty(self, fingerprint: str) -> float:
         row = self.trained[fingerprint]
-        return float(row["value"] - row["result"]["late_loss"])
+        return float(row["value"] - row["late_loss"])
+
+
+def keep() -> None:
+    """Of the trained study only what is replayed."""
+    summary = json.loads((TABLE.parent / "study.json").read_text())
+    names = ("fingerprint", "picture", "value", "rungs", "state_bytes")
+    rows = [
+        {name: record[name] for name in names} | {"late_loss": record["result"]["late_loss"]}
+        for record in summary["records"]
+        if record["state"] == "complete" and record["copy_of"] is None
+    ]
+    TABLE.write_text(json.dumps({name: summary[name] for name in KEPT} | {"rows": rows}, indent=0))
+    print(f"{len(rows)} rows in {TABLE.name}")
 
 
 def load_table() -> Table:
@@ -55,8 +76,7 @@ def load_table() -> Table:
     settings = StudySettings.parse(summary["settings"], "table")
     demand = Demand(PowerLaw.of_plain(summary["demand"]["law"]), Terms.parse(summary["demand"]["terms"], "terms"))
     space = Space.parse(summary["space"], "space").resolved(demand.exponent)
-    done = {r["fingerprint"]: r for r in summary["records"] if r["state"] == "complete" and r["copy_of"] is None}
-    return Table(settings, space, demand, done)
+    return Table(settings, space, demand, {row["fingerprint"]: row for row in summary["rows"]})
 
 
 def best_of_random(table: Table, seed: int) -> tuple[float, int]:
@@ -83,9 +103,7 @@ def tokens_to_reach(table: Table, goal: float, sampler: str, rule: str, seed: in
     asks = FeasibleSampler(
         sampler, inner, candidates.questions, offered, lambda picks: name_of(picks) not in seen, seed
     )
-    queue = Queue(
-        optuna.storages.InMemoryStorage(), f"{sampler}-{rule}-{seed}", 1, asks, pruner(search, settings.recipe)
-    )  # type: ignore[arg-type]
+    queue = Queue(Memory(), f"{sampler}-{rule}-{seed}", 1, asks, pruner(search, settings.recipe))  # type: ignore[arg-type]
     spent = 0
     while spent < most:
         queue.plan("trial")
@@ -122,7 +140,7 @@ def replay() -> None:
     goals = [best_of_random(table, seed) for seed in SEEDS]
     print("ranks of the goals:", [1 + sum(v < goal for v in values) for goal, _ in goals])
     print(f"{'sampler':<8} {'rule':<10} {'share of tokens, by seed':<44} mean")
-    for sampler in ("random", "tpe", "gp", "nsga2"):
+    for sampler in ("tpe", "random", "nsga2", "gp"):
         for rule in ("none", "median", "asha", "hyperband"):
             shares = []
             for seed, (goal, cost) in zip(SEEDS, goals, strict=True):
@@ -182,9 +200,9 @@ def workers() -> None:
 
 
 def main() -> None:
-    parts = {"replay": replay, "rejections": rejections, "overhead": overhead, "workers": workers}
+    parts = {"replay": replay, "rejections": rejections, "overhead": overhead, "workers": workers, "keep": keep}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", choices=[*parts, []], default=list(parts))
+    parser.add_argument("parts", nargs="*", choices=[*parts, []], default=list(parts)[:4])
     for part in parser.parse_args().parts:
         print(f"== {part}")
         parts[part]()

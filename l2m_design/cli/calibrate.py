@@ -10,7 +10,7 @@ import typer
 from l2m_design.cli.terminal import Device, DryRun, Json, print_json, progress, say, table, warn
 
 if TYPE_CHECKING:
-    from l2m_design.search.calibrate import CalibrationSettings, Row, Rows
+    from l2m_design.search.calibration.calibrate import CalibrationSettings, Row, Rows
 
 
 def command(
@@ -34,7 +34,7 @@ def command(
     Runs are kept as they end and never run twice: the same command goes on with a stopped calibration.
     """
     from l2m_design.errors import BadInput
-    from l2m_design.search.calibrate import CalibrationSettings, Rows
+    from l2m_design.search.calibration.calibrate import CalibrationSettings, Rows
     from l2m_design.settings import parse_yaml
 
     given: dict[str, Any] = {
@@ -60,8 +60,8 @@ def command(
 
 def _calibrate(settings: "CalibrationSettings", rows: "Rows", out: Path, device: str, as_json: bool) -> None:
     from l2m_design.model.backends import pick_device
-    from l2m_design.search.calibrate import jobs, measured
-    from l2m_design.search.eta import sizes_of, summary_of, write_eta
+    from l2m_design.search.calibration.calibrate import jobs, measured
+    from l2m_design.search.calibration.eta import sizes_of, summary_of, write_eta
 
     again = shlex.join(["l2m", *sys.argv[1:]])
     try:
@@ -92,7 +92,7 @@ def _line(row: "Row") -> str:
 
 
 def _plan(settings: "CalibrationSettings", rows: "Rows", as_json: bool) -> None:
-    from l2m_design.search.calibrate import drawing_of, jobs, missing
+    from l2m_design.search.calibration.calibrate import drawing_of, jobs, missing
 
     todo = missing(settings, rows)
     recipe, vocabulary = settings.recipe(settings.rates[0], 0), settings.source.vocabulary
@@ -120,7 +120,7 @@ def _plan(settings: "CalibrationSettings", rows: "Rows", as_json: bool) -> None:
 
 
 def _print(sizes: list[Any], summary: dict[str, Any], files: list[str]) -> None:
-    from l2m_design.search.eta import sentences
+    from l2m_design.search.calibration.eta import sentences
 
     table(
         [

@@ -43,7 +43,7 @@ def command(
         _plan(search, space, as_json)
         return
     if reselect:
-        from l2m_design.search.reselect import reselected
+        from l2m_design.search.results.reselect import reselected
 
         summary = reselected(settings, search.storage_url, search.folder.path, search.report_folder, _trouble)
         _show(summary, as_json)

@@ -7,8 +7,8 @@ import typer
 from l2m_design.cli.terminal import Json, Set, print_json, say, table
 
 if TYPE_CHECKING:
-    from l2m_design.search.feasibility import Feasibility
-    from l2m_design.search.space import Space
+    from l2m_design.search.space.feasibility import Feasibility
+    from l2m_design.search.space.space import Space
 
 PARTS = ("growth", "level")
 
@@ -33,9 +33,9 @@ def command(
     from l2m_design.condition import Demand, Terms
     from l2m_design.errors import BadInput
     from l2m_design.laws import PowerLaw
-    from l2m_design.search.feasibility import feasible, judged_by, refusal
-    from l2m_design.search.schema import schema as schema_of_spaces
-    from l2m_design.search.space import Space, check_space
+    from l2m_design.search.space.feasibility import feasible, judged_by, refusal
+    from l2m_design.search.space.schema import schema as schema_of_spaces
+    from l2m_design.search.space.space import Space, check_space
 
     if schema:
         print_json(schema_of_spaces())

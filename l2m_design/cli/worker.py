@@ -26,9 +26,9 @@ def command(
 
     from l2m_design.model.backends import pick_device
     from l2m_design.report import words
-    from l2m_design.search.join import check_kernels, joined
-    from l2m_design.search.objective import Place
-    from l2m_design.search.worker import Hooks, Worker
+    from l2m_design.search.trials.objective import Place
+    from l2m_design.search.workers.join import check_kernels, joined
+    from l2m_design.search.workers.worker import Hooks, Worker
 
     pick_device(device)
     number = index if index is not None else 1 + os.getpid() % 10_000

@@ -16,17 +16,17 @@ from l2m_design.laws import PowerLaw
 from l2m_design.model.backends import pick_device
 from l2m_design.search import demand as demands
 from l2m_design.search import stages
-from l2m_design.search.crew import LocalCrew, places
 from l2m_design.search.folder import StudyFolder
-from l2m_design.search.join import check_kernels
 from l2m_design.search.record import Record
+from l2m_design.search.results.summary import study_metrics, summarise
 from l2m_design.search.settings import StudySettings
-from l2m_design.search.shared import Descriptor, SharedStudy, move_aside
-from l2m_design.search.space import Space, check_space
+from l2m_design.search.space.space import Space, check_space
 from l2m_design.search.study.storage import Storage, shown
-from l2m_design.search.summary import study_metrics, summarise
 from l2m_design.search.tracking import Tracker, check_uri
-from l2m_design.search.worker import STALLED, Hooks, Worker
+from l2m_design.search.workers.crew import LocalCrew, places
+from l2m_design.search.workers.join import check_kernels
+from l2m_design.search.workers.shared import Descriptor, SharedStudy, move_aside
+from l2m_design.search.workers.worker import STALLED, Hooks, Worker
 from l2m_design.settings import to_json, write_atomically
 from l2m_design.training.batches import held_out_windows
 
@@ -129,7 +129,7 @@ class Search:
     def _crew(self, storage: Storage, shared: SharedStudy, listener: Listener) -> Any:
         settings, several = self.settings, self.settings.workers > 1
         if settings.executor == "ray":
-            from l2m_design.search.cluster import RayCrew
+            from l2m_design.search.workers.cluster import RayCrew
 
             return RayCrew(settings, self.storage_url, self.folder.path.absolute(), listener.trouble)
         hooks = Hooks(

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from l2m_design.condition import Terms
 from l2m_design.errors import BadInput
 from l2m_design.information import MeasurementSettings
-from l2m_design.search.space import Space
+from l2m_design.search.space.space import Space
 from l2m_design.settings import Values, override, read_mapping
 from l2m_design.training.recipe import Recipe
 

@@ -5,14 +5,14 @@ from typing import Any, Protocol
 
 from l2m_design.architecture import Architecture
 from l2m_design.errors import BadInput
-from l2m_design.search import finalists
-from l2m_design.search.candidates import RATE
-from l2m_design.search.feasibility import feasible, judged_by, refusal
-from l2m_design.search.finalists import FinalJob
-from l2m_design.search.known import known_designs
-from l2m_design.search.shared import FINAL, TRIAL, Descriptor, SharedStudy
+from l2m_design.search.results import finalists
+from l2m_design.search.results.finalists import FinalJob
+from l2m_design.search.space.feasibility import feasible, judged_by, refusal
+from l2m_design.search.space.known import known_designs
 from l2m_design.search.study.queue import JOB, RECIPE
 from l2m_design.search.tracking import Tracker
+from l2m_design.search.trials.candidates import RATE
+from l2m_design.search.workers.shared import FINAL, TRIAL, Descriptor, SharedStudy
 
 LOOK, LOOKS_FOR_ONE = 0.5, 8
 SURE = 4  # looks that must find the same tickets lacking: a worker may be about to plan them

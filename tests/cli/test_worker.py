@@ -9,8 +9,8 @@ import pytest
 from l2m_design.cli import main
 from l2m_design.search.run import Folders, Listener, Search
 from l2m_design.search.settings import load_study
-from l2m_design.search.shared import SharedStudy
 from l2m_design.search.study.storage import Storage
+from l2m_design.search.workers.shared import SharedStudy
 
 STUDY = """
 name: tiny
@@ -121,7 +121,7 @@ def test_kernels_that_a_worker_lacks_are_refused(refused, folder: Path) -> None:
 
 
 def test_a_worker_keeps_the_grace_of_the_study(url: str) -> None:
-    from l2m_design.search.join import joined
+    from l2m_design.search.workers.join import joined
 
     shared = joined("tiny", url, print, 1)
     assert shared.storage._backend.grace_period == 7

@@ -11,7 +11,7 @@ import pytest
 
 from l2m_design.architecture import Architecture
 from l2m_design.search.settings import load_study
-from l2m_design.search.space import Space
+from l2m_design.search.space.space import Space
 
 REPOSITORY = Path(__file__).parents[2]
 README = (REPOSITORY / "README.md").read_text()

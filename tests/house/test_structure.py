@@ -25,7 +25,7 @@ DOORS = {
     ),
     "safetensors": ("model/weights.py",),
     "optuna": ("search/study/",),
-    "ray": ("search/cluster.py",),
+    "ray": ("search/workers/cluster.py",),
     "mlflow": ("search/tracking.py",),
     "transformers": ("corpus/tokenizers.py", "information/scores/huggingface.py", "model/thinned.py", "export/"),
     "matplotlib": ("report/figures/",),
@@ -39,7 +39,7 @@ DOORS = {
     "urllib": ("information/scores/server.py",),
     "pyppmd": ("information/compression.py",),
     "yaml": ("settings.py",),
-    "multiprocessing": ("search/workers.py",),
+    "multiprocessing": ("search/trials/processes.py",),
 }
 FILES = sorted(ROOT.rglob("*.py"))
 MOST_LINES, MOST_FUNCTION_LINES = 350, 60

@@ -12,8 +12,8 @@ from l2m_design.condition import Terms, read_nats_by_kind
 from l2m_design.errors import BadInput
 from l2m_design.laws import STATE_KINDS
 from l2m_design.model.backends import pick_device
-from l2m_design.search import calibrate
-from l2m_design.search.calibrate import (
+from l2m_design.search.calibration import calibrate
+from l2m_design.search.calibration.calibrate import (
     CalibrationSettings,
     Row,
     Rows,
@@ -24,7 +24,7 @@ from l2m_design.search.calibrate import (
     measured,
     missing,
 )
-from l2m_design.search.eta import Size, eta_of, sizes_of, summary_of, write_eta
+from l2m_design.search.calibration.eta import Size, eta_of, sizes_of, summary_of, write_eta
 
 TINY = CalibrationSettings(
     kinds=("window", "gated_deltanet"), length=64, tokens=512, batch_tokens=256, rates=(3e-3,), seeds=1, keys=32

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from l2m_design.search.choice import Contender, choose, difference
-from l2m_design.search.ladder import spearman
+from l2m_design.search.results.choice import Contender, choose, difference
+from l2m_design.search.results.ladder import spearman
 
 FULL = Contender("all attention", [[1.0, 1.2, 0.8, 1.0]] * 3, 1000, True)
 

@@ -10,10 +10,10 @@ import psutil
 import pytest
 
 from l2m_design.model.backends import usable_cores
-from l2m_design.search import workers
-from l2m_design.search.crew import places
 from l2m_design.search.run import Listener
 from l2m_design.search.study.queue import Queue
+from l2m_design.search.trials import processes
+from l2m_design.search.workers.crew import places
 
 MORE = ("recipe.tokens=8192", "recipe.rungs=[0.25, 0.5, 0.75]", "search.pruner=none")
 
@@ -40,9 +40,9 @@ def test_two_workers_do_every_planned_trial_once_at_the_same_time(opened, exactl
 
 def test_a_killed_trial_goes_on_from_its_checkpoint(opened, exactly_once, monkeypatch: pytest.MonkeyPatch) -> None:
     starts: list[int] = []
-    train = workers.run_isolated
+    train = processes.run_isolated
 
-    def watched(job, on_rung, on_step, *rest) -> workers.Outcome:
+    def watched(job, on_rung, on_step, *rest) -> processes.Outcome:
         began: list[int] = []
 
         def kill_at_the_third(rung) -> bool:
@@ -55,7 +55,7 @@ def test_a_killed_trial_goes_on_from_its_checkpoint(opened, exactly_once, monkey
         starts.append(began[0])
         return outcome
 
-    monkeypatch.setattr(workers, "run_isolated", watched)
+    monkeypatch.setattr(processes, "run_isolated", watched)
     search = opened("search.trials=2", *MORE)
     summary = search.run()
     assert starts[0] == 1

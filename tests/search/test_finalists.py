@@ -5,9 +5,9 @@ from dataclasses import asdict
 from typing import Any
 
 from l2m_design.architecture import Architecture
-from l2m_design.search import finalists
-from l2m_design.search.finalists import FinalJob, FinalRun
 from l2m_design.search.record import Record, Records
+from l2m_design.search.results import finalists
+from l2m_design.search.results.finalists import FinalJob, FinalRun
 from l2m_design.search.settings import StudySettings
 from l2m_design.training.result import Result
 

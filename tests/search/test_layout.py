@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l2m_design.errors import BadInput
-from l2m_design.search import counting
-from l2m_design.search.known import REFERENCE, known_designs
-from l2m_design.search.sharing import mixers
-from l2m_design.search.space import Space
+from l2m_design.search.space import counting
+from l2m_design.search.space.known import REFERENCE, known_designs
+from l2m_design.search.space.sharing import mixers
+from l2m_design.search.space.space import Space
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 ATTENTION = {"kind": "attention", "heads": 2, "kv_heads": "$kv_heads", "head_dim": 8}

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from l2m_design.errors import BadInput
-from l2m_design.search.cluster import share
 from l2m_design.search.run import Listener
 from l2m_design.search.settings import StudySettings
+from l2m_design.search.workers.cluster import share
 
 LARGE, SMALL = {"CPU": 4.0, "GPU": 2.0}, {"CPU": 1.0}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from l2m_design.search.schema import schema
+from l2m_design.search.space.schema import schema
 from l2m_design.settings import read_mapping, to_json
 
 SPACES = Path(__file__).parents[2] / "search_spaces"

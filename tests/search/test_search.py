@@ -9,10 +9,10 @@ import pytest
 
 from l2m_design.architecture import Architecture
 from l2m_design.errors import BadInput
-from l2m_design.search import workers
 from l2m_design.search.run import Interrupted
 from l2m_design.search.study.queue import Queue
-from l2m_design.search.workers import Outcome
+from l2m_design.search.trials import processes
+from l2m_design.search.trials.processes import Outcome
 
 DESIGNS = {
     "all attention",
@@ -39,7 +39,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
             return Outcome(stopped=True)
         return Outcome(result=result(loss, drawing.parameters))
 
-    monkeypatch.setattr(workers, "run_isolated", pretend)
+    monkeypatch.setattr(processes, "run_isolated", pretend)
     return jobs
 
 
@@ -101,7 +101,7 @@ def test_nearly_all_asked_drawings_are_feasible_and_the_others_are_never_built(o
 
 
 def test_a_duplicate_reuses_its_result(opened, trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("l2m_design.search.worker.STALLED", 20)
+    monkeypatch.setattr("l2m_design.search.workers.worker.STALLED", 20)
     search = opened(
         "search.trials=60", 'space.kinds={a: {kind: attention, heads: 2, kv_heads: $kv_heads, head_dim: 8}}',
         "space.choices={kv_heads: [1, 2], unused: [1, 2, 3]}", "search.pruner=none",
@@ -118,17 +118,17 @@ def test_an_interrupted_search_keeps_its_trials_and_goes_on_to_the_same_plan(
     opened, trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     search = opened()
-    pretend = workers.run_isolated
+    pretend = processes.run_isolated
 
     def interrupted(*arguments) -> Outcome:
         if len(trained) == 3:
             raise KeyboardInterrupt
         return pretend(*arguments)
 
-    monkeypatch.setattr(workers, "run_isolated", interrupted)
+    monkeypatch.setattr(processes, "run_isolated", interrupted)
     with pytest.raises(Interrupted, match="3 of 8 trials are kept"):
         search.run()
-    monkeypatch.setattr(workers, "run_isolated", pretend)
+    monkeypatch.setattr(processes, "run_isolated", pretend)
     again = opened()
     summary = again.run(resume=True)
     assert {row["design"] for row in summary["baselines"]} == DESIGNS
@@ -207,14 +207,14 @@ def test_two_searches_of_one_study_exclude_each_other(opened, trained) -> None:
 
 def test_designs_that_fail_the_condition_set_no_bar_for_those_that_meet_it(opened, trained, monkeypatch) -> None:
     """The infeasible ones learn fast here: were they counted, the median would stop every feasible candidate."""
-    pretend = workers.run_isolated
+    pretend = processes.run_isolated
 
     def fast_when_infeasible(job, on_rung, *rest) -> Outcome:
         drawing = Architecture.parse(job.architecture, "job")
         shift = -5.0 if drawing.state.exponent < 0.5 else 0.0
         return pretend(job, lambda rung: on_rung(replace(rung, late_loss=rung.late_loss + shift)), *rest)
 
-    monkeypatch.setattr(workers, "run_isolated", fast_when_infeasible)
+    monkeypatch.setattr(processes, "run_isolated", fast_when_infeasible)
     summary = opened("search.trials=16", "search.warmup_trials=2").run()
     searched = [r for r in summary["records"] if r["design"] is None and r["state"] != "infeasible"]
     assert any(r["state"] == "complete" for r in searched)
@@ -241,7 +241,7 @@ def test_a_drawing_that_no_width_suits_is_rejected_and_the_search_goes_on(opened
 
 def test_a_known_design_cut_short_is_asked_again_under_its_own_name(opened, trained, monkeypatch) -> None:
     """Ctrl-C in the middle of a draw leaves only the first picks: they must not become another drawing."""
-    from l2m_design.search.space import Space
+    from l2m_design.search.space.space import Space
 
     draw = Space.draw
     monkeypatch.setattr(Space, "draw", _interrupted_after_one_pick)
@@ -258,23 +258,23 @@ def _interrupted_after_one_pick(space, pick, vocabulary) -> None:
 
 
 def test_time_of_every_sitting_is_counted(opened, trained, monkeypatch) -> None:
-    pretend = workers.run_isolated
+    pretend = processes.run_isolated
 
     def slow_then_interrupted(*arguments) -> Outcome:
         time.sleep(1.5)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(workers, "run_isolated", slow_then_interrupted)
+    monkeypatch.setattr(processes, "run_isolated", slow_then_interrupted)
     search = opened()
     with pytest.raises(Interrupted):
         search.run()
     assert search.folder.seconds > 1.5
-    monkeypatch.setattr(workers, "run_isolated", pretend)
+    monkeypatch.setattr(processes, "run_isolated", pretend)
     assert opened().run()["seconds"]["total"] > 1.5
 
 
 def test_an_exhausted_space_is_said(opened, trained, monkeypatch) -> None:
-    monkeypatch.setattr("l2m_design.search.worker.STALLED", 10)
+    monkeypatch.setattr("l2m_design.search.workers.worker.STALLED", 10)
     kinds = "space.kinds={a: {kind: attention, heads: 2, kv_heads: 1, head_dim: 8}}"
     summary = opened("search.trials=5", kinds, "space.choices={}").run()
     assert any("1 of 5 planned trials" in note for note in summary["notes"])
@@ -283,13 +283,13 @@ def test_an_exhausted_space_is_said(opened, trained, monkeypatch) -> None:
 
 
 def test_a_crashed_trial_is_recorded_and_the_search_goes_on(opened, trained, monkeypatch) -> None:
-    pretend = workers.run_isolated
+    pretend = processes.run_isolated
 
     def crash_once(*arguments) -> Outcome:
         outcome = pretend(*arguments)
         return Outcome(reason="killed (out of memory?)") if len(trained) == 2 else outcome
 
-    monkeypatch.setattr(workers, "run_isolated", crash_once)
+    monkeypatch.setattr(processes, "run_isolated", crash_once)
     search = opened()
     summary = search.run()
     assert summary["trials"]["failed"] == 1

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l2m_design.errors import BadInput
-from l2m_design.search.known import PATTERNS, known_designs
-from l2m_design.search.space import Space
+from l2m_design.search.space.known import PATTERNS, known_designs
+from l2m_design.search.space.space import Space
 
 HYBRID = Path(__file__).parents[2] / "search_spaces" / "hybrid.yaml"
 

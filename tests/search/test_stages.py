@@ -8,10 +8,10 @@ import pytest
 
 from l2m_design.architecture import Architecture
 from l2m_design.errors import BadInput
-from l2m_design.search import workers
-from l2m_design.search.reselect import reselected
+from l2m_design.search.results.reselect import reselected
 from l2m_design.search.settings import load_study
-from l2m_design.search.workers import Outcome
+from l2m_design.search.trials import processes
+from l2m_design.search.trials.processes import Outcome
 
 FINALISTS = "finalists={top: 2, seeds: 3, tokens: 4096, lengths: [32, 64], rates: [0.5, 1.0]}"
 
@@ -35,7 +35,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             "decode_ms": 2.0 if job.latency else None,
         })  # fmt: skip
 
-    monkeypatch.setattr(workers, "run_isolated", pretend)
+    monkeypatch.setattr(processes, "run_isolated", pretend)
     return ran
 
 

@@ -5,8 +5,8 @@ from typing import Any, get_args
 from pydantic import TypeAdapter
 
 from l2m_design.architecture import MixerSpec
-from l2m_design.search.sharing import NEAREST
-from l2m_design.search.space import Space
+from l2m_design.search.space.sharing import NEAREST
+from l2m_design.search.space.space import Space
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 NAMED = {"type": "string", "pattern": r"^\$.+", "description": "the name of a choice"}

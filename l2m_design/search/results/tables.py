@@ -7,12 +7,12 @@ import numpy as np
 
 from l2m_design.architecture import Architecture
 from l2m_design.condition import Demand
-from l2m_design.search import choice
-from l2m_design.search.choice import Choice, Contender
-from l2m_design.search.finalists import FinalRun, eligible
-from l2m_design.search.known import PATTERNS, REFERENCE
 from l2m_design.search.record import Record, meets
+from l2m_design.search.results import choice
+from l2m_design.search.results.choice import Choice, Contender
+from l2m_design.search.results.finalists import FinalRun, eligible
 from l2m_design.search.settings import StudySettings
+from l2m_design.search.space.known import PATTERNS, REFERENCE
 from l2m_design.training.result import Result, interval_of_mean, paired_difference
 
 LOG2 = float(np.log(2))

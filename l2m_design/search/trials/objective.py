@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from l2m_design.architecture import Architecture
-from l2m_design.search import recall
-from l2m_design.search.candidates import TRAINING_BYTES, Candidate, Candidates
 from l2m_design.search.record import Record, Records
 from l2m_design.search.settings import StudySettings
 from l2m_design.search.study.asked import Asked
 from l2m_design.search.study.pruners import resource
-from l2m_design.search.workers import Job, Outcome, run_stubbornly
+from l2m_design.search.trials import recall
+from l2m_design.search.trials.candidates import TRAINING_BYTES, Candidate, Candidates
+from l2m_design.search.trials.processes import Job, Outcome, run_stubbornly
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.run import Rung
 

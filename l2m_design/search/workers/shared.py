@@ -7,15 +7,15 @@ from typing import Any
 from l2m_design.condition import Demand, Terms
 from l2m_design.errors import BadInput
 from l2m_design.laws import PowerLaw
-from l2m_design.search.candidates import Candidates
-from l2m_design.search.finalists import FinalJob, FinalRun
 from l2m_design.search.record import Record, Records
+from l2m_design.search.results.finalists import FinalJob, FinalRun
 from l2m_design.search.settings import StudySettings, differences
-from l2m_design.search.space import Space
+from l2m_design.search.space.space import Space
 from l2m_design.search.study.pruners import pruner
 from l2m_design.search.study.queue import JOB, RECIPE, TICKET, Queue
 from l2m_design.search.study.sampler import FeasibleSampler, inner_sampler, resolved
 from l2m_design.search.study.storage import Storage
+from l2m_design.search.trials.candidates import Candidates
 from l2m_design.settings import to_json
 from l2m_design.training.result import Result
 

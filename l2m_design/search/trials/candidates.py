@@ -10,7 +10,7 @@ from l2m_design.condition import Demand, Verdict
 from l2m_design.errors import BadInput
 from l2m_design.search.record import Record, meets
 from l2m_design.search.settings import StudySettings
-from l2m_design.search.space import Space
+from l2m_design.search.space.space import Space
 
 RATE = "rate"
 TRAINING_BYTES = 16  # a parameter's weight, gradient and two moments in float32

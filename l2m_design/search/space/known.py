@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from l2m_design.search.layout import Design
-from l2m_design.search.space import Space
+from l2m_design.search.space.layout import Design
+from l2m_design.search.space.space import Space
 
 PATTERNS: dict[str, Callable[[int, int], str]] = {
     "all attention": lambda layer, depth: "attention",

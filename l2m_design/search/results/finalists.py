@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from l2m_design.architecture import Architecture
-from l2m_design.search.known import REFERENCE
 from l2m_design.search.record import Record
 from l2m_design.search.settings import StudySettings
+from l2m_design.search.space.known import REFERENCE
 from l2m_design.settings import fingerprint
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.result import Result

@@ -6,12 +6,12 @@ from typing import Any
 from l2m_design import __version__
 from l2m_design.condition import Demand
 from l2m_design.corpus import Corpus
-from l2m_design.search import finalists, tables
-from l2m_design.search.finalists import FinalRun
-from l2m_design.search.ladder import ladder
 from l2m_design.search.record import Record
+from l2m_design.search.results import finalists, tables
+from l2m_design.search.results.finalists import FinalRun
+from l2m_design.search.results.ladder import ladder
 from l2m_design.search.settings import StudySettings
-from l2m_design.search.shared import SharedStudy
+from l2m_design.search.workers.shared import SharedStudy
 
 
 def summarise(

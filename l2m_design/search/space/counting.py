@@ -15,8 +15,8 @@ from typing import Any
 from l2m_design.architecture import MixerSpec
 from l2m_design.architecture.mixers import KeyValueMixer
 from l2m_design.errors import BadInput
-from l2m_design.search.layout import Layers, Layout
-from l2m_design.search.sharing import mixers, own, shares
+from l2m_design.search.space.layout import Layers, Layout
+from l2m_design.search.space.sharing import mixers, own, shares
 
 Flags = tuple[int, ...]  # of each mixer of one cache: 1 where it only keeps or only shares it, 2 where either is drawn
 Profile = tuple[Flags, ...]  # by alphabet

@@ -9,8 +9,8 @@ from scipy import stats
 
 from l2m_design.architecture import Architecture
 from l2m_design.estimates import Estimate
-from l2m_design.search.finalists import FinalRun
 from l2m_design.search.record import Record
+from l2m_design.search.results.finalists import FinalRun
 
 REPLICATES = 1000
 FEWEST = 4

@@ -9,9 +9,9 @@ from pydantic import Field, model_validator
 
 from l2m_design.architecture import MLP, Architecture, MixerSpec
 from l2m_design.errors import BadInput
-from l2m_design.search import counting
-from l2m_design.search.layout import Design, Layers, Layout, Pick
-from l2m_design.search.sharing import mixers
+from l2m_design.search.space import counting
+from l2m_design.search.space.layout import Design, Layers, Layout, Pick
+from l2m_design.search.space.sharing import mixers
 
 __all__ = ["Design", "Pick", "Space", "check_space"]
 

@@ -5,14 +5,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from l2m_design.search.finalists import FinalJob, final_recipe
-from l2m_design.search.objective import Objective, OnStep, Place
 from l2m_design.search.record import Record
-from l2m_design.search.shared import RECORD, RUN, TRIAL, SharedStudy, kept_record
+from l2m_design.search.results.finalists import FinalJob, final_recipe
 from l2m_design.search.study.asked import Asked
 from l2m_design.search.study.queue import JOB, Queue, TakenAway, Ticket, this_worker
 from l2m_design.search.study.storage import StorageAway
-from l2m_design.search.workers import Job, Outcome, run_stubbornly
+from l2m_design.search.trials.objective import Objective, OnStep, Place
+from l2m_design.search.trials.processes import Job, Outcome, run_stubbornly
+from l2m_design.search.workers.shared import RECORD, RUN, TRIAL, SharedStudy, kept_record
 from l2m_design.settings import to_json
 
 STALLED = 20

@@ -6,8 +6,8 @@ from l2m_design.corpus import open_corpus
 from l2m_design.errors import BadInput
 from l2m_design.model.backends import pick_device
 from l2m_design.model.probes import probed
-from l2m_design.search.shared import SharedStudy
 from l2m_design.search.study.storage import Say, Storage
+from l2m_design.search.workers.shared import SharedStudy
 
 
 def joined(name: str, url: str, say: Say, index: int) -> SharedStudy:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.stats import t as student
 
-from l2m_design.search.calibrate import CalibrationSettings, Row
+from l2m_design.search.calibration.calibrate import CalibrationSettings, Row
 from l2m_design.settings import to_json, to_yaml, write_atomically
 
 SATURATED = 0.9  # of the exact information: from here on the source is the limit, not the state

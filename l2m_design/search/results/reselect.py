@@ -8,11 +8,11 @@ from l2m_design.condition import Demand
 from l2m_design.corpus import open_corpus
 from l2m_design.errors import BadInput
 from l2m_design.search import demand as demands
-from l2m_design.search import finalists
+from l2m_design.search.results import finalists
+from l2m_design.search.results.summary import notes, outcome
 from l2m_design.search.settings import StudySettings, differences
-from l2m_design.search.shared import SharedStudy
 from l2m_design.search.study.storage import Say, Storage
-from l2m_design.search.summary import notes, outcome
+from l2m_design.search.workers.shared import SharedStudy
 from l2m_design.settings import read_mapping, to_json, write_atomically
 
 OPEN_TO_CHANGE = ("demand", "condition")

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from l2m_design.errors import BadInput, WorkFailed, first_line
-from l2m_design.search.join import joined
-from l2m_design.search.objective import Place
 from l2m_design.search.settings import StudySettings
 from l2m_design.search.study.storage import Say
-from l2m_design.search.worker import Worker
+from l2m_design.search.trials.objective import Place
+from l2m_design.search.workers.join import joined
+from l2m_design.search.workers.worker import Worker
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 

@@ -11,9 +11,9 @@ from l2m_design.condition import Demand
 from l2m_design.errors import BadInput
 from l2m_design.estimates import NORMAL
 from l2m_design.laws import StateLaw
-from l2m_design.search import counting
-from l2m_design.search.layout import Layers
-from l2m_design.search.space import Space
+from l2m_design.search.space import counting
+from l2m_design.search.space.layout import Layers
+from l2m_design.search.space.space import Space
 
 Judge = Callable[[Architecture], bool]
 

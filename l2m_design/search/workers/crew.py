@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from l2m_design.model.backends import gpus, usable_cores
-from l2m_design.search.objective import Place
 from l2m_design.search.settings import StudySettings
-from l2m_design.search.worker import Worker
+from l2m_design.search.trials.objective import Place
+from l2m_design.search.workers.worker import Worker
 
 
 def places(settings: StudySettings, folder: Path) -> list[Place]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from l2m_design.search.sharing import NEAREST, SHARING
+from l2m_design.search.space.sharing import NEAREST, SHARING
 from l2m_design.settings import Values, unknown_key
 
 Pick = Callable[[str, list[Any]], Any]

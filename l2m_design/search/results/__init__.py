@@ -1,0 +1,1 @@
+"""Results: finalists, the choice, what the rungs were worth, and the summary of it all."""

@@ -1,0 +1,1 @@
+"""Trials: one candidate drawn, judged and trained, in processes of its own."""

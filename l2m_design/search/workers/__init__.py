@@ -1,0 +1,1 @@
+"""Workers: who works off the tickets of a study, on this machine, on others, on a cluster."""
