@@ -18,6 +18,7 @@ from l2m_design.search import demand as demands
 from l2m_design.search import stages
 from l2m_design.search.folder import StudyFolder
 from l2m_design.search.record import Record
+from l2m_design.search.results.finalists import final_recipe
 from l2m_design.search.results.summary import study_metrics, summarise
 from l2m_design.search.settings import StudySettings
 from l2m_design.search.space.space import Space, check_space
@@ -117,7 +118,7 @@ class Search:
             try:
                 stages.watch_trials(shared, crew, listener, tracker)
                 if settings.finalists:
-                    stages.run_finalists(shared, crew, listener)
+                    stages.run_finalists(shared, crew, listener, tracker)
             finally:
                 crew.stop()
             shared.finish()
@@ -172,7 +173,8 @@ class Search:
             )
         path = self.report_folder / "study.json"
         write_atomically(path, to_json(summary))
-        tracker.sync(shared.records().all, last=True)
+        recipe = final_recipe(self.settings).fingerprint if self.settings.finalists else ""
+        tracker.sync(shared.records().all, shared.runs(recipe), last=True)
         tracker.finish(study_metrics(summary), [path])
         if tracker.trouble:
             summary["notes"].append(f"tracking: {tracker.trouble}; unsent runs go with the next search of this study")

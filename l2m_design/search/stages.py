@@ -96,13 +96,13 @@ def watch_trials(shared: SharedStudy, crew: Crew, listener: Any, tracker: Tracke
         time.sleep(LOOK)
 
 
-def run_finalists(shared: SharedStudy, crew: Crew, listener: Any) -> None:
+def run_finalists(shared: SharedStudy, crew: Crew, listener: Any, tracker: Tracker) -> None:
     """Tune, then train every seed at every length; a run that is there is not planned again."""
     settings = shared.descriptor.settings
     entered = entrants(shared)
-    _worked_off(shared, finalists.tuning_jobs(settings, entered), "finalists: learning rates", crew, listener)
+    _worked_off(shared, finalists.tuning_jobs(settings, entered), "finalists: learning rates", crew, listener, tracker)
     jobs = finalists.seed_jobs(settings, entered, shared.runs(finalists.final_recipe(settings).fingerprint))
-    _worked_off(shared, jobs, "finalists: seeds and lengths", crew, listener)
+    _worked_off(shared, jobs, "finalists: seeds and lengths", crew, listener, tracker)
 
 
 def entrants(shared: SharedStudy) -> dict[str, Architecture]:
@@ -124,7 +124,9 @@ def own_designs(descriptor: Descriptor) -> dict[str, Architecture]:
     return found
 
 
-def _worked_off(shared: SharedStudy, jobs: list[FinalJob], what: str, crew: Crew, listener: Any) -> None:
+def _worked_off(
+    shared: SharedStudy, jobs: list[FinalJob], what: str, crew: Crew, listener: Any, tracker: Tracker
+) -> None:
     shared.finals.bury()
     recipe = finalists.final_recipe(shared.descriptor.settings).fingerprint
     wanted = {job.fingerprint: job for job in jobs}
@@ -135,6 +137,7 @@ def _worked_off(shared: SharedStudy, jobs: list[FinalJob], what: str, crew: Crew
         busy, runs = shared.finals.open, shared.runs(recipe)
         if len(runs) > told:
             told = len(runs)
+            tracker.sync(shared.records().all, runs)
             listener.progress(what, sum(run.job.fingerprint in wanted for run in runs), len(wanted))
         done = wanted.keys() <= {run.job.fingerprint for run in runs}
         if not busy and done:

@@ -13,7 +13,9 @@ from typing import Any
 
 from l2m_design.errors import BadInput, first_line
 from l2m_design.search.record import Record
+from l2m_design.search.results.finalists import FinalRun
 from l2m_design.settings import to_json, to_yaml, write_atomically
+from l2m_design.training.result import Result
 
 EXPERIMENT = "l2m-design"
 STATE_LENGTHS = (1024, 4096, 16384, 65536, 262144)
@@ -46,8 +48,8 @@ class Tracker:
         self.trouble: str | None = None
         self._pause, self._again = FIRST_PAUSE, 0.0
 
-    def sync(self, records: Iterable[Record], last: bool = False) -> None:
-        """Send every record not sent before. Never raises: `trouble` says in one line what went wrong.
+    def sync(self, records: Iterable[Record], runs: Iterable[FinalRun] = (), last: bool = False) -> None:
+        """Send every trial and every finalist's run not sent before. Never raises: `trouble` says in one line what went wrong.
 
         A store that failed is left alone for a while, unless this is the last call.
         """
@@ -58,6 +60,10 @@ class Tracker:
             for record in records:
                 if str(record.number) not in self._sent:
                     self._sent[str(record.number)] = self._send(record)
+                    self._remember()
+            for run in runs:
+                if run.job.fingerprint not in self._sent:
+                    self._sent[run.job.fingerprint] = self._send_final(run)
                     self._remember()
             self.trouble, self._pause = None, FIRST_PAUSE
         except Exception as error:  # a tracking server may fail in any way; the search must not
@@ -124,6 +130,19 @@ class Tracker:
         self._client.set_terminated(run, STATUS[record.state])
         return str(run)
 
+    def _send_final(self, final: FinalRun) -> str:
+        job, result = final.job, final.result
+        tags = {"mlflow.parentRunId": self._parent(), "state": "finalist", "design": job.name}
+        tags |= {"reason": final.reason} if final.reason else {}
+        name = f"finalist {job.name}, {job.length} tokens, seed {job.seed}"
+        run = self._client.create_run(self._sent["experiment"], tags=tags, run_name=name).info.run_id
+        metrics = run_metrics(result) if result else {}
+        series = [("train_loss", tokens, loss) for tokens, loss in result.curve] if result else []
+        self._log(run, metrics, {"length": job.length, "rate": job.rate, "seed": job.seed}, series)
+        self._client.log_text(run, to_yaml(job.architecture), "architecture.yaml")
+        self._client.set_terminated(run, "FINISHED" if result else "FAILED")
+        return str(run)
+
     def _log(
         self,
         run: str,
@@ -157,14 +176,24 @@ def trial_metrics(record: Record, dtype: str) -> dict[str, float]:
     metrics |= {f"level_slack_{length}": slack for length, slack in (record.verdict["level_slack"] or {}).items()}
     if record.value is not None:
         metrics["objective"] = record.value
-    if record.outcome:
-        metrics |= {
-            "late_loss": record.outcome.late_loss,
-            "test_late_loss": record.outcome.test_late_loss,
-            "mi_captured_nats": record.outcome.mi_captured_nats,
-            "peak_memory_bytes": record.outcome.peak_memory_bytes,
-        }
-    return metrics
+    metrics["learning_rate_factor"] = record.rate
+    if record.recall is not None:
+        metrics["recall_excess_nats"] = record.recall
+    return metrics | (run_metrics(record.outcome) if record.outcome else {})
+
+
+def run_metrics(result: Result) -> dict[str, float]:
+    """What any training run shows."""
+    metrics: dict[str, float] = {
+        "late_loss": result.late_loss,
+        "test_late_loss": result.test_late_loss,
+        "mi_captured_nats": result.mi_captured_nats,
+        "peak_memory_bytes": result.peak_memory_bytes,
+        "train_seconds": result.train_seconds,
+        "compile_seconds": result.compile_seconds,
+    }
+    optional = {"late_excess_nats": result.late_excess_nats, "decode_ms": result.decode_ms}
+    return metrics | {name: value for name, value in optional.items() if value is not None}
 
 
 def curves(record: Record) -> list[tuple[str, int, float]]:

@@ -114,6 +114,8 @@ def exactly_once(kept):
         trained = [r for r in records if r["state"] != "infeasible" and r["copy_of"] is None]
         assert not {"RUNNING", "WAITING"} & set(found.states.values())
         assert len(trained) == planned
+        drawings = [(r["fingerprint"], r["rate"]) for r in trained]
+        assert len(drawings) == len(set(drawings))
         designs = [(r["design"], r["rate"]) for r in trained if r["design"]]
         assert len(designs) == len(set(designs))
         assert [r["reason"] for r in trained if r["state"] == "failed"] == []

@@ -37,6 +37,10 @@ class Asked:
         name: str | None = self.attrs.get("design")
         return name
 
+    def note(self, name: str, value: str) -> None:
+        """Say something of the trial while it runs, for other workers to see."""
+        self._trial.set_user_attr(name, value)
+
     def constrain(self, constraints: dict[str, float]) -> None:
         """Constraints by name; feasible where all are at most 0. Each name may be said once."""
         for name, value in constraints.items():

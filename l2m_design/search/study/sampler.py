@@ -71,9 +71,13 @@ class FeasibleSampler(BaseSampler):
             picks = self._inner.sample_relative(study, trial, search_space)
             if not picks:
                 break
+            picks = self._any() | picks  # a mutation leaves its pick out
             if self._holds(picks) and self._fresh(picks):
                 return picks
         return self._mended(picks) if picks else self._even()
+
+    def _any(self) -> Picks:
+        return {name: options[self._rng.integers(len(options))] for name, options in self._questions.items()}
 
     def _even(self) -> Picks:
         """Picks drawn evenly from the feasible ones, new ones while there are any."""
@@ -81,7 +85,7 @@ class FeasibleSampler(BaseSampler):
         for tried in range(UNIFORM_TRIES):
             if found and tried >= FRESH_TRIES:
                 break
-            picks = {name: options[self._rng.integers(len(options))] for name, options in self._questions.items()}
+            picks = self._any()
             if self._holds(picks):
                 found = picks
                 if self._fresh(picks):

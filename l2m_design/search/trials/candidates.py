@@ -12,7 +12,7 @@ from l2m_design.search.record import Record, meets
 from l2m_design.search.settings import StudySettings
 from l2m_design.search.space.space import Space
 
-RATE = "rate"
+RATE, DRAWING = "rate", "drawing"
 TRAINING_BYTES = 16  # a parameter's weight, gradient and two moments in float32
 GIB = 2**30
 
@@ -25,6 +25,11 @@ class Candidate:
     verdict: Verdict
     rate: float
     misfit: str | None
+
+    @property
+    def key(self) -> str:
+        """What tells one candidate from another: drawing and learning rate."""
+        return f"{self.architecture.fingerprint} {self.rate:g}"
 
 
 class Candidates:

@@ -13,7 +13,7 @@ from l2m_design.search.settings import StudySettings
 from l2m_design.search.study.asked import Asked
 from l2m_design.search.study.pruners import resource
 from l2m_design.search.trials import recall
-from l2m_design.search.trials.candidates import TRAINING_BYTES, Candidate, Candidates
+from l2m_design.search.trials.candidates import DRAWING, TRAINING_BYTES, Candidate, Candidates
 from l2m_design.search.trials.processes import Job, Outcome, run_stubbornly
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.run import Rung
@@ -45,6 +45,7 @@ class Objective:
         given = asked.attrs.get("job")
         drawing = Architecture.parse(given["architecture"], "design") if given else None
         found = self._candidates.drawn(asked.pick, drawing)
+        asked.note(DRAWING, found.key)
         asked.constrain(self._candidates.constraints(found))
         record = self._candidates.record(asked.number, found, asked.params, asked.design)
         twin = records.twin(record.fingerprint, record.rate)

@@ -15,7 +15,7 @@ from l2m_design.search.study.pruners import pruner
 from l2m_design.search.study.queue import JOB, RECIPE, TICKET, Queue
 from l2m_design.search.study.sampler import FeasibleSampler, inner_sampler, resolved
 from l2m_design.search.study.storage import Storage
-from l2m_design.search.trials.candidates import Candidates
+from l2m_design.search.trials.candidates import DRAWING, Candidates
 from l2m_design.settings import to_json
 from l2m_design.training.result import Result
 
@@ -104,6 +104,7 @@ class SharedStudy:
         settings = descriptor.settings
         drawn = len(probe.study.get_trials(deepcopy=False))  # a later sitting must not draw the same again
         self._records, self._runs = Records(), dict[int, tuple[str, FinalRun]]()
+        self._at_work: set[str] = set()  # what other workers train now
         self.sampler = self._sampler(settings.search.seed + drawn + 7919 * index, parallel=index > 0)
         self.trials = Queue(
             storage, name, _directions(descriptor), self.sampler, pruner(settings.search, settings.recipe)
@@ -117,7 +118,8 @@ class SharedStudy:
 
         def fresh(picks: dict[str, Any]) -> bool:
             found = candidates.drawn(lambda question, options: picks[question])
-            return self._records.twin(found.architecture.fingerprint, found.rate) is None
+            twin = self._records.twin(found.architecture.fingerprint, found.rate)
+            return twin is None and found.key not in self._at_work
 
         return FeasibleSampler(name, inner, candidates.questions, candidates.feasible, fresh, seed)
 
@@ -158,7 +160,7 @@ class SharedStudy:
 
     def _learnt(self) -> tuple[Records, int]:
         """All records, and how many tickets have none yet but may get one."""
-        open_ = 0
+        open_, self._at_work = 0, set()
         for trial in self.trials.study.get_trials(deepcopy=False):
             if trial.number in self._records:
                 continue
@@ -166,6 +168,7 @@ class SharedStudy:
                 self._records.add(Record(**json.loads(text)))
             elif TICKET in trial.user_attrs and not trial.state.is_finished():
                 open_ += 1
+                self._at_work.add(trial.user_attrs.get(DRAWING, ""))
         return self._records, open_
 
     def runs(self, recipe: str) -> list[FinalRun]:
