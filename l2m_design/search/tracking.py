@@ -49,9 +49,10 @@ class Tracker:
         self._pause, self._again = FIRST_PAUSE, 0.0
 
     def sync(self, records: Iterable[Record], runs: Iterable[FinalRun] = (), last: bool = False) -> None:
-        """Send every trial and every finalist's run not sent before. Never raises: `trouble` says in one line what went wrong.
+        """Send every trial and every finalist's run not sent before.
 
-        A store that failed is left alone for a while, unless this is the last call.
+        Never raises: `trouble` says in one line what went wrong. A store that failed is left alone for a while, unless
+        this is the last call.
         """
         if time.monotonic() < self._again and not last:
             return
