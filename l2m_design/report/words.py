@@ -66,6 +66,11 @@ def outcome(summary: dict[str, Any]) -> list[str]:
             f"{estimate(chosen['difference'], sign=True)} nats a token on test documents (paired; the interval is over "
             f"{over}), with {saved:.3g} times less state."
         )
+        if chosen["difference"]["high"] > choice["delta"]:
+            said.append(
+                f"The test documents do not confirm that it is within {choice['delta']:g}: it was chosen on validation "
+                "documents, and who is chosen from many looks better there than it is."
+            )
     if summary["demand"]["has_level"]:
         said.append(
             f"Coverage, if an element holds {constant(terms)}: "
