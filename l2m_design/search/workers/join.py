@@ -1,7 +1,5 @@
 """Joining a study: what a worker anywhere needs before it may take tickets."""
 
-from pathlib import Path
-
 from l2m_design.corpus import open_corpus
 from l2m_design.errors import BadInput
 from l2m_design.model.backends import pick_device
@@ -36,8 +34,3 @@ def check_kernels(wanted: tuple[str, ...], device: str) -> None:
             raise BadInput(f"search.kernels: {name}: no such kernel here; known: {known}")
         if not any(probe.used for probe in own):
             raise BadInput(f"search.kernels: this study needs {name}, which does not serve here: {own[0].reason}")
-
-
-def default_folder(name: str) -> Path:
-    """Where a worker keeps checkpoints and weights of a study, if nothing else is said."""
-    return Path("runs") / name
