@@ -32,7 +32,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def test_a_lost_node_costs_no_trial(cluster, opened, exactly_once, kept) -> None:
     said: list[str] = []
-    search = opened("executor=ray", "workers=2", "grace_seconds=5", "search.trials=6", "recipe.tokens=16384")
+    search = opened("executor=ray", "workers=2", "grace_seconds=5", "search.trials=6", "recipe.tokens=49152")
 
     def lose_a_node(record) -> None:
         if cluster.second:
