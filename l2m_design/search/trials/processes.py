@@ -98,9 +98,10 @@ def _listen(
     deadline = math.inf
     while True:
         try:
-            if not ours.poll(min(LOOK, max(0.0, deadline - time.monotonic()))):
-                if stop():
-                    return Outcome(reason="the search was stopped")
+            word = ours.poll(min(LOOK, max(0.0, deadline - time.monotonic())))
+            if stop():
+                return Outcome(reason="the search was stopped")
+            if not word:
                 if time.monotonic() >= deadline:
                     return Outcome(reason="took longer than search.trial_minutes")
                 continue
