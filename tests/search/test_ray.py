@@ -32,7 +32,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def test_a_lost_node_costs_no_trial(cluster, opened, exactly_once, kept) -> None:
     said: list[str] = []
-    search = opened("executor=ray", "workers=2", "grace_seconds=5", "search.trials=6", "recipe.tokens=49152")
+    search = opened("executor=ray", "workers=2", "grace_seconds=5", "search.trials=6", "recipe.tokens=16384")
 
     def lose_a_node(record) -> None:
         if cluster.second:
@@ -43,7 +43,8 @@ def test_a_lost_node_costs_no_trial(cluster, opened, exactly_once, kept) -> None
     assert cluster.second is None
     exactly_once(search.storage_url, 6)
     assert summary["trials"]["failed"] == 0
-    assert said == ["ray: 2 workers, 1 CPU threads and 0 GPUs each, on 2 nodes", "ray: 1 nodes, there were 2"]
+    assert said[0] == "ray: 2 workers, 1 CPU threads and 0 GPUs each, on 2 nodes"
+    assert said[1:] in ([], ["ray: 1 nodes, there were 2"])  # the search may end before the cluster notices the loss
 
 
 def test_what_ends_a_worker_on_a_node_is_said_in_one_line(cluster, opened, monkeypatch, tmp_path) -> None:
