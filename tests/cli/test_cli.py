@@ -354,13 +354,16 @@ def test_a_killed_search_goes_on_too(study: Path) -> None:
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     deadline = time.monotonic() + 120
-    while len(list(study.glob("runs/small/trials/*.json"))) < 1:
+    while len(records_of(study)) < 1:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    kept = records_of(study)
     answer = json.loads(l2m("search", "study.yaml", "--json", cwd=study).stdout)
     assert len(answer["baselines"]) == 6
+    assert kept
+    assert kept.items() <= records_of(study).items()
 
 
 def test_a_dry_run_trains_nothing(study: Path) -> None:
