@@ -67,6 +67,10 @@ class Kept(NamedTuple):
     attempts: dict[int, int]
     states: dict[int, str]
 
+    def knows(self, pid: int) -> bool:
+        """Has that process taken a trial?"""
+        return any(worker.split(" ")[1] == str(pid) for worker in self.workers.values())
+
     def held_by(self, pid: int) -> bool:
         """Is that process at work on a trial?"""
         held = (worker for number, worker in self.workers.items() if self.states[number] == "RUNNING")

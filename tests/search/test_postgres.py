@@ -85,19 +85,20 @@ def test_a_killed_worker_and_a_lost_server_cost_no_trial(
     server: Server, study: Path, start, kept, exactly_once, until
 ) -> None:
     (study.parent / "study.yaml").write_text(
-        study.read_text().replace("tokens: 2048", "tokens: 16384") + f"storage: {server.url}\ngrace_seconds: 6\n"
+        study.read_text().replace("tokens: 2048", "tokens: 65536") + f"storage: {server.url}\ngrace_seconds: 6\n"
     )
-    search = start("search", "study.yaml", "--tracking", "sqlite:///mlflow.db", "--set", "search.trials=8")
+    search = start("search", "study.yaml", "--tracking", "sqlite:///mlflow.db", "--set", "search.trials=10")
     until(lambda: kept(server.url).states)
     joined = [
         start("worker", "--study", "tiny", "--storage", server.url, "--threads", "1", "--runs", f"w{index}")
         for index in range(3)
     ]
+    until(lambda: all(kept(server.url).knows(worker.process.pid) for worker in joined))
     until(lambda: kept(server.url).held_by(joined[0].process.pid))
     joined[0].kill()
     killed = time.monotonic()
     before = len(kept(server.url).records)
-    assert before < 6
+    assert before < 8
     until(lambda: len(kept(server.url).records) > before)
     server.stop()
     time.sleep(10.0)
@@ -107,7 +108,7 @@ def test_a_killed_worker_and_a_lost_server_cost_no_trial(
     assert search.process.wait(240) == 0, search.said
     for worker in joined[1:]:
         assert worker.process.wait(60) == 0, worker.said
-    exactly_once(server.url, 8)
+    exactly_once(server.url, 10)
     assert list(kept(server.url).attempts.values()) == [2]  # what the killed one held, once; nothing of the living
     for one in (search, *joined[1:]):
         assert one.said.count("asked again for 900 s") == 1, one.said

@@ -148,6 +148,24 @@ def test_an_outage_is_waited_for_and_said_once(url: str, monkeypatch: pytest.Mon
     assert "back after" in said[1]
 
 
+@pytest.mark.parametrize("first", ["the database system is starting up", "terminating connection due to administrator"])
+def test_a_server_on_its_way_up_or_down_is_waited_for_when_opened(url: str, monkeypatch, first: str) -> None:
+    from l2m_design.search.study import storage as room
+
+    opened, said, answers = room._opened, list[str](), [first, "connection refused"]
+
+    def slowly(url: str) -> Any:
+        if answers:
+            raise StorageInternalError(answers.pop(0))
+        return opened(url)
+
+    monkeypatch.setattr(room, "_opened", slowly)
+    monkeypatch.setattr(room, "FIRST_WAIT", 0.01)
+    assert Storage(url, say=said.append).get_all_studies() == []
+    assert "asked again for 900 s" in said[0]
+    assert "back after" in said[1]
+
+
 def test_a_full_disk_is_waited_for(tmp_path: Path) -> None:
     """sqlite that may not grow says that the disk is full; with room again, the write goes through."""
     said: list[str] = []

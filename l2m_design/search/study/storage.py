@@ -29,6 +29,14 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0
 Say = Callable[[str], None]
 ANSWER_WITHIN = {"connect_timeout": 10, "tcp_user_timeout": 30_000}  # of PostgreSQL: seconds, milliseconds
 BEGINNINGS = 5
+PASSING = (  # said by a PostgreSQL that goes down or comes up
+    "terminating connection due to",
+    "server closed the connection",
+    "is starting up",
+    "is shutting down",
+    "in recovery mode",
+    "not yet accepting connections",
+)
 PATIENT = (
     "create_new_study",
     "create_new_trial",
@@ -83,9 +91,9 @@ class _Tables(RDBStorage):
 class Storage(_CachedStorage):
     """Studies in sqlite, PostgreSQL or MySQL.
 
-    Raises BadInput when it cannot be opened (a wrong password, no server, no driver); later, a database that is away or
-    full is asked again for PATIENCE seconds, then StorageAway is raised. grace: seconds without a sign of life after
-    which a worker counts as dead.
+    Raises BadInput when it cannot be opened (a wrong password, no server, no driver). One that is just going down or
+    coming up, and later one that is away or full, is asked again for PATIENCE seconds; then StorageAway is raised.
+    grace: seconds without a sign of life after which a worker counts as dead.
     """
 
     def __init__(self, url: str, grace: float = 600.0, say: Say = lambda sentence: None) -> None:
@@ -93,13 +101,21 @@ class Storage(_CachedStorage):
         self.patience, self._say = PATIENCE, say
         self._lock, self._waiting, self._back = threading.Lock(), 0, -math.inf
         try:
-            tables = _opened(driven(url))
+            tables = self._open(driven(url))
         except (ImportError, NoSuchModuleError) as error:
             raise BadInput(f"storage {self.shown}: {_driver_hint(url, error)}") from None
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
             raise BadInput(f"storage {self.shown}: cannot be opened ({reason(error)})") from None
         super().__init__(tables)
         self.keep_grace(grace)
+
+    def _open(self, url: str) -> _Tables:
+        try:
+            return _opened(url)
+        except AWAY as error:
+            if not _passing(error):
+                raise
+        return self.patiently(lambda: _opened(url))
 
     def keep_grace(self, seconds: float) -> None:
         """Count a worker as dead after so many seconds without a sign of life, and give ten in that time."""
@@ -175,6 +191,11 @@ def _patient(name: str) -> Callable[..., Any]:
 
 for _name in PATIENT:
     setattr(Storage, _name, _patient(_name))
+
+
+def _passing(error: BaseException) -> bool:
+    """Is a server there, but on its way down or up?"""
+    return any(words in reason(error) for words in PASSING)
 
 
 def _opened(url: str) -> _Tables:
