@@ -2,8 +2,9 @@
 PYTHON ?= python3
 STUDY ?= configs/quickstart.yaml
 BIN := .venv/bin
-# uv does not read pip's configuration: pip's folder of wheels, if one is named, is handed on.
-UV := UV_FIND_LINKS="$(PIP_FIND_LINKS)" $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+# uv does not read pip's configuration: pip's folder of wheels, if one is named, is handed on. Bytecode is compiled now:
+# where Python may not write it (PYTHONDONTWRITEBYTECODE), every import of torch would compile it again, for ten seconds.
+UV := UV_FIND_LINKS="$(PIP_FIND_LINKS)" $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt
 
 .PHONY: search test lint install install-dev soak clean
 

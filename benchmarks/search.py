@@ -120,9 +120,9 @@ def tokens_to_reach(table: Table, goal: float, sampler: str, rule: str, seed: in
             continue
         seen.add(name)
         gone, stopped = 0, False
-        for number, (step, (tokens, loss)) in enumerate(zip(settings.recipe.rung_steps, row["rungs"], strict=True)):
+        for number, (tokens, loss) in enumerate(row["rungs"]):
             gone = tokens
-            at = resource(settings.recipe, step)
+            at = resource(search, number + 1)
             if rule != "none" and not asked.report(number + 1, at, [loss + table.penalty(name)]):
                 stopped = True
                 break

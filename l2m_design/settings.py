@@ -81,7 +81,7 @@ def unknown_key(key: str, allowed: Iterable[str]) -> str:
 def _first_error(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"])
-    message = re.sub(r"^Value error, ", "", first["msg"])
+    message = re.sub(r"^Value error, ", "", first["msg"]).replace("a valid tuple", "a list")
     if first["type"] in ("unknown_key", "missing", "value_error"):
         found = ""
     else:
@@ -180,7 +180,7 @@ def to_yaml(data: Any) -> str:
 
 
 def write_atomically(path: str | Path, content: str | bytes) -> None:
-    """Write a file whole or not at all: a temporary neighbour, then a rename."""
+    """Write a file whole or not at all: a temporary neighbour, then a rename. Raises OSError that names the file."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -189,6 +189,9 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
             file.write(content.encode() if isinstance(content, str) else content)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
+    except OSError as error:
+        os.unlink(temporary)
+        raise OSError(error.errno, error.strerror, str(path)) from None
     except BaseException:
         os.unlink(temporary)
         raise

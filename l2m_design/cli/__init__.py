@@ -2,6 +2,7 @@
 
 import _thread
 import os
+import signal
 import sys
 import threading
 from typing import Any
@@ -41,6 +42,7 @@ for module in (estimate, check, calibrate, space, search, train, worker, cache, 
 def main() -> None:
     """Entry point: bad input is one line and exit 2, failed work one line and exit 1."""
     sys.unraisablehook = interrupt_again
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         sys.exit(app(standalone_mode=False))
     except BadInput as error:
@@ -56,10 +58,22 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except Exception as error:  # the last door: a user sees one line, a developer sets L2M_DEBUG
-        if os.environ.get("L2M_DEBUG"):
-            raise
-        sys.exit(_complain(f"{type(error).__name__}: {error} (L2M_DEBUG=1 shows where)", 1))
+    except OSError as error:
+        sys.exit(_last_words(error, f"{error.filename}: {error.strerror}" if error.filename else None))
+    except Exception as error:
+        sys.exit(_last_words(error))
+
+
+def _last_words(error: Exception, said: str | None = None) -> int:
+    """The last door: a user sees one line, a developer sets L2M_DEBUG."""
+    if os.environ.get("L2M_DEBUG"):
+        raise error
+    return _complain(said or f"{type(error).__name__}: {error} (L2M_DEBUG=1 shows where)", 1)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    """What a batch system or a container says before it kills is heard as Ctrl-C is: work stops, and it is said how."""
+    raise KeyboardInterrupt
 
 
 def interrupt_again(lost: Any) -> None:

@@ -102,7 +102,7 @@ def _plan(settings: "CalibrationSettings", rows: "Rows", as_json: bool) -> None:
         "runs": len(list(jobs(settings))),
         "runs_kept": len(list(jobs(settings))) - len(todo),
         "steps_a_run": recipe.steps,
-        "tokens_a_run": recipe.steps * recipe.batch * recipe.length,
+        "tokens_a_run": recipe.spent,
         "training_flops": flops,
         "exact_nats": settings.source.information(settings.n),
         "rows": str(rows.path),

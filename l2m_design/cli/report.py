@@ -18,13 +18,15 @@ def command(
     """Write one self-contained HTML page and say what the study found."""
     from l2m_design.errors import BadInput
     from l2m_design.report import words
-    from l2m_design.report.page import load_summary, write_page
+    from l2m_design.report.page import UndefinedError, load_summary, write_page
 
     summary = load_summary(study)
     page = out or (study if study.is_dir() else study.parent) / "index.html"
     try:
         write_page(summary, page)
-    except (LookupError, TypeError) as error:
+    except OSError as error:
+        raise BadInput(f"--out {page}: cannot be written ({error.strerror})") from None
+    except (LookupError, TypeError, UndefinedError) as error:
         raise BadInput(
             f"{study}: written by version {summary.get('version')}, this one misses {error}; search again"
         ) from None

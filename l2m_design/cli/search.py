@@ -28,8 +28,8 @@ def command(
     from l2m_design.errors import BadInput
     from l2m_design.search.settings import load_study
 
-    if fresh and resume:
-        raise BadInput("--fresh and --resume exclude each other")
+    if fresh + resume + reselect > 1:
+        raise BadInput("--fresh, --resume and --reselect exclude each other")
     settings, space = load_study(study, tuple(overrides))
     if storage:
         settings = settings.model_copy(update={"storage": storage})
@@ -45,7 +45,7 @@ def command(
     if reselect:
         from l2m_design.search.results.reselect import reselected
 
-        summary = reselected(settings, search.storage_url, search.folder.path, search.report_folder, _trouble)
+        summary = reselected(settings, space, search.storage_url, search.folder.path, search.report_folder, _trouble)
         _show(summary, as_json)
         return
     warn(*search.corpus.notes)
@@ -90,70 +90,90 @@ def _write(summary: dict[str, Any]) -> list[str]:
 def _print(summary: dict[str, Any], files: list[str]) -> None:
     from l2m_design.report import words
 
-    seen: set[int] = set()
-    rows = []
+    length = f"{summary['demand']['terms']['length']:,}"
+    titles = ["layers", "late loss, nats", "test loss - full attention", f"state at {length}", "growth", "level"]
+    if summary["finalists"]:
+        table([f"finalist, {summary['choice']['length']:,} tokens", *titles], _finalist_rows(summary))
+    else:
+        table(["design", *titles], _trial_rows(summary))
+    trials, seconds = summary["trials"], summary["seconds"]
+    say(
+        *words.outcome(summary),
+        f"{trials['complete']} trials complete, {trials['pruned']} pruned, {trials['infeasible']} rejected before "
+        f"training, {trials['failed']} failed, {summary['duplicates']} drawn before, "
+        + (f"in {seconds['total']:.0f} s ({seconds['training']:.0f} s training)." if seconds["total"] else "stored."),
+        f"Report: {files[0]}",
+        *(f"Chosen: {file}" for file in files[1:]),
+        *([f"Trials and curves: mlflow ui --backend-store-uri {uri}"] if (uri := summary["tracking_uri"]) else []),
+    )
+    warn(*summary["notes"])
+
+
+def _trial_rows(summary: dict[str, Any]) -> list[list[str]]:
+    """The chosen one, the front and the known designs, each trial once."""
+    rows, seen = [], set[int]()
     for row in [summary["chosen"], *summary["front"], *summary["baselines"]]:
         if row is None or row["trial"] in seen:
             continue
         seen.add(row["trial"])
         name = row["design"] or f"trial {row['trial']}"
         loss = f"{row['loss']:.3f}" if row["loss"] is not None else f"{row['state']}: {row['reason']}"
-        rows.append(
-            [
-                ("chosen: " if row is summary["chosen"] else "") + name,
-                row["picture"],
-                loss,
-                words.estimate(row["difference"], sign=True),
-                words.size(row["state_bytes"]),
-                f"t^{row['growth_exponent']:.2f} " + words.MARKS[row["meets_growth"]],
-                words.MARKS[row["meets_level"]],
-            ]
-        )
-    length = summary["demand"]["terms"]["length"]
-    table(
-        [
-            "design",
-            "layers",
-            "late loss, nats",
-            "test loss - full attention",
-            f"state at {length:,}",
-            "growth",
-            "level",
-        ],
-        rows,
-    )
-    trials, seconds = summary["trials"], summary["seconds"]
-    say(
-        *words.outcome(summary),
-        f"{trials['complete']} trials complete, {trials['pruned']} pruned, {trials['infeasible']} rejected before "
-        f"training, {trials['failed']} failed, {summary['duplicates']} drawn before, "
-        f"in {seconds['total']:.0f} s ({seconds['training']:.0f} s training).",
-        f"Report: {files[0]}",
-        *(f"Chosen: {file}" for file in files[1:]),
-        f"Trials and curves: mlflow ui --backend-store-uri {summary['tracking_uri']}",
-    )
-    warn(*summary["notes"])
+        rows.append(_cells(("chosen: " if row is summary["chosen"] else "") + name, row, loss, row["difference"]))
+    return rows
+
+
+def _finalist_rows(summary: dict[str, Any]) -> list[list[str]]:
+    """Every finalist at the length of the choice, the chosen one first."""
+    chosen = summary["chosen"]["fingerprint"] if summary["chosen"] else None
+    rows = []
+    for row in sorted(summary["finalists"], key=lambda row: row["fingerprint"] != chosen):
+        at = row["lengths"].get(str(summary["choice"]["length"]))
+        name = ("chosen: " if row["fingerprint"] == chosen else "") + row["name"]
+        loss = f"{at['loss']:.3f}" if at else f"failed: {', '.join(row['failed'])}"
+        rows.append(_cells(name, row, loss, at["difference"] if at else None))
+    return rows
+
+
+def _cells(name: str, row: dict[str, Any], loss: str, difference: dict[str, float] | None) -> list[str]:
+    from l2m_design.report import words
+
+    return [
+        name,
+        row["picture"],
+        loss,
+        words.estimate(difference, sign=True),
+        words.size(row["state_bytes"]),
+        f"t^{row['growth_exponent']:.2f} " + words.MARKS[row["meets_growth"]],
+        words.MARKS[row["meets_level"]],
+    ]
 
 
 def _plan(search: Any, space: Any, as_json: bool) -> None:
+    from l2m_design.search.results.finalists import tokens_at_most
+    from l2m_design.search.space.known import known_designs
+
     settings = search.settings
     recipe, trials = settings.recipe, settings.search.trials
+    resolved = space.resolved(settings.demand.beta or 0.7)
+    designs = len(known_designs(resolved, settings.demand.beta or 0.7)) if settings.search.known_designs else 0
+    tokens, troubles = tokens_at_most(settings, designs), search.rehearse()
     plan = {
         "study": settings.name,
         "corpus": search.corpus.name,
         "training_tokens_in_corpus": search.corpus.documents("train").size,
-        "drawings": space.resolved(settings.demand.beta or 0.7).drawings,
+        "drawings": resolved.drawings,
         "trials": trials,
         "steps_a_trial": recipe.steps,
-        "tokens_a_trial": recipe.steps * recipe.batch * recipe.length,
-        "tokens_at_most": trials * recipe.steps * recipe.batch * recipe.length,
-        "training_flops_at_most": space.training_flops_per_token * trials * recipe.tokens,
+        "tokens_a_trial": recipe.spent,
+        "tokens_at_most": tokens,
+        "training_flops_at_most": space.training_flops_per_token * tokens,
         "runs": str(search.folder.path),
         "reports": str(search.report_folder),
     }
     if as_json:
         print_json(plan)
     else:
+        warn(*(f"l2m: {trouble}" for trouble in troubles))
         say(
             *(
                 f"{key.replace('_', ' ')}: {value:,}" if isinstance(value, int) else f"{key.replace('_', ' ')}: {value}"

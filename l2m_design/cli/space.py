@@ -18,7 +18,7 @@ def command(
     beta: Annotated[float, typer.Option(help="The exponent that the data ask for.")] = 0.7,
     prefactor: Annotated[float | None, typer.Option(help="A of I(n;n) = A n^beta, nats: judges levels too.")] = None,
     length: Annotated[int, typer.Option(help="Target context, tokens.")] = 65536,
-    vocabulary: Annotated[int, typer.Option(help="Tokens of the corpus.")] = 256,
+    vocabulary: Annotated[int, typer.Option(min=2, max=10_000_000, help="Tokens of the corpus.")] = 256,
     enforce: Annotated[list[str], typer.Option(help="Parts of the condition to meet: growth, level; repeatable.")] = [  # noqa: B006
         *PARTS
     ],
@@ -44,6 +44,8 @@ def command(
         raise BadInput("SPACE: give a search space, as search_spaces/hybrid.yaml, or --schema")
     if not 0 < beta <= 1:
         raise BadInput(f"--beta: must lie in (0, 1], found {beta}")
+    if prefactor is not None and not 0 < prefactor <= 1e12:
+        raise BadInput(f"--prefactor: must lie in (0, 1e12], found {prefactor}")
     for part in enforce:
         if part not in PARTS:
             raise BadInput(f"--enforce: found '{part}', allowed: {', '.join(PARTS)}")

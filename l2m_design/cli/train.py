@@ -38,7 +38,7 @@ def command(
     plan = {
         "parameters": drawing.parameters,
         "steps": recipe.steps,
-        "tokens": recipe.steps * recipe.batch * recipe.length,
+        "tokens": recipe.spent,
         "training_tokens_in_corpus": source.documents("train").size,
         "training_flops": 3 * drawing.flops(recipe.length) * recipe.steps * recipe.batch,
     }

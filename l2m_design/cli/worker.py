@@ -17,7 +17,9 @@ def command(
     device: Device = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; by default all.")] = None,
     gpus_per_trial: Annotated[int, typer.Option(min=1, help="Processes that share a trial, each on a GPU.")] = 1,
-    index: Annotated[int | None, typer.Option(help="Which worker this is; it seeds what is drawn.")] = None,
+    index: Annotated[
+        int | None, typer.Option(min=0, max=10_000, help="Which worker this is; it seeds what is drawn.")
+    ] = None,
     runs: Annotated[Path, typer.Option(help="Where checkpoints and weights go.")] = Path("runs"),
     as_json: Json = False,
 ) -> None:

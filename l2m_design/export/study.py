@@ -8,7 +8,7 @@ from l2m_design.condition import Demand, Terms
 from l2m_design.export.card import card, write_card
 from l2m_design.laws import PowerLaw
 
-ROW = ("trial", "design", "loss", "test_loss", "difference", "mi_captured_nats")
+ROW = ("trial", "design", "rate", "seeds", "loss", "test_loss", "difference", "mi_captured_nats")
 
 
 def write_chosen(summary: dict[str, Any], folder: Path) -> list[str]:
@@ -24,8 +24,8 @@ def write_chosen(summary: dict[str, Any], folder: Path) -> list[str]:
     provenance = {
         "study": summary["study"],
         "corpus": summary["corpus"],
-        "recipe": summary["settings"]["recipe"],
+        "recipe": summary["choice"].get("recipe", summary["settings"]["recipe"]),
     }
     drawing = Architecture.parse(chosen["architecture"], "chosen")
-    content = card(drawing, demand, provenance | {key: chosen[key] for key in ROW})
+    content = card(drawing, demand, provenance | {key: chosen[key] for key in ROW if key in chosen})
     return write_card(content, folder)

@@ -21,7 +21,8 @@ def pick_device(name: str) -> torch.device:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise BadInput(f"device {name}: cannot be used here ({reason}); allowed: auto, cpu, cuda, cuda:N") from None
+        why = "" if "Expected one of" in reason else f" ({reason})"
+        raise BadInput(f"device {name}: cannot be used here{why}; allowed: auto, cpu, cuda, cuda:N") from None
     return device
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 
 from l2m_design.architecture import Architecture
 from l2m_design.condition import Terms
@@ -14,6 +14,7 @@ from l2m_design.report import words
 from l2m_design.report.figures import study as figures
 from l2m_design.settings import read_text, to_yaml, write_atomically
 
+__all__ = ["UndefinedError", "load_summary", "write_page"]
 MOST_DRAWN = 12
 
 
@@ -54,6 +55,7 @@ def write_page(summary: dict[str, Any], path: Path) -> None:
     text = environment.get_template("study.html.j2").render(
         summary=summary,
         marks=words.MARKS,
+        timed=any(row.get("decode_ms") for row in summary["baselines"] + summary["front"]),
         outcome=words.outcome(summary),
         caveats=words.caveats(summary),
         figures=_figures(summary),

@@ -3,6 +3,8 @@
 import contextlib
 import fcntl
 import json
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,12 @@ from l2m_design.errors import BadInput
 from l2m_design.search.settings import differences
 from l2m_design.settings import read_mapping, to_json, write_atomically
 
+DATABASE = "optuna.db"
+EVERY = 15.0  # seconds
+
 
 class StudyFolder:
-    """runs/NAME: identity.json, demand.json, trials/, weights/, optuna.db; its lock lies beside it."""
+    """runs/NAME: identity.json, demand.json, weights/, checkpoints/, optuna.db; its lock lies beside it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -29,8 +34,11 @@ class StudyFolder:
                 raise BadInput(f"{self.path}: another process is searching this study") from None
             yield
 
-    def open(self, identity: dict[str, Any], fresh: bool, resume: bool) -> None:
-        """Make the folder or find the same study in it; nothing that is there is ever deleted. Raises BadInput."""
+    def open(self, identity: dict[str, Any], fresh: bool, resume: bool) -> bool:
+        """Make the folder or find the same study in it; nothing that is there is ever deleted. Raises BadInput.
+
+        Answers whether the study is new here.
+        """
         known = self.path / "identity.json"
         if fresh and self.path.exists():
             self._move_aside()
@@ -40,11 +48,18 @@ class StudyFolder:
             if self.path.exists() and any(self.path.iterdir()):
                 raise BadInput(f"{self.path}: holds files that are no study; give another name or --runs")
             write_atomically(known, to_json(identity))
-        elif changed := differences(read_mapping(known), json.loads(to_json(identity))):
+            return True
+        if changed := differences(read_mapping(known), json.loads(to_json(identity))):
             raise BadInput(
                 f"{self.path}: holds a study of this name with other settings ({'; '.join(changed[:3])}); "
                 "give --fresh, or another name"
             )
+        return False
+
+    def forget(self) -> None:
+        """Give a new study's name free again, when it was refused before anything was trained."""
+        for name in ("identity.json", DATABASE, "seconds.json", "demand.json"):
+            (self.path / name).unlink(missing_ok=True)
 
     def _move_aside(self) -> None:
         number = 1
@@ -55,9 +70,36 @@ class StudyFolder:
     @property
     def seconds(self) -> float:
         """Wall time of the sittings so far."""
-        kept = self.path / "seconds.json"
-        return float(json.loads(kept.read_text())["total"]) if kept.exists() else 0.0
+        return float(read_kept(self.path / "seconds.json").get("total", 0.0))
 
-    def spend(self, seconds: float) -> None:
-        """Add a sitting's wall time."""
-        write_atomically(self.path / "seconds.json", to_json({"total": self.seconds + seconds}))
+    @contextlib.contextmanager
+    def sitting(self) -> Iterator[None]:
+        """Add the wall time of what happens inside; a killed sitting is known to the last EVERY seconds."""
+        before, began, done = self.seconds, time.perf_counter(), threading.Event()
+
+        def keep() -> None:
+            with contextlib.suppress(OSError):  # a full disk costs the figure, not the study
+                total = before + time.perf_counter() - began
+                write_atomically(self.path / "seconds.json", to_json({"total": round(total, 3)}))
+
+        def tick() -> None:
+            while not done.wait(EVERY):
+                keep()
+
+        thread = threading.Thread(target=tick, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+            keep()
+
+
+def read_kept(path: Path) -> dict[str, Any]:
+    """A small file that this program keeps; nothing where it is missing or damaged: such a file can be made again."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}

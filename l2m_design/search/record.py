@@ -19,6 +19,9 @@ class Record:
     answer, JSON-ready. rungs: (tokens, late loss) looks. reason: why it was rejected, pruned or failed.
     design: the known design's name. copy_of: the trial whose result a duplicate reuses. rate: factor of the recipe's
     learning rate. recall: late excess over Bayes on the recall source, nats a fact, and the seconds it took.
+    too_large: training it takes more memory than the study allows, whatever the condition says. stopped_seconds: that a
+    run which was stopped at a rung had trained and evaluated. drawing_seconds: until it was drawn and judged; rejected:
+    how many drawings were refused unasked before it.
     """
 
     number: int
@@ -42,10 +45,14 @@ class Record:
     recall: float | None = None
     recall_seconds: float = 0.0
     note: str | None = None
+    too_large: bool = False
+    stopped_seconds: float = 0.0
+    drawing_seconds: float = 0.0
+    rejected: int = 0
 
     def copied_from(self, twin: "Record") -> "Record":
         """This record with the fate of an equal earlier drawing."""
-        fate = {name: getattr(twin, name) for name in ("state", "value", "result", "rungs", "recall")}
+        fate = {name: getattr(twin, name) for name in ("state", "value", "result", "rungs", "recall", "too_large")}
         return replace(self, reason=twin.reason, copy_of=twin.number, **fate)
 
     @property
@@ -72,7 +79,7 @@ class Record:
             self,
             state_bytes=state.bytes(demand.terms.length, demand.terms.dtype),
             verdict=verdict.plain(),
-            feasible=not misfit and meets(verdict, enforced),
+            feasible=not misfit and not self.too_large and meets(verdict, enforced),
         )
 
 
@@ -105,7 +112,7 @@ class Records:
         """Candidates that spent training time: complete, pruned or failed, duplicates not counted."""
         return sum(r.state != "infeasible" and r.copy_of is None for r in self.all)
 
-    def twin(self, fingerprint: str, rate: float) -> Record | None:
-        """An earlier complete or pruned trial of the same drawing and learning rate, to be reused."""
+    def twin(self, fingerprint: str, rate: float, whole: bool = False) -> Record | None:
+        """An earlier complete (unless `whole`, or pruned) trial of the same drawing and learning rate, to be reused."""
         twins = (r for r in self.all if r.fingerprint == fingerprint and r.rate == rate and r.copy_of is None)
-        return next((r for r in twins if r.state in ("complete", "pruned")), None)
+        return next((r for r in twins if r.state == "complete" or (r.state == "pruned" and not whole)), None)

@@ -1,8 +1,6 @@
 """A study from its settings to its summary: demand, trials, finalists, choice; it can be stopped and gone on with."""
 
-import json
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +14,9 @@ from l2m_design.laws import PowerLaw
 from l2m_design.model.backends import pick_device
 from l2m_design.search import demand as demands
 from l2m_design.search import stages
-from l2m_design.search.folder import StudyFolder
+from l2m_design.search.folder import DATABASE, StudyFolder, read_kept
 from l2m_design.search.record import Record
-from l2m_design.search.results.finalists import final_recipe
+from l2m_design.search.results.finalists import final_recipe, recipes
 from l2m_design.search.results.summary import study_metrics, summarise
 from l2m_design.search.settings import StudySettings
 from l2m_design.search.space.space import Space, check_space
@@ -30,6 +28,7 @@ from l2m_design.search.workers.shared import Descriptor, SharedStudy, move_aside
 from l2m_design.search.workers.worker import STALLED, Hooks, Worker
 from l2m_design.settings import to_json, write_atomically
 from l2m_design.training.batches import held_out_windows
+from l2m_design.training.run import check_compile, check_shares
 
 
 class Interrupted(Exception):
@@ -61,14 +60,14 @@ class Search:
         self.folder = StudyFolder(folders.runs / settings.name)
         self.report_folder = folders.reports / settings.name
         self._tracking_uri = tracking_uri
-        self._space = space
+        self.space = space
         self.corpus: Corpus = open_corpus(settings.corpus)
-        pick_device(settings.device)
-        check_kernels(settings.search.kernels, settings.device)
         check_uri(tracking_uri)
         if settings.storage:
             shown(settings.storage)
         longest = max([settings.recipe.length, *(settings.finalists.lengths if settings.finalists else ())])
+        for recipe in recipes(settings):
+            check_shares(recipe, settings.gpus_per_trial)
         for split in ("train", "validation", "test"):
             held_out_windows(self.corpus, split, longest, 1)
         check_space(space.resolved(1.0), {}, self.corpus.vocabulary, settings.space)
@@ -76,12 +75,12 @@ class Search:
     @property
     def storage_url(self) -> str:
         """The asked database, else sqlite in the study's folder."""
-        return self.settings.storage or f"sqlite:///{self.folder.path / 'optuna.db'}"
+        return self.settings.storage or f"sqlite:///{self.folder.path / DATABASE}"
 
     @property
     def _identity(self) -> dict[str, Any]:
         """What makes two studies the same."""
-        return {"study": self.settings.identity, "space": self._space.plain(), "corpus": self.corpus.fingerprint}
+        return {"study": self.settings.identity, "space": self.space.plain(), "corpus": self.corpus.fingerprint}
 
     def run(self, fresh: bool = False, resume: bool = False, listener: Listener | None = None) -> dict[str, Any]:
         """Search to the end and write study.json; answers its summary. Raises Interrupted on Ctrl-C.
@@ -89,27 +88,64 @@ class Search:
         A study that is there goes on where it was; fresh moves it aside, resume insists on it.
         """
         listener = listener or Listener()
+        self._check_machine()
         self._check_folders()
         with self.folder.alone():
-            self.folder.open(self._identity, fresh, resume)
-            began = time.perf_counter()
+            elsewhere = self._storage(listener) if self.settings.storage else None  # before anything is moved aside
+            new = self.folder.open(self._identity, fresh, resume)
+            own = self.folder.path / DATABASE
+            if resume and not elsewhere and not own.exists():
+                raise BadInput(f"--resume: {own}, which holds the trials, is gone; give --fresh")
             try:
-                storage = Storage(self.storage_url, self.settings.grace_seconds, listener.trouble)
-                if fresh:
-                    move_aside(storage, self.settings.name)
-                measurement, demand = self._demand(listener)
-                shared, tracker = self._work(storage, demand, listener)
-            finally:
-                self.folder.spend(time.perf_counter() - began)
+                with self.folder.sitting():
+                    storage = elsewhere or self._storage(listener)
+                    if fresh:
+                        move_aside(storage, self.settings.name)
+                    measurement, demand = self._demand(listener)
+                    shared = self._planned(storage, demand, listener)
+            except BadInput:
+                if new:
+                    self.folder.forget()
+                raise
+            with self.folder.sitting():
+                tracker = self._work(storage, shared, listener)
             return self._finish(shared, measurement, tracker)
 
-    def _work(self, storage: Storage, demand: Demand, listener: Listener) -> tuple[SharedStudy, Tracker]:
+    def rehearse(self) -> list[str]:
+        """What `run` would refuse, as far as it is known without measuring or training; and what it would warn of."""
+        self._check_machine()
+        given = self.settings.demand.measure is None
+        law = demands.given_law(self.settings.demand) if given else PowerLaw(1.0, 0.7)
+        descriptor = self._descriptor(demands.demand_of(law, self.settings.demand, self.settings.condition))
+        if given:
+            stages.check_feasible(descriptor, self.settings.space)
+        stages.own_designs(descriptor)
+        return stages.warnings(descriptor)
+
+    def _check_machine(self) -> None:
+        """Say before any work that this machine cannot compute as asked. Raises BadInput."""
+        if self.settings.executor != "local":
+            return  # a cluster's nodes are looked at by its workers
+        device = pick_device(self.settings.device)
+        check_kernels(self.settings.search.kernels, self.settings.device)
+        check_compile(self.settings.recipe, device)
+
+    def _storage(self, listener: Listener) -> Storage:
+        return Storage(self.storage_url, self.settings.grace_seconds, listener.trouble)
+
+    def _planned(self, storage: Storage, demand: Demand, listener: Listener) -> SharedStudy:
+        """The study in its database, found able to be searched."""
+        shared = SharedStudy(storage, self.settings.name, self._descriptor(demand))
+        stages.check_feasible(shared.descriptor, self.settings.space)
+        stages.own_designs(shared.descriptor)
+        for trouble in stages.warnings(shared.descriptor):
+            listener.trouble(trouble)
+        return shared
+
+    def _work(self, storage: Storage, shared: SharedStudy, listener: Listener) -> Tracker:
         """Everything that is planned, by a crew of workers."""
         settings = self.settings
-        shared = SharedStudy(storage, settings.name, self._descriptor(demand))
-        stages.check_feasible(shared.descriptor, settings.space)
-        stages.own_designs(shared.descriptor)
-        tracker = self._tracker(demand)
+        tracker = self._tracker(shared.descriptor.demand)
         try:
             shared.publish()
             stages.plan_trials(shared)
@@ -125,7 +161,7 @@ class Search:
         except KeyboardInterrupt:
             trained = shared.records().trained
             raise Interrupted(f"{trained} of {settings.search.trials} trials are kept") from None
-        return shared, tracker
+        return tracker
 
     def _crew(self, storage: Storage, shared: SharedStudy, listener: Listener) -> Any:
         settings, several = self.settings, self.settings.workers > 1
@@ -150,7 +186,7 @@ class Search:
             "fingerprint": self.corpus.fingerprint,
             "vocabulary": self.corpus.vocabulary,
         }
-        return Descriptor(self.settings, self._space, demand, corpus)
+        return Descriptor(self.settings, self.space, demand, corpus)
 
     def _check_folders(self) -> None:
         """Say before any work that results could not be kept. Raises BadInput."""
@@ -185,12 +221,12 @@ class Search:
         """Measured once a study and kept, or given. Test documents are never measured."""
         settings = self.settings.demand
         kept = self.folder.path / "demand.json"
+        known = read_kept(kept)
         measurement = None
         if settings.measure is None:
             law = demands.given_law(settings)
-        elif kept.exists():
-            data = json.loads(kept.read_text())
-            law, measurement = PowerLaw.of_plain(data["law"]), data["measurement"]
+        elif known:
+            law, measurement = PowerLaw.of_plain(known["law"]), known["measurement"]
         else:
             split = settings.measure.split or ("validation" if settings.model == "train" else "train")
             measure = settings.measure.model_copy(update={"split": split})

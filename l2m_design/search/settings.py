@@ -33,6 +33,8 @@ class DemandSettings(Values):
     def _one_source(self) -> Self:
         if (self.measure is None) == (self.beta is None):
             raise ValueError("give either measure (settings of a measurement) or beta (a given exponent)")
+        if self.measure is None and self.model is not None:
+            raise ValueError("model scores a measurement; it says nothing beside a given beta")
         if self.measure is not None and (self.prefactor is not None or self.beta_interval is not None):
             raise ValueError("prefactor and beta_interval go with a given beta, not with measure")
         if self.measure and self.measure.needs_scorer != (self.model is not None):
@@ -53,7 +55,8 @@ class SearchSettings(Values):
     pareto (late loss, state bytes and, with latency, milliseconds of a decoding step, each to be made small). price:
     nats a token that one doubling of the state is worth. enforce: parts of the condition that a candidate must meet
     before it is built. rates: factors of the recipe's learning rate, one of which each candidate takes; known designs
-    try all. pruner: median, asha, hyperband or none; at each rung asha and hyperband let one in `reduction` go on.
+    try all. pruner: median, asha, hyperband or none (auto: median, with pareto asha); at each rung asha and hyperband
+    let one in `reduction` go on.
     warmup_trials: complete runs before the median rule may stop others; twice as many trials are drawn evenly before
     the sampler learns. memory_gib: what training may take; a candidate that took more counts as infeasible. kernels:
     faster kernels that every worker must have, by name.
@@ -61,19 +64,19 @@ class SearchSettings(Values):
 
     trials: Annotated[int, Field(ge=1, le=100_000)] = 24
     mode: Literal["penalised", "pareto"] = "penalised"
-    price: Annotated[float, Field(ge=0.0)] = 0.01
+    price: Annotated[float, Field(ge=0.0, le=1e6)] = 0.01
     latency: bool = False
     sampler: Literal["auto", "tpe", "gp", "nsga2", "random"] = "auto"
     enforce: Annotated[tuple[Literal["growth", "level"], ...], Field(strict=False)] = ("growth", "level")
     rates: Annotated[tuple[Rate, ...], Field(strict=False, min_length=1)] = (1.0,)
-    pruner: Literal["median", "asha", "hyperband", "none"] = "median"
+    pruner: Literal["auto", "median", "asha", "hyperband", "none"] = "auto"
     reduction: Annotated[int, Field(ge=2, le=10)] = 3
     warmup_trials: Annotated[int, Field(ge=1)] = 6
     known_designs: bool = True
     trial_minutes: Annotated[float, Field(gt=0.0)] | None = None
     memory_gib: Annotated[float, Field(gt=0.0)] | None = None
     kernels: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=2**31)] = 0
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -151,7 +154,7 @@ class StudySettings(Values):
     executor: Literal["local", "ray"] = "local"
     gpus_per_trial: Annotated[int, Field(ge=1, le=64)] = 1
     storage: str | None = None
-    grace_seconds: Annotated[float, Field(ge=5.0)] = 600.0
+    grace_seconds: Annotated[float, Field(ge=5.0, le=604_800.0)] = 600.0
 
     def public(self) -> dict[str, Any]:
         """As `plain`, without the storage's password: for whatever is kept, shown or sent."""

@@ -7,12 +7,13 @@ from l2m_design.architecture import Architecture
 from l2m_design.errors import BadInput
 from l2m_design.search.results import finalists
 from l2m_design.search.results.finalists import FinalJob
-from l2m_design.search.space.feasibility import feasible, judged_by, refusal
-from l2m_design.search.space.known import known_designs
-from l2m_design.search.study.queue import JOB, RECIPE
+from l2m_design.search.space.feasibility import Judge, feasible, judged_by, largest_meets, refusal
+from l2m_design.search.space.known import REFERENCE, known_designs
+from l2m_design.search.study.queue import JOB, RECIPE, SHARED
 from l2m_design.search.tracking import Tracker
 from l2m_design.search.trials.candidates import RATE
 from l2m_design.search.workers.shared import FINAL, TRIAL, Descriptor, SharedStudy
+from l2m_design.training.recipe import Recipe
 
 LOOK, LOOKS_FOR_ONE = 0.5, 8
 SURE = 4  # looks that must find the same tickets lacking: a worker may be about to plan them
@@ -34,14 +35,47 @@ def designs(descriptor: Descriptor) -> dict[str, tuple[Architecture, dict[str, A
     return {name: (space.fitted(design.layers, vocabulary), design.picks) for name, design in found.items()}
 
 
+def warnings(descriptor: Descriptor) -> list[str]:
+    """Before anything is trained: what will be missing at the end."""
+    return [said for said in (_without_reference(descriptor), _without_search(descriptor)) if said]
+
+
+def _without_search(descriptor: Descriptor) -> str | None:
+    """A sentence where the known designs leave no trial for drawings."""
+    known, search = len(designs(descriptor)), descriptor.settings.search
+    if known * len(search.rates) < search.trials:
+        return None
+    return (
+        f"search.trials: {search.trials}; {known} known designs with {len(search.rates)} learning rates each take "
+        f"{known * len(search.rates)}: nothing is searched"
+    )
+
+
+def _without_reference(descriptor: Descriptor) -> str | None:
+    """A sentence where full attention, which every choice is held against, is not among the known designs."""
+    if REFERENCE in designs(descriptor):
+        return None
+    wanted = descriptor.settings.search.known_designs
+    why = "the space has no kind named attention" if wanted else "search.known_designs: false"
+    return f"full attention, the reference, is not trained ({why}): candidates are compared, and nothing is chosen"
+
+
 def check_feasible(descriptor: Descriptor, where: str) -> None:
     """Raises BadInput, naming the nearest change, when no drawing of the space may be trained."""
     space, demand, vocabulary = descriptor.resolved, descriptor.demand, descriptor.corpus["vocabulary"]
-    enforced = descriptor.settings.search.enforce
-    judge = judged_by(demand, enforced)
-    looks = (feasible(space, judge, vocabulary, seed) for seed in range(LOOKS_FOR_ONE))
-    if not any(look.met for look in looks):
-        raise BadInput(refusal(space, demand, vocabulary, where, enforced))
+    enforced, candidates = descriptor.settings.search.enforce, descriptor.candidates
+    meets = judged_by(demand, enforced)
+
+    def some(judge: Judge) -> bool:
+        looks = (feasible(space, judge, vocabulary, seed).met for seed in range(LOOKS_FOR_ONE))
+        return any(looks) or largest_meets(space, judge, vocabulary)
+
+    if some(lambda drawing: meets(drawing) and candidates.fits_memory(drawing)):
+        return
+    if some(meets):
+        limit = descriptor.settings.search.memory_gib
+        raise BadInput(f"search.memory_gib: {limit:g} GiB hold the training of no drawing of {where}; allow more")
+    raise BadInput(refusal(space, demand, vocabulary, where, enforced))
 
 
 def plan_trials(shared: SharedStudy) -> None:
@@ -128,13 +162,13 @@ def _worked_off(
     shared: SharedStudy, jobs: list[FinalJob], what: str, crew: Crew, listener: Any, tracker: Tracker
 ) -> None:
     shared.finals.bury()
-    recipe = finalists.final_recipe(shared.descriptor.settings).fingerprint
+    recipe = finalists.final_recipe(shared.descriptor.settings)
     wanted = {job.fingerprint: job for job in jobs}
     _plan_finals(shared, wanted, recipe)
     told, idle = 0, 0
     while True:
         crew.check()
-        busy, runs = shared.finals.open, shared.runs(recipe)
+        busy, runs = shared.finals.open, shared.runs(recipe.fingerprint)
         if len(runs) > told:
             told = len(runs)
             tracker.sync(shared.records().all, runs)
@@ -149,12 +183,12 @@ def _worked_off(
         time.sleep(LOOK)
 
 
-def _plan_finals(shared: SharedStudy, wanted: dict[str, FinalJob], recipe: str) -> None:
+def _plan_finals(shared: SharedStudy, wanted: dict[str, FinalJob], recipe: Recipe) -> None:
     """A ticket for each wanted run that is neither there nor open."""
     open_ = [trial.user_attrs for trial in shared.finals.trials() if not trial.state.is_finished()]
-    there = {FinalJob(**attrs[JOB]).fingerprint for attrs in open_ if attrs[RECIPE] == recipe}
-    there |= {run.job.fingerprint for run in shared.runs(recipe)}
+    there = {FinalJob(**attrs[JOB]).fingerprint for attrs in open_ if attrs[RECIPE] == recipe.fingerprint}
+    there |= {run.job.fingerprint for run in shared.runs(recipe.fingerprint)}
     for key, job in wanted.items():
         if key not in there:
-            attrs: dict[str, Any] = {JOB: job.plain(), RECIPE: recipe}
+            attrs: dict[str, Any] = {JOB: job.plain(), RECIPE: recipe.fingerprint, SHARED: recipe.plain()}
             shared.finals.plan(FINAL, **attrs)

@@ -3,7 +3,6 @@
 A tracking failure never fails a trial: what could not be sent stays unsent and goes with a later call.
 """
 
-import json
 import logging
 import os
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from l2m_design.errors import BadInput, first_line
+from l2m_design.search.folder import read_kept
 from l2m_design.search.record import Record
 from l2m_design.search.results.finalists import FinalRun
 from l2m_design.settings import to_json, to_yaml, write_atomically
@@ -42,7 +42,7 @@ class Tracker:
     def __init__(self, uri: str, study: str, params: dict[str, Any], dtype: str, ledger: Path) -> None:
         self.uri = uri
         self._study, self._params, self._dtype, self._ledger = study, params, dtype, ledger
-        self._ledgers: dict[str, dict[str, str]] = json.loads(ledger.read_text()) if ledger.exists() else {}
+        self._ledgers: dict[str, dict[str, str]] = read_kept(ledger)
         self._sent = self._ledgers.setdefault(uri, {})
         self._client: Any = None
         self.trouble: str | None = None

@@ -29,7 +29,10 @@ LAST_WORDS = 5.0  # seconds in which a process that failed may say why
 
 @dataclass(frozen=True)
 class Plan:
-    """What every process is told. device: its kind, "cpu" or "cuda" (one GPU each); threads: CPU threads of each."""
+    """What every process is told. device: "cpu", or "cuda:N", the first one's GPU (the others take those behind it).
+
+    threads: CPU threads of each process.
+    """
 
     architecture: Architecture
     corpus: str
@@ -41,10 +44,10 @@ class Plan:
 
 def check_processes(count: int, device: torch.device) -> None:
     """Raises BadInput when one run cannot have so many processes: each needs a GPU of its own where GPUs compute."""
-    if ":" in str(device):
-        raise BadInput(f"device {device}: {count} processes take the first {count} GPUs; say cuda, without a number")
-    if device.type == "cuda" and torch.cuda.device_count() < count:
-        raise BadInput(f"processes: {count} asked, this machine has {torch.cuda.device_count()} GPUs")
+    first = device.index or 0
+    if device.type == "cuda" and torch.cuda.device_count() < first + count:
+        there = torch.cuda.device_count()
+        raise BadInput(f"processes: {count} asked from GPU {first} on, this machine has {there} GPUs")
 
 
 def train_together(
@@ -148,10 +151,11 @@ def _die_with_parent(meeting: str) -> None:
 @contextlib.contextmanager
 def _group(meeting: str, ranks: Ranks, plan: Plan) -> Iterator[None]:
     """torch's default process group, met over a file."""
-    if plan.device == "cuda":
-        torch.cuda.set_device(ranks.rank)
+    device = _device(plan, ranks)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     distributed.init_process_group(
-        "nccl" if plan.device == "cuda" else "gloo",
+        "nccl" if device.type == "cuda" else "gloo",
         init_method=f"file://{meeting}",
         rank=ranks.rank,
         world_size=ranks.count,
@@ -164,4 +168,5 @@ def _group(meeting: str, ranks: Ranks, plan: Plan) -> Iterator[None]:
 
 
 def _device(plan: Plan, ranks: Ranks) -> torch.device:
-    return torch.device("cuda", ranks.rank) if plan.device == "cuda" and ranks.count > 1 else torch.device(plan.device)
+    first = torch.device(plan.device)
+    return torch.device("cuda", (first.index or 0) + ranks.rank) if first.type == "cuda" else first

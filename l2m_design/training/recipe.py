@@ -31,7 +31,7 @@ class Recipe(Values):
     kernels: Literal["auto", "torch"] = "auto"
     compile: bool = False
     recompute: bool = False
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=2**31)] = 0
 
     @model_validator(mode="after")
     def _whole_batches(self) -> Self:
@@ -52,6 +52,11 @@ class Recipe(Values):
     def steps(self) -> int:
         """Optimiser steps in the budget."""
         return max(1, self.tokens // (self.batch * self.length))
+
+    @property
+    def spent(self) -> int:
+        """Tokens that the steps read."""
+        return self.steps * self.batch * self.length
 
     @property
     def rung_steps(self) -> list[int]:

@@ -6,14 +6,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l2m_design.estimates import Estimate, Floats
+from l2m_design.estimates import FEWEST_DOCUMENTS, Estimate, Floats
 
 REPLICATES = 1000
 
 
 def by_document(values: Floats, document: NDArray[np.int64]) -> Floats:
-    """[documents] means of values [windows], in the order of the documents' numbers [windows]."""
-    _, which = np.unique(document, return_inverse=True)
+    """[documents] means of values [windows], in the order of the documents' numbers [windows].
+
+    Fewer than FEWEST_DOCUMENTS say nothing of how documents vary: then each window stands for itself, [windows].
+    """
+    names, which = np.unique(document, return_inverse=True)
+    if len(names) < FEWEST_DOCUMENTS:
+        return values.copy()
     means: Floats = np.bincount(which, values) / np.bincount(which)
     return means
 
@@ -104,7 +109,7 @@ def _rounded(value: Any) -> Any:
 
 
 def interval_of_mean(values: Floats, level: float = 0.95) -> Estimate:
-    """Mean of one value a document, with the interval of resampled documents."""
+    """Mean of one value a document (or window, see by_document), with the interval of resampled ones."""
     rng = np.random.default_rng(0)
     draws = rng.choice(values, size=(REPLICATES, len(values))).mean(axis=1)
     return Estimate.of_draws(float(values.mean()), draws, level)

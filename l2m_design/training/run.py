@@ -38,11 +38,15 @@ LESSON_ROWS = 4  # one sequence in so many, of one batch or several, teaches wha
 
 @dataclass(frozen=True)
 class Rung:
-    """A look at a run on its way: optimiser steps done, tokens read, late loss in nats a token."""
+    """A look at a run on its way: optimiser steps done, tokens read, late loss in nats a token.
+
+    seconds: that training and evaluating took so far.
+    """
 
     step: int
     tokens: int
     late_loss: float
+    seconds: float = 0.0
 
 
 class Stopped(Exception):
@@ -55,6 +59,12 @@ def check_vocabulary(architecture: Architecture, corpus: Corpus) -> None:
         raise BadInput(
             f"vocabulary: the drawing has {architecture.vocabulary} tokens, {corpus.name} needs {corpus.vocabulary}"
         )
+
+
+def check_compile(recipe: Recipe, device: torch.device) -> None:
+    """Raises BadInput where a recipe wants to be compiled on a device that this is not for."""
+    if recipe.compile and device.type != "cuda":
+        raise BadInput(f"compile: torch.compile is for GPUs, this device is {device.type}; leave it out")
 
 
 def check_shares(recipe: Recipe, processes: int) -> None:
@@ -71,8 +81,7 @@ def _check(
 ) -> None:
     check_vocabulary(architecture, corpus)
     architecture.check_context(recipe.length, "recipe")
-    if recipe.compile and device.type != "cuda":
-        raise BadInput(f"compile: torch.compile is for GPUs, this device is {device.type}; leave it out")
+    check_compile(recipe, device)
     check_shares(recipe, processes)
 
 
@@ -156,8 +165,10 @@ def train(
         if step not in progress.looked:
             seen = evaluate(work.model, validation, device, first, max(8, recipe.windows // 4))
             progress.looked[step] = seen.late_loss
-        answer = on_rung(Rung(step, step * recipe.batch * recipe.length, progress.looked[step]))
         watch.into("evaluate")
+        spent = progress.seconds["train"] + progress.seconds["evaluate"]
+        answer = on_rung(Rung(step, step * recipe.batch * recipe.length, progress.looked[step], spent))
+        watch.into("wait")
         return answer
 
     def keep(at_rung: bool) -> None:
@@ -170,11 +181,11 @@ def train(
     watch = Stopwatch(progress.seconds)
     try:
         _optimise(work, progress, look, on_step, keep)
+        watch.into("train")
+        result = _result(work, progress, validation, first, watch)
     except (Stopped, FloatingPointError):
         kept.remove()
         raise
-    watch.into("train")
-    result = _result(work, progress, validation, first, watch)
     kept.remove()
     return work.model, result
 
@@ -266,6 +277,8 @@ def _result(work: _Work, progress: Progress, validation: Windows, first: Floats,
     losses = evaluate(work.model, validation, device, first)
     testing = held_out_windows(corpus, "test", recipe.length, recipe.windows)
     test = evaluate(work.model, testing, device, first)
+    if not np.isfinite([losses.late_loss, test.late_loss]).all():
+        raise FloatingPointError("the held-out loss is not finite at the end")
     over, test_over = excess(losses, validation, corpus), excess(test, testing, corpus)
     watch.into("evaluate")
     return Result(
@@ -277,7 +290,7 @@ def _result(work: _Work, progress: Progress, validation: Windows, first: Floats,
         mi_captured_nats=over.captured(corpus) if over else losses.captured(),
         curve=curve,
         parameters=sum(p.numel() for p in work.model.parameters()),
-        tokens=recipe.steps * recipe.batch * recipe.length,
+        tokens=recipe.spent,
         train_seconds=progress.seconds["train"],
         evaluate_seconds=progress.seconds["evaluate"],
         peak_memory_bytes=_peak_memory(device),

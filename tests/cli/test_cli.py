@@ -366,6 +366,22 @@ def test_a_killed_search_goes_on_too(study: Path) -> None:
     assert kept.items() <= records_of(study).items()
 
 
+def test_a_terminated_search_says_how_to_go_on(study: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "l2m_design.cli", "search", "study.yaml"], cwd=study, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while len(records_of(study)) < 1:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "trials are kept; go on with: l2m search study.yaml" in said
+
+
 def test_a_dry_run_trains_nothing(study: Path) -> None:
     done = l2m("search", "study.yaml", "--dry-run", "--json", cwd=study)
     assert json.loads(done.stdout)["trials"] == 7

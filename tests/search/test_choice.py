@@ -7,12 +7,16 @@ from scipy import stats
 from l2m_design.search.results.choice import Contender, choose, difference
 from l2m_design.search.results.ladder import spearman
 
-FULL = Contender("all attention", [[1.0, 1.2, 0.8, 1.0]] * 3, 1000, True)
+FULL = Contender("all attention", {seed: [1.0, 1.2, 0.8, 1.0] for seed in range(3)}, 1000, True)
+
+
+def by_seed(losses: list[list[float]]) -> dict[int, list[float]]:
+    return dict(enumerate(losses))
 
 
 def shifted(name: str, by: float, size: int, feasible: bool = True, noise: float = 0.0) -> Contender:
     rng = np.random.default_rng(0)
-    losses = [[x + by + noise * rng.standard_normal() for x in seed] for seed in FULL.losses]
+    losses = {seed: [x + by + noise * rng.standard_normal() for x in own] for seed, own in FULL.losses.items()}
     return Contender(name, losses, size, feasible)
 
 
@@ -55,7 +59,7 @@ def test_the_error_counts_documents_and_seeds() -> None:
     rng = np.random.default_rng(1)
     seeds, documents = rng.normal(0, 0.3, 4), rng.normal(0, 0.2, 50)
     ours = [[float(s + d) for d in documents] for s in seeds]
-    found = difference(ours, [[0.0] * 50] * 4)
+    found = difference(by_seed(ours), by_seed([[0.0] * 50] * 4))
     expected = np.sqrt(seeds.var(ddof=1) / 4 + documents.var(ddof=1) / 50)
     assert found.error == pytest.approx(expected)
     assert 3 <= found.freedom < 10
@@ -67,19 +71,35 @@ def test_the_interval_covers_where_seeds_and_documents_both_vary() -> None:
     for _ in range(300):
         seeds, documents = rng.normal(0, 0.1, 3), rng.normal(0, 0.3, 40)
         ours = (seeds[:, None] + documents + rng.normal(0, 0.1, (3, 40))).tolist()
-        interval = difference(ours, np.zeros((3, 40)).tolist()).estimate()
+        interval = difference(by_seed(ours), by_seed(np.zeros((3, 40)).tolist())).estimate()
         covered += interval.low <= 0 <= interval.high
     assert covered >= 0.92 * 300
 
 
 def test_one_document_and_one_seed_prove_nothing() -> None:
-    found = difference([[1.0]], [[1.0]])
+    found = difference({0: [1.0]}, {0: [1.0]})
     assert found.bound(0.95) == np.inf
+    assert found.plain() is None
+    one = Contender("one", {0: [1.0]}, 10, True)
+    made = choose([one, reference := Contender("all attention", {0: [1.0]}, 20, True)], reference, 0.02, 0.95, "more")
+    assert made.chosen == "all attention"
+    assert not any("A delta of" in sentence for sentence in made.said)
+
+
+def test_seeds_are_paired_with_themselves_whatever_failed() -> None:
+    rng = np.random.default_rng(3)
+    theirs = {seed: (rng.normal(2.0, 1.0) + rng.normal(0, 1.0, 20)).tolist() for seed in range(3)}
+    ours = {seed: [x + 0.1 for x in theirs[seed]] for seed in (1, 2)}  # seed 0 failed
+    found = difference(ours, theirs)
+    assert found.seeds == 2
+    assert found.value == pytest.approx(0.1)
+    assert found.error < 1e-9
+    assert difference({0: [1.0, 2.0]}, {1: [1.0, 2.0]}) is None
 
 
 def test_pairing_takes_out_what_documents_share() -> None:
     hard = [[float(x) for x in range(20)]] * 3
-    found = difference([[x + 0.5 for x in seed] for seed in hard], hard)
+    found = difference(by_seed([[x + 0.5 for x in seed] for seed in hard]), by_seed(hard))
     assert found.value == pytest.approx(0.5)
     assert found.error < 1e-9
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from l2m_design.errors import BadInput
 from l2m_design.model.backends import usable_cores
 from l2m_design.search.run import Listener
 from l2m_design.search.study.queue import Queue
@@ -26,6 +27,30 @@ def test_threads_are_divided_among_workers(opened, tmp_path: Path) -> None:
     two = places(opened("workers=2", "threads=null", "device=cpu").settings, tmp_path)
     assert [place.threads for place in two] == [max(1, usable_cores() // 2)] * 2
     assert [place.threads for place in places(opened("workers=3", "device=cpu").settings, tmp_path)] == [1] * 3
+
+
+def test_gpus_are_dealt_out_in_shares_of_a_trial(opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from l2m_design.search.workers import crew
+
+    monkeypatch.setattr(crew, "gpus", lambda: 5)
+
+    def devices(workers: int, each: int) -> list[str]:
+        settings = opened(f"workers={workers}", f"gpus_per_trial={each}").settings
+        return [place.device for place in places(settings, tmp_path)]
+
+    assert devices(3, 1) == ["cuda:0", "cuda:1", "cuda:2"]
+    assert devices(3, 2) == ["cuda:0", "cuda:2", "cuda:0"]
+    assert devices(1, 4) == ["cuda:0"]
+    settings = opened().settings.model_copy(update={"gpus_per_trial": 8})
+    with pytest.raises(BadInput, match="gpus_per_trial: 8 asked, this machine has 5 GPUs"):
+        places(settings, tmp_path)
+
+
+def test_batches_that_processes_cannot_share_are_refused_before_any_work(opened) -> None:
+    with pytest.raises(BadInput, match="256 hold 4 windows of 64, which 3 processes cannot share evenly"):
+        opened("gpus_per_trial=3")
+    with pytest.raises(BadInput, match="256 hold 1 windows of 128, which 2 processes cannot share evenly"):
+        opened("gpus_per_trial=2", "finalists={lengths: [128], batch_tokens: 256, tokens: 4096}")
 
 
 def test_two_workers_do_every_planned_trial_once_at_the_same_time(opened, exactly_once) -> None:

@@ -317,9 +317,126 @@ def test_a_space_without_a_feasible_drawing_is_refused_with_the_nearest_change(o
         ("recipe={length: 512, batch_tokens: 512, tokens: 512}", "no document holds the asked 513 tokens"),
         ("space.parameters=100", "cannot hold"),
         ("name=../evil", "name"),
-        ("device=gpu9", "device gpu9"),
     ],
 )
 def test_a_study_that_cannot_run_is_refused_before_any_work(opened, override: str, words: str) -> None:
     with pytest.raises(BadInput, match=words):
         opened(override)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("device=gpu9", "device gpu9: cannot be used here"),
+        ("recipe.compile=true", "torch.compile is for GPUs"),
+        ("search.kernels=[nonsense]", "search.kernels: nonsense"),
+    ],
+)
+def test_a_machine_that_cannot_compute_as_asked_is_refused_before_any_work(opened, trained, override, words) -> None:
+    search = opened("device=cpu", override)
+    for start in (search.run, search.rehearse):
+        with pytest.raises(BadInput, match=words):
+            start()
+    assert trained == []
+
+
+def test_a_refused_study_gives_its_name_free_again(opened, trained) -> None:
+    with pytest.raises(BadInput, match="no drawing of it meets"):
+        opened("space.kinds={mamba2: {kind: mamba2, d_state: 8, head_dim: 8}}").run()
+    assert opened().run()["trials"]["complete"] > 0
+
+
+def test_fresh_moves_nothing_aside_for_a_storage_that_cannot_be_opened(opened, trained) -> None:
+    search = opened()
+    search.run()
+    with pytest.raises(BadInput, match="cannot be opened"):
+        opened("storage=sqlite:////nowhere/at/all.db").run(fresh=True)
+    assert (search.folder.path / "optuna.db").exists()
+    assert not search.folder.path.with_name("tiny.1").exists()
+
+
+def test_a_study_whose_database_is_gone_is_not_begun_again_by_resume(opened, trained) -> None:
+    search = opened()
+    search.run()
+    (search.folder.path / "optuna.db").unlink()
+    with pytest.raises(BadInput, match=r"optuna\.db, which holds the trials, is gone"):
+        opened().run(resume=True)
+
+
+def test_damaged_small_files_cost_no_study(opened, trained) -> None:
+    search = opened()
+    search.run()
+    for name in ("seconds.json", "tracked.json"):
+        (search.folder.path / name).write_text('{"total": 1')
+    assert opened().run(resume=True)["trials"]["complete"] > 0
+
+
+def test_known_designs_that_leave_no_trial_are_warned_of(opened, trained) -> None:
+    from l2m_design.search.run import Listener
+
+    said: list[str] = []
+    ask = ("search.rates=[0.5, 1.0]", "search.trials=12")
+    opened(*ask).run(listener=Listener(trouble=said.append))
+    assert any("6 known designs with 2 learning rates each take 12: nothing is searched" in line for line in said)
+    assert opened(*ask).rehearse() == [line for line in said if "nothing is searched" in line]
+
+
+def test_a_space_of_which_one_drawing_is_feasible_is_searched(opened, trained) -> None:
+    """A random look would hardly meet it: all eight layers of full attention, with all heads."""
+    change = ("space.depth=8", "space.parameters=40000", "demand.prefactor=3.0")
+    settings = opened(*change)
+    summary = settings.run()
+    assert summary["trials"]["complete"] > 0
+
+
+def test_two_workers_that_draw_the_same_train_it_once(opened, trained) -> None:
+    from l2m_design.search.study.queue import this_worker
+    from l2m_design.search.study.storage import Storage
+    from l2m_design.search.trials.candidates import DRAWING, TRAINS
+    from l2m_design.search.workers.shared import SharedStudy
+
+    search = opened("search.trials=6")
+    search.run()
+    first = SharedStudy(Storage(search.storage_url), "tiny")
+    second = SharedStudy(Storage(search.storage_url), "tiny", index=1)
+    first.trials.plan("trial")
+    first.trials.plan("trial")
+    early, late = first.trials.take(this_worker()), second.trials.take(this_worker())
+    assert early is not None
+    assert late is not None
+    late.set_user_attr(DRAWING, "the same 1")
+    assert second.rival("the same 1", late.number) is None
+    early.set_user_attr(DRAWING, "the same 1")
+    assert second.rival("the same 1", late.number) == early.number  # the later gives way
+    assert first.rival("the same 1", early.number) is None
+    late.set_user_attr(TRAINS, "the same 1")
+    assert first.rival("the same 1", early.number) == late.number  # but not to who has begun
+
+
+def test_rungs_anywhere_are_rungs_of_asha(opened) -> None:
+    import optuna
+
+    from l2m_design.search.study.pruners import pruner, resource
+
+    settings = opened("search.pruner=asha", "recipe.rungs=[0.33, 0.66]").settings
+    study = optuna.create_study(pruner=pruner(settings.search, settings.recipe))
+    ends = []
+    for number in range(30):
+        trial = study.ask()
+        for rung in (1, 2):
+            trial.report(float(number), resource(settings.search, rung))
+            if trial.should_prune():
+                ends.append(rung)
+                break
+        else:
+            ends.append(0)
+    assert set(ends[9:]) == {1}  # each later one is worse than all before it
+    trial = study.ask()
+    trial.report(-1.0, resource(settings.search, 1))
+    assert not trial.should_prune()
+    trial.report(100.0, resource(settings.search, 2))
+    assert trial.should_prune()
+
+
+def test_pareto_needs_no_word_on_its_rule(opened) -> None:
+    assert opened("search.mode=pareto").settings.search.pruner == "auto"

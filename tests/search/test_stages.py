@@ -9,6 +9,7 @@ import pytest
 from l2m_design.architecture import Architecture
 from l2m_design.errors import BadInput
 from l2m_design.search.results.reselect import reselected
+from l2m_design.search.run import Listener
 from l2m_design.search.settings import load_study
 from l2m_design.search.trials import processes
 from l2m_design.search.trials.processes import Outcome
@@ -146,7 +147,7 @@ def test_pareto_tells_loss_state_and_latency_apart(opened, jobs, latency: bool) 
 
 
 def test_constraints_are_recorded_by_name_for_every_trial(opened, jobs) -> None:
-    search = opened("search.trials=8", "search.memory_gib=0.5")
+    search = opened("search.trials=8", "search.memory_gib=2")
     summary = search.run()
     import optuna
 
@@ -155,8 +156,80 @@ def test_constraints_are_recorded_by_name_for_every_trial(opened, jobs) -> None:
         names = {key.rpartition("constraints:")[2] for key in trial.system_attrs if "constraints:" in key}
         assert {"l2m_growth", "l2m_level@1024", "parameters", "memory"} <= names
         value = next(v for k, v in trial.system_attrs.items() if k.endswith(":memory"))
-        assert value == pytest.approx(10**9 / (0.5 * 2**30) - 1)  # what training took
+        assert value == pytest.approx(10**9 / (2 * 2**30) - 1)  # what training took
     assert summary["trials"]["complete"] == 8
+
+
+def test_who_took_more_memory_than_allowed_is_infeasible_and_never_chosen(opened, jobs) -> None:
+    search = opened("search.trials=8", "search.memory_gib=0.5")
+    summary = search.run()
+    assert summary["trials"]["complete"] == 8
+    assert not any(record["feasible"] for record in summary["records"])
+    assert summary["chosen"] is None
+    settings = search.settings.model_copy(update={"choice": search.settings.choice.model_copy(update={"delta": 1.0})})
+    again = reselected(settings, search.space, search.storage_url, search.folder.path, search.report_folder, print)
+    assert again["chosen"] is None
+
+
+def test_a_space_whose_training_memory_cannot_hold_is_refused(opened, jobs) -> None:
+    with pytest.raises(BadInput, match=r"search\.memory_gib: 0\.0001 GiB hold the training of no drawing"):
+        opened("search.memory_gib=0.0001").run()
+    assert jobs == []
+
+
+def test_finalists_train_by_the_recipe_of_their_ticket(opened, jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that joined before the study was planned again knows another budget."""
+    from l2m_design.search.workers.worker import Worker
+
+    search = opened("search.trials=6", FINALISTS)
+    one_final = Worker.one_final
+
+    def with_old_settings(self, *rest) -> bool:
+        old = self._settings.finalists.model_copy(update={"tokens": 2048})
+        self._settings = self._settings.model_copy(update={"finalists": old})
+        return one_final(self, *rest)
+
+    monkeypatch.setattr(Worker, "one_final", with_old_settings)
+    search.run()
+    assert {job.recipe["tokens"] for job in jobs[6:]} == {4096}
+
+
+def test_a_study_without_full_attention_says_before_any_work_that_nothing_will_be_chosen(opened, jobs) -> None:
+    said: list[str] = []
+    summary = opened("search.trials=2", "search.known_designs=false").run(listener=Listener(trouble=said.append))
+    assert any("full attention, the reference, is not trained" in sentence for sentence in said)
+    assert summary["chosen"] is None
+
+
+def test_the_best_learning_rate_at_the_edge_is_said(opened, jobs) -> None:
+    rates = FINALISTS.replace("[0.5, 1.0]", "[0.25, 0.5, 1.0]")
+    summary = opened("search.trials=6", rates).run()
+    assert any("at the edge of what was tried" in note and "all attention" in note for note in summary["notes"])
+
+
+def test_with_latency_the_front_is_one_of_three_objectives(opened, jobs) -> None:
+    summary = opened("search.trials=12", "search.mode=pareto", "search.pruner=none", "search.latency=true").run()
+    assert all(row["decode_ms"] == 2.0 for row in summary["front"] + summary["baselines"])
+
+
+def test_nothing_in_a_front_is_beaten_in_all_that_was_measured(opened, jobs) -> None:
+    from dataclasses import replace
+
+    from l2m_design.search.record import Record
+    from l2m_design.search.results.finalists import front
+
+    one = Record(**opened("search.trials=6").run()["records"][0])
+    assert one.result is not None
+
+    def point(number: int, size: int, loss: float, ms: float | None) -> Record:
+        result = one.result | {"late_loss": loss, "decode_ms": ms}
+        return replace(one, number=number, state_bytes=size, result=result, feasible=True)
+
+    points = [point(0, 10, 2.0, 5.0), point(1, 20, 2.0, 4.0), point(2, 20, 2.1, 6.0), point(3, 30, 1.0, 9.0)]
+    assert [record.number for record in front(points)] == [0, 1, 3]
+    assert [record.number for record in front([replace(p, result=p.result | {"decode_ms": None}) for p in points])] == [
+        0, 3
+    ]  # fmt: skip
 
 
 def test_the_choice_is_made_again_without_training(opened, jobs, study: Path) -> None:
@@ -165,8 +238,8 @@ def test_the_choice_is_made_again_without_training(opened, jobs, study: Path) ->
     ran = len(jobs)
 
     def again(*overrides: str) -> dict[str, Any]:
-        settings, _ = load_study(study, ("search.trials=10", *overrides))
-        return reselected(settings, search.storage_url, search.folder.path, search.report_folder, print)
+        settings, space = load_study(study, ("search.trials=10", *overrides))
+        return reselected(settings, space, search.storage_url, search.folder.path, search.report_folder, print)
 
     same = again()
     assert same["chosen"]["fingerprint"] == first["chosen"]["fingerprint"]
@@ -186,4 +259,4 @@ def test_the_choice_is_made_again_without_training(opened, jobs, study: Path) ->
 def test_a_choice_needs_a_study(opened, study: Path) -> None:
     search = opened()
     with pytest.raises(BadInput, match="--reselect: there is no study"):
-        reselected(search.settings, search.storage_url, search.folder.path, search.report_folder, print)
+        reselected(search.settings, search.space, search.storage_url, search.folder.path, search.report_folder, print)

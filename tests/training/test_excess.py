@@ -24,13 +24,13 @@ def trained(spec: str) -> Result:
 
 
 def test_late_excess_is_that_of_judged_tokens_of_the_second_half_every_document_counting_alike() -> None:
-    over = np.zeros((3, 9))
+    over = np.zeros((11, 9))
     over[:, 0::2] = 100.0  # keys
     over[:, 1:5] = 50.0  # the first half
-    over[:, [5, 7]] = [[1.0, 3.0], [3.0, 5.0], [7.0, 9.0]]
-    found = Excess(over, np.arange(9) % 2 == 1, np.array([0, 0, 4]))
-    assert found.late_by_document().tolist() == [3.0, 8.0]
-    assert found.late() == 5.5
+    over[:, [5, 7]] = [[1.0, 3.0], [3.0, 5.0], *[[7.0, 9.0]] * 9]
+    found = Excess(over, np.arange(9) % 2 == 1, np.array([0, 0, *range(4, 13)]))
+    assert found.late_by_document().tolist() == [3.0, *[8.0] * 9]
+    assert found.late() == pytest.approx(7.5)
 
 
 def test_positions_are_eighths_of_the_judged_tokens() -> None:

@@ -19,6 +19,7 @@ from l2m_design.corpus import open_corpus
 from l2m_design.errors import BadInput, WorkFailed
 from l2m_design.training import parallel
 from l2m_design.training.parallel import Plan, train_together
+from l2m_design.training.ranks import Ranks
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.run import Rung, Stopped, train
 
@@ -39,6 +40,15 @@ def drawing(*layers: dict[str, Any]) -> Architecture:
 
 def plan(drawn: Architecture, **changes: Any) -> Plan:
     return Plan(**{"architecture": drawn, "corpus": SPEC, "recipe": RECIPE, "device": "cpu", "threads": 1} | changes)
+
+
+def test_processes_take_the_gpus_from_the_named_one_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    parallel.check_processes(2, torch.device("cuda:2"))
+    with pytest.raises(BadInput, match="2 asked from GPU 3 on, this machine has 4 GPUs"):
+        parallel.check_processes(2, torch.device("cuda:3"))
+    ours = plan(drawing(MAMBA), device="cuda:2")
+    assert [str(parallel._device(ours, Ranks(rank, 2))) for rank in range(2)] == ["cuda:2", "cuda:3"]
 
 
 @pytest.mark.parametrize(

@@ -147,11 +147,36 @@ def test_captured_information_is_early_minus_late_loss() -> None:
 
 
 def test_late_loss_is_that_of_the_second_half_every_document_counting_alike() -> None:
-    nats = np.array([[9.0, 9.0, 9.0, 1.0, 1.0], [9.0, 9.0, 9.0, 3.0, 3.0], [9.0, 9.0, 9.0, 4.0, 4.0]])
-    losses = Losses(nats, np.array([0, 0, 1]))
-    assert losses.late().tolist() == [1.0, 3.0, 4.0]
-    assert losses.late_by_document().tolist() == [2.0, 4.0]
-    assert losses.late_loss == 3.0
+    nats = np.full((11, 5), 9.0)
+    nats[:, 3:] = np.array([1.0, 3.0, *[4.0] * 9])[:, None]
+    losses = Losses(nats, np.array([0, 0, *range(1, 10)]))
+    assert losses.late().tolist() == [1.0, 3.0, *[4.0] * 9]
+    assert losses.late_by_document().tolist() == [2.0, *[4.0] * 9]
+    assert losses.late_loss == pytest.approx(3.8)
+
+
+def test_few_documents_say_nothing_of_documents_so_their_windows_stand_for_themselves() -> None:
+    rng = np.random.default_rng(0)
+    losses = Losses(rng.normal(2.0, 1.0, (40, 5)), np.zeros(40, dtype=np.int64))
+    assert losses.late_by_document().tolist() == losses.late().tolist()
+    easier = Losses(losses.nats - 0.1, losses.document)
+    difference = paired_difference(list(easier.late_by_document()), list(losses.late_by_document()))
+    assert difference.value == pytest.approx(-0.1)
+
+
+def test_a_loss_that_is_not_finite_at_the_end_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from l2m_design.training import run
+
+    whole = run.evaluate
+
+    def broken(*arguments: Any) -> Losses:
+        found = whole(*arguments)
+        return Losses(np.full_like(found.nats, np.nan), found.document)
+
+    monkeypatch.setattr(run, "evaluate", broken)
+    with pytest.raises(FloatingPointError, match="not finite at the end"):
+        train(drawing(), open_corpus(SPEC), SMALL, CPU, checkpoint=tmp_path / "run.pt")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_paired_differences_do_not_see_what_documents_share() -> None:

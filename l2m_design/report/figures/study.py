@@ -160,26 +160,31 @@ def loss_and_state(records: list[dict[str, Any]], front: list[int], chosen: int 
             lw=1,
             alpha=0.5,
         )
-        best: dict[str, float] = {}
-        for r in done:
-            best[r["design"]] = min(best.get(r["design"], np.inf), r["result"]["late_loss"])
-        for r in done:
-            if (r["design"] and r["result"]["late_loss"] == best[r["design"]]) or r["number"] == chosen:
-                text = "chosen: " + r["picture"] if r["number"] == chosen else r["design"]
-                axes.annotate(
-                    text,
-                    (r["state_bytes"], r["result"]["late_loss"]),
-                    fontsize=8,
-                    xytext=(5, 4),
-                    textcoords="offset points",
-                    color=GOOD if r["number"] == chosen else INK,
-                )
+        _name_points(axes, done, chosen)
         axes.set_xscale("log", base=2)
         axes.set_xlabel("state at the target length, bytes")
         axes.set_ylabel("late loss, nats a token")
         axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: size(x)))
-        axes.legend(fontsize=8)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize=8)
         return as_svg(drawing)
+
+
+def _name_points(axes: Any, done: list[dict[str, Any]], chosen: int | None) -> None:
+    """Names beside the known designs, each at its best learning rate, and beside the chosen one."""
+    best: dict[str, float] = {}
+    for r in done:
+        best[r["design"]] = min(best.get(r["design"], np.inf), r["result"]["late_loss"])
+    for r in done:
+        if (r["design"] and r["result"]["late_loss"] == best[r["design"]]) or r["number"] == chosen:
+            axes.annotate(
+                "chosen: " + r["picture"] if r["number"] == chosen else r["design"],
+                (r["state_bytes"], r["result"]["late_loss"]),
+                fontsize=8,
+                xytext=(5, 4),
+                textcoords="offset points",
+                color=GOOD if r["number"] == chosen else INK,
+            )
 
 
 def excess(by_length: dict[str, dict[int, list[float]]]) -> str:

@@ -1,7 +1,7 @@
 """The choice: whose late loss is not worse than full attention's by more than delta; of those, the least state."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from scipy import stats
 
 from l2m_design.estimates import Estimate
 
-Losses = Sequence[Sequence[float]]  # by seed, by document: late losses in nats a token
+Losses = Mapping[int, Sequence[float]]  # by seed: late losses by document, nats a token
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,23 @@ class Difference:
         half = float(stats.t.ppf(0.5 + level / 2, self.freedom)) * self.error
         return Estimate(self.value, self.value - half, self.value + half, level)
 
-    def plain(self, level: float = 0.95) -> dict[str, Any]:
-        """JSON-ready."""
+    def plain(self, level: float = 0.95) -> dict[str, Any] | None:
+        """JSON-ready; none where nothing varies, so that nothing is known of the error."""
+        if not math.isfinite(self.error):
+            return None
         return self.estimate(level).plain() | {"standard_error": self.error, "seeds": self.seeds}
 
 
-def difference(ours: Losses, theirs: Losses) -> Difference:
-    """Ours - theirs over the same documents, seed by seed; with one seed only documents can vary."""
-    seeds = min(len(ours), len(theirs))
-    table = np.array(ours[:seeds], dtype=float) - np.array(theirs[:seeds], dtype=float)
+def difference(ours: Losses, theirs: Losses) -> Difference | None:
+    """Ours - theirs over the same documents and seeds; with one seed only documents can vary.
+
+    None where they have no seed in common.
+    """
+    shared = sorted(ours.keys() & theirs.keys())
+    if not shared:
+        return None
+    seeds = len(shared)
+    table = np.array([np.subtract(ours[seed], theirs[seed]) for seed in shared], dtype=float)
     documents = table.shape[1]
     by_document, by_seed = table.mean(axis=0), table.mean(axis=1)
     parts = []
@@ -70,7 +78,7 @@ class Contender:
     @property
     def loss(self) -> float:
         """Late loss, nats a token, over seeds and documents."""
-        return float(np.mean([np.mean(seed) for seed in self.losses]))
+        return float(np.mean([np.mean(losses) for losses in self.losses.values()]))
 
 
 @dataclass(frozen=True)
@@ -97,7 +105,9 @@ def choose(
         return Choice(
             None, {}, {}, ["Nothing can be chosen: full attention, the reference, was not trained to the end."]
         )
-    differences = {one.name: difference(one.losses, reference.losses) for one in contenders}
+    paired = {one.name: difference(one.losses, reference.losses) for one in contenders}
+    differences = {name: found for name, found in paired.items() if found is not None}
+    contenders = [one for one in contenders if one.name in differences]
     bounds = {name: 0.0 if name == reference.name else found.bound(confidence) for name, found in differences.items()}
     passed = [one for one in contenders if one.feasible and bounds[one.name] <= delta]
     ranked = sorted(passed, key=lambda one: (one.state_bytes, one.loss))
@@ -126,7 +136,9 @@ def _what_would(
     if not smaller:
         return ["No feasible candidate has less state: a wider space or more trials are needed."]
     nearest = min(smaller, key=lambda one: bounds[one.name])
-    said = [f"A delta of {math.ceil(bounds[nearest.name] * 1000) / 1000:g} would let {nearest.name} in."]
+    least = bounds[nearest.name]
+    known = math.isfinite(least)
+    said = [f"A delta of {math.ceil(least * 1000) / 1000:g} would let {nearest.name} in."] if known else []
     undecided = [one.name for one in smaller if differences[one.name].value <= delta]
     if undecided:
         said.append(f"Undecided, more seeds or documents may let in: {', '.join(undecided)}.")

@@ -72,6 +72,25 @@ def lengths(settings: StudySettings) -> tuple[int, ...]:
     return tuple(sorted(settings.finalists.lengths)) or (settings.recipe.length,)
 
 
+def recipes(settings: StudySettings) -> list[Recipe]:
+    """Every different recipe of a study: of its trials, and of its finalists at each length."""
+    if settings.finalists is None:
+        return [settings.recipe]
+    shared = final_recipe(settings)
+    return [settings.recipe, *(FinalJob("", {}, length, 1.0, 0).recipe(shared) for length in lengths(settings))]
+
+
+def tokens_at_most(settings: StudySettings, designs: int) -> int:
+    """Training tokens of a whole study: trials, their recall, and finalists with so many designs among them."""
+    recall = settings.recall.tokens if settings.recall else 0
+    trials = settings.search.trials * (settings.recipe.spent + recall)
+    if (asked := settings.finalists) is None:
+        return trials
+    each = [recipe.spent for recipe in recipes(settings)[1:]]
+    runs = asked.seeds * sum(each) + (len(asked.rates) - 1) * each[0]
+    return trials + (asked.top + designs + len(asked.designs)) * runs
+
+
 def entrants(
     settings: StudySettings, records: Iterable[Record], designs: dict[str, Architecture]
 ) -> dict[str, Architecture]:
@@ -99,12 +118,19 @@ def eligible(records: Iterable[Record]) -> list[Record]:
 
 
 def front(records: Iterable[Record]) -> list[Record]:
-    """Eligible trials that no other beats in both late loss and state bytes, by state bytes."""
-    best: list[Record] = []
-    for record in sorted(eligible(records), key=lambda r: (r.state_bytes, r.late_loss)):
-        if not best or (record.late_loss or 0) < (best[-1].late_loss or 0):
-            best.append(record)
-    return best
+    """Eligible trials that no other beats in state bytes, late loss and, where measured, decoding time, by bytes."""
+    best: list[tuple[tuple[float, ...], Record]] = []
+    for record in sorted(eligible(records), key=_objectives):
+        own = _objectives(record)
+        if not any(all(a <= b for a, b in zip(theirs, own, strict=False)) for theirs, _ in best):
+            best.append((own, record))
+    return [record for _, record in best]
+
+
+def _objectives(record: Record) -> tuple[float, ...]:
+    assert record.result is not None
+    milliseconds = record.result.get("decode_ms")
+    return (record.state_bytes, record.result["late_loss"], *([] if milliseconds is None else [milliseconds]))
 
 
 def spread_over_front(records: list[Record], count: int) -> list[Record]:

@@ -8,18 +8,22 @@ from l2m_design.condition import Demand
 from l2m_design.corpus import open_corpus
 from l2m_design.errors import BadInput
 from l2m_design.search import demand as demands
+from l2m_design.search.folder import read_kept
 from l2m_design.search.results import finalists
 from l2m_design.search.results.summary import notes, outcome
 from l2m_design.search.settings import StudySettings, differences
+from l2m_design.search.space.space import Space
 from l2m_design.search.study.storage import Say, Storage
 from l2m_design.search.workers.shared import SharedStudy
-from l2m_design.settings import read_mapping, to_json, write_atomically
+from l2m_design.settings import to_json, write_atomically
 
 OPEN_TO_CHANGE = ("demand", "condition")
 FOLDER = "reselected"
 
 
-def reselected(settings: StudySettings, url: str, folder: Path, reports: Path, say: Say) -> dict[str, Any]:
+def reselected(
+    settings: StudySettings, space: Space, url: str, folder: Path, reports: Path, say: Say
+) -> dict[str, Any]:
     """The study's summary as if it had been searched under these settings, written below its report.
 
     Only the demand, the condition, what is enforced and the choice may differ. Raises BadInput.
@@ -28,18 +32,22 @@ def reselected(settings: StudySettings, url: str, folder: Path, reports: Path, s
         raise BadInput(f"--reselect: there is no study in {folder}; search it first")
     shared = SharedStudy(Storage(url, settings.grace_seconds, say), settings.name)
     stored = shared.descriptor
-    if changed := differences(_fixed(stored.settings), _fixed(settings)):
+    if changed := differences(
+        _fixed(stored.settings) | {"space": stored.space.plain()}, _fixed(settings) | {"space": space.plain()}
+    ):
         raise BadInput(f"--reselect: {settings.name} was searched with other settings ({'; '.join(changed[:3])})")
     law, measurement = stored.demand.law, None
     has_level = stored.demand.has_level
     if settings.demand != stored.settings.demand:
         law = demands.law_of(settings.demand)
         has_level = settings.demand.prefactor is not None
-    elif (folder / "demand.json").exists():
-        measurement = read_mapping(folder / "demand.json")["measurement"]
+    else:
+        measurement = read_kept(folder / "demand.json").get("measurement")
     demand = Demand(law, settings.condition, has_level)
     every = [record.judged(demand, settings.search.enforce) for record in shared.records().all]
     runs = shared.runs(finalists.final_recipe(settings).fingerprint) if settings.finalists else []
+    if not runs and shared.finals.trials():
+        raise BadInput("--reselect: finalists were trained with other settings (finalists); leave those as they were")
     corpus = open_corpus(settings.corpus)
     summary = outcome(settings, demand, every, runs, 0.0) | {
         "demand": {
@@ -52,7 +60,7 @@ def reselected(settings: StudySettings, url: str, folder: Path, reports: Path, s
         "settings": settings.public(),
         "space": stored.space.plain(),
         "corpus": stored.corpus,
-        "rejected_unasked": 0,
+        "rejected_unasked": sum(record.rejected for record in every),
         "notes": [
             "Chosen again from stored trials: they were drawn and priced under the demand of their search.",
             *corpus.notes,

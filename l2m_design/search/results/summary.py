@@ -1,5 +1,6 @@
 """The summary of a study: everything its report, its card and its readers need, JSON-ready."""
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -33,7 +34,7 @@ def summarise(
         "settings": settings.public(),
         "space": descriptor.space.plain(),
         "corpus": descriptor.corpus,
-        "rejected_unasked": shared.sampler.rejected,
+        "rejected_unasked": sum(record.rejected for record in shared.records().all),
         "notes": [*corpus.notes, *notes(shared.records().all, runs, settings)],
     }
 
@@ -51,7 +52,7 @@ def outcome(
         chosen = _chosen_finalist(made.chosen, rows, every, reference, length)
     else:
         made = tables.choose_trial(every, reference, settings)
-        picked = next((r for r in every if f"trial {r.number}" == made.chosen), None)
+        picked = next((r for r in every if tables.trial_name(r) == made.chosen), None)
         chosen = tables.trial_row(picked, reference) if picked else None
     asked = [r for r in every if r.design is None]
     return {
@@ -66,11 +67,12 @@ def outcome(
         "choice": {
             "among": "finalists" if rows else "trials",
             "length": length or settings.recipe.length,
+            "recipe": _recipe(settings, length),
             "delta": settings.choice.delta,
             "confidence": settings.choice.confidence,
             "said": made.said,
             "differences": {name: found.plain() for name, found in made.differences.items()},
-            "bounds": made.bounds,
+            "bounds": {name: bound for name, bound in made.bounds.items() if math.isfinite(bound)},
         },
         "front": [tables.trial_row(r, reference) for r in finalists.front(every)],
         "baselines": [tables.trial_row(r, reference) for r in tables.baselines(every)],
@@ -88,18 +90,28 @@ def _chosen_finalist(
     row = next((row for row in rows if row["name"] == name), None)
     if row is None:
         return None
-    trial = next((r for r in every if r.fingerprint == row["fingerprint"] and r.copy_of is None), None)
+    trials = [r for r in every if r.fingerprint == row["fingerprint"] and r.copy_of is None]
+    trial = min(trials, key=lambda r: r.late_loss if r.late_loss is not None else math.inf, default=None)
     base = tables.trial_row(trial, reference) if trial else {"trial": None, "test_loss": None, "state": "complete"}
     at = row["lengths"][str(length)]
     own = {key: row[key] for key in row if key not in ("lengths", "name", "known", "failed")}
     return base | own | {
         "design": name if row["known"] or trial is None else base.get("design"),
         "loss": at["loss"],
+        "test_loss": at["test_interval"],
+        "rate": at["learning_rate"],
         "difference": at["difference"],
         "mi_captured_nats": at["mi_captured_nats"],
         "seeds": at["seeds"],
         "reason": None,
     }  # fmt: skip
+
+
+def _recipe(settings: StudySettings, length: int | None) -> dict[str, Any]:
+    """By what the contenders were trained, but for learning rate and seed."""
+    if length is None:
+        return settings.recipe.plain()
+    return finalists.FinalJob("", {}, length, 1.0, 0).recipe(finalists.final_recipe(settings)).plain()
 
 
 def _without_documents(lengths: dict[str, Any]) -> dict[str, Any]:
@@ -111,6 +123,8 @@ def notes(every: list[Record], runs: list[FinalRun], settings: StudySettings) ->
     said = [f"trial {r.number} ({r.design or r.picture}) failed: {r.reason}" for r in every if r.state == "failed"]
     said += [f"{run.job.name} (seed {run.job.seed}) failed: {run.reason}" for run in runs if run.result is None]
     said += sorted({r.note for r in every if r.note})
+    if edge := _at_the_edge(runs, settings):
+        said.append(f"the best learning rate is at the edge of what was tried (finalists.rates): {', '.join(edge)}")
     length = settings.recipe.length
     if any((layer.get("window") or 0) >= length for r in every for layer in r.architecture["layers"]):
         said.append(
@@ -120,12 +134,22 @@ def notes(every: list[Record], runs: list[FinalRun], settings: StudySettings) ->
     return said
 
 
+def _at_the_edge(runs: list[FinalRun], settings: StudySettings) -> list[str]:
+    """Finalists whose best learning rate is the least or the largest of three or more."""
+    asked = settings.finalists
+    if asked is None or len(asked.rates) < 3:
+        return []
+    best = finalists.best_rates(runs, finalists.lengths(settings)[0])
+    return [name for name, rate in best.items() if rate in (min(asked.rates), max(asked.rates))]
+
+
 def _seconds(every: list[Record], runs: list[FinalRun], total: float, workers: int) -> dict[str, float]:
     """Of the whole study, earlier sittings included: wall time, training, evaluating, what workers spent besides."""
     own = [r for r in every if r.copy_of is None]
     outcomes = [r.outcome for r in own if r.outcome] + [run.result for run in runs if run.result]
     training = sum(o.train_seconds for o in outcomes) + sum(r.recall_seconds for r in own)
-    training += sum(r.seconds for r in own if r.state in ("pruned", "failed"))
+    training += sum(r.stopped_seconds for r in own if r.state == "pruned")
+    training += sum(max(0.0, r.seconds - r.recall_seconds) for r in own if r.state == "failed")
     evaluating = sum(o.evaluate_seconds for o in outcomes)
     parts = {"total": total, "training": training, "evaluating": evaluating}
     overhead = max(0.0, total * workers - training - evaluating)

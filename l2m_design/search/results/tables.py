@@ -50,6 +50,7 @@ def trial_row(record: Record, reference: Record | None) -> dict[str, Any]:
         "meets_level": record.verdict["meets_level"],
         "reach_tokens": record.verdict["reach_tokens"],
         "reason": record.reason,
+        "decode_ms": outcome.decode_ms if outcome else None,
     }
 
 
@@ -76,7 +77,13 @@ def choose_trial(records: list[Record], reference: Record | None, settings: Stud
 
 def _of_trial(record: Record) -> Contender:
     assert record.result is not None
-    return Contender(f"trial {record.number}", [record.result["late_by_document"]], record.state_bytes, record.feasible)
+    losses = {int(record.result["seed"]): record.result["late_by_document"]}
+    return Contender(trial_name(record), losses, record.state_bytes, record.feasible)
+
+
+def trial_name(record: Record) -> str:
+    """What a choice among trials calls one."""
+    return f"trial {record.number}" + (f" ({record.design})" if record.design else "")
 
 
 def finalist_rows(runs: list[FinalRun], demand: Demand, settings: StudySettings) -> list[dict[str, Any]]:
@@ -114,44 +121,60 @@ def finalist_rows(runs: list[FinalRun], demand: Demand, settings: StudySettings)
     return rows
 
 
-def _seeds(runs: list[FinalRun], length: int) -> list[Result]:
-    """Results of the learning rate with the most seeds at a length, then the least loss, by seed."""
-    by_rate: dict[float, list[FinalRun]] = {}
+def _seeds(runs: list[FinalRun], length: int) -> dict[int, Result]:
+    """Results by seed of the learning rate with the most seeds at a length, then the least loss."""
+    by_rate: dict[float, dict[int, Result]] = {}
     for run in runs:
         if run.result and run.job.length == length:
-            by_rate.setdefault(run.job.rate, []).append(run)
+            by_rate.setdefault(run.job.rate, {})[run.job.seed] = run.result
     if not by_rate:
-        return []
-    best = min(by_rate.values(), key=lambda own: (-len(own), np.mean([r.result.late_loss for r in own if r.result])))
-    return [run.result for run in sorted(best, key=lambda run: run.job.seed) if run.result]
+        return {}
+    best = min(by_rate.values(), key=lambda own: (-len(own), np.mean([r.late_loss for r in own.values()])))
+    return dict(sorted(best.items()))
 
 
 def _at_length(
     drawing: Architecture, own: list[FinalRun], reference: list[FinalRun], length: int, demand: Demand
 ) -> dict[str, Any]:
-    """What a finalist reached at a context length; information in nats at n = length / 2."""
+    """What a finalist reached at a context length; information in nats at n = length / 2.
+
+    test_interval: of the test loss, documents resampled. difference, excess_difference_bits: from full attention,
+    paired over test documents and seeds; late_excess_bits and its difference are above Bayes, in bits a fact.
+    """
     results, rivals = _seeds(own, length), _seeds(reference, length)
     n = length // 2
-    captured = float(np.mean([r.mi_captured_nats for r in results]))
-    excess = [r.late_excess_nats for r in results if r.late_excess_nats is not None]
-    test = None
-    if rivals:
-        test = choice.difference([r.test_late_by_document for r in results], [r.test_late_by_document for r in rivals])
+    captured = float(np.mean([r.mi_captured_nats for r in results.values()]))
+    excess = [r.late_excess_nats for r in results.values() if r.late_excess_nats is not None]
+    test = {seed: r.test_late_by_document for seed, r in results.items()}
+    first = next(iter(results.values()))
     return {
         "seeds": len(results),
-        "learning_rate": next((run.job.rate for run in own if run.result is results[0]), 1.0),
-        "loss": float(np.mean([r.late_loss for r in results])),
-        "loss_by_seed": [r.late_loss for r in results],
-        "test_loss": float(np.mean([r.test_late_loss for r in results])),
-        "difference": test.plain() if test else None,
-        "validation_by_seed": [r.late_by_document for r in results],
+        "learning_rate": next((run.job.rate for run in own if run.result is first), 1.0),
+        "loss": float(np.mean([r.late_loss for r in results.values()])),
+        "loss_by_seed": [r.late_loss for r in results.values()],
+        "test_loss": float(np.mean([r.test_late_loss for r in results.values()])),
+        "test_interval": interval_of_mean(np.mean(list(test.values()), axis=0)).plain(),
+        "difference": _paired(test, {seed: r.test_late_by_document for seed, r in rivals.items()}),
+        "validation_by_seed": {seed: r.late_by_document for seed, r in results.items()},
         "late_excess_bits": float(np.mean(excess)) / LOG2 if excess else None,
         "late_excess_bits_by_seed": [x / LOG2 for x in excess],
+        "excess_difference_bits": _paired(_excess_bits(results), _excess_bits(rivals)),
         "mi_captured_nats": captured,
         "corpus_nats": demand.law.at(n).plain() if demand.has_level else None,
         "nats_per_element": captured / max(1, drawing.state.elements(n)),
-        "seconds": float(np.mean([r.train_seconds + r.evaluate_seconds for r in results])),
+        "seconds": float(np.mean([r.train_seconds + r.evaluate_seconds for r in results.values()])),
     }
+
+
+def _paired(ours: choice.Losses, theirs: choice.Losses) -> dict[str, Any] | None:
+    found = choice.difference(ours, theirs)
+    return found.plain() if found else None
+
+
+def _excess_bits(results: dict[int, Result]) -> choice.Losses:
+    """By seed, bits a fact above Bayes by test document, where the corpus knows it."""
+    known = {seed: r.test_late_excess_by_document for seed, r in results.items()}
+    return {seed: [x / LOG2 for x in excess] for seed, excess in known.items() if excess is not None}
 
 
 def choose_finalist(rows: list[dict[str, Any]], length: int, settings: StudySettings) -> Choice:

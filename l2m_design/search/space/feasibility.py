@@ -132,18 +132,19 @@ def refusal(space: Space, demand: Demand, vocabulary: int, where: str, enforced:
     return f"{where}: no drawing of it meets the condition ({said}); nearest change: {change}"
 
 
+def largest_meets(space: Space, judge: Judge, vocabulary: int) -> bool:
+    """Is a drawing with the most state feasible?"""
+    return any(map(judge, _fitting(space, _extremes(space), vocabulary)))
+
+
 def nearest_change(space: Space, demand: Demand, vocabulary: int, enforced: Sequence[str] = BOTH) -> str:
     """The first change that makes some drawing feasible: a larger size, a layer of full attention, a smaller demand.
 
     `space` must be resolved. Drawings with the most state are tried, of one kind of layer wherever the layout allows.
     """
     judge = judged_by(demand, enforced)
-
-    def some(changed: Space) -> bool:
-        return any(map(judge, _fitting(changed, _extremes(changed), vocabulary)))
-
     for said, changed in _larger(space, demand.exponent):
-        if some(changed):
+        if largest_meets(changed, judge, vocabulary):
             return f"{said} would meet it"
     attention = next((t for t in space.kinds.values() if _is_full_attention(t)), ATTENTION)
     names = [value[1:] for value in attention.values() if isinstance(value, str) and value.startswith("$")]

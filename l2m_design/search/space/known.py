@@ -1,6 +1,6 @@
 """Known designs: the architectures that a lab would have tried without a search, in the layers of a space."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from l2m_design.search.space.layout import Design
@@ -35,6 +35,16 @@ def known_designs(space: Space, exponent: float) -> dict[str, Design]:
     return designs
 
 
+def largest_picks(space: Space) -> Iterator[dict[str, Any]]:
+    """Picks of the most state: of each kind all layers, of the largest sizes on offer; in a fixed pattern its kinds."""
+    sizes = {name: max(_numbers(options), default=options[0]) for name, options in space.choices.items()}
+    places = [space.kinds_at(layer) for layer in range(space.depth)]
+    for kind in space.offered:
+        picks = _picks(space, [kind if kind in place else place[0] for place in places], sizes)
+        if picks is not None:
+            yield picks
+
+
 def _picks(space: Space, kinds: list[str], sizes: dict[str, Any]) -> dict[str, Any] | None:
     """The answers that draw these kinds, by the shortest period that does; none where none does."""
     for period in space.spans:
@@ -51,7 +61,11 @@ def _picks(space: Space, kinds: list[str], sizes: dict[str, Any]) -> dict[str, A
 
 
 def _pick(choice: str, options: list[Any], exponent: float) -> Any:
-    numbers = [option for option in options if not isinstance(option, str) and option is not None]
+    numbers = _numbers(options)
     if choice == "exponent":
         return min([o for o in numbers if o >= exponent - 1e-9] or [max(numbers)])
     return max(numbers) if numbers else options[0]
+
+
+def _numbers(options: list[Any]) -> list[Any]:
+    return [option for option in options if not isinstance(option, str) and option is not None]

@@ -16,8 +16,8 @@ from l2m_design.search.study.storage import Storage
 
 TICKET, WORKER, ATTEMPT, TOLD = "ticket", "worker", "attempt", "told"
 ATTEMPTS = 3
-DESIGN, JOB, RECIPE = "design", "job", "recipe"
-KEPT_AT_RETRY = (TICKET, DESIGN, "design_rate", JOB, RECIPE, "gave_up")
+DESIGN, JOB, RECIPE, SHARED = "design", "job", "recipe", "shared_recipe"
+KEPT_AT_RETRY = (TICKET, DESIGN, "design_rate", JOB, RECIPE, SHARED, "gave_up")
 YOUNG = 30.0
 Ticket = optuna.Trial
 TakenAway = UpdateFinishedTrialError

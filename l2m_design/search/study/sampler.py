@@ -1,7 +1,6 @@
 """FeasibleSampler: an Optuna sampler whose drawings are held to the condition before they are asked for."""
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import numpy as np
@@ -37,8 +36,9 @@ class FeasibleSampler(BaseSampler):
     """Asks an inner sampler for joint picks; those that are infeasible are drawn again, or mended pick by pick.
 
     questions: every pick's name and options, the same for all candidates. feasible: of all picks, without building
-    anything; fresh: not drawn before, preferred where there still is something new. rejected and seconds: how many
-    drawings were refused before they were asked, and the time that took.
+    anything; fresh: not drawn before, preferred where there still is something new. look: called before each drawing,
+    to learn what others have drawn. largest: picks of the most state, from where to look on when feasible ones are too
+    rare to be met by chance. rejected: how many drawings were refused before they were asked.
     """
 
     def __init__(
@@ -49,6 +49,8 @@ class FeasibleSampler(BaseSampler):
         feasible: Callable[[Picks], bool],
         fresh: Callable[[Picks], bool],
         seed: int,
+        look: Callable[[], object] = lambda: None,
+        largest: Callable[[], Iterable[Picks]] = tuple,
     ) -> None:
         self._tries, self._inner, self._feasible, self._fresh = TRIES[name], inner, feasible, fresh
         self._space: dict[str, BaseDistribution] = {
@@ -56,10 +58,12 @@ class FeasibleSampler(BaseSampler):
         }
         self._questions = questions
         self._rng = np.random.default_rng([seed, 2])
-        self.rejected, self.seconds = 0, 0.0
+        self._look, self._largest = look, largest
+        self.rejected = 0
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """The whole flat space, always."""
+        self._look()
         return self._space
 
     def sample_relative(
@@ -90,7 +94,23 @@ class FeasibleSampler(BaseSampler):
                 found = picks
                 if self._fresh(picks):
                     break
-        return found or picks
+        return found or self._rare() or picks
+
+    def _rare(self) -> Picks:
+        """Feasible picks near the largest state, new ones if there are any; none where not even that is feasible."""
+        names = list(self._questions)
+        for start in self._largest():
+            if not self._holds(start):
+                continue
+            found = start
+            for _ in range(8 * len(names)):
+                if self._fresh(found):
+                    return found
+                name = names[self._rng.integers(len(names))]
+                near = found | {name: self._questions[name][self._rng.integers(len(self._questions[name]))]}
+                found = near if self._holds(near) else found
+            return found
+        return {}
 
     def _mended(self, picks: Picks) -> Picks:
         """A feasible new neighbour: one pick after another is drawn again until all fit together."""
@@ -104,11 +124,8 @@ class FeasibleSampler(BaseSampler):
         return self._even()
 
     def _holds(self, picks: Picks) -> bool:
-        began = time.perf_counter()
         good = self._feasible(picks)
-        if not good:
-            self.rejected += 1
-            self.seconds += time.perf_counter() - began
+        self.rejected += not good
         return good
 
     def sample_independent(

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -220,10 +221,18 @@ def shown(url: str) -> str:
     """A storage URL without its password. Raises BadInput when it is none."""
     try:
         return masked(make_url(url).render_as_string(hide_password=True))
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise BadInput(
             f"storage {url.partition('://')[0]}: not a database URL; as sqlite:///study.db, postgresql://user@host/name"
         ) from None
+
+
+def check_file(url: str) -> None:
+    """Raises BadInput where the URL names a sqlite file that is not there, instead of making one."""
+    place = shown(url)
+    file = make_url(url).database if place.startswith("sqlite") else None
+    if file and not Path(file).exists():
+        raise BadInput(f"storage {place}: unable to open database file: there is none")
 
 
 def driven(url: str) -> str:

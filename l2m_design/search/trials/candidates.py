@@ -1,7 +1,7 @@
 """Candidates: what an asked trial draws, the condition's verdict on it, and whether it may be trained."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,10 @@ from l2m_design.condition import Demand, Verdict
 from l2m_design.errors import BadInput
 from l2m_design.search.record import Record, meets
 from l2m_design.search.settings import StudySettings
+from l2m_design.search.space.known import largest_picks
 from l2m_design.search.space.space import Space
 
-RATE, DRAWING = "rate", "drawing"
+RATE, DRAWING, TRAINS = "rate", "drawing", "trains"
 TRAINING_BYTES = 16  # a parameter's weight, gradient and two moments in float32
 GIB = 2**30
 
@@ -58,17 +59,24 @@ class Candidates:
         misfit = misfit or architecture.too_short(self._settings.recipe.length)
         return Candidate(architecture, self._demand.judge(architecture.state), rate, misfit)
 
+    def largest(self) -> Iterator[dict[str, Any]]:
+        """Picks of the most state, complete with a learning rate."""
+        rates = self._settings.search.rates
+        rated = {RATE: rates[0]} if len(rates) > 1 else {}
+        return (picks | rated for picks in largest_picks(self._space))
+
     def feasible(self, picks: dict[str, Any]) -> bool:
         """May these picks be trained? Nothing is built."""
         if not self._space.offers(picks):
             return False
         found = self.drawn(lambda name, options: picks[name])
-        memory = self.memory(TRAINING_BYTES * found.architecture.parameters)
-        return not found.misfit and memory <= 0 and meets(found.verdict, self._settings.search.enforce)
+        fits = not found.misfit and self.fits_memory(found.architecture)
+        return fits and meets(found.verdict, self._settings.search.enforce)
 
     def record(self, number: int, found: Candidate, params: dict[str, Any], design: str | None) -> Record:
         """A trial's record before anything was trained."""
         architecture, terms = found.architecture, self._demand.terms
+        fits = self.fits_memory(architecture)
         return Record(
             number=number,
             state="failed",
@@ -78,7 +86,8 @@ class Candidates:
             parameters=architecture.parameters,
             state_bytes=architecture.state.bytes(terms.length, terms.dtype),
             verdict=found.verdict.plain(),
-            feasible=not found.misfit and meets(found.verdict, self._settings.search.enforce),
+            feasible=not found.misfit and fits and meets(found.verdict, self._settings.search.enforce),
+            too_large=not fits,
             params=params,
             design=design,
             rate=found.rate,
@@ -99,11 +108,19 @@ class Candidates:
         limit = self._settings.search.memory_gib
         return taken / (limit * GIB) - 1 if limit else -1.0
 
+    def fits_memory(self, architecture: Architecture) -> bool:
+        """May weights, gradients and moments take what they need?"""
+        return self.memory(TRAINING_BYTES * architecture.parameters) <= 0
+
     def rejection(self, found: Candidate) -> str:
         """Why a drawing is infeasible, in words."""
         if found.misfit:
             return found.misfit
         verdict, enforced = found.verdict, self._settings.search.enforce
+        if not self.fits_memory(found.architecture):
+            needs = TRAINING_BYTES * found.architecture.parameters / GIB
+            limit = self._settings.search.memory_gib
+            return f"its training needs {needs:.2g} GiB at least, search.memory_gib is {limit:g}"
         if not verdict.meets_growth and "growth" in enforced:
             return f"its state grows as t^{verdict.growth:.2f}, the data ask for t^{verdict.asked:.2f}"
         assert verdict.slack is not None

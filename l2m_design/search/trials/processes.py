@@ -206,7 +206,7 @@ def _train(
     else:
         check_processes(job.processes, device)
         threads = max(1, (job.threads or usable_cores()) // job.processes)
-        plan = Plan(architecture, job.corpus, recipe, device.type, threads, checkpoint)
+        plan = Plan(architecture, job.corpus, recipe, str(device), threads, checkpoint)
         model, result = train_together(job.processes, plan, on_rung, on_step, on_ready)
     if job.latency:
         result = replace(result, decode_ms=decode_milliseconds(model, recipe.length, device))

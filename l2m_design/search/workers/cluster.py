@@ -13,7 +13,7 @@ from l2m_design.errors import BadInput, WorkFailed, first_line
 from l2m_design.search.settings import StudySettings
 from l2m_design.search.study.storage import Say
 from l2m_design.search.trials.objective import Place
-from l2m_design.search.workers.join import joined
+from l2m_design.search.workers.join import check_kernels, joined
 from l2m_design.search.workers.worker import Worker
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -30,6 +30,7 @@ class RemoteWorker:
         """Take tickets until the study is finished."""
         name, url, index = self._arguments
         shared = joined(name, url, lambda sentence: print(sentence, flush=True), index)
+        check_kernels(shared.descriptor.settings.search.kernels, self._place.device)
         Worker(shared, self._place).run()
 
 

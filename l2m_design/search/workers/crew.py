@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from l2m_design.errors import BadInput
 from l2m_design.model.backends import gpus, usable_cores
 from l2m_design.search.settings import StudySettings
 from l2m_design.search.trials.objective import Place
@@ -12,12 +13,18 @@ from l2m_design.search.workers.worker import Worker
 
 
 def places(settings: StudySettings, folder: Path) -> list[Place]:
-    """One place a worker: GPUs dealt out in turn, or the CPU's threads divided."""
+    """One place a worker: GPUs dealt out in turn, as many as a trial takes, or the CPU's threads divided.
+
+    Raises BadInput where a trial asks for more GPUs than there are.
+    """
     count, processes = settings.workers, settings.gpus_per_trial
     here = Place(settings.device, settings.threads, processes, folder)
     there = gpus() if settings.device in ("auto", "cuda") else 0
     if there:
-        return [replace(here, device=f"cuda:{index * processes % there}") for index in range(count)]
+        if processes > there:
+            raise BadInput(f"gpus_per_trial: {processes} asked, this machine has {there} GPUs")
+        shares = there // processes
+        return [replace(here, device=f"cuda:{index % shares * processes}") for index in range(count)]
     if count > 1 and settings.threads is None:
         here = replace(here, threads=max(1, usable_cores() // count))
     return [here] * count

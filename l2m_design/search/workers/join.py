@@ -4,12 +4,13 @@ from l2m_design.corpus import open_corpus
 from l2m_design.errors import BadInput
 from l2m_design.model.backends import pick_device
 from l2m_design.model.probes import probed
-from l2m_design.search.study.storage import Say, Storage
+from l2m_design.search.study.storage import Say, Storage, check_file
 from l2m_design.search.workers.shared import SharedStudy
 
 
 def joined(name: str, url: str, say: Say, index: int) -> SharedStudy:
     """The study in the database; its corpus must be here, the same. Raises BadInput."""
+    check_file(url)
     shared = SharedStudy(Storage(url, say=say), name, index=index)
     shared.storage.keep_grace(shared.descriptor.settings.grace_seconds)
     planned = shared.descriptor.corpus

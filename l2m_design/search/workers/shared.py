@@ -15,7 +15,7 @@ from l2m_design.search.study.pruners import pruner
 from l2m_design.search.study.queue import JOB, RECIPE, TICKET, Queue
 from l2m_design.search.study.sampler import FeasibleSampler, inner_sampler, resolved
 from l2m_design.search.study.storage import Storage
-from l2m_design.search.trials.candidates import DRAWING, Candidates
+from l2m_design.search.trials.candidates import DRAWING, TRAINS, Candidates
 from l2m_design.settings import to_json
 from l2m_design.training.result import Result
 
@@ -104,8 +104,9 @@ class SharedStudy:
         settings = descriptor.settings
         drawn = len(probe.study.get_trials(deepcopy=False))  # a later sitting must not draw the same again
         self._records, self._runs = Records(), dict[int, tuple[str, FinalRun]]()
-        self._at_work: set[str] = set()  # what other workers train now
-        self.sampler = self._sampler(settings.search.seed + drawn + 7919 * index, parallel=index > 0)
+        self._at_work: dict[str, dict[int, bool]] = {}  # by candidate and open trial: is it being trained?
+        seed, parallel = settings.search.seed + drawn + 7919 * index, settings.workers > 1 or index > 0
+        self.sampler = self._sampler(seed, parallel)
         self.trials = Queue(
             storage, name, _directions(descriptor), self.sampler, pruner(settings.search, settings.recipe)
         )
@@ -121,7 +122,9 @@ class SharedStudy:
             twin = self._records.twin(found.architecture.fingerprint, found.rate)
             return twin is None and found.key not in self._at_work
 
-        return FeasibleSampler(name, inner, candidates.questions, candidates.feasible, fresh, seed)
+        return FeasibleSampler(
+            name, inner, candidates.questions, candidates.feasible, fresh, seed, self.records, candidates.largest
+        )
 
     def publish(self) -> None:
         """Let workers join: the study is planned, and not finished."""
@@ -152,6 +155,15 @@ class SharedStudy:
         """What became of the trials that ended."""
         return self._learnt()[0]
 
+    def rival(self, key: str, number: int) -> int | None:
+        """An open trial with the same candidate that trains it, or was drawn first; looked up after ours was noted.
+
+        Of two that look at once the later one gives way. Where both still believe to be alone, both train.
+        """
+        self._learnt()
+        others = {held: trains for held, trains in self._at_work.get(key, {}).items() if held != number}
+        return min((held for held, trains in others.items() if trains or held < number), default=None)
+
     @property
     def missing(self) -> int:
         """How many trials are neither trained nor open (negative: too many are), from one look at the database."""
@@ -160,7 +172,7 @@ class SharedStudy:
 
     def _learnt(self) -> tuple[Records, int]:
         """All records, and how many tickets have none yet but may get one."""
-        open_, self._at_work = 0, set()
+        open_, at_work = 0, dict[str, dict[int, bool]]()
         for trial in self.trials.study.get_trials(deepcopy=False):
             if trial.number in self._records:
                 continue
@@ -168,7 +180,9 @@ class SharedStudy:
                 self._records.add(Record(**json.loads(text)))
             elif TICKET in trial.user_attrs and not trial.state.is_finished():
                 open_ += 1
-                self._at_work.add(trial.user_attrs.get(DRAWING, ""))
+                key = trial.user_attrs.get(DRAWING, "")
+                at_work.setdefault(key, {})[trial.number] = TRAINS in trial.user_attrs
+        self._at_work = at_work  # at once: other threads read it
         return self._records, open_
 
     def runs(self, recipe: str) -> list[FinalRun]:

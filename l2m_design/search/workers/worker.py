@@ -3,17 +3,18 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from l2m_design.search.record import Record
-from l2m_design.search.results.finalists import FinalJob, final_recipe
+from l2m_design.search.results.finalists import FinalJob
 from l2m_design.search.study.asked import Asked
-from l2m_design.search.study.queue import JOB, Queue, TakenAway, Ticket, this_worker
+from l2m_design.search.study.queue import JOB, SHARED, Queue, TakenAway, Ticket, this_worker
 from l2m_design.search.study.storage import StorageAway
 from l2m_design.search.trials.objective import Objective, OnStep, Place
 from l2m_design.search.trials.processes import Job, Outcome, run_stubbornly
 from l2m_design.search.workers.shared import RECORD, RUN, TRIAL, SharedStudy, kept_record
 from l2m_design.settings import to_json
+from l2m_design.training.recipe import Recipe
 
 STALLED = 20
 PAUSE, SWEEP = 0.2, 15.0
@@ -53,13 +54,15 @@ class Worker:
 
     def one_trial(self, stop: Callable[[], bool] = lambda: False) -> bool:
         """Take and work off a trial; False when none waits."""
-        queue = self._shared.trials
+        queue, sampler = self._shared.trials, self._shared.sampler
+        before = sampler.rejected
         trial = queue.take(self._name)
         if trial is None:
             return False
         asked = Asked(trial, queue, self._settings.search.reduction)
         with queue.alive(trial), self._given_back(queue, trial):
-            record, values = self._objective.run(asked, self._shared.records(), self._hooks.step, stop)
+            record, values = self._objective.run(asked, self._shared, self._hooks.step, stop)
+            record = replace(record, rejected=sampler.rejected - before)
             if stop() and record.state == "failed":
                 queue.give_back(trial)
                 return True
@@ -86,9 +89,9 @@ class Worker:
         trial = queue.take(self._name)
         if trial is None:
             return False
-        job = FinalJob(**trial.user_attrs[JOB])
+        job, recipe = FinalJob(**trial.user_attrs[JOB]), Recipe.parse(trial.user_attrs[SHARED], "finalists")
         with queue.alive(trial), self._given_back(queue, trial):
-            outcome = self._finalist(job, stop)
+            outcome = self._finalist(job, recipe, stop)
             if stop() and outcome.result is None:
                 queue.give_back(trial)
                 return True
@@ -97,8 +100,8 @@ class Worker:
                 self._hooks.final(job)
         return True
 
-    def _finalist(self, job: FinalJob, stop: Callable[[], bool]) -> Outcome:
-        shared = final_recipe(self._settings)
+    def _finalist(self, job: FinalJob, shared: Recipe, stop: Callable[[], bool]) -> Outcome:
+        """By the ticket's recipe: the study may have been planned again with another since this worker joined."""
         work = Job(
             architecture=job.architecture,
             corpus=self._settings.corpus,
