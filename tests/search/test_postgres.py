@@ -81,42 +81,47 @@ def test_workers_that_open_an_empty_database_at_once_all_find_it(server: Server)
     assert troubles == []
 
 
+@pytest.mark.parametrize("outage", [10.0, pytest.param(120.0, marks=pytest.mark.slow)])
 def test_a_killed_worker_and_a_lost_server_cost_no_trial(
-    server: Server, study: Path, start, kept, exactly_once, until
+    server: Server, study: Path, start, kept, exactly_once, until, outage: float
 ) -> None:
     (study.parent / "study.yaml").write_text(
-        study.read_text().replace("tokens: 2048", "tokens: 65536") + f"storage: {server.url}\ngrace_seconds: 6\n"
+        study.read_text().replace("tokens: 2048", "tokens: 65536").replace("name: tiny", f"name: out{outage:.0f}")
+        + f"storage: {server.url}\ngrace_seconds: 6\n"
     )
+    name = f"out{outage:.0f}"
     search = start("search", "study.yaml", "--tracking", "sqlite:///mlflow.db", "--set", "search.trials=10")
-    until(lambda: kept(server.url).states)
+    until(lambda: kept(server.url, name).states)
     joined = [
-        start("worker", "--study", "tiny", "--storage", server.url, "--threads", "1", "--runs", f"w{index}")
+        start("worker", "--study", name, "--storage", server.url, "--threads", "1", "--runs", f"w{index}")
         for index in range(3)
     ]
-    until(lambda: all(kept(server.url).knows(worker.process.pid) for worker in joined))
-    until(lambda: kept(server.url).held_by(joined[0].process.pid))
+    until(lambda: all(kept(server.url, name).knows(worker.process.pid) for worker in joined))
+    until(lambda: kept(server.url, name).held_by(joined[0].process.pid))
     joined[0].kill()
     killed = time.monotonic()
-    before = len(kept(server.url).records)
+    before = len(kept(server.url, name).records)
     assert before < 8
-    until(lambda: len(kept(server.url).records) > before)
+    until(lambda: len(kept(server.url, name).records) > before)
     server.stop()
-    time.sleep(10.0)
+    time.sleep(outage)
     server.start()
-    until(lambda: kept(server.url).attempts)
-    print(f"taken again {time.monotonic() - killed:.1f} s after the kill, 10 of them without a server")
+    until(lambda: kept(server.url, name).attempts)
+    print(f"taken again {time.monotonic() - killed:.1f} s after the kill, {outage:.0f} of them without a server")
     assert search.process.wait(240) == 0, search.said
     for worker in joined[1:]:
         assert worker.process.wait(60) == 0, worker.said
-    exactly_once(server.url, 10)
-    assert list(kept(server.url).attempts.values()) == [2]  # what the killed one held, once; nothing of the living
+    exactly_once(server.url, 10, name)
+    assert list(kept(server.url, name).attempts.values()) == [
+        2
+    ]  # what the killed one held, once; nothing of the living
     for one in (search, *joined[1:]):
         assert one.said.count("asked again for 900 s") == 1, one.said
         assert one.said.count("back after") == 1, one.said
     assert PASSWORD not in "".join(one.said for one in (search, *joined))
     weights = [path.stem for path in study.parent.rglob("weights/*.safetensors")]
     assert len(weights) == len(set(weights))
-    assert PASSWORD not in (study.parent / "reports" / "tiny" / "study.json").read_text()
+    assert PASSWORD not in (study.parent / "reports" / name / "study.json").read_text()
 
 
 @pytest.mark.parametrize(
