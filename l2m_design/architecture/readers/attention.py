@@ -1,0 +1,252 @@
+"""Published decoders of attention alone, full, in windows, or mixed, with gated MLPs."""
+
+from typing import ClassVar, Self
+
+from pydantic import model_validator
+
+from l2m_design.architecture.readers.config import FULL, SLIDING, Config, Count, Depth, Indices, Size, divides
+from l2m_design.architecture.readers.mixers import Mixer, Weights, attention
+
+
+class Grouped(Config):
+    """Grouped-query attention and a gated MLP. The cache follows layer_types, and sliding_window where there are none.
+
+    qk_norm: whether each head's queries and keys have an RMSNorm. gated: whether the output has a gate.
+    """
+
+    known: ClassVar[tuple[str, ...]] = (FULL, SLIDING)
+    qk_norm: ClassVar[bool] = False
+    gated: ClassVar[bool] = False
+
+    intermediate_size: Size
+    num_hidden_layers: Depth
+    num_attention_heads: Size
+    num_key_value_heads: Size | None = None
+    head_dim: Size | None = None
+    sliding_window: Size | None = None
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        divides(self.kv_heads, "num_key_value_heads", self.num_attention_heads, "num_attention_heads")
+        if self.head_dim is None and self.hidden_size < self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size ({self.hidden_size}) is less than num_attention_heads ({self.num_attention_heads})"
+            )
+        if SLIDING in self.kinds and self.window is None:
+            raise ValueError("sliding_window: a size is needed by layers of sliding_attention, found none")
+        return self
+
+    @property
+    def depth(self) -> int:
+        """num_hidden_layers."""
+        return self.num_hidden_layers
+
+    @property
+    def kv_heads(self) -> int:
+        """Heads of keys and values; as many as of queries where none are given."""
+        return self.num_key_value_heads or self.num_attention_heads
+
+    @property
+    def size_of_head(self) -> int:
+        """head_dim, or the width shared by the heads."""
+        return self.head_dim or self.hidden_size // self.num_attention_heads
+
+    @property
+    def biases(self) -> tuple[bool, bool]:
+        """Are there biases on queries, keys and values; on the output?"""
+        return False, False
+
+    @property
+    def window(self) -> int | None:
+        """Tokens that a layer of sliding_attention reads."""
+        return self.sliding_window
+
+    def kind(self, index: int) -> str:
+        """sliding_attention wherever there is a window."""
+        return FULL if self.window is None else SLIDING
+
+    def mixer(self, index: int, kind: str) -> Mixer:
+        """The attention of a layer, or what a hybrid has in its place."""
+        bias, out_bias = self.biases
+        mixer = attention(
+            self.hidden_size,
+            self.num_attention_heads,
+            self.kv_heads,
+            self.size_of_head,
+            self.window if kind == SLIDING else None,
+            bias=bias,
+            out_bias=out_bias,
+            gated=self.gated,
+        )
+        return mixer.with_more(2 * self.size_of_head) if self.qk_norm else mixer
+
+    def feed(self, index: int, kind: str) -> Weights:
+        """A gated MLP."""
+        return Weights.gated(self.hidden_size, self.intermediate_size)
+
+
+class Biased(Grouped):
+    """Biases on all of attention's projections, if attention_bias is set."""
+
+    attention_bias: bool = False
+
+    @property
+    def biases(self) -> tuple[bool, bool]:
+        """attention_bias, both."""
+        return self.attention_bias, self.attention_bias
+
+
+class Llama(Biased):
+    """LlamaForCausalLM."""
+
+    vocab_size: Size = 32000
+    hidden_size: Size = 4096
+    intermediate_size: Size = 11008
+    num_hidden_layers: Depth = 32
+    num_attention_heads: Size = 32
+    tie_word_embeddings: bool = False
+    mlp_bias: bool = False
+
+    def feed(self, index: int, kind: str) -> Weights:
+        """A gated MLP, with biases or without."""
+        return Weights.gated(self.hidden_size, self.intermediate_size, self.mlp_bias)
+
+
+class Mistral(Grouped):
+    """MistralForCausalLM: one window everywhere, or none."""
+
+    vocab_size: Size = 32000
+    hidden_size: Size = 4096
+    intermediate_size: Size = 14336
+    num_hidden_layers: Depth = 32
+    num_attention_heads: Size = 32
+    tie_word_embeddings: bool = False
+    num_key_value_heads: Size | None = 8
+    sliding_window: Size | None = 4096
+
+
+class Ministral(Mistral):
+    """MinistralForCausalLM: windows and full attention by layer_types."""
+
+
+class Phi3(Grouped):
+    """Phi3ForCausalLM."""
+
+    vocab_size: Size = 32064
+    hidden_size: Size = 3072
+    intermediate_size: Size = 8192
+    num_hidden_layers: Depth = 32
+    num_attention_heads: Size = 32
+    tie_word_embeddings: bool = False
+
+
+class SmolLM3(Llama):
+    """SmolLM3ForCausalLM: layers without rotary positions are those that may have a window."""
+
+    vocab_size: Size = 128256
+    hidden_size: Size = 2048
+    num_hidden_layers: Depth = 36
+    num_attention_heads: Size = 16
+    num_key_value_heads: Size | None = 4
+    tie_word_embeddings: bool = True
+    use_sliding_window: bool = False
+    no_rope_layers: Indices | None = None
+    no_rope_layer_interval: Size = 4
+
+    @model_validator(mode="after")
+    def _positions_fit(self) -> Self:
+        if self.no_rope_layers is not None and len(self.no_rope_layers) != self.depth:
+            raise ValueError(f"no_rope_layers: {self.depth} are expected, found {len(self.no_rope_layers)}")
+        return self
+
+    def kind(self, index: int) -> str:
+        """sliding_attention where use_sliding_window is set and the layer has no rotary positions."""
+        given = self.no_rope_layers
+        rotary = (
+            (index + 1) % self.no_rope_layer_interval != 0 if given is None else index < len(given) and given[index]
+        )
+        return SLIDING if self.use_sliding_window and self.window is not None and not rotary else FULL
+
+
+class Qwen2(Grouped):
+    """Qwen2ForCausalLM: biases on queries, keys and values; windows from max_window_layers on, if they are used."""
+
+    vocab_size: Size = 151936
+    hidden_size: Size = 4096
+    intermediate_size: Size = 22016
+    num_hidden_layers: Depth = 32
+    num_attention_heads: Size = 32
+    num_key_value_heads: Size | None = 32
+    tie_word_embeddings: bool = False
+    use_sliding_window: bool = False
+    sliding_window: Size | None = 4096
+    max_window_layers: Count = 28
+
+    @property
+    def biases(self) -> tuple[bool, bool]:
+        """On queries, keys and values."""
+        return True, False
+
+    @property
+    def window(self) -> int | None:
+        """sliding_window where use_sliding_window is set."""
+        return self.sliding_window if self.use_sliding_window else None
+
+    def kind(self, index: int) -> str:
+        """sliding_attention from max_window_layers on, where windows are used."""
+        return SLIDING if self.window is not None and index >= self.max_window_layers else FULL
+
+
+class Qwen3(Qwen2):
+    """Qwen3ForCausalLM: norms on queries and keys, biases by attention_bias."""
+
+    qk_norm: ClassVar[bool] = True
+
+    head_dim: Size | None = 128
+    attention_bias: bool = False
+
+    @property
+    def biases(self) -> tuple[bool, bool]:
+        """attention_bias, both."""
+        return self.attention_bias, self.attention_bias
+
+
+class Gemma2(Biased):
+    """Gemma2ForCausalLM: windows in every other layer, norms before and after mixer and MLP."""
+
+    norms: ClassVar[int] = 4
+
+    vocab_size: Size = 256000
+    hidden_size: Size = 2304
+    intermediate_size: Size = 9216
+    num_hidden_layers: Depth = 26
+    num_attention_heads: Size = 8
+    num_key_value_heads: Size | None = 4
+    head_dim: Size | None = 256
+    tie_word_embeddings: bool = True
+    sliding_window: Size | None = 4096
+
+    def kind(self, index: int) -> str:
+        """A window first, then full attention, in turns."""
+        return SLIDING if (index + 1) % 2 else FULL
+
+
+class Gemma3(Gemma2):
+    """Gemma3ForCausalLM: full attention in every sliding_window_pattern-th layer."""
+
+    qk_norm: ClassVar[bool] = True
+
+    vocab_size: Size = 262208
+    sliding_window_pattern: Size = 6
+    use_bidirectional_attention: bool | None = False
+
+    @property
+    def window(self) -> int | None:
+        """sliding_window, half of it (and one) where attention looks both ways."""
+        if self.sliding_window is None or not self.use_bidirectional_attention:
+            return self.sliding_window
+        return self.sliding_window // 2 + 1
+
+    def kind(self, index: int) -> str:
+        """Full attention every sliding_window_pattern layers."""
+        return SLIDING if (index + 1) % self.sliding_window_pattern else FULL

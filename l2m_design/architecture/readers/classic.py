@@ -1,0 +1,80 @@
+"""Published decoders of the older kind: GPT-2 and GPT-NeoX."""
+
+from typing import Self
+
+from pydantic import AliasChoices, Field, model_validator
+
+from l2m_design.architecture.readers.config import Config, Depth, Size, divides
+from l2m_design.architecture.readers.mixers import Mixer, Weights, attention
+
+
+class Classic(Config):
+    """What GPT-2 and GPT-NeoX share: heads that share the width, plain MLPs, LayerNorms with biases."""
+
+    num_hidden_layers: Depth
+    num_attention_heads: Size
+    intermediate_size: Size | None
+    sliding_window: None = None
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        divides(self.num_attention_heads, "the number of attention heads", self.hidden_size, "the width")
+        return self
+
+    @property
+    def depth(self) -> int:
+        """num_hidden_layers."""
+        return self.num_hidden_layers
+
+    @property
+    def norm(self) -> int:
+        """Scale and shift."""
+        return 2 * self.hidden_size
+
+    def heads(self, bias: bool) -> Mixer:
+        """Full attention, one head of keys for each of queries."""
+        heads = self.num_attention_heads
+        return attention(self.hidden_size, heads, heads, self.hidden_size // heads, bias=bias)
+
+    def mixer(self, index: int, kind: str) -> Mixer:
+        """Full attention with biases."""
+        return self.heads(bias=True)
+
+    def feed(self, index: int, kind: str) -> Weights:
+        """A plain MLP, four times as wide as the model by default."""
+        return Weights.plain(self.hidden_size, self.intermediate_size or 4 * self.hidden_size)
+
+
+class Gpt2(Classic):
+    """GPT2LMHeadModel: learned positions."""
+
+    vocab_size: Size = 50257
+    hidden_size: Size = Field(default=768, validation_alias=AliasChoices("n_embd", "hidden_size"))
+    num_hidden_layers: Depth = Field(default=12, validation_alias=AliasChoices("n_layer", "num_hidden_layers"))
+    num_attention_heads: Size = Field(default=12, validation_alias=AliasChoices("n_head", "num_attention_heads"))
+    intermediate_size: Size | None = Field(default=None, validation_alias="n_inner")
+    tie_word_embeddings: bool = True
+    max_position_embeddings: Size | None = Field(
+        default=1024, validation_alias=AliasChoices("n_positions", "max_position_embeddings")
+    )
+
+    @property
+    def outside(self) -> int:
+        """Embeddings of tokens and of positions, and the last norm."""
+        return super().outside + (self.max_position_embeddings or 0) * self.hidden_size
+
+
+class GptNeoX(Classic):
+    """GPTNeoXForCausalLM (Pythia)."""
+
+    vocab_size: Size = 50432
+    hidden_size: Size = 6144
+    num_hidden_layers: Depth = 44
+    num_attention_heads: Size = 64
+    intermediate_size: Size | None = 24576
+    tie_word_embeddings: bool = False
+    attention_bias: bool = True
+
+    def mixer(self, index: int, kind: str) -> Mixer:
+        """Full attention, with biases or without."""
+        return self.heads(self.attention_bias)

@@ -1,0 +1,130 @@
+"""What a published config is to its reader: checked fields with its class's defaults, and the layers they tell of."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+
+from l2m_design.architecture.readers.mixers import Mixer, Weights
+from l2m_design.settings import Values, nearest
+
+DEPTH = 1024
+Size = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Depth = Annotated[int, Field(ge=1, le=DEPTH)]
+Words = Annotated[list[str], Field(max_length=DEPTH)]
+Indices = Annotated[list[int], Field(max_length=DEPTH)]
+Taps = Annotated[int, Field(ge=1, le=1024)]
+Dtype = Literal["float32", "bfloat16", "float16"]
+Auto = Annotated[Size | None, BeforeValidator(lambda value: None if value == "auto" else value)]
+
+FULL, SLIDING, LINEAR = "full_attention", "sliding_attention", "linear_attention"
+FORMER_NAMES = {"attention": FULL, "mamba": LINEAR}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A layer as its config tells it; weights: of the mixer, the MLP and their norms."""
+
+    mixer: Mixer
+    weights: Weights
+
+
+class Config(Values):
+    """A published config. Fields stand under the names of its transformers class, with the defaults of that class;
+    keys that do not bear on state or parameters are passed over.
+
+    norms: vectors of the model's width that a layer's norms hold. known: the layer types that the class builds.
+    """
+
+    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+    norms: ClassVar[int] = 2
+    known: ClassVar[tuple[str, ...]] = (FULL,)
+
+    model_type: str
+    vocab_size: Size
+    hidden_size: Size
+    tie_word_embeddings: bool
+    max_position_embeddings: Size | None = None
+    layer_types: Words | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_unknown_keys(cls, data: Any) -> Any:
+        return data
+
+    @model_validator(mode="after")
+    def _layers_fit(self) -> Self:
+        if self.layer_types is not None and len(self.layer_types) != self.depth:
+            raise ValueError(
+                f"layer_types: one for each of the {self.depth} layers is expected, found {len(self.layer_types)}"
+            )
+        for index, kind in enumerate(self.kinds):
+            if kind not in self.known:
+                close = nearest(kind, self.known)
+                hint = f"; did you mean '{close}'?" if close else ""
+                raise ValueError(f"layer_types.{index}: unknown '{kind[:40]}', allowed: {', '.join(self.known)}{hint}")
+        return self
+
+    @property
+    @abstractmethod
+    def depth(self) -> int:
+        """Layers."""
+
+    @cached_property
+    def kinds(self) -> tuple[str, ...]:
+        """The type of each layer: as given, or as the class makes it where it is not."""
+        if self.layer_types is None:
+            return tuple(self.kind(index) for index in range(self.depth))
+        return tuple(FORMER_NAMES.get(kind, kind) for kind in self.layer_types)
+
+    def kind(self, index: int) -> str:
+        """The type of a layer where the config gives none."""
+        return FULL
+
+    @abstractmethod
+    def mixer(self, index: int, kind: str) -> Mixer:
+        """The mixer of a layer of this type."""
+
+    @abstractmethod
+    def feed(self, index: int, kind: str) -> Weights:
+        """The MLP of a layer."""
+
+    @property
+    def norm(self) -> int:
+        """Trainable numbers of one norm over the model's width."""
+        return self.hidden_size
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The layers, first to last."""
+        return tuple(self.block(index, kind) for index, kind in enumerate(self.kinds))
+
+    def block(self, index: int, kind: str) -> Block:
+        """Mixer, MLP and norms of a layer."""
+        mixer = self.mixer(index, kind)
+        return Block(mixer, Weights.dense(mixer.weights + self.norms * self.norm) + self.feed(index, kind))
+
+    @property
+    def outside(self) -> int:
+        """Trainable numbers outside the layers: embeddings (once where they are tied) and the last norm."""
+        return self.vocab_size * self.hidden_size * (1 if self.tie_word_embeddings else 2) + self.norm
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader of the numbers must know, in sentences."""
+        return ()
+
+    @property
+    def assumed(self) -> dict[str, Any]:
+        """Fields that the file does not give and that its class has a value for."""
+        absent = sorted(name for name in type(self).model_fields if name not in self.model_fields_set)
+        return {name: value for name in absent if isinstance(value := getattr(self, name), bool | int | float | str)}
+
+
+def divides(small: int, name: str, large: int, other: str) -> None:
+    """Raises ValueError where `small` is no divisor of `large`."""
+    if large % small:
+        raise ValueError(f"{name} ({small}) must divide {other} ({large})")

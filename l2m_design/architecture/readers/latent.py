@@ -1,0 +1,198 @@
+"""Published decoders of multi-head latent attention: DeepSeek-V2 and V3, and Kimi Linear, which mixes it with KDA."""
+
+from typing import ClassVar, Self
+
+from pydantic import AliasChoices, Field, model_validator
+
+from l2m_design.architecture.readers.config import FULL, LINEAR, Config, Count, Depth, Indices, Size, Words
+from l2m_design.architecture.readers.experts import EXPERTS, Sparse
+from l2m_design.architecture.readers.mixers import Mixer, Weights, kimi_delta, latent
+from l2m_design.settings import Values
+
+
+class Latent(Sparse):
+    """Latent attention in every layer; dense MLPs first, then routed experts beside shared ones."""
+
+    intermediate_size: Size
+    moe_intermediate_size: Size
+    num_hidden_layers: Depth
+    num_attention_heads: Size
+    kv_lora_rank: Size
+    q_lora_rank: Size | None
+    qk_rope_head_dim: Size
+    qk_nope_head_dim: Size
+    v_head_dim: Size
+    n_shared_experts: Count
+    first_k_dense_replace: Count
+    attention_bias: bool = False
+    tie_word_embeddings: bool = False
+
+    @property
+    def depth(self) -> int:
+        """num_hidden_layers."""
+        return self.num_hidden_layers
+
+    @model_validator(mode="after")
+    def _experts_fit(self) -> Self:
+        if self.num_experts_per_tok is None and any(self.has_experts(index) for index in range(self.depth)):
+            raise ValueError("num_experts_per_tok: a number is needed by layers with experts, found none")
+        return self
+
+    def mixer(self, index: int, kind: str) -> Mixer:
+        """Latent attention."""
+        return latent(
+            self.hidden_size,
+            self.num_attention_heads,
+            self.q_lora_rank,
+            self.kv_lora_rank,
+            self.qk_rope_head_dim,
+            self.qk_nope_head_dim,
+            self.v_head_dim,
+            self.attention_bias,
+        )
+
+    def has_experts(self, index: int) -> bool:
+        """Does this layer have them?"""
+        return index >= self.first_k_dense_replace
+
+    def dense(self, hidden: int) -> Weights:
+        """A gated MLP."""
+        return Weights.gated(self.hidden_size, hidden)
+
+    def feed(self, index: int, kind: str) -> Weights:
+        """An MLP in the first layers, then experts."""
+        if not self.has_experts(index):
+            return self.dense(self.intermediate_size)
+        return self.experts(self.moe_intermediate_size) + self.dense(self.moe_intermediate_size * self.n_shared_experts)
+
+
+class DeepseekV2(Latent):
+    """DeepseekV2ForCausalLM."""
+
+    vocab_size: Size = 102400
+    hidden_size: Size = 4096
+    intermediate_size: Size = 11008
+    moe_intermediate_size: Size = 1407
+    num_hidden_layers: Depth = 32
+    num_attention_heads: Size = 32
+    kv_lora_rank: Size = 512
+    q_lora_rank: Size | None = 1536
+    qk_rope_head_dim: Size = 64
+    qk_nope_head_dim: Size = 128
+    v_head_dim: Size = 128
+    num_experts: Count = Field(default=64, validation_alias=EXPERTS)
+    num_experts_per_tok: Count | None = None
+    n_shared_experts: Count = 2
+    first_k_dense_replace: Count = 0
+    mlp_bias: bool = False
+
+    def dense(self, hidden: int) -> Weights:
+        """A gated MLP, with biases or without."""
+        return Weights.gated(self.hidden_size, hidden, self.mlp_bias)
+
+
+class DeepseekV3(Latent):
+    """DeepseekV3ForCausalLM."""
+
+    vocab_size: Size = 129280
+    hidden_size: Size = 7168
+    intermediate_size: Size = 18432
+    moe_intermediate_size: Size = 2048
+    num_hidden_layers: Depth = 61
+    num_attention_heads: Size = 128
+    kv_lora_rank: Size = 512
+    q_lora_rank: Size | None = 1536
+    qk_rope_head_dim: Size = 64
+    qk_nope_head_dim: Size = 128
+    v_head_dim: Size = 128
+    num_experts: Count = Field(default=256, validation_alias=EXPERTS)
+    num_experts_per_tok: Count | None = 8
+    n_shared_experts: Count = 1
+    first_k_dense_replace: Count = 3
+    predicted: Count = Field(default=1, validation_alias=AliasChoices("num_nextn_predict_layers", "num_mtp_layers"))
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is left out."""
+        return ("The layers that predict further tokens (MTP) are not counted: the class does not build them.",) * (
+            self.predicted > 0
+        )
+
+
+class KimiDelta(Values):
+    """linear_attn_config of a published Kimi Linear: layers are numbered from 1."""
+
+    model_config = Config.model_config
+    full_attn_layers: Indices | None = None
+    kda_layers: Indices | None = None
+    head_dim: Size | None = None
+    num_heads: Size | None = None
+    short_conv_kernel_size: Size | None = None
+
+    _name_unknown_keys = Config._name_unknown_keys
+
+
+class KimiLinear(Latent):
+    """KimiLinearForCausalLM: KDA in most layers, latent attention in the others."""
+
+    known: ClassVar[tuple[str, ...]] = (FULL, LINEAR)
+
+    vocab_size: Size = 163840
+    hidden_size: Size = 2304
+    intermediate_size: Size = 9216
+    moe_intermediate_size: Size = 1024
+    num_hidden_layers: Depth = 27
+    num_attention_heads: Size = 32
+    kv_lora_rank: Size = 512
+    q_lora_rank: Size | None = None
+    qk_rope_head_dim: Size = 64
+    qk_nope_head_dim: Size = 128
+    v_head_dim: Size = 128
+    num_experts: Count = Field(default=256, validation_alias=EXPERTS)
+    num_experts_per_tok: Count | None = Field(
+        default=8, validation_alias=AliasChoices("num_experts_per_token", "num_experts_per_tok")
+    )
+    n_shared_experts: Count = Field(default=1, validation_alias=AliasChoices("num_shared_experts", "n_shared_experts"))
+    first_k_dense_replace: Count = 1
+    mlp_layer_types: Words | None = None
+    linear_head_dim: Size = 128
+    linear_num_heads: Size = 32
+    linear_conv_kernel_dim: Size = 4
+    linear_attn_config: KimiDelta = KimiDelta()
+
+    @model_validator(mode="after")
+    def _lists_fit(self) -> Self:
+        full, delta = self.linear_attn_config.full_attn_layers, self.linear_attn_config.kda_layers
+        if full is not None and delta is not None and sorted(full + delta) != list(range(1, self.depth + 1)):
+            raise ValueError(
+                "linear_attn_config: full_attn_layers and kda_layers must name each layer once, "
+                f"1 to {self.depth}, found {len(full)} and {len(delta)}"
+            )
+        if self.mlp_layer_types is not None and len(self.mlp_layer_types) != self.depth:
+            raise ValueError(f"mlp_layer_types: {self.depth} are expected, found {len(self.mlp_layer_types)}")
+        return self
+
+    def kind(self, index: int) -> str:
+        """As linear_attn_config lists them, else full attention every fourth layer but the first."""
+        full, delta = self.linear_attn_config.full_attn_layers, self.linear_attn_config.kda_layers
+        if full is not None and delta is not None:
+            return FULL if index + 1 in full else LINEAR
+        return FULL if index and index % 4 == 0 else LINEAR
+
+    def mixer(self, index: int, kind: str) -> Mixer:
+        """Latent attention or KDA."""
+        if kind == FULL:
+            return super().mixer(index, kind)
+        given = self.linear_attn_config
+        return kimi_delta(
+            self.hidden_size,
+            given.num_heads or self.linear_num_heads,
+            given.head_dim or self.linear_head_dim,
+            given.short_conv_kernel_size or self.linear_conv_kernel_dim,
+        )
+
+    def has_experts(self, index: int) -> bool:
+        """By mlp_layer_types, else after the first layers."""
+        if self.mlp_layer_types is None:
+            return index >= self.first_k_dense_replace
+        return self.mlp_layer_types[index : index + 1] == ["sparse"]

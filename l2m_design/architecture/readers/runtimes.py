@@ -1,0 +1,143 @@
+"""Runtimes: whose convention the elements and bytes of a published model's state follow.
+
+A layer keeps parts: keys and values of tokens, a recurrent memory, the last inputs of a convolution. What one runtime
+holds of the same part differs a little from what another does: a closed set of conventions, applied to every part.
+
+Sources: `ideal` is this project's own count (what the mathematics needs); `transformers` is its cache classes of 5.23,
+measured after a decoding step (tests hold the law to them); `vllm` is its MambaStateShapeCalculator and
+MambaStateDtypeCalculator (v0.11); `mamba-ssm` is `allocate_inference_cache` of its modules (2.2).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from l2m_design.errors import BadInput
+from l2m_design.laws import Fixed, StateLaw, StateTerm, Tokens
+from l2m_design.settings import nearest
+
+
+@dataclass(frozen=True)
+class Convention:
+    """What a runtime holds.
+
+    unread: tokens of a window that it has let go when a step is over (the next one reads window - 1 and itself).
+    spare: columns of a convolution beyond the taps - 1 that must be kept. memory: the dtype of recurrent memories,
+    None for the model's own. said: whose convention it is; of_keys, of_windows, of_memories, of_columns: what to know
+    of models that have any of these.
+    """
+
+    said: str
+    unread: int = 0
+    spare: int = 0
+    memory: str | None = None
+    of_keys: str | None = None
+    of_windows: str | None = None
+    of_memories: str | None = None
+    of_columns: str | None = None
+
+    def sentence(self, parts: tuple["Part", ...]) -> str:
+        """Whose convention it is, and what it means for these parts."""
+        there = {
+            self.of_keys: any(isinstance(part, Keys) for part in parts),
+            self.of_windows: any(isinstance(part, Keys) and part.window is not None for part in parts),
+            self.of_memories: any(isinstance(part, Memory) for part in parts),
+            self.of_columns: any(isinstance(part, Columns) and not part.exact for part in parts),
+        }
+        told = [clause for clause, applies in there.items() if clause and applies]
+        return self.said + (f": {'; '.join(told)}." if told else ".")
+
+
+CONVENTIONS = {
+    "transformers": Convention(
+        "Counted as transformers' dynamic cache holds it after a decoding step",
+        unread=1,
+        spare=1,
+        memory="float32",
+        of_windows="windows one token shorter than they read",
+        of_memories="recurrent memories in float32",
+        of_columns="convolutions one column wider than they must be",
+    ),
+    "vllm": Convention(
+        "Counted as vLLM shapes it with its default dtypes",
+        of_windows="windows at their size, though it frees whole pages only",
+        of_memories="recurrent memories in the model's dtype, where neither the config nor their kernel says otherwise",
+    ),
+    "mamba-ssm": Convention(
+        "Counted as mamba-ssm allocates it, all in the model's dtype",
+        spare=1,
+        of_keys="keys and values as they fill, though it allots them for the longest context at once",
+        of_columns="convolutions one column wider than they must be",
+    ),
+    "ideal": Convention("Counted as what must be kept, all of it in the asked dtype"),
+}
+RUNTIMES = tuple(CONVENTIONS)
+
+
+def convention(runtime: str) -> Convention:
+    """The convention of a runtime; raises BadInput naming the nearest and all."""
+    if runtime not in CONVENTIONS:
+        close = nearest(runtime, RUNTIMES)
+        hint = f"did you mean '{close}'? " if close else ""
+        raise BadInput(f"--runtime: unknown runtime '{runtime}'; {hint}allowed: {', '.join(RUNTIMES)}")
+    return CONVENTIONS[runtime]
+
+
+@dataclass(frozen=True)
+class Keys:
+    """`slot` elements for each token read: keys and values, or the latent that they are made of.
+
+    kind: of laws.STATE_KINDS.
+    """
+
+    slot: int
+    kind: str
+    window: int | None = None
+
+    def term(self, runtime: str) -> StateTerm:
+        """One slot a token; in transformers a window of one token is never cut, since [-0:] is everything."""
+        if self.window is None:
+            return StateTerm(self.slot, Tokens(), kind=self.kind)
+        return StateTerm(self.slot, Tokens((self.window - convention(runtime).unread) or None), kind=self.kind)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """`elements` numbers of a recurrence; kind: of laws.STATE_KINDS, None for one that they do not name.
+
+    held: by runtime, the dtype that this memory always has there, where that is not the convention's.
+    """
+
+    elements: int
+    kind: str | None
+    held: Mapping[str, str | None] = field(default_factory=dict)
+
+    def term(self, runtime: str) -> StateTerm:
+        """The same at every length."""
+        dtype = self.held.get(runtime, convention(runtime).memory)
+        return StateTerm(self.elements, Fixed(), dtype, self.kind)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The last taps - 1 inputs of a causal convolution over `channels`, in the model's dtype.
+
+    exact: held without the spare column by every runtime.
+    """
+
+    channels: int
+    taps: int
+    kind: str | None
+    exact: bool = False
+
+    def term(self, runtime: str) -> StateTerm:
+        """The same at every length."""
+        spare = 0 if self.exact else convention(runtime).spare
+        return StateTerm(self.channels * (self.taps - 1 + spare), Fixed(), kind=self.kind)
+
+
+Part = Keys | Memory | Columns
+
+
+def law(parts: tuple[Part, ...], runtime: str) -> StateLaw:
+    """The state law of a layer's parts in a runtime."""
+    return StateLaw(tuple(part.term(runtime) for part in parts))

@@ -1,0 +1,102 @@
+"""Tiny instances of the transformers classes, and a walker that sums what their caches really hold."""
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+
+class Held(NamedTuple):
+    """What one sequence's cache holds."""
+
+    elements: int
+    bytes: int
+
+
+def tensors(value: Any, seen: set[int]) -> Iterator[Any]:
+    """Every tensor that a cache reaches, once; a window's size, kept as a tensor, is a constant and no state."""
+    import torch
+
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for name, one in value.items():
+            if name != "_sliding_window_tensor":
+                yield from tensors(one, seen)
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            yield from tensors(one, seen)
+    elif type(value).__module__ == "transformers.cache_utils":
+        yield from tensors(vars(value), seen)
+
+
+def inside_modules(model: Any) -> list[Any]:
+    """State that RecurrentGemma keeps in its blocks instead of a cache."""
+    names = ("recurrent_states", "conv1d_state")
+    return [getattr(module, name) for module in model.modules() for name in names if hasattr(module, name)]
+
+
+class Instance:
+    """A transformers class of random weights in bfloat16, built from a plain config."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        import torch
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        torch.manual_seed(0)
+        self.config = AutoConfig.for_model(**config)
+        self.model = AutoModelForCausalLM.from_config(self.config, dtype=torch.bfloat16).eval()
+
+    @property
+    def parameters(self) -> int:
+        """Trainable numbers, tied ones once."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    def held(self, tokens: int, steps: int = 1) -> Held:
+        """What the cache of one sequence holds after a prompt and `steps` decoding steps, `tokens` in all."""
+        import torch
+
+        tokens_in = torch.randint(1, 40, (1, tokens))
+        cuts = [0, *range(tokens - steps, tokens + 1)]
+        state: Any = None if self.config.model_type == "rwkv" else self._empty_cache()
+        with torch.no_grad():
+            for start, end in itertools.pairwise(cuts):
+                state = self._forward(tokens_in[:, start:end], state)
+        kept = [one for one in (*tensors(state, set()), *inside_modules(self.model)) if one is not None]
+        return Held(sum(one.numel() for one in kept), sum(one.numel() * one.element_size() for one in kept))
+
+    def _empty_cache(self) -> Any:
+        from transformers import DynamicCache
+
+        return DynamicCache(config=self.config)
+
+    def _forward(self, tokens: Any, state: Any) -> Any:
+        if self.config.model_type == "rwkv":
+            return self.model(tokens, state=state, use_cache=True).state
+        if self.config.model_type == "recurrent_gemma" and state.get_seq_length() == 0:
+            self.model.model._setup_cache(self.config, 1, tokens.device, self.model.dtype)
+        self.model(tokens, cache=state, use_cache=True)
+        return state
+
+
+@pytest.fixture(scope="session")
+def build() -> Callable[[dict[str, Any]], Instance]:
+    return Instance
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[Any], Path]:
+    """Write a config.json; text as it is, all else as JSON."""
+
+    def written(config: Any) -> Path:
+        path = tmp_path / "config.json"
+        path.write_text(config if isinstance(config, str) else json.dumps(config))
+        return path
+
+    return written
