@@ -51,7 +51,7 @@ class Architecture(Values):
             path = Path(path) / "architecture.yaml"
         data = read_mapping(path)
         if "model_type" in data:
-            raise BadInput(f"{path}: a Hugging Face config; this version reads drawings (YAML or JSON with layers)")
+            raise BadInput(f"{path}: a published model's config, which `l2m check` reads; here a drawing is expected")
         drawing = data.get("architecture", data)
         if not isinstance(drawing, dict):
             raise BadInput(f"{path}: architecture: a mapping is expected, found {type(drawing).__name__}")

@@ -1,0 +1,95 @@
+"""What `l2m check` judges: a drawing, or a published model by its config."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from l2m_design.architecture import Architecture
+    from l2m_design.architecture.readers import Published
+    from l2m_design.laws import StateLaw
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model as far as the condition and its report need it.
+
+    name: a word for what it is, none for a drawing. layers: rows for JSON, with states at the judged length.
+    runtime: whose convention the state follows. notes: sentences.
+    """
+
+    name: str | None
+    picture: str
+    width: int
+    state: "StateLaw"
+    parameters: int
+    active_parameters: int
+    layers: list[dict[str, Any]]
+    runtime: str
+    notes: list[str]
+
+
+def read(path: str, runtime: str | None, length: int, overrides: list[str]) -> Subject:
+    """The drawing or the published config at a path, for a context of `length` tokens; raises BadInput."""
+    from l2m_design.architecture.readers import is_published, published
+    from l2m_design.errors import BadInput
+
+    if is_published(path):
+        return _of_published(published(path, runtime, overrides), length)
+    if runtime is not None:
+        raise BadInput(
+            f"--runtime: is for a published config.json; {path} is a drawing, which counts what must be kept"
+        )
+    from l2m_design.architecture import Architecture
+
+    if Path(path).is_dir() and not (Path(path) / "architecture.yaml").exists():
+        raise BadInput(f"{path}: a folder with neither an architecture.yaml nor a config.json in it")
+    drawing = Architecture.load(path, overrides)
+    drawing.check_context(length, path)
+    return _of_drawing(drawing, length)
+
+
+def _of_drawing(drawing: "Architecture", length: int) -> Subject:
+    hidden = f"The last hidden vector ({drawing.width} elements), which tells the next token's surprise, is part of it."
+    layers = [
+        {
+            "kind": layer.kind,
+            "reads_layer": getattr(layer, "share", None),
+            "letter": layer.letter,
+            "growth_exponent": layer.state_law(drawing.width).exponent,
+            "state_elements": layer.state_law(drawing.width).elements(length),
+        }
+        for layer in drawing.layers
+    ]
+    notes = [hidden] if drawing.surprised else []
+    parameters = drawing.parameters
+    return Subject(None, drawing.picture, drawing.width, drawing.state, parameters, parameters, layers, "ideal", notes)
+
+
+def _of_published(model: "Published", length: int) -> Subject:
+    layers = [
+        {
+            "kind": layer.kind,
+            "reads_layer": layer.shares,
+            "letter": layer.letter,
+            "growth_exponent": layer.state.exponent,
+            "state_elements": layer.state.elements(length),
+            "parameters": layer.parameters,
+        }
+        for layer in model.layers
+    ]
+    notes = list(model.notes)
+    if model.positions is not None and length > model.positions:
+        notes.append(f"Its config speaks of {model.positions:,} positions; it is judged at {length:,}.")
+    notes.append("Bytes are nominal: servers pad pages, and align the pages of a hybrid's layers with each other.")
+    return Subject(
+        name=model.model_type,
+        picture=model.picture,
+        width=model.width,
+        state=model.state,
+        parameters=model.parameters,
+        active_parameters=model.active_parameters,
+        layers=layers,
+        runtime=model.runtime,
+        notes=notes,
+    )

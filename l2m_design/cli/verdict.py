@@ -1,0 +1,88 @@
+"""The verdict of `l2m check` on the terminal: which layers pay, growth, level and reach."""
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from l2m_design.cli.terminal import say, table
+
+if TYPE_CHECKING:
+    from l2m_design.cli.subject import Subject
+    from l2m_design.condition import Demand
+
+NAMED_LAYERS = 4
+
+
+def show(subject: "Subject", demand: "Demand", result: dict[str, Any]) -> None:
+    """Everything that the JSON says, in a table and sentences."""
+    from l2m_design.report.words import size
+
+    length, dtype = result["length"], result["dtype"]
+    active = subject.active_parameters
+    counted = f"{subject.parameters:,} parameters" + (f" ({active:,} active)" if active != subject.parameters else "")
+    say(
+        f"{f'{subject.name}: ' if subject.name else ''}{subject.picture}: {counted}, width {subject.width}",
+        f"Demand: {result['demand']['source']}; beta {demand.law.beta}, judged at its {result['demand']['end']} end",
+    )
+    if subject.name is None:
+        table(["layer", "kind", "growth", f"state at {length:,}", "share"], list(_each(result)))
+    else:
+        table(["layers", "kind", "growth", f"state of each at {length:,}", "share"], list(_alike(result)))
+    say(
+        f"State at {length:,} tokens: {result['state_elements']:,} elements, {size(result['state_bytes'])} in {dtype}, "
+        f"{result['bytes_per_token']:,.0f} bytes a further token.",
+        *subject.notes,
+    )
+    _judgement(subject, demand, result)
+
+
+def _each(result: dict[str, Any]) -> Iterator[list[str]]:
+    """A row a layer."""
+    for index, row in enumerate(result["layers"]):
+        yield [str(index), *_cells(row, row["state_elements"], result)]
+
+
+def _alike(result: dict[str, Any]) -> Iterator[list[str]]:
+    """A row for all layers that keep alike, those that keep most first."""
+
+    def alike(item: tuple[int, dict[str, Any]]) -> tuple[Any, ...]:
+        row = item[1]
+        return -row["state_elements"], row["kind"], row["reads_layer"] or -1, row["growth_exponent"]
+
+    for _, group in groupby(sorted(enumerate(result["layers"]), key=alike), alike):
+        rows = list(group)
+        named = ", ".join(str(index) for index, _ in rows[:NAMED_LAYERS])
+        dots = ", ..." if len(rows) > NAMED_LAYERS else ""
+        total = len(rows) * rows[0][1]["state_elements"]
+        yield [f"{len(rows)} ({named}{dots})", *_cells(rows[0][1], total, result)]
+
+
+def _cells(row: dict[str, Any], total: int, result: dict[str, Any]) -> list[str]:
+    reads = row["reads_layer"]
+    return [
+        row["kind"] if reads is None else f"{row['kind']}, reads layer {reads}",
+        f"t^{row['growth_exponent']:.2f}",
+        f"{row['state_elements']:,}",
+        f"{total / max(1, result['state_elements']):.1%}",
+    ]
+
+
+def _judgement(subject: "Subject", demand: "Demand", result: dict[str, Any]) -> None:
+    from l2m_design.report.words import constant, tokens
+
+    answer = "meets" if result["meets_growth"] else "does not meet"
+    say(
+        f"Growth: the state grows as t^{result['growth_exponent']:.3g}, "
+        f"the data ask for t^{result['asked_exponent']:.3g}: {answer} the condition."
+    )
+    if result["level_slack"] is None:
+        say("Level: not judged (a beta alone names no amount; give --prefactor or --estimate).")
+        return
+    held = constant(demand.terms.plain(), subject.state.kinds)
+    word = "large enough" if result["meets_level"] else "too small"
+    say(
+        f"Level up to {result['length']:,} tokens: {word}, if one element holds {held}; "
+        "the condition fixes a rate, not this constant.",
+        f"Reach: {tokens(result['reach_tokens']['effective'])} under that, "
+        f"{tokens(result['reach_tokens']['hard'])} by the hard bound of {demand.hard_nats:.1f} nats per element.",
+    )

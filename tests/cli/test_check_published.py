@@ -1,0 +1,94 @@
+"""`l2m check` on published models: by config.json or its folder, in a runtime's convention, refused in one line."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from l2m_design.architecture.readers import READERS, WRAPPERS
+
+MISTRAL = {"model_type": "mistral", "num_hidden_layers": 2, "sliding_window": 4096, "max_position_embeddings": 32768}
+
+
+def check(*words: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "l2m_design.cli", "check", *words], cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, config in (("mistral", MISTRAL), ("deepseek", {"model_type": "deepseek_v3"})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+    (tmp_path / "empty").mkdir()
+    return tmp_path
+
+
+def test_a_published_model_is_judged_with_the_keys_of_a_drawing(folder: Path) -> None:
+    done = check("mistral", "--length", "65536", "--json", cwd=folder)
+    assert done.returncode == 1, done.stderr
+    answer = json.loads(done.stdout)
+    promised = {"growth_exponent", "asked_exponent", "meets_growth", "state_elements", "state_bytes", "bytes_per_token",
+                "length", "dtype", "reach_tokens", "layers", "parameters", "runtime", "active_parameters",
+                "notes"}  # fmt: skip
+    assert promised <= set(answer)
+    assert (answer["runtime"], answer["growth_exponent"]) == ("transformers", 0.0)
+    assert answer["state_elements"] == 2 * 2 * 8 * 128 * 4095
+    assert [layer["kind"] for layer in answer["layers"]] == ["window", "window"]
+    assert any("32,768 positions; it is judged at 65,536" in note for note in answer["notes"])
+
+    ideal = json.loads(check("mistral/config.json", "--runtime", "ideal", "--json", cwd=folder).stdout)
+    assert ideal["state_elements"] == 2 * 2 * 8 * 128 * 4096
+
+
+def test_the_text_says_which_layers_pay_and_that_bytes_are_nominal(folder: Path) -> None:
+    done = check("deepseek", "--length", "4096", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "deepseek_v3: 61 x L: 671,026,404,352 parameters (37,552,282,624 active), width 7168" in done.stdout
+    assert "61 (0, 1, 2, 3, ...)" in done.stdout
+    assert "70,272 bytes a further token" in done.stdout
+    assert "Counted as transformers' dynamic cache holds it after a decoding step." in done.stdout
+    assert "Bytes are nominal: servers pad pages" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("empty",), "empty: a folder with neither an architecture.yaml nor a config.json in it"),
+        (
+            ("mistral", "--runtime", "vlm"),
+            "--runtime: unknown runtime 'vlm'; did you mean 'vllm'? allowed: transformers",
+        ),
+        (("mistral", "--runtime", "mamba-ssm"), "--runtime mamba-ssm: runs mamba, mamba2, mamba_ssm, not mistral"),
+        (("mistral", "--set", "num_hidden_layers=-1"), "config.json: num_hidden_layers: input should be greater than"),
+        (("drawing.yaml", "--runtime", "vllm"), "--runtime: is for a published config.json; drawing.yaml is a drawing"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(folder: Path, words: tuple[str, ...], said: str) -> None:
+    (folder / "drawing.yaml").write_text("vocabulary: 9\nwidth: 8\nlayers: [{kind: mamba1}]\n")
+    done = check(*words, cwd=folder)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not done.stdout
+
+
+def test_the_readme_names_every_type(repository: Path) -> None:
+    section = (repository / "README.md").read_text().split("### Published models")[1].split("\n## ")[0]
+    types = {*READERS, *WRAPPERS} - {"mamba_ssm"}
+    assert types <= set(re.findall(r"`([a-z0-9_]+)`", section))
+    changes = (repository / "CHANGELOG.md").read_text()
+    assert f"`config.json` of {len(types)} Hugging Face types" in changes
+
+
+def test_what_needs_a_drawing_says_who_reads_a_config(folder: Path) -> None:
+    words = ["export", "mistral/config.json", "--out", "made"]
+    done = subprocess.run(
+        [sys.executable, "-m", "l2m_design.cli", *words], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "a published model's config, which `l2m check` reads; here a drawing is expected" in done.stderr
