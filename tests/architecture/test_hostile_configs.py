@@ -96,6 +96,10 @@ def test_any_file_is_answered_or_refused_in_one_line(folder: Path, content: byte
         ({"model_type": "mamba2"}, "num_heads x head_dim (8192) must be expand x hidden_size (64)"),
         ({"model_type": "bamba", "mamba_n_heads": 7}, "mamba_n_heads (7) must divide the channels of the state space"),
         ({"model_type": "zamba2"}, "layers_block_type: needed, but for 54 layers, found none for 3"),
+        ({"model_type": "gemma3n_text", "num_kv_shared_layers": 3}, "num_kv_shared_layers (3): layer 0 is of sliding_"),
+        ({"model_type": "gemma3n_text", "intermediate_size": "x"}, "intermediate_size: input should be a valid list"),
+        ({"model_type": "gemma3n_text", "intermediate_size": -3}, "intermediate_size.0: input should be greater than"),
+        ({"model_type": "gemma4_text", "enable_moe_block": True}, "num_experts, top_k_experts, moe_intermediate_size"),
         ({"model_type": "nemotron_h", "hybrid_override_pattern": "MX"}, "hybrid_override_pattern: string should match"),
     ],
 )  # fmt: skip
@@ -116,6 +120,16 @@ def test_a_refusal_names_field_found_and_allowed(config: dict[str, Any], said: s
 )
 def test_what_is_no_config_is_refused(content: str, said: str, write) -> None:
     assert said in (answer(write(content)) or "")
+
+
+@pytest.mark.parametrize("model_type", sorted(READERS))
+def test_the_deepest_model_of_the_largest_sizes_is_answered_at_once(model_type: str, write) -> None:
+    depth, types = 1024, ("layer_types", "layers_block_type", "linear_attn_config", "attn_layer_indices")
+    config = next((tiny for tiny in TINY.values() if tiny.get("model_type") == model_type), TINY["mamba_ssm"])
+    deep = {key: value for key, value in config.items() if key not in types} | {"num_hidden_layers": depth}
+    deep |= {"zamba2": {"layers_block_type": ["hybrid"] * depth}}.get(model_type, {})
+    deep |= {"n_layer": depth} if model_type == "mamba_ssm" else {"vocab_size": 10**9}
+    assert answer(write(deep)) is None or model_type == "gemma3n_text"
 
 
 def test_a_folder_without_a_config_is_refused(tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from l2m_design.architecture.readers import READERS, RUNTIMES, Published, published
+from l2m_design.architecture.readers import READERS, RUNTIMES, Published, is_published, published
 from l2m_design.errors import BadInput
 
 TINY = json.loads((Path(__file__).parent / "published.json").read_text())
 LENGTHS = (3, 5, 6, 7, 19)
 DEEPSEEK_V3 = {"model_type": "deepseek_v3", "num_hidden_layers": 61, "kv_lora_rank": 512, "qk_rope_head_dim": 64}
+CHOSEN = ("num_experts_per_tok", "num_experts_per_token", "top_k_experts")
 NO_DEFAULT_MODEL = {
     "deepseek_v2": "its class has no number of experts for a token",
     "ministral": "its class takes no head_dim for a number",
@@ -161,6 +162,40 @@ def test_a_model_inside_another_is_read_alone(write) -> None:
     inside = published(write({"model_type": "gemma3", "text_config": text, "vision_config": {"hidden_size": 9}}))
     assert (inside.state, inside.parameters) == (alone.state, alone.parameters)
     assert any("towers for images are not counted" in note for note in inside.notes)
+
+
+def test_layers_that_share_a_cache_say_whose_and_count_once(write) -> None:
+    read = published(write(TINY["gemma3n_text"]))
+    assert [layer.shares for layer in read.layers] == [None, None, None, 2, 1]
+    assert read.picture == "W A W w a"
+    assert [layer.state.elements(9) for layer in read.layers[3:]] == [0, 0]
+    whole = published(write(TINY["gemma3n_text"] | {"num_kv_shared_layers": 0}))
+    assert read.state.elements(100) < whole.state.elements(100)
+
+
+def test_layers_without_a_mixer_keep_nothing(write) -> None:
+    read = published(write(TINY["nemotron_h"]))
+    assert [layer.kind for layer in read.layers] == ["mamba2", "nothing", "mamba2", "attention", "nothing"]
+    assert [bool(layer.state.elements(9)) for layer in read.layers] == [True, False, True, True, False]
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_token_passes_all_parameters_but_those_of_experts_not_chosen(name: str, write) -> None:
+    config = TINY[name]
+    read, every = published(write(config)), published(write(config | {key: 4 for key in CHOSEN if key in config}))
+    assert read.active_parameters <= read.parameters == every.active_parameters
+    assert (read.active_parameters < read.parameters) == (read != every)
+
+
+def test_a_drawing_is_not_taken_for_a_published_model(tmp_path: Path, write) -> None:
+    assert is_published(write({"model_type": "llama"}))
+    assert is_published(write({}))
+    assert is_published(write("{"))
+    assert not is_published(write({"vocabulary": 9, "width": 8, "layers": []}))
+    (tmp_path / "other.json").write_text(json.dumps({"d_model": 8, "n_layer": 2}))
+    assert is_published(tmp_path / "other.json")
+    (tmp_path / "architecture.yaml").write_text("layers: []")
+    assert not is_published(tmp_path)
 
 
 def test_a_folder_stands_for_its_config_and_keys_can_be_laid_over_it(write) -> None:

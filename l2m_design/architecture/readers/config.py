@@ -26,10 +26,14 @@ FORMER_NAMES = {"attention": FULL, "mamba": LINEAR}
 
 @dataclass(frozen=True)
 class Block:
-    """A layer as its config tells it; weights: of the mixer, the MLP and their norms."""
+    """A layer as its config tells it.
+
+    weights: of the mixer, the MLP and their norms. shares: the layer whose cache it reads, if it keeps none.
+    """
 
     mixer: Mixer
     weights: Weights
+    shares: int | None = None
 
 
 class Config(Values):
@@ -105,7 +109,12 @@ class Config(Values):
     def block(self, index: int, kind: str) -> Block:
         """Mixer, MLP and norms of a layer."""
         mixer = self.mixer(index, kind)
-        return Block(mixer, Weights.dense(mixer.weights + self.norms * self.norm) + self.feed(index, kind))
+        weights = Weights.dense(mixer.weights + self.norms * self.norm) + self.feed(index, kind)
+        return Block(mixer, weights, self.shares(index))
+
+    def shares(self, index: int) -> int | None:
+        """The earlier layer (from 0) whose cache a layer reads, None for its own."""
+        return None
 
     @property
     def outside(self) -> int:
@@ -121,7 +130,12 @@ class Config(Values):
     def assumed(self) -> dict[str, Any]:
         """Fields that the file does not give and that its class has a value for."""
         absent = sorted(name for name in type(self).model_fields if name not in self.model_fields_set)
-        return {name: value for name in absent if isinstance(value := getattr(self, name), bool | int | float | str)}
+        known = {name: getattr(self, name) for name in absent}
+        return {
+            name: value
+            for name, value in known.items()
+            if isinstance(value, bool | int | float | str | list) and value != []
+        }
 
 
 def divides(small: int, name: str, large: int, other: str) -> None:

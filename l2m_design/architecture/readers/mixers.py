@@ -82,18 +82,21 @@ def attention(
     out_bias: bool | None = None,
     gated: bool = False,
     inputs: int | None = None,
+    borrowed: bool = False,
 ) -> Mixer:
     """`heads` query heads over `kv_heads` heads of keys and values, `window` tokens or all.
 
     bias: on queries, keys and values; out_bias: on the output, `bias` by default. gated: an output gate, as large as
-    the queries. inputs: channels that it reads, `width` by default.
+    the queries. inputs: channels that it reads, `width` by default. borrowed: it reads another layer's cache.
     """
     inputs = width if inputs is None else inputs
     queries, keys = heads * head_dim, kv_heads * head_dim
-    projections = linear(inputs, queries * (2 if gated else 1), bias) + 2 * linear(inputs, keys, bias)
+    asked, kept = linear(inputs, queries * (2 if gated else 1), bias), 2 * linear(inputs, keys, bias)
     out = linear(queries, width, bias if out_bias is None else out_bias)
     kind, letter = ("attention", "A") if window is None else ("window", "W")
-    return Mixer(kind, letter, (Keys(2 * keys, kind, window),), projections + out)
+    if borrowed:
+        return Mixer(kind, letter, (), asked + out)
+    return Mixer(kind, letter, (Keys(2 * keys, kind, window),), asked + kept + out)
 
 
 def latent(

@@ -7,7 +7,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from l2m_design.architecture.readers import attention, classic, experts, hybrid, latent, mamba2_hybrid, recurrent
+from l2m_design.architecture.readers import (
+    attention,
+    classic,
+    experts,
+    hybrid,
+    latent,
+    mamba2_hybrid,
+    recurrent,
+    shared,
+)
 from l2m_design.architecture.readers import state_space as spaces
 from l2m_design.architecture.readers.config import Block, Config
 from l2m_design.architecture.readers.runtimes import convention, law
@@ -23,6 +32,8 @@ READERS: dict[str, type[Config]] = {
     "falcon_mamba": spaces.FalconMamba,
     "gemma2": attention.Gemma2,
     "gemma3_text": attention.Gemma3,
+    "gemma3n_text": shared.Gemma3n,
+    "gemma4_text": shared.Gemma4,
     "gpt2": classic.Gpt2,
     "gpt_neox": classic.GptNeoX,
     "gpt_oss": experts.GptOss,
@@ -49,7 +60,12 @@ READERS: dict[str, type[Config]] = {
     "smollm3": attention.SmolLM3,
     "zamba2": mamba2_hybrid.Zamba2,
 }
-WRAPPERS = {"gemma3": "gemma3_text", "qwen3_5": "qwen3_5_text"}
+WRAPPERS = {
+    "gemma3": "gemma3_text",
+    "gemma3n": "gemma3n_text",
+    "gemma4": "gemma4_text",
+    "qwen3_5": "qwen3_5_text",
+}
 OWN_RUNTIME = {"mamba_ssm": "mamba-ssm"}
 RUN_BY_MAMBA_SSM = ("mamba", "mamba2", "mamba_ssm")
 UNKNOWN_TO_VLLM = ("mamba_ssm", "recurrent_gemma", "rwkv")
@@ -115,19 +131,19 @@ class Published:
 
 
 def is_published(path: str | Path) -> bool:
-    """Is this a published config, or a folder of one, and not a drawing? Of what cannot be read: no."""
+    """Is this a published config, or a folder of one, and not a drawing? What cannot be read is by its name."""
     path = Path(path)
     if path.is_dir():
         return (path / "config.json").exists() and not (path / "architecture.yaml").exists()
     if path.suffix != ".json" or not path.is_file():
         return False
-    if path.name == "config.json":
-        return True
+    named = path.name == "config.json"
     try:
         data = _mapping(path)
     except BadInput:
-        return False
-    return "model_type" in data or _is_mamba_ssm(data)
+        return named
+    drawn = {"layers", "architecture"} & data.keys()
+    return "model_type" in data or _is_mamba_ssm(data) or (named and not drawn)
 
 
 def published(path: str | Path, runtime: str | None = None, overrides: Iterable[str] = ()) -> Published:
@@ -157,6 +173,7 @@ def published(path: str | Path, runtime: str | None = None, overrides: Iterable[
                 law(block.mixer.parts, runtime),
                 block.weights.total,
                 block.weights.active,
+                block.shares,
             )
             for block in blocks
         ),
