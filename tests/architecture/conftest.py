@@ -1,5 +1,6 @@
 """Tiny instances of the transformers classes, and a walker that sums what their caches really hold."""
 
+import inspect
 import itertools
 import json
 from collections.abc import Callable, Iterator
@@ -52,6 +53,7 @@ class Instance:
         torch.manual_seed(0)
         self.config = AutoConfig.for_model(**config)
         self.model = AutoModelForCausalLM.from_config(self.config, dtype=torch.bfloat16).eval()
+        self.cache = "cache" if "cache" in inspect.signature(self.model.forward).parameters else "past_key_values"
 
     @property
     def parameters(self) -> int:
@@ -81,7 +83,7 @@ class Instance:
             return self.model(tokens, state=state, use_cache=True).state
         if self.config.model_type == "recurrent_gemma" and state.get_seq_length() == 0:
             self.model.model._setup_cache(self.config, 1, tokens.device, self.model.dtype)
-        self.model(tokens, cache=state, use_cache=True)
+        self.model(tokens, use_cache=True, **{self.cache: state})
         return state
 
 

@@ -45,6 +45,16 @@ def test_the_law_and_the_parameters_are_those_of_the_class(name: str, build, wri
     assert real.held(19, steps=4) == real.held(19)
 
 
+@pytest.mark.parametrize("name", TINY)
+def test_a_config_that_transformers_saved_is_read_alike(name: str, tmp_path: Path, write) -> None:
+    from transformers import AutoConfig
+
+    AutoConfig.for_model(**TINY[name]).save_pretrained(tmp_path / "saved")
+    by_hand, saved = published(write(TINY[name])), published(tmp_path / "saved")
+    assert saved.layers == by_hand.layers
+    assert (saved.parameters, saved.active_parameters) == (by_hand.parameters, by_hand.active_parameters)
+
+
 @pytest.mark.parametrize("model_type", sorted(READERS))
 def test_what_a_config_leaves_out_is_as_its_class_has_it(model_type: str, write) -> None:
     if model_type in NO_DEFAULT_MODEL:

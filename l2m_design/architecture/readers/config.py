@@ -52,6 +52,7 @@ class Config(Values):
     hidden_size: Size
     tie_word_embeddings: bool
     max_position_embeddings: Size | None = None
+    per_layer_config: Annotated[dict[str, Any], Field(max_length=DEPTH)] | None = None
     layer_types: Words | None = None
 
     @model_validator(mode="before")

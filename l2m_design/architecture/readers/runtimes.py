@@ -3,7 +3,7 @@
 A layer keeps parts: keys and values of tokens, a recurrent memory, the last inputs of a convolution. What one runtime
 holds of the same part differs a little from what another does: a closed set of conventions, applied to every part.
 
-Sources: `ideal` is this project's own count (what the mathematics needs); `transformers` is its cache classes of 5.23,
+Sources: `ideal` is this project's own count (what the mathematics needs); `transformers` is its cache classes of 5.24,
 measured after a decoding step (tests hold the law to them); `vllm` is its MambaStateShapeCalculator and
 MambaStateDtypeCalculator (v0.11); `mamba-ssm` is `allocate_inference_cache` of its modules (2.2).
 """

@@ -1,13 +1,14 @@
 """Published decoders whose last layers read the keys and values of earlier ones: Gemma 3n and Gemma 4."""
 
 from functools import cached_property
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from l2m_design.architecture.readers.attention import Biased
-from l2m_design.architecture.readers.config import DEPTH, FULL, SLIDING, Count, Depth, Size
+from l2m_design.architecture.readers.config import DEPTH, FULL, SLIDING, Config, Count, Depth, Size
 from l2m_design.architecture.readers.mixers import Mixer, Weights, attention, linear
+from l2m_design.settings import Values
 
 Sizes = Annotated[
     list[Size],
@@ -61,14 +62,14 @@ class Shared(Biased):
         """Full attention in every interval-th layer."""
         return SLIDING if (index + 1) % self.interval else FULL
 
-    def heads(self, kind: str) -> tuple[int, int]:
-        """Heads of keys and values, and channels of each, of layers of this type."""
+    def heads(self, index: int, kind: str) -> tuple[int, int]:
+        """Heads of keys and values of a layer, and channels of each."""
         return self.kv_heads, self.head_dim
 
     def mixer(self, index: int, kind: str) -> Mixer:
         """Attention with norms of queries and keys; queries alone, where the cache is another layer's."""
         bias, out_bias = self.biases
-        kv_heads, head_dim = self.heads(kind)
+        kv_heads, head_dim = self.heads(index, kind)
         borrowed = self.shares(index) is not None
         return attention(
             self.hidden_size,
@@ -132,9 +133,21 @@ class Gemma3n(Shared):
         return super().outside + 2 * (self.altup_num_inputs - 1) * linear(self.hidden_size, self.hidden_size)
 
 
+class OneLayer(Values):
+    """What per_layer_config says of one layer's heads."""
+
+    model_config = Config.model_config
+    head_dim: Size | None = None
+    num_key_value_heads: Size | None = None
+
+    _name_unknown_keys = Config._name_unknown_keys
+
+
 class Gemma4(Shared):
     """Gemma4ForCausalLM: full attention has larger heads, and may project keys and values as one; the last layer has
     full attention whatever its type; experts beside the MLP where enable_moe_block is set.
+
+    per_layer_config: the heads of the layers that differ, as transformers saves them in place of global_head_dim.
     """
 
     interval: ClassVar[int] = 6
@@ -146,6 +159,7 @@ class Gemma4(Shared):
     num_key_value_heads: Size | None = 4
     num_kv_shared_layers: Count = 0
     global_head_dim: Size = 512
+    per_layer_config: Annotated[dict[str, OneLayer], Field(max_length=DEPTH)] | None = None
     num_global_key_value_heads: Size | None = None
     attention_k_eq_v: bool = False
     use_double_wide_mlp: bool = False
@@ -165,8 +179,11 @@ class Gemma4(Shared):
         """sliding_window, half of it (and one) where attention looks both ways."""
         return self.sliding_window // 2 + 1 if self.use_bidirectional_attention == "all" else self.sliding_window
 
-    def heads(self, kind: str) -> tuple[int, int]:
+    def heads(self, index: int, kind: str) -> tuple[int, int]:
         """Those of full attention may differ from those of windows."""
+        if self.per_layer_config is not None:
+            given = self.per_layer_config.get(str(index), OneLayer())
+            return given.num_key_value_heads or self.kv_heads, given.head_dim or self.head_dim
         if kind == SLIDING:
             return self.kv_heads, self.head_dim
         own = self.num_global_key_value_heads if self.attention_k_eq_v else None
@@ -177,7 +194,7 @@ class Gemma4(Shared):
         mixer = super().mixer(index, kind)
         if not self.attention_k_eq_v or kind == SLIDING or self.shares(index) is not None:
             return mixer
-        kv_heads, head_dim = self.heads(kind)
+        kv_heads, head_dim = self.heads(index, kind)
         return mixer.with_more(-linear(self.hidden_size, kv_heads * head_dim, self.attention_bias))
 
     def feed(self, index: int, kind: str) -> Weights:
@@ -193,3 +210,9 @@ class Gemma4(Shared):
             raise ValueError("num_experts, top_k_experts, moe_intermediate_size: needed where enable_moe_block is set")
         router = linear(self.hidden_size, count) + self.hidden_size + count
         return Weights.gated(self.hidden_size, hidden).experts(count, chosen, router) + Weights.dense(3 * self.norm)
+
+    @property
+    def assumed(self) -> dict[str, Any]:
+        """Without global_head_dim where per_layer_config stands in its place."""
+        taken = super().assumed
+        return {name: taken[name] for name in taken if self.per_layer_config is None or name != "global_head_dim"}

@@ -1,0 +1,81 @@
+"""Files of published configs: JSON objects of a bearable size, their type, and the text model inside a larger one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from l2m_design.architecture.readers.table import READERS, WRAPPERS
+from l2m_design.errors import BadInput
+from l2m_design.settings import nearest, read_text
+
+LONGEST_FILE = 4_000_000
+
+
+def is_published(path: str | Path) -> bool:
+    """Is this a published config, or a folder of one, and not a drawing? What cannot be read is by its name."""
+    path = Path(path)
+    if path.is_dir():
+        return (path / "config.json").exists() and not (path / "architecture.yaml").exists()
+    if path.suffix != ".json" or not path.is_file():
+        return False
+    named = path.name == "config.json"
+    try:
+        data = mapping(path)
+    except BadInput:
+        return named
+    drawn = {"layers", "architecture"} & data.keys()
+    return "model_type" in data or is_mamba_ssm(data) or (named and not drawn)
+
+
+def mapping(path: Path) -> dict[str, Any]:
+    """The JSON object in a file."""
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror or error}") from None
+    if size > LONGEST_FILE:
+        raise BadInput(f"{path}: {size:,} bytes are more than a config has (at most {LONGEST_FILE:,})")
+    try:
+        data = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, BadInput):
+            raise
+        raise BadInput(f"{path}: not JSON: {str(error).splitlines()[0]}") from None
+    if not isinstance(data, dict):
+        raise BadInput(f"{path}: a JSON object is expected, found {type(data).__name__}")
+    return data
+
+
+def is_mamba_ssm(data: dict[str, Any]) -> bool:
+    """Is this a config of mamba_ssm's own?"""
+    return "model_type" not in data and {"d_model", "n_layer"} <= data.keys()
+
+
+def text_of(data: dict[str, Any], where: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The text model of a config that wraps one, and what that leaves out; other configs as they are."""
+    wrapped = data.get("model_type")
+    if not isinstance(wrapped, str) or wrapped not in WRAPPERS:
+        return data, ()
+    text = data.get("text_config")
+    if not isinstance(text, dict):
+        raise BadInput(f"{where}: text_config: an object is expected, found {type(text).__name__}")
+    tied = {key: data[key] for key in ("tie_word_embeddings",) if key in data}
+    said = f"Of {wrapped}, its text model alone: towers for images are not counted."
+    return text | tied | {"model_type": WRAPPERS[wrapped]}, (said,)
+
+
+def model_type_of(data: dict[str, Any], where: str) -> str:
+    """The type that a reader is known for."""
+    if is_mamba_ssm(data):
+        return "mamba_ssm"
+    found = data.get("model_type")
+    if isinstance(found, str) and found in READERS and found != "mamba_ssm":
+        return found
+    known = [name for name in sorted((*READERS, *WRAPPERS)) if name != "mamba_ssm"]
+    close = nearest(found, known) if isinstance(found, str) else None
+    told = f"'{found[:40]}'" if isinstance(found, str) else "none" if found is None else type(found).__name__
+    hint = f"did you mean '{close}'? " if close else ""
+    raise BadInput(
+        f"{where}: model_type: found {told}; {hint}known: {', '.join(known)}, "
+        "and mamba_ssm's own configs (d_model and n_layer, no model_type)"
+    )
