@@ -5,7 +5,7 @@ holds of the same part differs a little from what another does: a closed set of 
 
 Sources: `ideal` is this project's own count (what the mathematics needs); `transformers` is its cache classes of 5.24,
 measured after a decoding step (tests hold the law to them); `vllm` is its MambaStateShapeCalculator and
-MambaStateDtypeCalculator (v0.11); `mamba-ssm` is `allocate_inference_cache` of its modules (2.2).
+MambaStateDtypeCalculator, `mamba-ssm` the `allocate_inference_cache` of its modules: both read in source, not run.
 """
 
 from collections.abc import Mapping
