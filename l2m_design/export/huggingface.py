@@ -1,109 +1,78 @@
-"""Hugging Face export: full or windowed attention as LlamaForCausalLM or MistralForCausalLM, proven by loading back."""
+"""Hugging Face export: the first target that carries the drawing, written whole and proven by loading it back."""
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 
-from l2m_design.architecture import Architecture, Attention
-from l2m_design.errors import BadInput
+from l2m_design.architecture import Architecture
+from l2m_design.export.card import card, write_card
+from l2m_design.export.placing import MODEL_FILES, placed
+from l2m_design.export.proof import prove
+from l2m_design.export.readme import readme
+from l2m_design.export.targets import Target, pick
 from l2m_design.model import LanguageModel, build
-from l2m_design.model.weights import load_weights
-
-NORM_EPS = 1e-5
-TOLERANCE = 1e-4
-NAMES = {
-    "mixer_norm": "input_layernorm",
-    "mixer.query": "self_attn.q_proj",
-    "mixer.key": "self_attn.k_proj",
-    "mixer.value": "self_attn.v_proj",
-    "mixer.out": "self_attn.o_proj",
-    "mlp_norm": "post_attention_layernorm",
-    "mlp.gate": "mlp.gate_proj",
-    "mlp.up": "mlp.up_proj",
-    "mlp.down": "mlp.down_proj",
-}
+from l2m_design.model.weights import load_weights, write_tensors
+from l2m_design.settings import read_mapping, to_json, write_atomically
+from l2m_design.training.result import interval_of_mean
 
 
-def hub_config(architecture: Architecture) -> Any:
-    """The transformers config that says the same as the drawing. Raises BadInput naming the layer that has none."""
-    from transformers import LlamaConfig, MistralConfig
+def export_huggingface(
+    drawing: Architecture,
+    out: Path,
+    weights: Path | None = None,
+    seed: int = 0,
+    name: str | None = None,
+    force: bool = False,
+    known: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write the model with its card into `out`; answers what was written and proven.
 
-    first = architecture.layers[0]
-    for index, layer in enumerate(architecture.layers):
-        reason = _reason(layer, first)
-        if reason:
-            raise BadInput(
-                f"--to huggingface: layers.{index} ({layer.kind}): {reason}; --to card carries every drawing"
-            )
-    assert isinstance(first, Attention)
-    common = {
-        "vocab_size": architecture.vocabulary,
-        "hidden_size": architecture.width,
-        "intermediate_size": architecture.mlp.hidden(architecture.width),
-        "num_hidden_layers": len(architecture.layers),
-        "num_attention_heads": first.heads,
-        "num_key_value_heads": first.kv_heads,
-        "head_dim": first.head_dim,
-        "rms_norm_eps": NORM_EPS,
-        "tie_word_embeddings": architecture.tied_embeddings,
-        "bos_token_id": None,
-        "eos_token_id": None,
-        "rope_parameters": {"rope_type": "default", "rope_theta": first.rope_theta},
+    weights: trained ones, else fresh from the seed. name: one target instead of the first that fits. known: verdict and
+    provenance of the drawing. Raises BadInput when no target carries it, WorkFailed when the proof fails.
+    """
+    target, passed_over = pick(drawing, name)
+    with placed(out, force, MODEL_FILES) as staging:
+        torch.manual_seed(seed)
+        model = (load_weights(drawing, weights) if weights else build(drawing)).eval()
+        write_model(target, model, staging)
+        proof = prove(model, target, staging)
+        content = card(drawing, None, {}) | (known or {})
+        content["provenance"] = content["provenance"] | measured(weights)
+        content["export"] = proof.plain() | {"label": target.label(drawing)}
+        write_card(content, staging)
+        write_atomically(staging / "README.md", readme(target, drawing, proof, content, weights is not None))
+        files = sorted(path.name for path in staging.iterdir())
+    return {
+        "files": [str(out / name) for name in files],
+        "format": proof.format,
+        "loads": True,
+        "max_logit_difference": proof.max_logit_difference,
+        "cached_difference": proof.cached_difference,
+        "cache_bytes": {"tokens": proof.tokens, "held": proof.cache_bytes, "law": proof.cache_bytes_law},
+        "target": target.name,
+        "label": target.label(drawing),
+        "passed_over": passed_over,
     }
-    if first.window is None:
-        return LlamaConfig(**common)
-    return MistralConfig(**common, sliding_window=first.window)
 
 
-def _reason(layer: Any, first: Any) -> str | None:
-    """Why a layer cannot be told in this format, if it cannot."""
-    if not isinstance(layer, Attention):
-        return "no Hugging Face class of this version's targets holds it"
-    for option in ("qk_norm", "short_conv", "sinks"):
-        if getattr(layer, option):
-            return f"{option} is not part of Llama or Mistral"
-    if layer.share is not None or layer.rope_theta is None:
-        option = "a shared cache" if layer.share is not None else "attention without positions"
-        return f"{option} is not part of Llama or Mistral"
-    return None if layer == first else "differs from layer 0, Llama and Mistral have one kind of layer"
+def measured(weights: Path | None) -> dict[str, Any]:
+    """What `l2m train` found with these weights: the result.json beside them, losses with intervals over documents."""
+    path = weights and weights.parent / "result.json"
+    if not path or not path.exists():
+        return {}
+    result = read_mapping(path)
+    found = {"result": path.name} | {
+        key: result[key] for key in ("corpus", "recipe", "mi_captured_nats") if key in result
+    }
+    for key, documents in (("loss", "late_by_document"), ("test_loss", "test_late_by_document")):
+        if values := result.get(documents):
+            found[key] = interval_of_mean(np.array(values)).plain()
+    return found
 
 
-def hub_state(model: LanguageModel) -> dict[str, Tensor]:
-    """The model's weights under transformers' names."""
-    renamed = {}
-    for name, value in model.state_dict().items():
-        part, _, rest = name.partition(".")
-        if part == "blocks":
-            index, _, inner = rest.partition(".")
-            stem = inner.removesuffix(".weight")
-            renamed[f"model.layers.{index}.{NAMES[stem]}.weight"] = value
-        else:
-            renamed[{"embedding": "model.embed_tokens", "norm": "model.norm", "head": "lm_head"}[part] + ".weight"] = (
-                value
-            )
-    if model.head is None:
-        renamed["lm_head.weight"] = model.embedding.weight
-    return renamed
-
-
-def export_huggingface(architecture: Architecture, folder: Path, weights: Path | None, seed: int) -> dict[str, Any]:
-    """Write config.json and model.safetensors, load them back, compare logits. Raises RuntimeError when they differ."""
-    from transformers import AutoModelForCausalLM
-
-    config, first = hub_config(architecture), architecture.layers[0]
-    torch.manual_seed(seed)
-    model = (load_weights(architecture, weights) if weights else build(architecture)).eval()
-    theirs = AutoModelForCausalLM.from_config(config)
-    theirs.load_state_dict(hub_state(model))
-    theirs.save_pretrained(folder)
-    again = AutoModelForCausalLM.from_pretrained(folder).eval()
-    generator, longest = torch.Generator().manual_seed(0), max(getattr(first, "window", None) or 0, 64) + 32
-    tokens = torch.randint(0, architecture.vocabulary, (2, min(longest, 4096)), generator=generator)
-    with torch.inference_mode():
-        difference = float((again(tokens).logits - model(tokens)).abs().max())
-    if not difference <= TOLERANCE:
-        raise RuntimeError(f"{folder}: loaded back, its logits differ by {difference:.2g}")
-    files = sorted(str(path) for path in folder.iterdir() if path.suffix in (".json", ".safetensors"))
-    return {"files": files, "format": type(again).__name__, "loads": True, "max_logit_difference": difference}
+def write_model(target: Target, model: LanguageModel, folder: Path) -> None:
+    """config.json and model.safetensors."""
+    write_atomically(folder / "config.json", to_json(target.config(model.architecture)))
+    write_tensors(folder / "model.safetensors", target.weights(model), {"format": "pt"})

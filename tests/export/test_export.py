@@ -1,6 +1,10 @@
-"""Exports are loaded back and compared; what a target cannot carry is refused with the layer."""
+"""Exports are loaded back and compared before they are in their place; nothing is half-overwritten."""
 
 import json
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +13,13 @@ import torch
 
 from l2m_design.architecture import Architecture
 from l2m_design.condition import Demand, Terms
-from l2m_design.errors import BadInput
+from l2m_design.errors import BadInput, WorkFailed
 from l2m_design.export.card import card, known, write_card
 from l2m_design.export.huggingface import export_huggingface
+from l2m_design.export.loaded import examine
+from l2m_design.export.placing import placed
 from l2m_design.laws import PowerLaw
-from l2m_design.model import build
-from l2m_design.model.weights import save_weights
+from l2m_design.model.weights import load_weights
 
 
 def drawing(**changes: Any) -> Architecture:
@@ -23,51 +28,121 @@ def drawing(**changes: Any) -> Architecture:
     return Architecture.parse(plain, "drawing")
 
 
-@pytest.mark.parametrize("changes", [{}, {"tied_embeddings": False}, {"layer": {"rope_theta": 500.0}}])
-def test_full_attention_becomes_a_llama_with_the_same_logits(changes: dict[str, Any], tmp_path: Path) -> None:
-    result = export_huggingface(drawing(**changes), tmp_path, None, 0)
-    assert result["format"] == "LlamaForCausalLM"
-    assert result["loads"]
-    assert result["max_logit_difference"] < 1e-4
-    assert {Path(file).name for file in result["files"]} >= {"config.json", "model.safetensors"}
+def l2m(*words: object, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "l2m_design.cli", *map(str, words)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
-def test_one_window_becomes_a_mistral_with_the_same_logits(tmp_path: Path) -> None:
-    result = export_huggingface(drawing(layer={"window": 10}), tmp_path, None, 0)
-    assert result["format"] == "MistralForCausalLM"
-    assert result["max_logit_difference"] < 1e-4
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A drawing of 256 tokens, trained for a few steps by `l2m train`, exported as a Granite."""
+    folder = tmp_path_factory.mktemp("exported")
+    layers = [
+        {"kind": "mamba2", "d_state": 4, "head_dim": 8},
+        {"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 12},
+    ]
+    drawing(vocabulary=256, layers=layers).save(folder / "drawing.yaml")
+    recipe = ("length=64", "tokens=1024", "batch_tokens=256", "windows=32")
+    words = [word for setting in recipe for word in ("--set", setting)]
+    done = l2m(
+        "train",
+        "drawing.yaml",
+        "--corpus",
+        "santa-fe:beta=0.5,pairs=512,keys=64,documents=80",
+        *words,
+        "--out",
+        "trained",
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stderr
+    done = l2m("export", "trained", "--to", "huggingface", "--weights", "trained/weights.safetensors", "--out", "out",
+               "--json", cwd=folder)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder, json.loads(done.stdout)
 
 
-def test_trained_weights_are_the_ones_exported(tmp_path: Path) -> None:
-    from transformers import AutoModelForCausalLM
-
-    torch.manual_seed(5)
-    model = build(drawing()).eval()
-    save_weights(model, tmp_path / "w.safetensors")
-    export_huggingface(drawing(), tmp_path / "out", tmp_path / "w.safetensors", 0)
-    tokens = torch.arange(20)[None]
+def test_trained_weights_are_the_ones_exported_and_proven(exported: tuple[Path, dict[str, Any]]) -> None:
+    folder, answer = exported
+    assert answer["format"] == "GraniteMoeHybridForCausalLM"
+    assert answer["loads"]
+    assert answer["max_logit_difference"] <= 1e-4
+    assert answer["cache_bytes"]["held"] == answer["cache_bytes"]["law"]
+    names = {Path(file).name for file in answer["files"]}
+    assert names == {"README.md", "architecture.yaml", "card.json", "config.json", "model.safetensors"}
+    found, theirs = examine(str(folder / "out"), torch.arange(40)[None], 4, own_code=False)
+    ours = load_weights(Architecture.load(folder / "out"), folder / "trained" / "weights.safetensors").eval()
     with torch.inference_mode():
-        theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "out")(tokens).logits
-        torch.testing.assert_close(theirs, model(tokens), atol=1e-4, rtol=0)
+        torch.testing.assert_close(theirs, ours(torch.arange(40)[None]), atol=1e-4, rtol=0)
+    assert not found["missing"]
 
 
-@pytest.mark.parametrize(
-    ("layers", "words"),
-    [
-        ([{"kind": "mamba2", "d_state": 4, "head_dim": 8}], r"layers\.0 \(mamba2\)"),
-        ([{"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 8},
-          {"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 8, "window": 4}], r"layers\.1 .*differs"),
-        ([{"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 8, "qk_norm": True}], "qk_norm"),
-        ([{"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 8, "window": 9, "sinks": 2}], "sinks"),
-        ([{"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 8, "rope_theta": None}], "without positions"),
-        ([{"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 8},
-          {"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 8, "share": 0}], r"layers\.1 .*a shared cache"),
-    ],
-)  # fmt: skip
-def test_a_drawing_the_target_cannot_carry_is_refused(layers: list[Any], words: str, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=words):
-        export_huggingface(drawing(layers=layers), tmp_path / "out", None, 0)
-    assert not (tmp_path / "out").exists()
+def test_the_card_tells_losses_with_intervals_limits_and_an_example_that_runs(
+    exported: tuple[Path, dict[str, Any]],
+) -> None:
+    folder, _ = exported
+    text = (folder / "out" / "README.md").read_text()
+    assert re.search(r"late loss \(test\): \d\.\d{4} \[\d\.\d{4}, \d\.\d{4}\] \(95%\) nats", text)
+    assert "native (not llama.cpp)" in text
+    assert "No tokenizer" in text
+    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert len(code.splitlines()) == 5
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder / "out", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)) == len("The state of ") + 16
+
+
+def test_an_export_is_refused_where_one_is_and_replaced_whole_by_force(
+    exported: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    out = shutil.copytree(exported[0] / "out", tmp_path / "out")
+    (out / "notes.txt").write_text("mine")
+    (out / "model-00002-of-00002.safetensors").write_text("an older shard")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(BadInput, match="holds files already; give --force"):
+        export_huggingface(drawing(), out)
+    with pytest.raises(BadInput, match="of drawing"):
+        export_huggingface(drawing(), out, exported[0] / "trained" / "weights.safetensors", force=True)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    result = export_huggingface(drawing(), out, force=True)
+    assert result["format"] == "LlamaForCausalLM"
+    assert (out / "notes.txt").read_text() == "mine"
+    assert not (out / "model-00002-of-00002.safetensors").exists()
+    assert json.loads((out / "config.json").read_text())["model_type"] == "llama"
+
+
+def test_a_failed_proof_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(target: Any, model: Any, folder: Path) -> None:
+        (folder / "config.json").write_text("{}")
+
+    monkeypatch.setattr("l2m_design.export.huggingface.write_model", broken)
+    with pytest.raises(WorkFailed, match="does not load"):
+        export_huggingface(drawing(), tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("out", [".", ".."])
+def test_a_folder_that_one_stands_in_is_not_replaced(out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "inner")
+    with pytest.raises(BadInput, match="is where you are"), placed(Path(out), force=True):
+        pass
+
+
+def test_a_swap_that_fails_puts_the_old_folder_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old.txt").write_text("old")
+    rename = Path.rename
+
+    def failing(path: Path, to: Path) -> Path:
+        if path.name.startswith(".out.") and to.name == "out":
+            raise OSError("no")
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OSError, match="no"), placed(tmp_path / "out", force=True):
+        pass
+    assert (tmp_path / "out" / "old.txt").read_text() == "old"
 
 
 def test_the_card_holds_drawing_laws_verdict_and_provenance(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ DOORS = {
         "training/",
         "information/scores/model.py",
         "information/scores/huggingface.py",
-        "export/huggingface.py",
+        "export/",
     ),
     "safetensors": ("model/weights.py",),
     "optuna": ("search/study/",),

@@ -1,0 +1,75 @@
+"""Placing: a folder is written beside its place and moved there whole, so that none is ever half-overwritten."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from l2m_design.errors import BadInput
+
+MODEL_FILES = (
+    "model*.safetensors",
+    "pytorch_model*.bin",
+    "config.json",
+    "generation_config.json",
+    "*_l2m.py",
+    "l2m_*.py",
+)
+
+
+@contextmanager
+def placed(out: Path, force: bool, replaces: tuple[str, ...] = ()) -> Iterator[Path]:
+    """A fresh folder to write in, which takes the place of `out` when the block ends well and is gone otherwise.
+
+    With `force`, files that are written again or fit a pattern of `replaces` are replaced; whatever else is in `out`
+    stays. Raises BadInput when `out` holds files without `force`, or is no place for a folder.
+    """
+    place = out.resolve()
+    if place.is_file() or (place.is_dir() and any(place.iterdir()) and not force):
+        raise BadInput(f"{out}: holds files already; give --force, or another --out")
+    if place in (Path.cwd(), *Path.cwd().parents):
+        raise BadInput(f"{out}: is where you are, or above it; give a folder of its own")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
+    except OSError as error:
+        raise BadInput(f"{out}: {error.strerror or error}") from None
+    try:
+        yield staging
+        staging.chmod(0o777 & ~_umask())
+        _swap(staging, place, replaces)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _swap(staging: Path, place: Path, replaces: tuple[str, ...]) -> None:
+    """Put the new folder in its place, with what the old one held besides."""
+    if not place.exists():
+        staging.rename(place)
+        return
+    for path in list(place.iterdir()):
+        if not (staging / path.name).exists() and not any(path.match(pattern) for pattern in replaces):
+            _copy(path, staging / path.name)
+    old = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}.old.")) / place.name
+    place.rename(old)
+    try:
+        staging.rename(place)
+    except BaseException:
+        old.rename(place)
+        raise
+    shutil.rmtree(old.parent, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _copy(path: Path, to: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.copytree(path, to, symlinks=True)
+    else:
+        shutil.copy2(path, to, follow_symlinks=False)

@@ -1,0 +1,101 @@
+"""Proof: an exported folder is loaded in a fresh process, and must say what our model says."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from l2m_design.architecture import Architecture
+from l2m_design.errors import WorkFailed
+from l2m_design.export import loaded
+from l2m_design.export.targets.base import REMOTE, Target
+from l2m_design.model import LanguageModel
+
+TOLERANCE = 1e-4  # of float32 logits
+STEPS = 16
+LONGEST = 4096
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What held when the folder was loaded back.
+
+    max_logit_difference: against our model over tokens [2 tokens]. cached_difference: of STEPS tokens read one by one
+    against all at once. cache_bytes: of one sequence after `tokens` tokens, as held and as the law says.
+    """
+
+    format: str
+    tokens: int
+    max_logit_difference: float
+    cached_difference: float
+    cache_bytes: int
+    cache_bytes_law: int
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+def tokens_for(drawing: Architecture) -> Tensor:
+    """[2 t] random tokens, long enough that windows and chunks let go, the last steps across a chunk's border."""
+    windows = [getattr(layer, "window", None) or 0 for layer in drawing.layers]
+    chunk = max((getattr(layer, "chunk", 1) for layer in drawing.layers), default=1)
+    longest = max(*windows, 4 * chunk, 80) + STEPS
+    t = min(-(-longest // chunk) * chunk, LONGEST) + STEPS // 2
+    return torch.randint(0, drawing.vocabulary, (2, t), generator=torch.Generator().manual_seed(0))
+
+
+def prove(model: LanguageModel, target: Target, folder: Path) -> Proof:
+    """Load the folder in a fresh process and compare. Raises WorkFailed when anything differs."""
+    drawing = model.architecture
+    tokens = tokens_for(drawing)
+    found, theirs = _ask(folder, tokens, target.label(drawing) == REMOTE)
+    return judge(model, target, tokens, found, theirs)
+
+
+def judge(model: LanguageModel, target: Target, tokens: Tensor, found: dict[str, Any], theirs: Tensor) -> Proof:
+    """Hold what was found in a folder against our model. Raises WorkFailed with the first thing that differs."""
+    drawing = model.architecture
+    with torch.inference_mode():
+        difference = float((theirs - model.eval()(tokens)).abs().max())
+    law = target.cache_bytes(drawing, tokens.shape[1])
+    wrong = {
+        f"weights are missing: {', '.join(found['missing'][:3])}": bool(found["missing"]),
+        f"weights have no place: {', '.join(found['unexpected'][:3])}": bool(found["unexpected"]),
+        f"logits differ by {difference:.2g}": not difference <= TOLERANCE,
+        f"cached logits differ by {found['cached_difference']:.2g}": not found["cached_difference"] <= TOLERANCE,
+        "generation with a cache writes other tokens than without": not found["generation_equal"],
+        f"its cache has seen {found['seen']} of {tokens.shape[1]} tokens": found["seen"] != tokens.shape[1],
+        f"its cache holds {found['cache_bytes']} bytes, the law says {law}": found["cache_bytes"] != law,
+    }
+    for sentence, failed in wrong.items():
+        if failed:
+            raise WorkFailed(f"{target.format}: loaded back, {sentence}; nothing was written")
+    return Proof(found["format"], tokens.shape[1], difference, found["cached_difference"], found["cache_bytes"], law)
+
+
+def _ask(folder: Path, tokens: Tensor, own_code: bool) -> tuple[dict[str, Any], Tensor]:
+    """What a fresh process finds in the folder, and its logits. Raises WorkFailed when it cannot load it."""
+    with tempfile.TemporaryDirectory() as place:
+        question, answer = Path(place) / "tokens.npy", Path(place) / "logits.npy"
+        np.save(question, tokens.numpy())
+        words = [str(folder), str(question), str(answer), str(STEPS), "own-code" if own_code else "no-code"]
+        done = subprocess.run(
+            [sys.executable, "-P", str(loaded.__file__), *words],
+            env=os.environ | {"HF_MODULES_CACHE": f"{place}/modules", "HF_HUB_OFFLINE": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or [f"exit {done.returncode}"]
+            raise WorkFailed(f"the exported folder does not load: {lines[-1]}; nothing was written")
+        return json.loads(answer.with_suffix(".json").read_text()), torch.from_numpy(np.load(answer))

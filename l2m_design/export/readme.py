@@ -1,0 +1,109 @@
+"""README.md of an exported folder: what it is, the demand it meets, measured losses, limits, an example."""
+
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import torch
+from transformers import __version__ as transformers_version
+
+from l2m_design import __version__
+from l2m_design.architecture import Architecture
+from l2m_design.export.proof import STEPS, Proof
+from l2m_design.export.targets.base import REMOTE, Target
+
+TEMPLATE = Path(__file__).parent / "templates" / "readme.md"
+LOSSES = {
+    "loss": "late loss (validation)",
+    "late_loss": "late loss (validation)",
+    "test_loss": "late loss (test)",
+    "difference": "late loss minus full attention's",
+    "mi_captured_nats": "mutual information captured between a window's halves",
+}
+CONVENTIONS = {
+    REMOTE: "its own: exactly the drawn state, recurrent states in float32 unless the drawing names another type",
+    "": "transformers': a window holds one token less, a convolution one column more, recurrent states are float32",
+}
+
+
+def readme(target: Target, drawing: Architecture, proof: Proof, content: dict[str, Any], trained: bool) -> str:
+    """The text of the card; content: the drawing's card (see export.card), with verdict and provenance if known."""
+    label = target.label(drawing)
+    return Template(TEMPLATE.read_text()).substitute(
+        picture=drawing.picture,
+        what=(
+            f"A causal language model of {drawing.parameters:,} parameters over {drawing.vocabulary:,} tokens, "
+            f"designed for a history state that grows as t^{drawing.state.exponent:.2f}."
+        ),
+        parameters=f"{drawing.parameters:,}",
+        format=proof.format,
+        label=label,
+        weights="trained" if trained else "fresh, untrained",
+        demand=_demand(content["verdict"]),
+        losses=_losses(content["provenance"], trained),
+        transformers=transformers_version,
+        torch=torch.__version__,
+        tokens=proof.tokens,
+        steps=STEPS,
+        difference=f"{proof.max_logit_difference:.1e}",
+        cached=f"{proof.cached_difference:.1e}",
+        held=f"{proof.cache_bytes:,}",
+        convention=CONVENTIONS.get(label, CONVENTIONS[""]),
+        limits=_list([*limits(target, drawing, trained)]),
+        own_code=label == REMOTE,
+        prompt='list(b"The state of ")' if drawing.vocabulary >= 256 else "[0, 1, 0]",
+        version=__version__,
+        drawing=drawing.fingerprint,
+    )
+
+
+def limits(target: Target, drawing: Architecture, trained: bool) -> list[str]:
+    """What a user must know."""
+    said = target.limits(drawing)
+    if not trained:
+        said.insert(0, "The weights are fresh: it says nothing sensible before training")
+    tokens = "bytes (0 to 255)" if drawing.vocabulary == 256 else f"the {drawing.vocabulary:,} of its training"
+    said.append(f"No tokenizer is in the folder: tokens are {tokens}")
+    return [*said, "Only float32 on a CPU was compared; what other runtimes make of it was not tried"]
+
+
+def _demand(verdict: dict[str, Any] | None) -> str:
+    if verdict is None:
+        return "None was given: `l2m check` judges the drawing by the demand of your data.\n"
+    reach = (verdict.get("reach_tokens") or {}).get("effective")
+    terms = verdict.get("terms") or {}
+    level = {True: "met", False: "not met", None: "not judged"}[verdict.get("meets_level")]
+    return _list(
+        [
+            f"growth: asked t^{verdict['asked_exponent']:.3f} (the {terms.get('end', 'upper')} end of the interval), "
+            f"has t^{verdict['growth_exponent']:.3f}: {'met' if verdict['meets_growth'] else 'not met'}",
+            f"level up to {terms.get('length', 0):,} tokens at {terms.get('nats_per_element')} nats an element (an "
+            f"assumption, not a measurement): {level}",
+            "reach: " + (f"{reach:,} tokens" if reach else "no end was found"),
+        ]
+    )
+
+
+def _losses(provenance: dict[str, Any], trained: bool) -> str:
+    rows = [
+        f"{said}: {_number(provenance[key])} nats" for key, said in LOSSES.items() if provenance.get(key) is not None
+    ]
+    if not rows:
+        return "None are known for this drawing.\n"
+    corpus = provenance.get("corpus")
+    name = corpus.get("name") if isinstance(corpus, dict) else corpus
+    if "result" in provenance:
+        rows.append("measured as `l2m train` ended, with these weights")
+    elif "study" in provenance:
+        rows.append(f"measured in the study `{provenance['study']}`, with weights that are not these")
+    return _list([*rows, *([f"corpus: {name}"] if name else [])])
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}] ({value['level']:.0%})"
+    return f"{float(value):.4f}"
+
+
+def _list(sentences: list[str]) -> str:
+    return "".join(f"- {sentence}\n" for sentence in sentences)

@@ -1,0 +1,31 @@
+"""Targets: the classes of transformers that an export may become, in the order in which they are tried."""
+
+from l2m_design.architecture import Architecture
+from l2m_design.errors import BadInput
+from l2m_design.export.targets.attention import LLAMA, MISTRAL, QWEN3, SMOLLM3
+from l2m_design.export.targets.base import Target
+from l2m_design.export.targets.deltanet import Qwen35
+from l2m_design.export.targets.granite import Granite
+from l2m_design.export.targets.latent import DeepSeek
+
+TARGETS: tuple[Target, ...] = (LLAMA, MISTRAL, SMOLLM3, QWEN3, Granite(), Qwen35(), DeepSeek())
+__all__ = ["NAMES", "TARGETS", "Target", "pick"]
+
+NAMES = tuple(target.name for target in TARGETS)
+
+
+def pick(drawing: Architecture, name: str | None = None) -> tuple[Target, dict[str, str]]:
+    """The first target that carries the drawing (or the named one), and why those before it do not.
+
+    Raises BadInput with the layer and the reason when none does.
+    """
+    refused: dict[str, str] = {}
+    for target in TARGETS:
+        if name not in (None, target.name):
+            continue
+        why = target.refusal(drawing)
+        if why is None:
+            return target, refused
+        refused[target.name] = why
+    said = "; ".join(dict.fromkeys(refused.values()))
+    raise BadInput(f"--to {name or 'huggingface'}: {said}; --to card carries every drawing")

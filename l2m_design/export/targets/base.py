@@ -1,0 +1,174 @@
+"""What every export target answers: can it carry a drawing, its config.json, its weights, the bytes its cache holds."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from torch import Tensor
+
+from l2m_design.architecture import Architecture, Attention, GatedDeltaNet, LatentAttention, Mamba2
+from l2m_design.model import LanguageModel
+
+NORM_EPS = 1e-5  # of the model's RMSNorm
+POSITIONS = 32768
+FLOAT = 4  # bytes: exports are float32
+
+NATIVE = "native"
+NOT_LLAMA_CPP = "native (not llama.cpp)"
+REMOTE = "remote code"
+
+OUTER = {
+    "embedding.weight": "model.embed_tokens.weight",
+    "norm.weight": "model.norm.weight",
+    "head.weight": "lm_head.weight",
+}
+BLOCK = {
+    "mixer_norm.weight": "input_layernorm.weight",
+    "mlp_norm.weight": "post_attention_layernorm.weight",
+    "mlp.gate.weight": "mlp.gate_proj.weight",
+    "mlp.up.weight": "mlp.up_proj.weight",
+    "mlp.down.weight": "mlp.down_proj.weight",
+}
+
+
+class Target(ABC):
+    """A class of transformers that can hold some drawings.
+
+    name: as `--to` takes it. format: the class. model_type: as config.json names it.
+    """
+
+    name: str
+    format: str
+    model_type: str
+
+    @abstractmethod
+    def refusal(self, drawing: Architecture) -> str | None:
+        """The layer and the reason why the drawing would lose something here, if it would."""
+
+    def label(self, drawing: Architecture) -> str:
+        """Who can load it: NATIVE, NOT_LLAMA_CPP or REMOTE."""
+        return NOT_LLAMA_CPP
+
+    def limits(self, drawing: Architecture) -> list[str]:
+        """Sentences for the card: what a user must know of this form."""
+        return []
+
+    @abstractmethod
+    def fields(self, drawing: Architecture) -> dict[str, Any]:
+        """The fields of config.json that are this class's own."""
+
+    def config(self, drawing: Architecture, positions: int = POSITIONS) -> dict[str, Any]:
+        """config.json, in names that transformers 4.57 and converters read too."""
+        return {
+            "architectures": [self.format],
+            "model_type": self.model_type,
+            "vocab_size": drawing.vocabulary,
+            "hidden_size": drawing.width,
+            "intermediate_size": drawing.mlp.hidden(drawing.width),
+            "num_hidden_layers": len(drawing.layers),
+            "hidden_act": "silu",
+            "rms_norm_eps": NORM_EPS,
+            "max_position_embeddings": positions,
+            "tie_word_embeddings": drawing.tied_embeddings,
+            "attention_bias": False,
+            "bos_token_id": None,
+            "eos_token_id": None,
+            "pad_token_id": None,
+            "torch_dtype": "float32",
+        } | self.fields(drawing)
+
+    def weights(self, model: LanguageModel) -> dict[str, Tensor]:
+        """The model's weights under this class's names."""
+        state, renamed = model.state_dict(), {}
+        for name, value in state.items():
+            if name in OUTER:
+                renamed[OUTER[name]] = value
+                continue
+            _, index, inner = name.split(".", 2)
+            spec = model.architecture.layers[int(index)]
+            for theirs, tensor in self.layer_weights(spec, inner, value).items():
+                renamed[f"model.layers.{index}.{theirs}"] = tensor
+        return self.finished(renamed)
+
+    def finished(self, renamed: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What is left to do once all tensors have their names."""
+        return renamed
+
+    @abstractmethod
+    def layer_weights(self, spec: Any, name: str, value: Tensor) -> dict[str, Tensor]:
+        """One tensor of a layer, under the names that it has there."""
+
+    def cache_bytes(self, drawing: Architecture, t: int) -> int:
+        """Bytes that transformers' cache holds for one sequence after t >= 2 tokens, the last by a step."""
+        return sum(transformers_bytes(layer, drawing.width, t) for layer in drawing.layers)
+
+
+def transformers_bytes(layer: Any, width: int, t: int) -> int:
+    """Bytes of one layer's cache in transformers: window - 1 tokens, d_conv columns, float32 recurrent states."""
+    match layer:
+        case Attention(window=None) | LatentAttention():
+            return layer.slot * t * FLOAT
+        case Attention():
+            return layer.slot * min(t, (layer.window or 0) - 1) * FLOAT
+        case Mamba2():
+            return (layer.convolved(width) * layer.d_conv + layer.inner(width) * layer.d_state) * FLOAT
+        case GatedDeltaNet():
+            memory = layer.heads * layer.head_dim * layer.value_dim
+            return (layer.convolved * layer.d_conv + memory) * FLOAT
+        case _:
+            raise ValueError(f"{layer.kind}: no cache of transformers holds it")
+
+
+def at_layer(drawing: Architecture, index: int, reason: str) -> str:
+    """A refusal that names the layer."""
+    return f"layers.{index} ({drawing.layers[index].kind}): {reason}"
+
+
+def lacks(drawing: Architecture, kinds: tuple[type, ...], owner: str) -> str | None:
+    """A refusal where a kind of layer is missing altogether."""
+    for kind in kinds:
+        if not any(isinstance(layer, kind) for layer in drawing.layers):
+            return f"layers: {owner} has at least one layer of {kind.__name__}, found none in {drawing.picture}"
+    return None
+
+
+def first_refusal(drawing: Architecture, reason: Callable[[Any], str | None]) -> str | None:
+    """The first layer with a reason."""
+    for index, layer in enumerate(drawing.layers):
+        if why := reason(layer):
+            return at_layer(drawing, index, why)
+    return None
+
+
+def unlike(drawing: Architecture, kind: type, names: Iterable[str], owner: str) -> str | None:
+    """The first layer of a kind whose field differs from the first that has a value there; owner has one for all."""
+    for name in names:
+        first: tuple[int, Any] | None = None
+        for index, layer in enumerate(drawing.layers):
+            if not isinstance(layer, kind) or (value := getattr(layer, name)) is None:
+                continue
+            first = first or (index, value)
+            if value != first[1]:
+                said = f"{name} ({value}) differs from that of layer {first[0]} ({first[1]}); {owner} has one for all"
+                return at_layer(drawing, index, said)
+    return None
+
+
+def plain_attention(layer: Any, owner: str, qk_norm: bool) -> str | None:
+    """What of an attention layer transformers' attention cannot say."""
+    if layer.share is not None:
+        return f"a shared cache is not part of {owner}"
+    if layer.short_conv is not None:
+        return f"short_conv is not part of {owner}"
+    if getattr(layer, "sinks", 0):
+        return f"sinks are not part of {owner}"
+    if layer.qk_norm != qk_norm:
+        return f"qk_norm is {'needed by' if qk_norm else 'not part of'} {owner}"
+    if getattr(layer, "window", None) == 1:
+        return "a window of 1: transformers' cache would keep every token"
+    return None
+
+
+def rope(theta: float) -> dict[str, Any]:
+    """Rotary positions, as versions before and after 5 read them."""
+    return {"rope_theta": theta, "rope_parameters": {"rope_type": "default", "rope_theta": theta}}
