@@ -73,6 +73,8 @@ def measured(weights: Path | None) -> dict[str, Any]:
 
 
 def write_model(target: Target, model: LanguageModel, folder: Path) -> None:
-    """config.json and model.safetensors."""
+    """config.json, model.safetensors, and code where the class is not transformers' own."""
+    for name, text in target.files().items():
+        write_atomically(folder / name, text)
     write_atomically(folder / "config.json", to_json(target.config(model.architecture)))
     write_tensors(folder / "model.safetensors", target.weights(model), {"format": "pt"})

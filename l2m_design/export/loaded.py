@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 def examine(folder: str, tokens: Tensor, steps: int, own_code: bool) -> tuple[dict[str, Any], Tensor]:
-    """What is found in a folder, and the logits [b t v_] of tokens [b t].
+    """What is found in a folder, and logits [b t+steps v_]: of tokens [b t] at once, then of the last ones by steps.
 
     steps: how many of the tokens are read one by one with a cache, after the others as a prompt.
     own_code: may the code in the folder run?
@@ -31,18 +31,17 @@ def examine(folder: str, tokens: Tensor, steps: int, own_code: bool) -> tuple[di
         logits = model(tokens, use_cache=False).logits
         cached, cache = stepped(model, tokens, steps)
         prompt = tokens[:, : min(24, tokens.shape[1])]
-        written = model.generate(prompt, max_new_tokens=8, do_sample=False, pad_token_id=0)
-        again = model.generate(prompt, max_new_tokens=8, do_sample=False, pad_token_id=0, use_cache=False)
+        plainly = {"max_new_tokens": 8, "do_sample": False, "attention_mask": torch.ones_like(prompt)}
+        written, again = (model.generate(prompt, use_cache=use_cache, **plainly) for use_cache in (True, False))
     found = {
         "format": type(model).__name__,
         "missing": sorted(str(key) for kind in ("missing_keys", "mismatched_keys") for key in info[kind]),
         "unexpected": sorted(info["unexpected_keys"]),
-        "cached_difference": float((cached - logits[:, -steps:]).abs().max()),
         "generation_equal": bool((written == again).all()),
         "cache_bytes": sum(z.numel() * z.element_size() for z in tensors(cache)) // len(tokens),
         "seen": int(cache.get_seq_length()),
     }
-    return found, logits
+    return found, torch.cat([logits, cached], dim=1)
 
 
 def stepped(model: Any, tokens: Tensor, steps: int) -> tuple[Tensor, Any]:

@@ -232,7 +232,7 @@ def test_doctor_finds_everything_needed(folder: Path) -> None:
         (["train", "fixed.yaml", "--device", "gpu7", "--corpus", SANTA_FE, "--set", "length=64"], "device gpu7"),
         (["report", "nowhere"], "No such file"),
         (["export", "fixed.yaml", "--to", "onnx"], "--to: found 'onnx', allowed"),
-        (["export", "fixed.yaml", "--to", "huggingface"], "layers.0 (mamba2)"),
+        (["export", "fixed.yaml", "--to", "llama"], "--to llama: layers.0 (mamba2)"),
         (["check", "fixed.yaml", "--beta", "0.7", "--prefactor", "1e308"], "--prefactor: must lie in"),
         (["check", "itself.yaml", "--beta", "0.7"], "itself.yaml: plain keys and values"),
         (["check", "listkey.yaml", "--beta", "0.7"], "listkey.yaml: not valid YAML"),

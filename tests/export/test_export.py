@@ -72,7 +72,7 @@ def test_trained_weights_are_the_ones_exported_and_proven(exported: tuple[Path, 
     found, theirs = examine(str(folder / "out"), torch.arange(40)[None], 4, own_code=False)
     ours = load_weights(Architecture.load(folder / "out"), folder / "trained" / "weights.safetensors").eval()
     with torch.inference_mode():
-        torch.testing.assert_close(theirs, ours(torch.arange(40)[None]), atol=1e-4, rtol=0)
+        torch.testing.assert_close(theirs[:, :40], ours(torch.arange(40)[None]), atol=1e-4, rtol=0)
     assert not found["missing"]
 
 

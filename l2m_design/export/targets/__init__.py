@@ -7,8 +7,9 @@ from l2m_design.export.targets.base import Target
 from l2m_design.export.targets.deltanet import Qwen35
 from l2m_design.export.targets.granite import Granite
 from l2m_design.export.targets.latent import DeepSeek
+from l2m_design.export.targets.remote import Remote
 
-TARGETS: tuple[Target, ...] = (LLAMA, MISTRAL, SMOLLM3, QWEN3, Granite(), Qwen35(), DeepSeek())
+TARGETS: tuple[Target, ...] = (LLAMA, MISTRAL, SMOLLM3, QWEN3, Granite(), Qwen35(), DeepSeek(), Remote())
 __all__ = ["NAMES", "TARGETS", "Target", "pick"]
 
 NAMES = tuple(target.name for target in TARGETS)

@@ -77,6 +77,10 @@ class Target(ABC):
             "torch_dtype": "float32",
         } | self.fields(drawing)
 
+    def files(self) -> dict[str, str]:
+        """Names and texts of files that the folder needs besides."""
+        return {}
+
     def weights(self, model: LanguageModel) -> dict[str, Tensor]:
         """The model's weights under this class's names."""
         state, renamed = model.state_dict(), {}
