@@ -13,7 +13,7 @@ from l2m_design.export.proof import prove
 from l2m_design.export.readme import readme
 from l2m_design.export.targets import Target, pick
 from l2m_design.model import LanguageModel, build
-from l2m_design.model.weights import load_weights, write_tensors
+from l2m_design.model.weights import load_weights
 from l2m_design.settings import read_mapping, to_json, write_atomically
 from l2m_design.training.result import interval_of_mean
 
@@ -51,6 +51,7 @@ def export_huggingface(
         "max_logit_difference": proof.max_logit_difference,
         "cached_difference": proof.cached_difference,
         "cache_bytes": {"tokens": proof.tokens, "held": proof.cache_bytes, "law": proof.cache_bytes_law},
+        "proven_by": target.reader.removesuffix(".py"),
         "target": target.name,
         "label": target.label(drawing),
         "passed_over": passed_over,
@@ -73,8 +74,8 @@ def measured(weights: Path | None) -> dict[str, Any]:
 
 
 def write_model(target: Target, model: LanguageModel, folder: Path) -> None:
-    """config.json, model.safetensors, and code where the class is not transformers' own."""
+    """config.json, the weights, and code where the class is not transformers' own."""
     for name, text in target.files().items():
         write_atomically(folder / name, text)
     write_atomically(folder / "config.json", to_json(target.config(model.architecture)))
-    write_tensors(folder / "model.safetensors", target.weights(model), {"format": "pt"})
+    target.save(target.weights(model), folder)

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from l2m_design.architecture import Architecture
 from l2m_design.errors import WorkFailed
-from l2m_design.export import loaded
 from l2m_design.export.targets.base import REMOTE, Target
 from l2m_design.model import LanguageModel
 
@@ -30,15 +29,15 @@ class Proof:
 
     max_logit_difference: against our model over tokens [2 tokens]. cached_difference: of STEPS tokens read one by one
     against all at once, or against ours one by one where the drawing rounds its states. cache_bytes: of one sequence
-    after `tokens` tokens, as held and as the law says.
+    after `tokens` tokens, as held and as the law says. None where the reader has no cache.
     """
 
     format: str
     tokens: int
     max_logit_difference: float
-    cached_difference: float
-    cache_bytes: int
-    cache_bytes_law: int
+    cached_difference: float | None
+    cache_bytes: int | None
+    cache_bytes_law: int | None
 
     def plain(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -58,33 +57,47 @@ def prove(model: LanguageModel, target: Target, folder: Path) -> Proof:
     """Load the folder in a fresh process and compare. Raises WorkFailed when anything differs."""
     drawing = model.architecture
     tokens = tokens_for(drawing)
-    found, theirs = _ask(folder, tokens, target.label(drawing) == REMOTE)
+    found, theirs = _ask(folder, tokens, target.reader, target.label(drawing) == REMOTE)
     return judge(model, target, tokens, found, theirs)
 
 
 def judge(model: LanguageModel, target: Target, tokens: Tensor, found: dict[str, Any], theirs: Tensor) -> Proof:
     """Hold what was found in a folder against our model. Raises WorkFailed with the first thing that differs."""
-    drawing = model.architecture
-    together, stepped = theirs.split([tokens.shape[1], STEPS], dim=1)
+    drawing, t = model.architecture, tokens.shape[1]
+    with torch.inference_mode():
+        difference = float((theirs[:, :t] - model.eval()(tokens)).abs().max())
+    _refuse(
+        target,
+        {
+            f"weights are missing: {', '.join(found['missing'][:3])}": bool(found["missing"]),
+            f"weights have no place: {', '.join(found['unexpected'][:3])}": bool(found["unexpected"]),
+            f"logits differ by {difference:.2g}": not difference <= TOLERANCE,
+        },
+    )
+    if "cache_bytes" not in found:
+        return Proof(found["format"], t, difference, None, None, None)
     rounded = any(getattr(layer, "state_dtype", None) not in (None, "float32") for layer in drawing.layers)
     with torch.inference_mode():
-        difference = float((together - model.eval()(tokens)).abs().max())
-        expected = by_steps(model, tokens) if rounded else together[:, -STEPS:]
-    cached = float((stepped - expected).abs().max())
-    law = target.cache_bytes(drawing, tokens.shape[1])
-    wrong = {
-        f"weights are missing: {', '.join(found['missing'][:3])}": bool(found["missing"]),
-        f"weights have no place: {', '.join(found['unexpected'][:3])}": bool(found["unexpected"]),
-        f"logits differ by {difference:.2g}": not difference <= TOLERANCE,
-        f"cached logits differ by {cached:.2g}": not cached <= TOLERANCE,
-        "generation with a cache writes other tokens than without": not (found["generation_equal"] or rounded),
-        f"its cache has seen {found['seen']} of {tokens.shape[1]} tokens": found["seen"] != tokens.shape[1],
-        f"its cache holds {found['cache_bytes']} bytes, the law says {law}": found["cache_bytes"] != law,
-    }
+        expected = by_steps(model, tokens) if rounded else theirs[:, t - STEPS : t]
+    cached = float((theirs[:, t:] - expected).abs().max())
+    held, law = found["cache_bytes"], target.cache_bytes(drawing, t)
+    _refuse(
+        target,
+        {
+            f"cached logits differ by {cached:.2g}": not cached <= TOLERANCE,
+            "generation with a cache writes other tokens than without": not (found["generation_equal"] or rounded),
+            f"its cache has seen {found['seen']} of {t} tokens": found["seen"] != t,
+            f"its cache holds {held} bytes, the law says {law}": held != law,
+        },
+    )
+    return Proof(found["format"], t, difference, cached, held, law)
+
+
+def _refuse(target: Target, wrong: dict[str, bool]) -> None:
+    """Raises WorkFailed with the first sentence that is so."""
     for sentence, failed in wrong.items():
         if failed:
             raise WorkFailed(f"{target.format}: loaded back, {sentence}; nothing was written")
-    return Proof(found["format"], tokens.shape[1], difference, cached, found["cache_bytes"], law)
 
 
 def by_steps(model: LanguageModel, tokens: Tensor) -> Tensor:
@@ -97,14 +110,14 @@ def by_steps(model: LanguageModel, tokens: Tensor) -> Tensor:
     return torch.stack(logits, dim=1)
 
 
-def _ask(folder: Path, tokens: Tensor, own_code: bool) -> tuple[dict[str, Any], Tensor]:
+def _ask(folder: Path, tokens: Tensor, reader: str, own_code: bool) -> tuple[dict[str, Any], Tensor]:
     """What a fresh process finds in the folder, and its logits. Raises WorkFailed when it cannot load it."""
     with tempfile.TemporaryDirectory() as place:
         question, answer = Path(place) / "tokens.npy", Path(place) / "logits.npy"
         np.save(question, tokens.numpy())
         words = [str(folder), str(question), str(answer), str(STEPS), "own-code" if own_code else "no-code"]
         done = subprocess.run(
-            [sys.executable, "-P", str(loaded.__file__), *words],
+            [sys.executable, "-P", str(Path(__file__).with_name(reader)), *words],
             env=os.environ | {"HF_MODULES_CACHE": f"{place}/modules", "HF_HUB_OFFLINE": "1"},
             capture_output=True,
             text=True,

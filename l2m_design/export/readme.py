@@ -12,10 +12,9 @@ from l2m_design.architecture import Architecture
 from l2m_design.export.proof import STEPS, Proof
 from l2m_design.export.targets.base import REMOTE, Target
 
-TEMPLATE = Path(__file__).parent / "templates" / "readme.md"
+TEMPLATES = Path(__file__).parent / "templates"
 LOSSES = {
     "loss": "late loss (validation)",
-    "late_loss": "late loss (validation)",
     "test_loss": "late loss (test)",
     "difference": "late loss minus full attention's",
     "mi_captured_nats": "mutual information captured between a window's halves",
@@ -28,8 +27,9 @@ CONVENTIONS = {
 
 def readme(target: Target, drawing: Architecture, proof: Proof, content: dict[str, Any], trained: bool) -> str:
     """The text of the card; content: the drawing's card (see export.card), with verdict and provenance if known."""
-    label = target.label(drawing)
-    return Template(TEMPLATE.read_text()).substitute(
+    label, library = target.label(drawing), "mamba_ssm" if target.model_type == "mamba_ssm" else "transformers"
+    prompt = 'list(b"The state of ")' if drawing.vocabulary >= 256 else "[0, 1, 0]"
+    return Template((TEMPLATES / "readme.md").read_text()).substitute(
         picture=drawing.picture,
         what=(
             f"A causal language model of {drawing.parameters:,} parameters over {drawing.vocabulary:,} tokens, "
@@ -41,20 +41,30 @@ def readme(target: Target, drawing: Architecture, proof: Proof, content: dict[st
         weights="trained" if trained else "fresh, untrained",
         demand=_demand(content["verdict"]),
         losses=_losses(content["provenance"], trained),
-        transformers=transformers_version,
-        torch=torch.__version__,
-        tokens=proof.tokens,
-        steps=STEPS,
-        difference=f"{proof.max_logit_difference:.1e}",
-        cached=f"{proof.cached_difference:.1e}",
-        held=f"{proof.cache_bytes:,}",
-        convention=CONVENTIONS.get(label, CONVENTIONS[""]),
-        limits=_list([*limits(target, drawing, trained)]),
-        own_code=label == REMOTE,
-        prompt='list(b"The state of ")' if drawing.vocabulary >= 256 else "[0, 1, 0]",
+        proven=_text(f"proven_{library}", _figures(proof, label)),
+        usage=_text(f"usage_{library}", {"own_code": label == REMOTE, "prompt": prompt}),
+        limits=_list(limits(target, drawing, trained)),
         version=__version__,
         drawing=drawing.fingerprint,
     )
+
+
+def _text(name: str, values: dict[str, Any]) -> str:
+    return Template((TEMPLATES / f"{name}.txt").read_text()).substitute(values)
+
+
+def _figures(proof: Proof, label: str) -> dict[str, Any]:
+    """What the sentences of a proof name."""
+    return {
+        "transformers": transformers_version,
+        "torch": torch.__version__,
+        "tokens": proof.tokens,
+        "steps": STEPS,
+        "difference": f"{proof.max_logit_difference:.1e}",
+        "cached": None if proof.cached_difference is None else f"{proof.cached_difference:.1e}",
+        "held": None if proof.cache_bytes is None else f"{proof.cache_bytes:,}",
+        "convention": CONVENTIONS.get(label, CONVENTIONS[""]),
+    }
 
 
 def limits(target: Target, drawing: Architecture, trained: bool) -> list[str]:

@@ -14,7 +14,7 @@ from l2m_design.errors import BadInput, WorkFailed
 from l2m_design.export.huggingface import write_model
 from l2m_design.export.loaded import examine
 from l2m_design.export.proof import STEPS, Proof, by_steps, judge, tokens_for
-from l2m_design.export.targets import NAMES, TARGETS, pick
+from l2m_design.export.targets import TARGETS, pick
 from l2m_design.model import LanguageModel, build
 
 ATTENTION = {"kind": "attention", "heads": 4, "kv_heads": 2, "head_dim": 8}
@@ -85,7 +85,7 @@ def drawings(draw: st.DrawFn, name: str) -> Architecture:
     return drawing(layers, tied_embeddings=draw(st.booleans()))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "remote"])
+@pytest.mark.parametrize("name", [target.name for target in TARGETS if target.name != "remote"])
 @FEW
 @given(data=st.data())
 def test_any_drawing_that_a_target_takes_comes_back_the_same(

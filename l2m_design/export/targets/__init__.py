@@ -7,12 +7,14 @@ from l2m_design.export.targets.base import Target
 from l2m_design.export.targets.deltanet import Qwen35
 from l2m_design.export.targets.granite import Granite
 from l2m_design.export.targets.latent import DeepSeek
+from l2m_design.export.targets.mamba import MambaSsm
 from l2m_design.export.targets.remote import Remote
 
 TARGETS: tuple[Target, ...] = (LLAMA, MISTRAL, SMOLLM3, QWEN3, Granite(), Qwen35(), DeepSeek(), Remote())
-__all__ = ["NAMES", "TARGETS", "Target", "pick"]
+__all__ = ["MAMBA_SSM", "NAMES", "TARGETS", "Target", "pick"]
 
-NAMES = tuple(target.name for target in TARGETS)
+MAMBA_SSM = MambaSsm()
+NAMES = tuple(target.name for target in (*TARGETS, MAMBA_SSM))
 
 
 def pick(drawing: Architecture, name: str | None = None) -> tuple[Target, dict[str, str]]:
@@ -21,7 +23,7 @@ def pick(drawing: Architecture, name: str | None = None) -> tuple[Target, dict[s
     Raises BadInput with the layer and the reason when none does.
     """
     refused: dict[str, str] = {}
-    for target in TARGETS:
+    for target in TARGETS if name != MAMBA_SSM.name else (MAMBA_SSM,):
         if name not in (None, target.name):
             continue
         why = target.refusal(drawing)

@@ -2,12 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from l2m_design.architecture import Architecture, Attention, GatedDeltaNet, LatentAttention, Mamba2
 from l2m_design.model import LanguageModel
+from l2m_design.model.weights import write_tensors
 
 NORM_EPS = 1e-5  # of the model's RMSNorm
 POSITIONS = 32768
@@ -34,12 +36,14 @@ BLOCK = {
 class Target(ABC):
     """A class of transformers that can hold some drawings.
 
-    name: as `--to` takes it. format: the class. model_type: as config.json names it.
+    name: as `--to` takes it. format: the class. model_type: as config.json names it. reader: which of
+    this package's programs loads it for the proof.
     """
 
     name: str
     format: str
     model_type: str
+    reader: str = "loaded.py"
 
     @abstractmethod
     def refusal(self, drawing: Architecture) -> str | None:
@@ -80,6 +84,10 @@ class Target(ABC):
     def files(self) -> dict[str, str]:
         """Names and texts of files that the folder needs besides."""
         return {}
+
+    def save(self, weights: dict[str, Tensor], folder: Path) -> None:
+        """Write the weights."""
+        write_tensors(folder / "model.safetensors", weights, {"format": "pt"})
 
     def weights(self, model: LanguageModel) -> dict[str, Tensor]:
         """The model's weights under this class's names."""
