@@ -1,5 +1,6 @@
 """`l2m export ARCHITECTURE`: a drawing as files that others can read."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +9,7 @@ import typer
 from l2m_design.cli.terminal import Json, print_json, say
 
 CARDS = {"card": ("yaml", "json"), "yaml": ("yaml",), "json": ("json",)}
+UNITS = {"k": 1e3, "M": 1e6, "B": 1e9}
 
 
 def command(
@@ -18,6 +20,9 @@ def command(
     ] = "card",
     out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("exported"),
     weights: Annotated[Path | None, typer.Option(help="Trained weights of the drawing; fresh ones without.")] = None,
+    scale: Annotated[
+        str | None, typer.Option(metavar="PARAMETERS", help="Grow the drawing to about so many, such as 350M.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of fresh weights.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace an export that is there.")] = False,
     as_json: Json = False,
@@ -29,37 +34,61 @@ def command(
 
     if weights and to in CARDS:
         raise BadInput(f"--weights: not for --to {to}, which writes none")
-    drawing = Architecture.load(architecture)
+    if weights and scale:
+        raise BadInput("--weights: are of the drawing as it is, not of one that --scale makes")
+    drawing, about, grown = Architecture.load(architecture), known(architecture), None
+    if scale:
+        drawing, about, grown = _grown(drawing, architecture, scale)
     if to in CARDS:
-        result = _card(drawing, architecture, to, out, force)
+        result = _card(drawing, architecture, about, to, out, force)
     else:
-        result = _model(drawing, to, out, weights, seed, force, known(architecture))
-    if as_json:
-        print_json(result)
-        return
-    say(*(f"Wrote {file}" for file in result["files"]))
-    if result["max_logit_difference"] is not None:
-        by = "" if result["proven_by"] == "loaded" else ", by a plain reading of the format"
-        say(
-            f"{result['format']}, {result['label']}: loaded back in a fresh process{by}, its logits differ by at most "
-            f"{result['max_logit_difference']:.1e}."
-        )
-        if (held := result["cache_bytes"])["held"] is not None:
-            say(f"After {held['tokens']:,} tokens its cache holds {held['held']:,} bytes, as the law says.")
+        result = _model(drawing, to, out, weights, seed, force, about)
+    result |= {"scaled": grown} if grown else {}
+    print_json(result) if as_json else _say(result)
 
 
-def _card(drawing: Any, source: str, to: str, out: Path, force: bool) -> dict[str, Any]:
-    from l2m_design.export.card import card, known, write_card
+def _grown(drawing: Any, source: str, scale: str) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """The scaled drawing, its own verdict and provenance, and what has grown."""
+    from l2m_design.architecture.scaling import scaled, summary
+    from l2m_design.export.study import known_demand
+    from l2m_design.export.targets import pick
+
+    made = scaled(drawing, _parameters(scale))
+    demand = known_demand(source)
+    verdict = demand.judge(made.state).plain() | {"terms": demand.terms.plain()} if demand else None
+    from l2m_design import __version__
+
+    provenance = {"l2m_design": __version__, "drawing": made.fingerprint, "scaled_from": drawing.fingerprint}
+    grown = summary(drawing, made) | {"label": pick(made)[0].label(made), "verdict": verdict}
+    return made, {"verdict": verdict, "provenance": provenance | {"source": source}}, grown
+
+
+def _parameters(scale: str) -> int:
+    """A number of parameters, such as 350M. Raises BadInput."""
+    from l2m_design.errors import BadInput
+
+    unit = UNITS.get(scale[-1:], 1.0)
+    try:
+        number = float(scale[:-1] if scale[-1:] in UNITS else scale) * unit
+    except ValueError:
+        number = math.nan
+    if not 1000 <= number <= 1e13:
+        raise BadInput(f"--scale: found '{scale}', a number of parameters from 1000 to 1e13 is expected, such as 350M")
+    return int(number)
+
+
+def _card(drawing: Any, source: str, about: dict[str, Any], to: str, out: Path, force: bool) -> dict[str, Any]:
+    from l2m_design.export.card import card, write_card
     from l2m_design.export.placing import placed
 
-    content = card(drawing, None, {"source": source}) | known(source)
+    content = card(drawing, None, {"source": source}) | about
     with placed(out, force) as staging:
         files = [out / Path(file).name for file in write_card(content, staging, CARDS[to])]
     return {"files": [str(file) for file in files], "format": to, "loads": True, "max_logit_difference": None}
 
 
 def _model(
-    drawing: Any, to: str, out: Path, weights: Path | None, seed: int, force: bool, known: dict[str, Any]
+    drawing: Any, to: str, out: Path, weights: Path | None, seed: int, force: bool, about: dict[str, Any]
 ) -> dict[str, Any]:
     from l2m_design.errors import BadInput
     from l2m_design.export.targets import NAMES
@@ -68,4 +97,31 @@ def _model(
         raise BadInput(f"--to: found '{to}', allowed: {', '.join((*CARDS, 'huggingface', *NAMES))}")
     from l2m_design.export.huggingface import export_huggingface
 
-    return export_huggingface(drawing, out, weights, seed, None if to == "huggingface" else to, force, known)
+    return export_huggingface(drawing, out, weights, seed, None if to == "huggingface" else to, force, about)
+
+
+def _say(result: dict[str, Any]) -> None:
+    say(*(f"Wrote {file}" for file in result["files"]))
+    if grown := result.get("scaled"):
+        parts = ("parameters", "width", "layers")
+        sizes = ", ".join(f"{name} {grown[name]['from']:,} to {grown[name]['to']:,}" for name in parts)
+        say(f"Scaled: {sizes}; {grown['label']}.", _judged(grown["verdict"]))
+    if result["max_logit_difference"] is None:
+        return
+    by = "" if result["proven_by"] == "loaded" else ", by a plain reading of the format"
+    say(
+        f"{result['format']}, {result['label']}: loaded back in a fresh process{by}, its logits differ by at most "
+        f"{result['max_logit_difference']:.1e}."
+    )
+    if (held := result["cache_bytes"])["held"] is not None:
+        say(f"After {held['tokens']:,} tokens its cache holds {held['held']:,} bytes, as the law says.")
+
+
+def _judged(verdict: dict[str, Any] | None) -> str:
+    if verdict is None:
+        return "Not judged: the source names no demand (l2m check judges it)."
+    level = {True: "met", False: "not met", None: "not judged, its amount is not known"}[verdict["meets_level"]]
+    return (
+        f"Judged again: growth t^{verdict['growth_exponent']:.2f} where t^{verdict['asked_exponent']:.2f} is asked, "
+        f"{'met' if verdict['meets_growth'] else 'not met'}; level {level}."
+    )

@@ -5,10 +5,32 @@ from typing import Any
 
 from l2m_design.architecture import Architecture
 from l2m_design.condition import Demand, Terms
-from l2m_design.export.card import card, write_card
+from l2m_design.export.card import card, known, write_card
 from l2m_design.laws import PowerLaw
+from l2m_design.settings import read_mapping
 
 ROW = ("trial", "design", "rate", "seeds", "loss", "test_loss", "difference", "mi_captured_nats")
+
+
+def demand_of(summary: dict[str, Any]) -> Demand:
+    """What a study's data ask for."""
+    return Demand(
+        PowerLaw.of_plain(summary["demand"]["law"]),
+        Terms.parse(summary["demand"]["terms"], "condition"),
+        summary["demand"]["has_level"],
+    )
+
+
+def known_demand(source: str | Path) -> Demand | None:
+    """The demand of a study whose folder or card this is; of a card by itself only its asked exponent and terms."""
+    folder = Path(source) if Path(source).is_dir() else Path(source).parent
+    verdict = known(source).get("verdict")
+    if verdict is None:
+        return None
+    study = folder / "study.json"
+    if study.exists() and (summary := read_mapping(study)).get("demand"):
+        return demand_of(summary)
+    return Demand(PowerLaw(1.0, verdict["asked_exponent"]), Terms.parse(verdict.get("terms", {}), "card"), False)
 
 
 def write_chosen(summary: dict[str, Any], folder: Path) -> list[str]:
@@ -16,16 +38,11 @@ def write_chosen(summary: dict[str, Any], folder: Path) -> list[str]:
     chosen = summary["chosen"]
     if chosen is None:
         return []
-    demand = Demand(
-        PowerLaw.of_plain(summary["demand"]["law"]),
-        Terms.parse(summary["demand"]["terms"], "condition"),
-        summary["demand"]["has_level"],
-    )
     provenance = {
         "study": summary["study"],
         "corpus": summary["corpus"],
         "recipe": summary["choice"].get("recipe", summary["settings"]["recipe"]),
     }
     drawing = Architecture.parse(chosen["architecture"], "chosen")
-    content = card(drawing, demand, provenance | {key: chosen[key] for key in ROW if key in chosen})
+    content = card(drawing, demand_of(summary), provenance | {key: chosen[key] for key in ROW if key in chosen})
     return write_card(content, folder)

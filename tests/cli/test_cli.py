@@ -196,6 +196,22 @@ def test_export_loads_back_and_keeps_what_is_there(folder: Path) -> None:
     assert l2m("export", "fixed.yaml", "--out", "card", "--force", cwd=folder).returncode == 0
 
 
+def test_export_scales_a_drawing_and_judges_it_again(folder: Path, repository: Path) -> None:
+    study = repository / "reports" / "quickstart"
+    done = l2m("export", str(study), "--scale", "20M", "--out", "scaled", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    grown = json.loads(done.stdout)["scaled"]
+    assert abs(grown["parameters"]["to"] / 20e6 - 1) < 0.02
+    assert grown["verdict"]["meets_growth"]
+    assert grown["verdict"]["meets_level"]
+    assert grown["label"] == "remote code"
+    card = json.loads((folder / "scaled" / "card.json").read_text())
+    assert card["verdict"] == grown["verdict"]
+    assert "test_loss" not in card["provenance"]  # measured on the small one
+    plain = l2m("export", "scaled/card.json", "--scale", "30M", "--out", "again", cwd=folder)
+    assert "level not judged" in plain.stdout
+
+
 def test_doctor_finds_everything_needed(folder: Path) -> None:
     done = l2m("doctor", "--json", cwd=folder)
     assert done.returncode == 0
@@ -232,6 +248,14 @@ def test_doctor_finds_everything_needed(folder: Path) -> None:
         (["train", "fixed.yaml", "--device", "gpu7", "--corpus", SANTA_FE, "--set", "length=64"], "device gpu7"),
         (["report", "nowhere"], "No such file"),
         (["export", "fixed.yaml", "--to", "onnx"], "--to: found 'onnx', allowed"),
+        (["export", "fixed.yaml", "--scale", "many"], "--scale: found 'many'"),
+        (["export", "fixed.yaml", "--scale", "nan"], "--scale: found 'nan'"),
+        (["export", "fixed.yaml", "--scale", "2k"], "the nearest size of this drawing has"),
+        (["export", "fixed.yaml", "--scale", "9M", "--to", "huggingface", "--weights", "w"], "--weights: are of"),
+        (["export", "fixed.yaml", "--weights", "w.safetensors"], "--weights: not for --to card"),
+        (["export", "fixed.yaml", "--out", "fixed.yaml"], "holds files already"),
+        (["export", "fixed.yaml", "--out", ".", "--force"], "is where you are"),
+        (["export", "fixed.yaml", "--to", "huggingface", "--weights", "nowhere"], "nowhere: not a weights file"),
         (["export", "fixed.yaml", "--to", "llama"], "--to llama: layers.0 (mamba2)"),
         (["check", "fixed.yaml", "--beta", "0.7", "--prefactor", "1e308"], "--prefactor: must lie in"),
         (["check", "itself.yaml", "--beta", "0.7"], "itself.yaml: plain keys and values"),
