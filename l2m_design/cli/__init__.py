@@ -10,7 +10,20 @@ from typing import Any
 import typer
 
 from l2m_design import __version__
-from l2m_design.cli import cache, calibrate, check, doctor, estimate, export, report, search, space, train, worker
+from l2m_design.cli import (
+    cache,
+    calibrate,
+    check,
+    doctor,
+    estimate,
+    export,
+    generate,
+    report,
+    search,
+    space,
+    train,
+    worker,
+)
 from l2m_design.errors import BadInput, WorkFailed
 
 app = typer.Typer(
@@ -35,7 +48,7 @@ def _root(
     """Measure what your data ask a model to remember; search the smallest state that keeps it."""
 
 
-for module in (estimate, check, calibrate, space, search, train, worker, cache, report, export, doctor):
+for module in (estimate, check, calibrate, space, search, train, worker, cache, report, export, generate, doctor):
     app.command(module.__name__.rpartition(".")[2])(module.command)
 
 

@@ -101,7 +101,10 @@ def _model(
 
 
 def _say(result: dict[str, Any]) -> None:
-    say(*(f"Wrote {file}" for file in result["files"]))
+    files = result["files"]
+    say(*(f"Wrote {file}" for file in files if not Path(file).name.startswith("l2m_")))
+    if code := [file for file in files if Path(file).name.startswith("l2m_")]:
+        say(f"Wrote {len(code)} files of code beside them")
     if grown := result.get("scaled"):
         parts = ("parameters", "width", "layers")
         sizes = ", ".join(f"{name} {grown[name]['from']:,} to {grown[name]['to']:,}" for name in parts)

@@ -46,15 +46,18 @@ def examine(folder: str, tokens: Tensor, steps: int, own_code: bool) -> tuple[di
 
 def stepped(model: Any, tokens: Tensor, steps: int) -> tuple[Tensor, Any]:
     """Logits [b steps v_] of the last tokens, read one by one, and the cache after them."""
-    name = (
-        "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
-    )  # its name until 5.23
+    name = cache_name(model)
     said = model(tokens[:, :-steps], use_cache=True)
     logits = []
     for at in range(tokens.shape[1] - steps, tokens.shape[1]):
         said = model(tokens[:, at : at + 1], use_cache=True, **{name: getattr(said, name)})
         logits.append(said.logits)
     return torch.cat(logits, dim=1), getattr(said, name)
+
+
+def cache_name(model: Any) -> str:
+    """What a model calls its cache: until transformers 5.23, past_key_values."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 def tensors(value: Any, seen: set[int] | None = None) -> Iterator[Tensor]:

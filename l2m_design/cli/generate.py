@@ -1,0 +1,62 @@
+"""`l2m generate FOLDER --prompt TEXT`: an exported model writes, and shows how its state grows."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from l2m_design.cli.terminal import Device, Json, print_json, say
+
+
+def command(
+    folder: Annotated[Path, typer.Argument(help="What `l2m export --to huggingface` wrote.")],
+    prompt: Annotated[str, typer.Option(help="Text, as bytes where the folder has no tokenizer.")],
+    tokens: Annotated[int, typer.Option(min=1, help="How many to write.")] = 64,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of sampling.")] = 0,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Run an exported model: its text, tokens a second, and the bytes of its state as they grow."""
+    from l2m_design.export.running import Running
+    from l2m_design.model.backends import pick_device
+
+    running = Running(folder, pick_device(device))
+    asked = running.tokens(prompt)
+    began = time.perf_counter()
+    steps = list(running.write(asked, tokens, temperature, seed))
+    seconds = time.perf_counter() - began - steps[0].seconds
+    written = [step.token for step in steps]
+    result: dict[str, Any] = {
+        "format": running.format,
+        "prompt_tokens": len(asked),
+        "tokens": written,
+        "text": running.text(written),
+        "prompt_seconds": steps[0].seconds,
+        "tokens_per_second": (len(steps) - 1) / seconds if len(steps) > 1 else None,
+        "state_bytes": {str(step.tokens): step.state_bytes for step in steps},
+    }
+    if as_json:
+        print_json(result)
+        return
+    speed = result["tokens_per_second"]
+    say(
+        running.text(asked + written),
+        "",
+        f"{result['format']}: {len(asked):,} tokens read in {steps[0].seconds:.2f} s, {len(written):,} written"
+        + (f", {speed:.1f} a second" if speed else ""),
+        "State: "
+        + ", ".join(f"{shown.state_bytes:,} bytes at {shown.tokens:,}" for shown in _shown(steps))
+        + " tokens",
+    )
+
+
+def _shown(steps: list[Any]) -> list[Any]:
+    """The first step, those at doublings of it, and the last."""
+    chosen, wanted = [], 0
+    for step in steps:
+        if step.tokens >= wanted or step is steps[-1]:
+            chosen.append(step)
+            wanted = 2 * step.tokens
+    return chosen

@@ -1,0 +1,125 @@
+"""Running an exported folder: its text token by token, with the bytes of its state as they grow."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from l2m_design.errors import BadInput, first_line
+from l2m_design.export.loaded import cache_name, tensors
+from l2m_design.model.generate import sample
+
+BYTES = 256
+
+
+@dataclass(frozen=True)
+class Written:
+    """One step. tokens: read so far, the new one not among them; seconds: of this step; state_bytes: held after it."""
+
+    token: int
+    tokens: int
+    seconds: float
+    state_bytes: int
+
+
+class Running:
+    """A folder's model and its tokenizer, or bytes where it has none. No code of the folder runs.
+
+    Raises BadInput when the folder holds no model that can be loaded.
+    """
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        from transformers import AutoModelForCausalLM
+
+        import l2m_design.export.hub  # noqa: F401 - registers the package's own class
+
+        config = read_config(folder)
+        try:
+            self.model = AutoModelForCausalLM.from_pretrained(
+                folder, trust_remote_code=False, local_files_only=True, use_safetensors=True
+            )
+        except Exception as error:  # transformers raises many types for what a folder may lack
+            raise BadInput(f"{folder}: cannot be loaded: {first_line(error)}") from None
+        self.model = self.model.eval().to(device)
+        self.device, self.vocabulary = device, int(self.model.config.vocab_size)
+        self.format, self.kind = type(self.model).__name__, str(config["model_type"])
+        self.tokenizer = _tokenizer(folder)
+
+    def tokens(self, prompt: str) -> list[int]:
+        """A prompt by the tokenizer, as bytes, or as numbers where the vocabulary is smaller. Raises BadInput."""
+        if self.tokenizer is not None:
+            found = list(self.tokenizer(prompt)["input_ids"])
+        elif self.vocabulary >= BYTES:
+            found = list(prompt.encode())
+        else:
+            try:
+                found = [int(word) for word in prompt.split()]
+            except ValueError:
+                raise BadInput(
+                    f"--prompt: a vocabulary of {self.vocabulary} and no tokenizer: give tokens, such as '1 2 3'"
+                ) from None
+        if not found or not all(0 <= token < self.vocabulary for token in found):
+            raise BadInput(f"--prompt: at least one token is needed, each from 0 to {self.vocabulary - 1}")
+        return found
+
+    def text(self, tokens: list[int]) -> str:
+        """What tokens say."""
+        if self.tokenizer is not None:
+            return str(self.tokenizer.decode(tokens))
+        if self.vocabulary >= BYTES:
+            return bytes(token for token in tokens if token < BYTES).decode(errors="replace")
+        return " ".join(map(str, tokens))
+
+    @torch.inference_mode()
+    def write(self, prompt: list[int], most: int, temperature: float, seed: int) -> Iterator[Written]:
+        """Up to `most` new tokens after a prompt; the last one is not read. Raises WorkFailed for logits not finite."""
+        generator = torch.Generator(self.device).manual_seed(seed)
+        name = cache_name(self.model)
+        new, cache = torch.tensor([prompt], device=self.device), None
+        for read in range(len(prompt), len(prompt) + most):
+            began = time.perf_counter()
+            said = self.model(new, use_cache=True, **({} if cache is None else {name: cache}))
+            cache = said[name]
+            token = int(sample(said.logits[:, -1], temperature, 1.0, generator))
+            new = torch.tensor([[token]], device=self.device)
+            yield Written(token, read, time.perf_counter() - began, held_bytes(cache))
+
+
+def held_bytes(cache: Any) -> int:
+    """Bytes of all tensors that a cache reaches."""
+
+    def size(z: Tensor) -> int:
+        return z.numel() * z.element_size()
+
+    return sum(map(size, tensors(cache)))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The folder's config.json. Raises BadInput when there is none, or not of a transformers model."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise BadInput(f"{path}: not there; `l2m export DRAWING --to huggingface` makes such a folder") from None
+    except ValueError as error:
+        raise BadInput(f"{path}: not JSON: {first_line(error)}") from None
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        ssm = isinstance(config, dict) and "d_model" in config
+        raise BadInput(f"{path}: " + ("mamba_ssm's format, which it runs itself" if ssm else "no model_type in it"))
+    return config
+
+
+def _tokenizer(folder: Path) -> Any:
+    if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
+        return None
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # as many types as there are tokenizers
+        raise BadInput(f"{folder}: its tokenizer cannot be loaded: {first_line(error)}") from None

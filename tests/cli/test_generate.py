@@ -1,0 +1,111 @@
+"""`l2m generate`: an exported folder writes text, and its state grows as the law says."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from l2m_design.architecture import Architecture
+from l2m_design.export.huggingface import write_model
+from l2m_design.export.running import Running
+from l2m_design.export.targets import pick
+from l2m_design.model import build
+
+ATTENTION = {"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 8}
+SPARSE = {"kind": "sparse_attention", "heads": 2, "kv_heads": 1, "head_dim": 8, "chunk": 8, "exponent": 0.6}
+
+
+def made(folder: Path, layers: list[dict[str, Any]], vocabulary: int, name: str | None = None) -> Architecture:
+    """An exported folder, without its proof."""
+    drawing = Architecture.parse({"vocabulary": vocabulary, "width": 16, "layers": layers}, "drawing")
+    torch.manual_seed(0)
+    folder.mkdir()
+    write_model(pick(drawing, name)[0], build(drawing), folder)
+    return drawing
+
+
+def l2m(*words: object, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "l2m_design.cli", *map(str, words)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("generate")
+    made(folder / "remote", [SPARSE, {"kind": "mamba2", "d_state": 4, "head_dim": 8}], 256)
+    made(folder / "small", [ATTENTION], 50)
+    made(folder / "ssm", [ATTENTION], 50, "mamba-ssm")
+    (folder / "broken").mkdir()
+    (folder / "broken" / "config.json").write_text("{")
+    (folder / "unknown").mkdir()
+    (folder / "unknown" / "config.json").write_text('{"model_type": "no-such-model"}')
+    (folder / "hostile").mkdir()
+    hostile = {"model_type": "other", "auto_map": {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"}}
+    (folder / "hostile" / "config.json").write_text(json.dumps(hostile))
+    (folder / "hostile" / "evil.py").write_text("open('ran', 'w').close()\nclass Config: pass\nclass Model: pass\n")
+    return folder
+
+
+def test_its_state_grows_as_the_drawing_says(folder: Path) -> None:
+    done = l2m("generate", "remote", "--prompt", "abc", "--tokens", "40", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    config = json.loads((folder / "remote" / "config.json").read_text())
+    law = Architecture.parse(config["drawing"], "config").state
+    assert answer["state_bytes"] == {str(t): law.bytes(t, "float32") for t in range(3, 43)}
+    assert (answer["format"], answer["prompt_tokens"], len(answer["tokens"])) == ("L2MForCausalLM", 3, 40)
+    assert answer["tokens_per_second"] > 0
+    shown = l2m("generate", "remote", "--prompt", "abc", "--tokens", "40", cwd=folder).stdout
+    assert "bytes at 3, " in shown
+    assert f"{law.bytes(42, 'float32'):,} bytes at 42 tokens" in shown
+
+
+def test_it_writes_what_generate_of_transformers_writes(folder: Path) -> None:
+    running = Running(folder / "small", torch.device("cpu"))
+    prompt = running.tokens("3 1 2")
+    assert prompt == [3, 1, 2]
+    written = [step.token for step in running.write(prompt, 12, 0.0, 0)]
+    theirs = running.model.generate(torch.tensor([prompt]), max_new_tokens=12, do_sample=False)
+    assert theirs[0, 3:].tolist() == written
+    assert running.text(written) == " ".join(map(str, written))
+    sampled = [[step.token for step in running.write(prompt, 12, 1.0, seed)] for seed in (1, 1, 2)]
+    assert sampled[0] == sampled[1] != sampled[2]
+
+
+def test_a_folder_with_a_tokenizer_takes_and_writes_text(tiny_llama: Path) -> None:
+    running = Running(tiny_llama, torch.device("cpu"))
+    prompt = running.tokens("the cat sat")
+    assert running.text(prompt).endswith("the cat sat")
+    assert len(list(running.write(prompt, 3, 0.0, 0))) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere", "--prompt", "a"], "nowhere/config.json: not there; `l2m export"),
+        (["broken", "--prompt", "a"], "broken/config.json: not JSON"),
+        (["unknown", "--prompt", "a"], "unknown: cannot be loaded"),
+        (["hostile", "--prompt", "a"], "hostile: cannot be loaded"),
+        (["ssm", "--prompt", "a"], "mamba_ssm's format"),
+        (["small", "--prompt", "abc"], "give tokens, such as '1 2 3'"),
+        (["small", "--prompt", "1 50"], "each from 0 to 49"),
+        (["remote", "--prompt", ""], "at least one token is needed"),
+        (["remote", "--prompt", "a", "--tokens", "0"], "--tokens"),
+        (["remote", "--prompt", "a", "--temperature", "-1"], "--temperature"),
+        (["remote", "--prompt", "a", "--seed", "99999999999999999999"], "--seed"),
+        (["remote", "--prompt", "a", "--device", "gpu7"], "device gpu7"),
+        (["remote"], "--prompt"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(words: list[str], said: str, folder: Path) -> None:
+    done = l2m("generate", *words, cwd=folder)
+    assert done.returncode == 2, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("l2m: ")]
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert "Traceback" not in done.stderr
+    assert not (folder / "ran").exists()
