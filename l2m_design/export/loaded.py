@@ -3,7 +3,6 @@
 It imports nothing of this package, and hides it, so that a folder that needs it cannot pass.
 """
 
-import inspect
 import json
 import sys
 from collections.abc import Iterator
@@ -46,8 +45,8 @@ def examine(folder: str, tokens: Tensor, steps: int, own_code: bool) -> tuple[di
 
 def stepped(model: Any, tokens: Tensor, steps: int) -> tuple[Tensor, Any]:
     """Logits [b steps v_] of the last tokens, read one by one, and the cache after them."""
-    name = cache_name(model)
     said = model(tokens[:, :-steps], use_cache=True)
+    name = cache_name(said)
     logits = []
     for at in range(tokens.shape[1] - steps, tokens.shape[1]):
         said = model(tokens[:, at : at + 1], use_cache=True, **{name: getattr(said, name)})
@@ -55,9 +54,9 @@ def stepped(model: Any, tokens: Tensor, steps: int) -> tuple[Tensor, Any]:
     return torch.cat(logits, dim=1), getattr(said, name)
 
 
-def cache_name(model: Any) -> str:
-    """What a model calls its cache: until transformers 5.23, past_key_values."""
-    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+def cache_name(said: Any) -> str:
+    """What transformers calls a cache, by an output that holds one: until 5.23, past_key_values."""
+    return "cache" if "cache" in said else "past_key_values"
 
 
 def tensors(value: Any, seen: set[int] | None = None) -> Iterator[Tensor]:

@@ -79,15 +79,15 @@ class Running:
     def write(self, prompt: list[int], most: int, temperature: float, seed: int) -> Iterator[Written]:
         """Up to `most` new tokens after a prompt; the last one is not read. Raises WorkFailed for logits not finite."""
         generator = torch.Generator(self.device).manual_seed(seed)
-        name = cache_name(self.model)
-        new, cache = torch.tensor([prompt], device=self.device), None
+        new = torch.tensor([prompt], device=self.device)
+        held: dict[str, Any] = {}
         for read in range(len(prompt), len(prompt) + most):
             began = time.perf_counter()
-            said = self.model(new, use_cache=True, **({} if cache is None else {name: cache}))
-            cache = said[name]
+            said = self.model(new, use_cache=True, **held)
+            held = {cache_name(said): said[cache_name(said)]}
             token = int(sample(said.logits[:, -1], temperature, 1.0, generator))
             new = torch.tensor([[token]], device=self.device)
-            yield Written(token, read, time.perf_counter() - began, held_bytes(cache))
+            yield Written(token, read, time.perf_counter() - began, held_bytes(held))
 
 
 def held_bytes(cache: Any) -> int:

@@ -18,6 +18,7 @@ from l2m_design.model import build
 VERSION = os.environ.get("L2M_TEST_TRANSFORMERS")
 ATTENTION = {"kind": "attention", "heads": 4, "kv_heads": 2, "head_dim": 6}
 MAMBA = {"kind": "mamba2", "d_state": 8, "head_dim": 8}
+SPARSE = {"kind": "sparse_attention", "heads": 4, "kv_heads": 2, "head_dim": 6, "chunk": 8, "exponent": 0.6}
 CASES = {
     "llama": [ATTENTION] * 2,
     "mistral": [ATTENTION | {"window": 10}] * 2,
@@ -25,13 +26,16 @@ CASES = {
     "qwen3": [ATTENTION | {"qk_norm": True}, ATTENTION | {"qk_norm": True, "window": 10}],
     "granite": [MAMBA, ATTENTION],
     "granite without positions": [MAMBA, ATTENTION | {"rope_theta": None}, MAMBA],
+    "remote": [SPARSE, MAMBA, ATTENTION | {"window": 10, "sinks": 2}],
     "deepseek": [{"kind": "mla", "heads": 2, "head_dim": 8, "kv_rank": 16, "rope_dim": 4}] * 2,
 }
 ENDS = ("", "tokens.npy", "logits.npy")
 SCRIPT = """
-import sys, numpy, torch, transformers
+import sys; sys.modules["l2m_design"] = None
+import numpy, torch, transformers
 assert transformers.__version__ == sys.argv[1], transformers.__version__
-model, info = transformers.AutoModelForCausalLM.from_pretrained(sys.argv[2], output_loading_info=True)
+model, info = transformers.AutoModelForCausalLM.from_pretrained(
+    sys.argv[2], output_loading_info=True, trust_remote_code=sys.argv[5] == "remote")
 assert not info["missing_keys"] and not info["unexpected_keys"], info
 with torch.inference_mode():
     logits = model.eval().float()(torch.from_numpy(numpy.load(sys.argv[3])), use_cache=False).logits
@@ -63,8 +67,8 @@ def test_an_older_version_loads_it_with_the_same_logits(name: str, older: Path, 
     model, tokens = build(architecture).eval(), torch.arange(80).remainder(50)[None]
     write_model(target, model, tmp_path)
     np.save(tmp_path / "tokens.npy", tokens.numpy())
-    words = [sys.executable, "-P", "-c", SCRIPT, str(VERSION), *(str(tmp_path / end) for end in ENDS)]
-    own = os.environ | {"PYTHONPATH": str(older)}
+    words = [sys.executable, "-P", "-c", SCRIPT, str(VERSION), *(str(tmp_path / end) for end in ENDS), name]
+    own = os.environ | {"PYTHONPATH": str(older), "HF_MODULES_CACHE": str(tmp_path / "modules")}
     done = subprocess.run(words, env=own, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     with torch.inference_mode():
