@@ -13,6 +13,7 @@ from l2m_design.export.proof import STEPS, Proof
 from l2m_design.export.targets.base import REMOTE, Target
 
 TEMPLATES = Path(__file__).parent / "templates"
+LENGTHS = (4096, 65536)
 LOSSES = {
     "loss": "late loss (validation)",
     "test_loss": "late loss (test)",
@@ -36,6 +37,7 @@ def readme(target: Target, drawing: Architecture, proof: Proof, content: dict[st
             f"designed for a history state that grows as t^{drawing.state.exponent:.2f}."
         ),
         parameters=f"{drawing.parameters:,}",
+        state=_state(drawing),
         format=proof.format,
         label=label,
         weights="trained" if trained else "fresh, untrained",
@@ -47,6 +49,11 @@ def readme(target: Target, drawing: Architecture, proof: Proof, content: dict[st
         version=__version__,
         drawing=drawing.fingerprint,
     )
+
+
+def _state(drawing: Architecture) -> str:
+    sizes = (f"{drawing.state.bytes(t, 'bfloat16'):,} bytes at {t:,}" for t in LENGTHS)
+    return ", ".join(sizes) + " tokens (bfloat16, but for parts that name their own type)"
 
 
 def _text(name: str, values: dict[str, Any]) -> str:

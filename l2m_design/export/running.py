@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from l2m_design.errors import BadInput, first_line
-from l2m_design.export.loaded import cache_name, tensors
+from l2m_design.export.loaded import KERNELS, cache_name, hide, tensors
 from l2m_design.model.generate import sample
 
 BYTES = 256
@@ -39,6 +39,8 @@ class Running:
         import l2m_design.export.hub  # noqa: F401 - registers the package's own class
 
         config = read_config(folder)
+        if device.type == "cpu":
+            hide(*KERNELS)
         try:
             self.model = AutoModelForCausalLM.from_pretrained(
                 folder, trust_remote_code=False, local_files_only=True, use_safetensors=True

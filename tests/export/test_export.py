@@ -61,6 +61,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     return folder, json.loads(done.stdout)
 
 
+def drawing_of(folder: Path) -> Architecture:
+    return Architecture.load(folder / "drawing.yaml")
+
+
 def test_trained_weights_are_the_ones_exported_and_proven(exported: tuple[Path, dict[str, Any]]) -> None:
     folder, answer = exported
     assert answer["format"] == "GraniteMoeHybridForCausalLM"
@@ -84,6 +88,7 @@ def test_the_card_tells_losses_with_intervals_limits_and_an_example_that_runs(
     assert re.search(r"late loss \(test\): \d\.\d{4} \[\d\.\d{4}, \d\.\d{4}\] \(95%\) nats", text)
     assert "native (not llama.cpp)" in text
     assert "No tokenizer" in text
+    assert f"{drawing_of(folder).state.bytes(65536, 'bfloat16'):,} bytes at 65,536 tokens" in text
     (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     assert len(code.splitlines()) == 5
     done = subprocess.run([sys.executable, "-c", code], cwd=folder / "out", capture_output=True, text=True, check=False)
