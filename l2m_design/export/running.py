@@ -42,11 +42,13 @@ class Running:
         if device.type == "cpu":
             hide(*KERNELS)
         try:
-            self.model = AutoModelForCausalLM.from_pretrained(
-                folder, trust_remote_code=False, local_files_only=True, use_safetensors=True
+            self.model, info = AutoModelForCausalLM.from_pretrained(
+                folder, trust_remote_code=False, local_files_only=True, use_safetensors=True, output_loading_info=True
             )
         except Exception as error:  # transformers raises many types for what a folder may lack
             raise BadInput(f"{folder}: cannot be loaded: {first_line(error)}") from None
+        if missing := sorted(map(str, info["missing_keys"])):
+            raise BadInput(f"{folder}: weights are missing: {', '.join(missing[:3])}")
         self.model = self.model.eval().to(device)
         self.device, self.vocabulary = device, int(self.model.config.vocab_size)
         self.format, self.kind = type(self.model).__name__, str(config["model_type"])

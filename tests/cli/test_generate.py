@@ -14,6 +14,7 @@ from l2m_design.export.huggingface import write_model
 from l2m_design.export.running import Running
 from l2m_design.export.targets import pick
 from l2m_design.model import build
+from l2m_design.model.weights import read_tensors, write_tensors
 
 ATTENTION = {"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 8}
 SPARSE = {"kind": "sparse_attention", "heads": 2, "kv_heads": 1, "head_dim": 8, "chunk": 8, "exponent": 0.6}
@@ -39,6 +40,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made(folder / "remote", [SPARSE, {"kind": "mamba2", "d_state": 4, "head_dim": 8}], 256)
     made(folder / "small", [ATTENTION], 50)
     made(folder / "ssm", [ATTENTION], 50, "mamba-ssm")
+    made(folder / "partly", [ATTENTION], 50, "remote")
+    weights, notes = read_tensors(folder / "partly" / "model.safetensors")
+    del weights["model.blocks.0.mixer.query.weight"]
+    write_tensors(folder / "partly" / "model.safetensors", weights, notes)
+    made(folder / "cut", [ATTENTION], 50)
+    whole = (folder / "cut" / "model.safetensors").read_bytes()
+    (folder / "cut" / "model.safetensors").write_bytes(whole[: len(whole) // 2])
     (folder / "broken").mkdir()
     (folder / "broken" / "config.json").write_text("{")
     (folder / "unknown").mkdir()
@@ -88,6 +96,8 @@ def test_a_folder_with_a_tokenizer_takes_and_writes_text(tiny_llama: Path) -> No
     [
         (["nowhere", "--prompt", "a"], "nowhere/config.json: not there; `l2m export"),
         (["broken", "--prompt", "a"], "broken/config.json: not JSON"),
+        (["partly", "--prompt", "1"], "weights are missing: model.blocks.0.mixer.query.weight"),
+        (["cut", "--prompt", "1"], "cut: cannot be loaded"),
         (["unknown", "--prompt", "a"], "unknown: cannot be loaded"),
         (["hostile", "--prompt", "a"], "hostile: cannot be loaded"),
         (["ssm", "--prompt", "a"], "mamba_ssm's format"),

@@ -92,9 +92,12 @@ def test_what_no_class_of_transformers_carries_gets_its_own_code() -> None:
 
 def test_every_way_of_writing_is_the_same_with_and_without_a_cache(model: Any) -> None:
     tokens = torch.randint(0, 40, (2, 45), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(tokens)
+    mask[1, :20] = 0
     ways: dict[str, dict[str, Any]] = {
         "greedy": {"do_sample": False},
         "beam": {"do_sample": False, "num_beams": 3, "num_return_sequences": 2},
+        "beams in a padded batch": {"do_sample": False, "num_beams": 3, "attention_mask": mask},
         "sampling": {"do_sample": True, "temperature": 0.8, "top_k": 20},
     }
     for way in ways.values():
