@@ -148,6 +148,7 @@ class Search:
         tracker = self._tracker(shared.descriptor.demand)
         try:
             shared.publish()
+            shared.finals.withdraw(shared.finals.waiting)  # what is still wanted of them is planned when its turn comes
             stages.plan_trials(shared)
             crew = self._crew(storage, shared, listener)
             crew.start()

@@ -69,6 +69,26 @@ def test_the_choice_among_finalists_is_the_least_state_that_keeps_up(opened, job
     assert all(summary["choice"]["bounds"][row["name"]] > 0.02 for row in spared)
 
 
+def test_finalists_that_are_asked_for_no_more_are_not_trained(opened, jobs) -> None:
+    """As after a search that was killed, and then asked for other lengths."""
+    from l2m_design.search import stages
+    from l2m_design.search.results.finalists import FinalJob, final_recipe
+    from l2m_design.search.study.storage import Storage
+    from l2m_design.search.workers.shared import SharedStudy
+
+    search = opened("search.trials=6", FINALISTS)
+    search.run()
+    shared = SharedStudy(Storage(search.storage_url), "tiny")
+    one = shared.runs(final_recipe(search.settings).fingerprint)[0].job
+    stale = FinalJob(one.name, one.architecture, 128, 1.0, 0)
+    stages._plan_finals(shared, {stale.fingerprint: stale}, final_recipe(search.settings))
+    assert shared.finals.waiting == 1
+    before = len(jobs)
+    search.run()
+    assert len(jobs) == before
+    assert shared.finals.waiting == 0
+
+
 def test_finalists_asked_for_later_need_no_trial_again(opened, jobs) -> None:
     opened("search.trials=8").run()
     before = len(jobs)
