@@ -6,8 +6,9 @@
                    `--> model -> training -> Result ---------------+
 
 The left wing learns what the data ask for, the right wing draws and builds what a model keeps; both
-speak in laws of growth with context length and meet in `condition`. Floors, from the ground:
-0 laws, estimates, settings | 1 corpus, architecture, condition | 2 information, model | 3 training |
+speak in laws of growth with context length and meet in `condition`; `advice` says what would change its
+answer. Floors, from the ground:
+0 laws, estimates, settings | 1 corpus, architecture, condition | 2 information, model, advice | 3 training |
 4 search, report, export | 5 cli. A room imports only from floors below it.
 """
 

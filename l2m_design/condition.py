@@ -118,6 +118,15 @@ class Demand:
             has_level=self.has_level,
         )
 
+    def covers(self, state: StateLaw, longest: int, nats_per_element: float | None = None) -> bool:
+        """Is the level met at every judged context length up to `longest` (yes where no level is asked)?
+
+        nats_per_element: see slack.
+        """
+        if not self.has_level:
+            return True
+        return all(self.slack(state, length, nats_per_element) >= 0 for length in self.grid(longest))
+
     def slack(self, state: StateLaw, length: int, nats_per_element: float | None = None) -> float:
         """ln(what z(L/2) can hold) - ln(I(L/2; L)): negative where the state is too small.
 

@@ -153,6 +153,14 @@ class StateLaw:
         """The same law, held by layers of this kind."""
         return StateLaw(tuple(replace(term, kind=kind) for term in self.terms))
 
+    def merged(self) -> "StateLaw":
+        """The same law, terms that grow alike in the same dtype and kind as one."""
+        sums: dict[tuple[Any, ...], int] = {}
+        for term in self.terms:
+            key = (term.growth, term.dtype, term.kind)
+            sums[key] = sums.get(key, 0) + term.elements
+        return StateLaw(tuple(StateTerm(count, *key) for key, count in sums.items()))
+
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds that hold a part of it, each once, in their order."""

@@ -59,11 +59,18 @@ class Architecture(Values):
 
     @cached_property
     def state(self) -> StateLaw:
-        """History state of one sequence over all layers, and the last hidden vector where a choice needs the loss."""
-        law = StateLaw((StateTerm(self.width, Fixed()),)) if self.surprised else StateLaw()
-        for layer in self.layers:
-            law += layer.state_law(self.width).of_kind(layer.state_kind)
-        return law
+        """History state of one sequence: of all layers, and outside of them."""
+        return StateLaw((*self.outside.terms, *(term for law in self.laws for term in law.terms)))
+
+    @cached_property
+    def laws(self) -> tuple[StateLaw, ...]:
+        """History state of each layer."""
+        return tuple(layer.state_law(self.width).of_kind(layer.state_kind) for layer in self.layers)
+
+    @property
+    def outside(self) -> StateLaw:
+        """History state outside of the layers: the last hidden vector, where a choice needs the loss."""
+        return StateLaw((StateTerm(self.width, Fixed()),)) if self.surprised else StateLaw()
 
     @cached_property
     def surprised(self) -> bool:

@@ -66,7 +66,11 @@ def command(
 
 def _result(subject: "Subject", demand: "Demand", source: str) -> dict[str, Any]:
     """What the JSON says."""
+    from l2m_design.advice import advise
+    from l2m_design.report.advice import advice, payers
+
     verdict, terms = demand.judge(subject.state), demand.terms
+    changes = advise(subject.stack, demand)
     return verdict.plain() | {
         "state_elements": subject.state.elements(terms.length),
         "state_bytes": subject.state.bytes(terms.length, terms.dtype),
@@ -86,6 +90,11 @@ def _result(subject: "Subject", demand: "Demand", source: str) -> dict[str, Any]
             "end": terms.end,
         },
         "meets": verdict.met,
+        "advice": advice(subject.stack, subject.kinds, demand, changes),
+        "change": {
+            "pays": payers(subject.stack, subject.kinds, demand),
+            "options": [change.plain(demand) for change in changes],
+        },
     }
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from l2m_design.advice import Stack
     from l2m_design.architecture import Architecture
     from l2m_design.architecture.readers import Published
     from l2m_design.laws import StateLaw
@@ -15,18 +16,25 @@ class Subject:
     """A model as far as the condition and its report need it.
 
     name: a word for what it is, none for a drawing. layers: rows for JSON, with states at the judged length.
-    runtime: whose convention the state follows. notes: sentences.
+    runtime: whose convention the state follows. notes: sentences. stack: what its layers keep; kinds: words for
+    them, windows told from full attention.
     """
 
     name: str | None
     picture: str
     width: int
-    state: "StateLaw"
     parameters: int
     active_parameters: int
     layers: list[dict[str, Any]]
     runtime: str
     notes: list[str]
+    stack: "Stack"
+    kinds: tuple[str, ...]
+
+    @property
+    def state(self) -> "StateLaw":
+        """History state of one sequence."""
+        return self.stack.state
 
 
 def read(path: str, runtime: str | None, length: int, overrides: list[str]) -> Subject:
@@ -50,6 +58,8 @@ def read(path: str, runtime: str | None, length: int, overrides: list[str]) -> S
 
 
 def _of_drawing(drawing: "Architecture", length: int) -> Subject:
+    from l2m_design.advice import Stack
+
     hidden = f"The last hidden vector ({drawing.width} elements), which tells the next token's surprise, is part of it."
     layers = [
         {
@@ -63,10 +73,14 @@ def _of_drawing(drawing: "Architecture", length: int) -> Subject:
     ]
     notes = [hidden] if drawing.surprised else []
     parameters = drawing.parameters
-    return Subject(None, drawing.picture, drawing.width, drawing.state, parameters, parameters, layers, "ideal", notes)
+    kinds = tuple(layer.state_kind for layer in drawing.layers)
+    stack = Stack.of(drawing.laws, drawing.width, drawing.outside)
+    return Subject(None, drawing.picture, drawing.width, parameters, parameters, layers, "ideal", notes, stack, kinds)
 
 
 def _of_published(model: "Published", length: int) -> Subject:
+    from l2m_design.advice import Stack
+
     layers = [
         {
             "kind": layer.kind,
@@ -86,10 +100,11 @@ def _of_published(model: "Published", length: int) -> Subject:
         name=model.model_type,
         picture=model.picture,
         width=model.width,
-        state=model.state,
         parameters=model.parameters,
         active_parameters=model.active_parameters,
         layers=layers,
         runtime=model.runtime,
         notes=notes,
+        stack=Stack.of(tuple(layer.state for layer in model.layers), model.width),
+        kinds=tuple(layer.kind for layer in model.layers),
     )

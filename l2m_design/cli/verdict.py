@@ -34,6 +34,7 @@ def show(subject: "Subject", demand: "Demand", result: dict[str, Any]) -> None:
         *subject.notes,
     )
     _judgement(subject, demand, result)
+    say("", *result["advice"])
 
 
 def _each(result: dict[str, Any]) -> Iterator[list[str]]:

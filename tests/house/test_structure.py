@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2] / "l2m_design"
 FLOORS = {
     "errors": 0, "laws": 0, "estimates": 0, "settings": 0, "__init__": 0,
     "corpus": 1, "architecture": 1, "condition": 1,
-    "information": 2, "model": 2,
+    "information": 2, "model": 2, "advice": 2,
     "training": 3,
     "search": 4, "report": 4, "export": 4,
     "cli": 5,

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from l2m_design.architecture.readers.config import Block, Config
 from l2m_design.architecture.readers.files import mapping, model_type_of, text_of
@@ -13,7 +12,7 @@ from l2m_design.architecture.readers.runtimes import convention, law
 from l2m_design.architecture.readers.shared import Gemma4
 from l2m_design.architecture.readers.table import READERS
 from l2m_design.errors import BadInput
-from l2m_design.laws import StateLaw, StateTerm
+from l2m_design.laws import StateLaw
 from l2m_design.settings import override
 
 OWN_RUNTIME = {"mamba_ssm": "mamba-ssm"}
@@ -58,12 +57,7 @@ class Published:
     @cached_property
     def state(self) -> StateLaw:
         """History state of one sequence over all layers; terms that grow alike are one."""
-        sums: dict[tuple[Any, ...], int] = {}
-        for layer in self.layers:
-            for term in layer.state.terms:
-                key = (term.growth, term.dtype, term.kind)
-                sums[key] = sums.get(key, 0) + term.elements
-        return StateLaw(tuple(StateTerm(count, *key) for key, count in sums.items()))
+        return StateLaw(tuple(term for layer in self.layers for term in layer.state.terms)).merged()
 
     @property
     def picture(self) -> str:

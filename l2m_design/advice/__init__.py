@@ -1,0 +1,7 @@
+"""What would change the condition's answer: layers that may keep less, or must keep more, and how much."""
+
+from l2m_design.advice.advise import advise
+from l2m_design.advice.change import Change
+from l2m_design.advice.stack import Stack
+
+__all__ = ["Change", "Stack", "advise"]

@@ -1,0 +1,83 @@
+"""Where the condition is met: how much less would do.
+
+Growth asks for one layer at least whose state grows as fast as asked; all others are kept for the level alone. So the
+least of a change is found by keeping the one that pays least and settling the level with the smallest windows, or
+fixed states, in the other growing layers.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from l2m_design.advice.change import Change
+from l2m_design.advice.least import least, two_digits
+from l2m_design.advice.stack import Stack
+from l2m_design.advice.surgery import THIN_CHUNK, is_full, keeps_tokens, settled, thinned, windowed
+from l2m_design.condition import Demand
+from l2m_design.laws import StateLaw
+
+
+def spare(stack: Stack, demand: Demand) -> list[Change]:
+    """Changes of a stack that meets the condition after which it still does, and holds less at the target."""
+    held = stack.state.elements(demand.terms.length)
+    return [
+        change for change in _changes(stack, demand) if change.elements(demand) < held and change.after.meets(demand)
+    ]
+
+
+def _changes(stack: Stack, demand: Demand) -> Iterator[Change]:
+    may, stays = free(stack, demand)
+    yield from _windows(stack, demand, may)
+    yield from _fixed(stack, demand, may)
+    exponent = two_digits(demand.exponent)
+    if exponent >= 1 or demand.terms.length < 2 * THIN_CHUNK:
+        return
+    thin = {i: thinned(stack.layers[i], exponent) for i in (*may, *stays) if _is_full(stack.layers[i])}
+    if thin:
+        yield Change("sparse", tuple(sorted(thin)), stack.changed(thin), exponent=exponent, keep=1.0)
+    kept = {i: law for i, law in thin.items() if i in stays}
+    if kept:
+        both = _windows(stack.changed(kept), demand, may)
+        yield from (replace(c, exponent=exponent, keep=1.0, thinned=tuple(sorted(kept))) for c in both)
+
+
+def free(stack: Stack, demand: Demand) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Numbers of the layers that growth does not need, those that pay most first, and of the growing ones it keeps."""
+    asked, length = demand.exponent, demand.terms.length
+    growing = [i for i, law in enumerate(stack.layers) if law.exponent > 0 and law.exponent >= asked]
+    may = [i for i in growing if keeps_tokens(stack.layers[i])]
+    may.sort(key=lambda i: (-stack.layers[i].elements(length), i))
+    stays = [i for i in growing if i not in may]
+    if may and not stays and asked > 0:
+        stays = [may.pop()]
+    return tuple(may), tuple(stays)
+
+
+def _windows(stack: Stack, demand: Demand, may: tuple[int, ...]) -> Iterator[Change]:
+    for layers, tokens, after in _become(stack, demand, may, windowed, max(1, demand.terms.length // 2)):
+        yield Change("window", layers, after, window_tokens=tokens)
+
+
+def _fixed(stack: Stack, demand: Demand, may: tuple[int, ...]) -> Iterator[Change]:
+    largest = max((stack.layers[i].elements(max(1, demand.terms.length // 2)) for i in may), default=1)
+    for layers, elements, after in _become(stack, demand, may, settled, largest):
+        yield Change("fixed", layers, after, fixed_elements=elements)
+
+
+def _become(
+    stack: Stack, demand: Demand, may: tuple[int, ...], become: Callable[[StateLaw, int], StateLaw], largest: int
+) -> Iterator[tuple[tuple[int, ...], int, Stack]]:
+    """The most layers, those first in `may`, that may become something, with its least size; nothing if none may."""
+
+    def changed(count: int, size: int) -> Stack:
+        return stack.changed({i: become(stack.layers[i], size) for i in may[:count]})
+
+    for count in range(len(may), 0, -1):
+        size = least(lambda size, count=count: changed(count, size).covers(demand), 1, largest)  # type: ignore[misc]
+        if size is not None:
+            yield tuple(sorted(may[:count])), size, changed(count, size)
+            return
+
+
+def _is_full(law: StateLaw) -> bool:
+    """Is every key of it kept?"""
+    return keeps_tokens(law) and all(is_full(term) for term in law.terms if term.growth.exponent > 0)

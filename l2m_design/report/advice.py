@@ -1,0 +1,126 @@
+"""Words: which layers pay, and what would have to change to meet the condition with the least state."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from l2m_design.advice import Change, Stack
+from l2m_design.advice.surgery import THIN_CHUNK
+from l2m_design.condition import Demand
+from l2m_design.report.words import size
+
+
+def payers(stack: Stack, kinds: Sequence[str], demand: Demand) -> list[dict[str, Any]]:
+    """JSON-ready: bytes at the target by kind of layer and their share, who pays most first."""
+    terms = demand.terms
+    bytes_: Counter[str] = Counter()
+    for kind, law in zip(kinds, stack.layers, strict=True):
+        bytes_[kind] += law.bytes(terms.length, terms.dtype)
+    whole = max(1, stack.state.bytes(terms.length, terms.dtype))
+    count = Counter(kinds)
+    return [
+        {"kind": kind, "layers": count[kind], "state_bytes": paid, "share": paid / whole}
+        for kind, paid in bytes_.most_common()
+    ]
+
+
+def advice(stack: Stack, kinds: Sequence[str], demand: Demand, changes: list[Change]) -> list[str]:
+    """Sentences: who pays, whether there is more than asked or less, and each change with the state it leaves."""
+    met, terms = stack.meets(demand), demand.terms
+    paid = [row for row in payers(stack, kinds, demand) if row["share"] >= 0.0005]
+    shares = ", ".join(f"{_count(row['layers'], row['kind'])} {row['share']:.1%}" for row in paid)
+    said = [f"Who pays at {terms.length:,} tokens: {shares or 'nobody'}."]
+    if not changes:
+        return [*said, "No change is known that holds less and still meets the condition." if met else _hopeless(stack)]
+    if met:
+        said.append(
+            f"More is kept than asked: for growth one layer that grows as t^{demand.exponent:.3g} or faster is enough, "
+            "all others are there for the level."
+        )
+    elif not any(change.after.meets(demand) for change in changes):
+        said.append("No change of these layers alone meets the whole condition.")
+    for index, change in enumerate(_told(changes)):
+        lead = "Or" if index else "Least state" if change.after.meets(demand) else "For the level alone"
+        said.append(f"{lead}: {_said(change, kinds, demand)}; {_left(change, stack, demand)}.")
+    return [*said, "The condition is necessary, not sufficient: what is let go may still be missed."] if met else said
+
+
+def _told(changes: list[Change]) -> list[Change]:
+    """All but fixed states of any size where windows of any size do as well."""
+    free = any(change.window_tokens == 1 for change in changes)
+    return [change for change in changes if not (free and change.fixed_elements == 1)]
+
+
+def _hopeless(stack: Stack) -> str:
+    return "It keeps nothing that could grow." if not stack.state.terms else "No change of its layers is known to do."
+
+
+def _said(change: Change, kinds: Sequence[str], demand: Demand) -> str:
+    """What becomes of which layers."""
+    which, length = _which(change.layers, kinds), demand.terms.length
+    if change.to == "window":
+        return f"{which} may become windows {_of_size(change.window_tokens, 'tokens')}{_and_thinned(change)}"
+    if change.to == "fixed":
+        return f"{which} may become fixed states {_of_size(change.fixed_elements, 'elements')}"
+    own = f" of {change.slot_elements:,} elements a token" if change.slot_elements else ""
+    if change.to == "full":
+        return f"{which} must become full attention{own}"
+    if change.to == "sparse":
+        become = f"must become attention{own} that" if own else ""
+        thin = "thins its" if own or len(change.layers) == 1 else "thin their"
+        return " ".join(word for word in (which, become, thin, _thin(change)) if word)
+    times = f"{change.factor or 1:,.4g} times"
+    if change.to == "larger_budget":
+        keep = "" if change.factor == 1 else f" and {times} the keep"
+        return f"{which} must keep more, exponent {change.exponent or 0:g} at least{keep}"
+    if change.to == "longer_window":
+        return f"{which} must hold {change.window_tokens or 0:,} tokens, {times} as many, to cover {length:,}"
+    what = "the recurrent state" if change.to == "larger_state" else "the state"
+    return f"{what} of {which} must be {times} as large to cover {length:,} tokens"
+
+
+def _left(change: Change, stack: Stack, demand: Demand) -> str:
+    """The state afterwards, beside the state before."""
+    terms = demand.terms
+    before, after = (each.state.bytes(terms.length, terms.dtype) for each in (stack, change.after))
+    ratio = f"{_ratio(before / after)} times less" if after < before else f"{_ratio(after / max(1, before))} times more"
+    unmet = "" if change.after.meets(demand) else ", and growth is still not met"
+    return f"{size(before)} become {size(after)}, {ratio}{unmet}"
+
+
+def _ratio(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _and_thinned(change: Change) -> str:
+    if not change.thinned:
+        return ""
+    alone = len(change.thinned) == 1
+    left = "the one left thins its" if alone else f"the {len(change.thinned)} left thin their"
+    return f" if {left} {_thin(change)}"
+
+
+def _thin(change: Change) -> str:
+    return f"keys to t^{change.exponent:g} (sparse_attention: chunk {THIN_CHUNK}, keep {change.keep:g})"
+
+
+def _of_size(count: int | None, unit: str) -> str:
+    """The least size; of one, any will do."""
+    if count == 1:
+        return "or fixed states of any size" if unit == "tokens" else "of any size"
+    return f"of {count or 0:,} {unit} or more"
+
+
+def _which(layers: Sequence[int], kinds: Sequence[str]) -> str:
+    """Such as: 31 of its 32 attention layers; its window layer."""
+    whole, parts = Counter(kinds), []
+    for kind, count in Counter(kinds[i] for i in layers).items():
+        if count == whole[kind]:
+            parts.append(f"all {count} {kind} layers" if count > 1 else f"its {kind} layer")
+        else:
+            parts.append(f"{count} of its {whole[kind]} {kind} layers")
+    return " and ".join(parts)
+
+
+def _count(layers: int, kind: str) -> str:
+    return f"{layers} {kind} {'layer' if layers == 1 else 'layers'}"

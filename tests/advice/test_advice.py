@@ -1,0 +1,186 @@
+"""Advice: who follows it meets the condition with less, or at last meets it; a step less would not."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from l2m_design.advice import Change, Stack, advise
+from l2m_design.advice.least import least, least_above, two_digits
+from l2m_design.architecture import Architecture
+from l2m_design.condition import Demand, Terms
+from l2m_design.laws import Fixed, PowerLaw, StateLaw, StateTerm, Tokens
+from l2m_design.report.advice import advice, payers
+
+KEYS = {"heads": 4, "head_dim": 8}
+FULL = st.builds(lambda kv: {"kind": "attention", "kv_heads": kv} | KEYS, st.sampled_from([1, 2, 4]))
+WINDOW = st.builds(lambda layer, window: layer | {"window": window}, FULL, st.sampled_from([16, 128, 1024]))
+SPARSE = st.builds(
+    lambda exponent, keep: (
+        {"kind": "sparse_attention", "kv_heads": 2, "chunk": 16, "exponent": exponent, "keep": keep} | KEYS
+    ),
+    st.sampled_from([0.3, 0.6, 0.9]),
+    st.sampled_from([0.5, 1.0]),
+)
+FIXED = st.builds(lambda size: {"kind": "mamba2", "d_state": size, "head_dim": 8}, st.sampled_from([4, 64]))
+DRAWINGS = st.builds(
+    lambda layers: Architecture.parse({"vocabulary": 9, "width": 16, "layers": layers}, "drawn"),
+    st.lists(st.one_of(FULL, WINDOW, SPARSE, FIXED), min_size=1, max_size=6),
+)
+DEMANDS = st.builds(
+    lambda prefactor, beta, length: Demand(PowerLaw(prefactor, beta), Terms(length=length)),
+    st.sampled_from([0.01, 1.0, 10.0, 50.0]),
+    st.floats(0.05, 1.0),
+    st.sampled_from([300, 4096, 65536]),
+)
+LAWFUL = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+
+
+def stack_of(drawing: Architecture) -> Stack:
+    return Stack.of(drawing.laws, drawing.width, drawing.outside)
+
+
+def followed(drawing: Architecture, change: Change) -> Architecture:
+    """The drawing as somebody draws it who has read the advice."""
+    data = drawing.plain()
+    for index in (*change.layers, *change.thinned):
+        layer = data["layers"][index]
+        data["layers"][index] = _redrawn(layer, change, index in change.thinned)
+    return Architecture.parse(data, "followed")
+
+
+def _redrawn(layer: dict[str, Any], change: Change, thinned: bool) -> dict[str, Any]:
+    heads = 4 if layer["kind"] != "mamba2" else change.slot_elements // 16 if change.slot_elements else 0
+    own = {"heads": heads, "head_dim": 8, "kv_heads": layer.get("kv_heads", heads)}
+    match "sparse" if thinned else change.to:
+        case "sparse":
+            return {"kind": "sparse_attention", "chunk": 32, "exponent": change.exponent, "keep": change.keep} | own
+        case "full":
+            return {"kind": "attention"} | own
+        case "window" | "longer_window":
+            return {"kind": "attention", "window": max(change.window_tokens or 0, _window(layer, change))} | own
+        case "larger_budget":
+            steep = max(layer["exponent"], change.exponent or 0)
+            return layer | {"exponent": steep, "keep": layer["keep"] * (change.factor or 0)}
+    raise AssertionError(change.to)
+
+
+def _window(layer: dict[str, Any], change: Change) -> int:
+    return int(layer["window"]) if change.to == "longer_window" else 0
+
+
+def drawable(change: Change) -> bool:
+    return change.to in ("sparse", "full", "window", "longer_window", "larger_budget")
+
+
+@given(DRAWINGS, DEMANDS)
+@LAWFUL
+def test_who_keeps_more_than_asked_may_follow_and_holds_less_and_still_meets_the_condition(
+    drawing: Architecture, demand: Demand
+) -> None:
+    assume(demand.judge(drawing.state).met)
+    for change in advise(stack_of(drawing), demand):
+        assert demand.judge(change.after.state).met
+        assert change.elements(demand) < drawing.state.elements(demand.terms.length)
+        if drawable(change):
+            assert followed(drawing, change).state.merged() == change.after.state
+
+
+@given(DRAWINGS, DEMANDS)
+@LAWFUL
+def test_one_growing_layer_fewer_or_one_token_less_would_not_do(drawing: Architecture, demand: Demand) -> None:
+    stack = stack_of(drawing)
+    assume(demand.judge(drawing.state).met)
+    for change in advise(stack, demand):
+        if change.to != "window" or change.thinned:
+            continue
+        growing = [i for i, law in enumerate(change.after.layers) if law.exponent >= demand.exponent]
+        assert len(growing) == 1
+        last = StateLaw((StateTerm(10**9, Fixed()),))
+        assert not demand.judge(change.after.changed({growing[0]: last}).state).meets_growth
+        if change.window_tokens and change.window_tokens > 1:
+            shorter = followed(drawing, replace(change, window_tokens=change.window_tokens - 1))
+            assert not demand.judge(shorter.state).meets_level
+
+
+@given(DRAWINGS, DEMANDS)
+@LAWFUL
+def test_who_lacks_something_and_follows_gets_what_was_said(drawing: Architecture, demand: Demand) -> None:
+    assume(not demand.judge(drawing.state).met)
+    changes = advise(stack_of(drawing), demand)
+    for change in changes:
+        after = followed(drawing, change).state.merged() if drawable(change) else change.after.state
+        assert after == change.after.state
+        verdict, said = demand.judge(after), change.plain(demand)
+        assert (said["meets_growth"], said["meets_level"]) == (verdict.meets_growth, verdict.meets_level)
+        assert verdict.meets_level
+        assert verdict.met or change.to in ("longer_window", "larger_state", "larger_all")
+        if change.to == "longer_window":
+            shorter = followed(drawing, replace(change, window_tokens=(change.window_tokens or 0) - 1))
+            assert not demand.judge(shorter.state).meets_level
+    assert changes == sorted(changes, key=lambda c: (not c.after.meets(demand), c.elements(demand)))
+
+
+@given(DRAWINGS, DEMANDS)
+@LAWFUL
+def test_a_layer_fewer_that_becomes_full_attention_would_not_do(drawing: Architecture, demand: Demand) -> None:
+    stack = stack_of(drawing)
+    for change in advise(stack, demand):
+        if change.to == "full":
+            fewer = {i: change.after.layers[i] for i in change.layers[:-1]}
+            kept_alike = len({stack.layers[i] for i in change.layers}) == 1
+            assert not kept_alike or not stack.changed(fewer).meets(demand)
+
+
+@given(DRAWINGS, DEMANDS)
+@LAWFUL
+def test_every_change_is_said_with_the_state_it_leaves(drawing: Architecture, demand: Demand) -> None:
+    stack, kinds = stack_of(drawing), [layer.state_kind for layer in drawing.layers]
+    changes = advise(stack, demand)
+    said = advice(stack, kinds, demand, changes)
+    assert said[0].startswith("Who pays at ")
+    assert "None" not in " ".join(said)
+    assert sum(row["share"] for row in payers(stack, kinds, demand)) == pytest.approx(1)
+    assert sum("become" in sentence and ";" in sentence for sentence in said) >= len(changes) - 1
+
+
+def test_of_32_alike_layers_31_may_become_windows_and_the_condition_cares_for_no_size() -> None:
+    stack = Stack((StateLaw((StateTerm(2048, Tokens(), kind="attention"),)),) * 32, 2048)
+    demand = Demand(PowerLaw(2.0, 0.76), Terms(length=131072))
+    windows = next(c for c in advise(stack, demand) if c.to == "window" and not c.thinned)
+    assert (len(windows.layers), windows.window_tokens) == (31, 1)
+    said = " ".join(advice(stack, ["attention"] * 32, demand, advise(stack, demand)))
+    assert "31 of its 32 attention layers may become windows or fixed states of any size" in said
+
+
+def test_what_has_just_enough_has_nothing_to_spare() -> None:
+    stack = Stack((StateLaw((StateTerm(64, Tokens(), kind="attention"),)),), 64)
+    demand = Demand(PowerLaw(2.0, 1.0), Terms())
+    assert advise(stack, demand) == []
+    assert advice(stack, ["attention"], demand, [])[-1].startswith("No change is known that holds less")
+
+
+def test_without_a_level_growth_alone_is_advised() -> None:
+    stack = Stack((StateLaw((StateTerm(64, Fixed(), kind="mamba2"),)),) * 3, 64)
+    changes = advise(stack, Demand(PowerLaw(1.0, 0.7), Terms(), has_level=False))
+    assert {(change.to, len(change.layers)) for change in changes} == {("full", 1), ("sparse", 1)}
+
+
+def test_a_model_that_keeps_nothing_is_told_so() -> None:
+    stack, demand = Stack((StateLaw(),), 8), Demand(PowerLaw(1.0, 0.7), Terms())
+    assert advice(stack, ["nothing"], demand, advise(stack, demand))[-1] == "It keeps nothing that could grow."
+
+
+@given(st.integers(1, 10**6), st.integers(1, 1000), st.integers(1, 10**6))
+def test_the_least_is_enough_and_one_less_is_not(wanted: int, low: int, high: int) -> None:
+    found = least(lambda n: n >= wanted, low, high)
+    assert found == (max(low, wanted) if low <= high and wanted <= high else None)
+    near = least_above(lambda n: n >= wanted, low, 10**6)
+    assert near == max(low, wanted)
+
+
+@given(st.floats(0.001, 1.0))
+def test_two_digits_are_never_below_and_hardly_above(exponent: float) -> None:
+    assert exponent <= two_digits(exponent) < exponent + 0.01 + 1e-9
