@@ -2,6 +2,7 @@
 
 from l2m_design.advice.advise import advise
 from l2m_design.advice.change import Change
+from l2m_design.advice.series import Dimension, depth, factor, is_fixed, member, window
 from l2m_design.advice.stack import Stack
 
-__all__ = ["Change", "Stack", "advise"]
+__all__ = ["Change", "Dimension", "Stack", "advise", "depth", "factor", "is_fixed", "member", "window"]

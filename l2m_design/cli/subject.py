@@ -1,11 +1,12 @@
 """What `l2m check` judges: a drawing, or a published model by its config."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from l2m_design.advice import Stack
+    from l2m_design.advice import Dimension, Stack
     from l2m_design.architecture import Architecture
     from l2m_design.architecture.readers import Published
     from l2m_design.laws import StateLaw
@@ -17,7 +18,7 @@ class Subject:
 
     name: a word for what it is, none for a drawing. layers: rows for JSON, with states at the judged length.
     runtime: whose convention the state follows. notes: sentences. stack: what its layers keep; kinds: words for
-    them, windows told from full attention.
+    them, windows told from full attention. dimensions: sizes of a fixed state that may be another.
     """
 
     name: str | None
@@ -30,6 +31,7 @@ class Subject:
     notes: list[str]
     stack: "Stack"
     kinds: tuple[str, ...]
+    dimensions: "tuple[Dimension, ...]" = ()
 
     @property
     def state(self) -> "StateLaw":
@@ -75,11 +77,30 @@ def _of_drawing(drawing: "Architecture", length: int) -> Subject:
     parameters = drawing.parameters
     kinds = tuple(layer.state_kind for layer in drawing.layers)
     stack = Stack.of(drawing.laws, drawing.width, drawing.outside)
-    return Subject(None, drawing.picture, drawing.width, parameters, parameters, layers, "ideal", notes, stack, kinds)
+    return Subject(
+        None,
+        drawing.picture,
+        drawing.width,
+        parameters,
+        parameters,
+        layers,
+        "ideal",
+        notes,
+        stack,
+        kinds,
+        _sizes(drawing),
+    )
+
+
+def _sizes(drawing: "Architecture") -> "tuple[Dimension, ...]":
+    from l2m_design.advice import Dimension
+    from l2m_design.architecture.sizes import resized, sizes
+
+    return tuple(Dimension(name, now, partial(resized, drawing, name)) for name, now in sizes(drawing).items())
 
 
 def _of_published(model: "Published", length: int) -> Subject:
-    from l2m_design.advice import Stack
+    from l2m_design.advice import Dimension, Stack, window
 
     layers = [
         {
@@ -95,6 +116,10 @@ def _of_published(model: "Published", length: int) -> Subject:
     notes = list(model.notes)
     if model.positions is not None and length > model.positions:
         notes.append(f"Its config speaks of {model.positions:,} positions; it is judged at {length:,}.")
+    stack = Stack.of(tuple(layer.state for layer in model.layers), model.width)
+    dimensions = window(stack)
+    if model.config.d_state is not None:
+        dimensions += (Dimension("d_state", model.config.d_state, model.of_d_state),)
     notes.append("Bytes are nominal: servers pad pages, and align the pages of a hybrid's layers with each other.")
     return Subject(
         name=model.model_type,
@@ -105,6 +130,7 @@ def _of_published(model: "Published", length: int) -> Subject:
         layers=layers,
         runtime=model.runtime,
         notes=notes,
-        stack=Stack.of(tuple(layer.state for layer in model.layers), model.width),
+        stack=stack,
         kinds=tuple(layer.kind for layer in model.layers),
+        dimensions=dimensions,
     )

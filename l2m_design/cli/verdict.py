@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from l2m_design.cli.by_length import tabulate
 from l2m_design.cli.terminal import say, table
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ NAMED_LAYERS = 4
 
 def show(subject: "Subject", demand: "Demand", result: dict[str, Any]) -> None:
     """Everything that the JSON says, in a table and sentences."""
-    from l2m_design.report.words import size
+    from l2m_design.report.words import constant, size
 
     length, dtype = result["length"], result["dtype"]
     active = subject.active_parameters
@@ -33,7 +34,9 @@ def show(subject: "Subject", demand: "Demand", result: dict[str, Any]) -> None:
         f"{result['bytes_per_token']:,.0f} bytes a further token.",
         *subject.notes,
     )
-    _judgement(subject, demand, result)
+    _judgement(demand, result, constant(demand.terms.plain(), subject.state.kinds))
+    if "by_length" in result:
+        tabulate(result["by_length"], constant(demand.terms.plain(), subject.state.kinds))
     say("", *result["advice"])
 
 
@@ -68,8 +71,8 @@ def _cells(row: dict[str, Any], total: int, result: dict[str, Any]) -> list[str]
     ]
 
 
-def _judgement(subject: "Subject", demand: "Demand", result: dict[str, Any]) -> None:
-    from l2m_design.report.words import constant, tokens
+def _judgement(demand: "Demand", result: dict[str, Any], held: str) -> None:
+    from l2m_design.report.words import tokens
 
     answer = "meets" if result["meets_growth"] else "does not meet"
     say(
@@ -79,7 +82,6 @@ def _judgement(subject: "Subject", demand: "Demand", result: dict[str, Any]) -> 
     if result["level_slack"] is None:
         say("Level: not judged (a beta alone names no amount; give --prefactor or --estimate).")
         return
-    held = constant(demand.terms.plain(), subject.state.kinds)
     word = "large enough" if result["meets_level"] else "too small"
     say(
         f"Level up to {result['length']:,} tokens: {word}, if one element holds {held}; "

@@ -118,6 +118,15 @@ class Config(Values):
         return None
 
     @property
+    def d_state(self) -> int | None:
+        """The size that all recurrent memories of a model without attention follow, if there is one."""
+        return None
+
+    def with_d_state(self, size: int) -> Self:
+        """The same with memories of another size; as it is where there is no such size."""
+        return self
+
+    @property
     def outside(self) -> int:
         """Trainable numbers outside the layers: embeddings (once where they are tied) and the last norm."""
         return self.vocab_size * self.hidden_size * (1 if self.tie_word_embeddings else 2) + self.norm

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -41,7 +41,7 @@ class Published:
     """A published model by its config: state in a runtime's convention, trainable numbers, and what was assumed.
 
     parameters: all, tied embeddings once. active_parameters: without the experts that a token does not pass.
-    positions: tokens that its config speaks of, if it does. notes: sentences.
+    positions: tokens that its config speaks of, if it does. notes: sentences. config: as it was read.
     """
 
     model_type: str
@@ -53,11 +53,17 @@ class Published:
     active_parameters: int
     positions: int | None
     notes: tuple[str, ...]
+    config: Config = field(repr=False)
 
     @cached_property
     def state(self) -> StateLaw:
         """History state of one sequence over all layers; terms that grow alike are one."""
         return StateLaw(tuple(term for layer in self.layers for term in layer.state.terms)).merged()
+
+    def of_d_state(self, size: int) -> StateLaw:
+        """Its law with recurrent memories of another size, where all follow one (`config.d_state`)."""
+        blocks = self.config.with_d_state(size).blocks
+        return StateLaw(tuple(term for block in blocks for term in law(block.mixer.parts, self.runtime).terms)).merged()
 
     @property
     def picture(self) -> str:
@@ -115,6 +121,7 @@ def published(path: str | Path, runtime: str | None = None, overrides: Iterable[
             *_passed_over(config),
             *_assumed(config),
         ),
+        config=config,
     )
 
 

@@ -39,6 +39,15 @@ class Pure(Config):
         """num_hidden_layers."""
         return self.num_hidden_layers
 
+    @property
+    def d_state(self) -> int | None:
+        """state_size."""
+        return self.state_size
+
+    def with_d_state(self, size: int) -> Self:
+        """With another state_size."""
+        return self.model_copy(update={"state_size": size})
+
     def kind(self, index: int) -> str:
         """A state space."""
         return LINEAR
@@ -210,6 +219,15 @@ class MambaSsm(Config):
     def depth(self) -> int:
         """n_layer."""
         return self.num_hidden_layers
+
+    @property
+    def d_state(self) -> int | None:
+        """ssm_cfg.d_state."""
+        return self.ssm_cfg.d_state or (16 if self.ssm_cfg.layer == "Mamba1" else 128)
+
+    def with_d_state(self, size: int) -> Self:
+        """With another ssm_cfg.d_state."""
+        return self.model_copy(update={"ssm_cfg": self.ssm_cfg.model_copy(update={"d_state": size})})
 
     @property
     def norm(self) -> int:

@@ -1,0 +1,64 @@
+"""Length by length: what the data ask for, what a model holds, and the member of its family that would do."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from l2m_design.advice.series import Dimension, depth, factor, is_fixed, member
+from l2m_design.advice.stack import Stack
+from l2m_design.condition import Demand
+
+
+def asked(demand: Demand, length: int) -> dict[str, Any]:
+    """JSON-ready: nats asked at a context length, and elements under the terms' assumption and by the hard bound."""
+    if not demand.has_level:
+        return {"asked_nats": None, "asked_elements": {"effective": None, "hard": None}}
+    elements = {
+        name: math.ceil(demand.elements(length, nats))
+        for name, nats in (("effective", demand.terms.nats_per_element), ("hard", demand.hard_nats))
+    }
+    return {"asked_nats": demand.nats(length), "asked_elements": elements}
+
+
+def by_length(
+    stack: Stack, width: int, dimensions: Sequence[Dimension], demand: Demand, lengths: Sequence[int]
+) -> list[dict[str, Any]]:
+    """JSON-ready rows, one a length.
+
+    held_elements: after half the context, which the level compares with what is asked; state_elements and state_bytes:
+    at the length itself. meets: growth, and the level up to the length. member: see `members`.
+    """
+    grows = stack.state.exponent >= demand.exponent
+    rows = []
+    for length in lengths:
+        covered = demand.covers(stack.state, length) if demand.has_level else None
+        hard = demand.covers(stack.state, length, demand.hard_nats) if demand.has_level else None
+        rows.append(
+            {
+                "length": length,
+                **asked(demand, length),
+                "held_elements": stack.state.elements(max(1, length // 2)),
+                "state_elements": stack.state.elements(length),
+                "state_bytes": stack.state.bytes(length, demand.terms.dtype),
+                "meets_level": covered,
+                "meets_level_hard": hard,
+                "meets": grows and covered is not False,
+                "member": members(stack, width, dimensions, demand, length),
+            }
+        )
+    return rows
+
+
+def members(
+    stack: Stack, width: int, dimensions: Sequence[Dimension], demand: Demand, length: int
+) -> dict[str, Any] | None:
+    """Of a model with a fixed state: how large its member for a length is, in each of its sizes, all else as it is.
+
+    factor: of the whole state; the least of each size (None where no such size is enough), layers among them; and the
+    width, about: it scales heads with it. None where the state grows, or no level is asked.
+    """
+    if not demand.has_level or not is_fixed(stack):
+        return None
+    times = factor(stack, demand, length)
+    sizes = {each.name: member(each, demand, length) for each in (*dimensions, depth(stack))}
+    return {"factor": times, **sizes, "width_about": math.ceil(width * times)}

@@ -1,0 +1,44 @@
+"""What `l2m check` answers of one model, as JSON says it."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from l2m_design.cli.subject import Subject
+    from l2m_design.condition import Demand
+
+
+def answer(subject: "Subject", demand: "Demand", source: str, lengths: list[int]) -> dict[str, Any]:
+    """What the JSON says of one model; by_length where lengths are asked for."""
+    from l2m_design.advice import advise
+    from l2m_design.advice.by_length import by_length
+    from l2m_design.report.advice import advice, payers
+
+    verdict, terms = demand.judge(subject.state), demand.terms
+    changes = advise(subject.stack, demand)
+    rows = by_length(subject.stack, subject.width, subject.dimensions, demand, lengths)
+    said = verdict.plain() | {
+        "state_elements": subject.state.elements(terms.length),
+        "state_bytes": subject.state.bytes(terms.length, terms.dtype),
+        "bytes_per_token": subject.state.bytes_per_token(terms.length, terms.dtype),
+        "length": terms.length,
+        "dtype": terms.dtype,
+        "runtime": subject.runtime,
+        "layers": subject.layers,
+        "parameters": subject.parameters,
+        "active_parameters": subject.active_parameters,
+        "notes": subject.notes,
+        "demand": {
+            "source": source,
+            "beta": demand.law.beta.plain(),
+            "nats_per_element": terms.nats_per_element,
+            "nats_by_kind": terms.nats_by_kind,
+            "end": terms.end,
+        },
+        "meets": verdict.met,
+        "advice": advice(subject.stack, subject.kinds, demand, changes),
+        "change": {
+            "pays": payers(subject.stack, subject.kinds, demand),
+            "options": [change.plain(demand) for change in changes],
+        },
+    }
+    return said | {"by_length": rows} if rows else said

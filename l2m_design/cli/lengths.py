@@ -1,0 +1,23 @@
+"""Context lengths on the command line: 4k,32k,1M or plain integers."""
+
+import re
+
+UNITS = {"": 1, "k": 1024, "m": 1024**2}
+SHORTEST = 4
+
+
+def parse_lengths(text: str) -> list[int]:
+    """Ascending, each once; k = 1024, M = 1024². Raises BadInput naming the first that is no length."""
+    from l2m_design.condition import REACH_LIMIT
+    from l2m_design.errors import BadInput
+
+    found = set()
+    for word in text.split(","):
+        number = re.fullmatch(r"([0-9]{1,12})([kKmM]?)", word.strip())
+        if number is None:
+            raise BadInput(f"--lengths: found '{word.strip()[:40]}'; lengths such as 4096, 32k or 1M are expected")
+        length = int(number[1]) * UNITS[number[2].lower()]
+        if not SHORTEST <= length <= REACH_LIMIT:
+            raise BadInput(f"--lengths: found {word.strip()}; allowed: {SHORTEST} to {REACH_LIMIT:,} tokens")
+        found.add(length)
+    return sorted(found)
