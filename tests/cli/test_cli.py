@@ -236,7 +236,7 @@ def test_doctor_finds_everything_needed(folder: Path) -> None:
         (["check", "fixed.yaml", "--end", "uper"], "end"),
         (["check", "fixed.yaml", "--estimate", "fixed.yaml"], "not the output of"),
         (["check", "fixed.yaml", "--set", "widht=3"], "did you mean 'width'"),
-        (["check", "."], "architecture.yaml: No such file"),
+        (["check", "."], "a folder with neither an architecture.yaml nor a config.json in it"),
         (["space", "fixed.yaml"], "unknown key 'vocabulary'"),
         (["space"], "give a search space"),
         (["space", "{hybrid}", "--enforce", "size"], "--enforce: found 'size', allowed: growth, level"),
