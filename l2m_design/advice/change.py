@@ -6,15 +6,26 @@ from typing import Any, Literal
 from l2m_design.advice.stack import Stack
 from l2m_design.condition import Demand
 
-To = Literal["window", "fixed", "sparse", "full", "longer_window", "larger_budget", "larger_state", "larger_all"]
+To = Literal[
+    "window",
+    "fixed",
+    "sparse",
+    "shorter_window",
+    "full",
+    "longer_window",
+    "larger_budget",
+    "larger_state",
+    "larger_all",
+]
 
 
 @dataclass(frozen=True)
 class Change:
     """What `layers` (numbers from 0) become, and the stack that results.
 
-    window, fixed: what growing layers may become. sparse: thinned keys. full: full attention. longer_window,
-    larger_budget, larger_state: more of what they are; larger_all: every layer's state times `factor`.
+    window, fixed: what growing layers may become. sparse: thinned keys. full: full attention. shorter_window: windows
+    that may be shorter. longer_window, larger_budget, larger_state: more of what they are; larger_all: every layer's
+    state times `factor`.
     window_tokens: tokens that each window holds. fixed_elements: of each fixed state. exponent, keep: of the budget.
     slot_elements: a token, in layers that had no keys. thinned: growing layers that also thin their keys to t^exponent.
     """

@@ -11,8 +11,17 @@ from dataclasses import replace
 from l2m_design.advice.change import Change
 from l2m_design.advice.least import least, two_digits
 from l2m_design.advice.stack import Stack
-from l2m_design.advice.surgery import THIN_CHUNK, is_full, keeps_tokens, settled, thinned, windowed
-from l2m_design.condition import Demand
+from l2m_design.advice.surgery import (
+    THIN_CHUNK,
+    is_full,
+    is_window,
+    keeps_tokens,
+    settled,
+    shortened,
+    thinned,
+    windowed,
+)
+from l2m_design.condition import REACH_LIMIT, Demand
 from l2m_design.laws import StateLaw
 
 
@@ -28,6 +37,7 @@ def _changes(stack: Stack, demand: Demand) -> Iterator[Change]:
     may, stays = free(stack, demand)
     yield from _windows(stack, demand, may)
     yield from _fixed(stack, demand, may)
+    yield from _shorter(stack, demand)
     exponent = two_digits(demand.exponent)
     if exponent >= 1 or demand.terms.length < 2 * THIN_CHUNK:
         return
@@ -61,6 +71,19 @@ def _fixed(stack: Stack, demand: Demand, may: tuple[int, ...]) -> Iterator[Chang
     largest = max((stack.layers[i].elements(max(1, demand.terms.length // 2)) for i in may), default=1)
     for layers, elements, after in _become(stack, demand, may, settled, largest):
         yield Change("fixed", layers, after, fixed_elements=elements)
+
+
+def _shorter(stack: Stack, demand: Demand) -> Iterator[Change]:
+    """All windows that there are, none longer than the level needs."""
+    windows = tuple(i for i, law in enumerate(stack.layers) if any(is_window(term) for term in law.terms))
+
+    def changed(tokens: int) -> Stack:
+        return stack.changed({i: shortened(stack.layers[i], tokens) for i in windows})
+
+    tokens = least(lambda tokens: changed(tokens).covers(demand), 1, REACH_LIMIT)
+    if tokens is not None:
+        longer = tuple(i for i in windows if shortened(stack.layers[i], tokens) != stack.layers[i])
+        yield Change("shorter_window", longer, changed(tokens), window_tokens=tokens)
 
 
 def _become(

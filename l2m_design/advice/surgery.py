@@ -101,6 +101,17 @@ def widened(law: StateLaw, tokens: int) -> StateLaw:
     return StateLaw(tuple(terms))
 
 
+def shortened(law: StateLaw, tokens: int) -> StateLaw:
+    """Its windows at most `tokens` long."""
+    terms = (
+        replace(term, growth=Tokens(min(tokens, term.growth.cap or tokens)))
+        if isinstance(term.growth, Tokens) and is_window(term)
+        else term
+        for term in law.terms
+    )
+    return StateLaw(tuple(terms))
+
+
 def budgeted(law: StateLaw, exponent: float, hundredths: int = 100) -> StateLaw:
     """Its budgets at least as steep as t^exponent, and hundredths / 100 times as large."""
 

@@ -40,7 +40,7 @@ def advice(stack: Stack, kinds: Sequence[str], demand: Demand, changes: list[Cha
     elif not any(change.after.meets(demand) for change in changes):
         said.append("No change of these layers alone meets the whole condition.")
     for index, change in enumerate(_told(changes)):
-        lead = "Or" if index else "Least state" if change.after.meets(demand) else "For the level alone"
+        lead = "Or" if index else "Least state of these" if change.after.meets(demand) else "For the level alone"
         said.append(f"{lead}: {_said(change, kinds, demand)}; {_left(change, stack, demand)}.")
     return [*said, "The condition is necessary, not sufficient: what is let go may still be missed."] if met else said
 
@@ -62,6 +62,9 @@ def _said(change: Change, kinds: Sequence[str], demand: Demand) -> str:
         return f"{which} may become windows {_of_size(change.window_tokens, 'tokens')}{_and_thinned(change)}"
     if change.to == "fixed":
         return f"{which} may become fixed states {_of_size(change.fixed_elements, 'elements')}"
+    if change.to == "shorter_window":
+        held = "any number of" if change.window_tokens == 1 else f"{change.window_tokens:,}"
+        return f"{which} may hold {held} tokens each"
     own = f" of {change.slot_elements:,} elements a token" if change.slot_elements else ""
     if change.to == "full":
         return f"{which} must become full attention{own}"

@@ -59,20 +59,20 @@ def _redrawn(layer: dict[str, Any], change: Change, thinned: bool) -> dict[str, 
             return {"kind": "sparse_attention", "chunk": 32, "exponent": change.exponent, "keep": change.keep} | own
         case "full":
             return {"kind": "attention"} | own
-        case "window" | "longer_window":
-            return {"kind": "attention", "window": max(change.window_tokens or 0, _window(layer, change))} | own
+        case "window":
+            return {"kind": "attention", "window": change.window_tokens} | own
+        case "longer_window":
+            return layer | {"window": max(layer["window"], change.window_tokens or 0)}
+        case "shorter_window":
+            return layer | {"window": min(layer["window"], change.window_tokens or 0)}
         case "larger_budget":
             steep = max(layer["exponent"], change.exponent or 0)
             return layer | {"exponent": steep, "keep": layer["keep"] * (change.factor or 0)}
     raise AssertionError(change.to)
 
 
-def _window(layer: dict[str, Any], change: Change) -> int:
-    return int(layer["window"]) if change.to == "longer_window" else 0
-
-
 def drawable(change: Change) -> bool:
-    return change.to in ("sparse", "full", "window", "longer_window", "larger_budget")
+    return change.to in ("sparse", "full", "window", "shorter_window", "longer_window", "larger_budget")
 
 
 @given(DRAWINGS, DEMANDS)
@@ -94,6 +94,9 @@ def test_one_growing_layer_fewer_or_one_token_less_would_not_do(drawing: Archite
     stack = stack_of(drawing)
     assume(demand.judge(drawing.state).met)
     for change in advise(stack, demand):
+        if change.to == "shorter_window" and change.window_tokens and change.window_tokens > 1:
+            shorter = followed(drawing, replace(change, window_tokens=change.window_tokens - 1))
+            assert not demand.judge(shorter.state).meets_level
         if change.to != "window" or change.thinned:
             continue
         growing = [i for i, law in enumerate(change.after.layers) if law.exponent >= demand.exponent]
