@@ -1,5 +1,6 @@
-"""What `l2m check` answers of one model, as JSON says it."""
+"""What `l2m check` answers of one model, as JSON says it, and its picture."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -42,3 +43,22 @@ def answer(subject: "Subject", demand: "Demand", source: str, lengths: list[int]
         },
     }
     return said | {"by_length": rows} if rows else said
+
+
+def check_plot(path: Path) -> None:
+    """Raises BadInput when the ending of a plot's name names no kind of picture."""
+    from l2m_design.report.picture import check_ending
+
+    check_ending(path)
+
+
+def draw(
+    path: Path, models: "dict[str, Subject]", demand: "Demand", longest: int, results: list[dict[str, Any]]
+) -> None:
+    """The picture of the models, by name, over the demand, up to `longest` tokens."""
+    from l2m_design.report import supply
+    from l2m_design.report.words import constant
+
+    states = {name: subject.state for name, subject in models.items()}
+    kinds = tuple({kind: None for state in states.values() for kind in state.kinds})
+    supply.draw(path, states, demand, longest, results, constant(demand.terms.plain(), kinds))

@@ -2,12 +2,25 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from l2m_design.condition import Demand
     from l2m_design.laws import PowerLaw
 
 PUBLISHED = "PG19 books as published (arXiv 2503.04725: 2.27 L^0.76 nats, LLaMA-3.1-405B, its tokens)"
+
+
+def demand(
+    beta: float | None, prefactor: float | None, estimate: Path | None, eta: Path | None, given: dict[str, Any]
+) -> tuple["Demand", str]:
+    """The demand under the given terms, and where its law comes from; raises BadInput."""
+    from l2m_design.condition import Demand, Terms, read_nats_by_kind
+
+    found, has_level, source = law(beta, prefactor, estimate)
+    by_kind = {} if eta is None else read_nats_by_kind(eta)
+    terms = given | {"nats_by_kind": by_kind, "shortest": min(256, given["length"])}
+    return Demand(found, Terms.parse(terms, "check"), has_level), source
 
 
 def law(beta: float | None, prefactor: float | None, estimate: Path | None) -> tuple["PowerLaw", bool, str]:

@@ -116,7 +116,7 @@ def _asked(
     if published and not plot:
         raise BadInput("--published lays lines over a --plot")
     if plot:
-        from l2m_design.report.measurement import check_ending
+        from l2m_design.report.picture import check_ending
 
         check_ending(plot)
     return asked

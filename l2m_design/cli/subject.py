@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from l2m_design.laws import StateLaw
 
 
+USUAL_NAMES = ("config.json", "architecture.yaml", "card.json")
+
+
 @dataclass(frozen=True)
 class Subject:
     """A model as far as the condition and its report need it.
@@ -37,6 +40,30 @@ class Subject:
     def state(self) -> "StateLaw":
         """History state of one sequence."""
         return self.stack.state
+
+
+def read_all(paths: list[str], runtime: str | None, length: int, overrides: list[str]) -> dict[str, Subject]:
+    """Subjects by name: what their files or folders are called, whole paths where that is not enough."""
+    from l2m_design.errors import BadInput
+
+    if twice := next((path for path in paths if paths.count(path) > 1), None):
+        raise BadInput(f"{twice}: named twice; each model is compared once")
+    names = [_name(Path(path)) for path in paths]
+    if len(set(names)) < len(names):
+        names = paths
+    found: dict[str, Subject] = {}
+    for name, path in zip(names, paths, strict=True):
+        try:
+            found[name] = read(path, runtime, length, overrides)
+        except BadInput as error:
+            if len(paths) == 1 or str(error).startswith(path):
+                raise
+            raise BadInput(f"{path}: {error}") from None
+    return found
+
+
+def _name(path: Path) -> str:
+    return path.parent.resolve().name if path.name in USUAL_NAMES else path.name or path.resolve().name
 
 
 def read(path: str, runtime: str | None, length: int, overrides: list[str]) -> Subject:

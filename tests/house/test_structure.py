@@ -29,7 +29,7 @@ DOORS = {
     "mlflow": ("search/tracking.py",),
     "transformers": ("corpus/tokenizers.py", "information/scores/huggingface.py", "model/thinned.py", "export/"),
     "matplotlib": ("report/figures/",),
-    "jinja2": ("report/page.py", "report/measurement.py"),
+    "jinja2": ("report/page.py", "report/picture.py"),
     "typer": ("cli/",),
     "rich": ("cli/",),
     "pyarrow": ("corpus/records.py", "information/scores/table.py"),

@@ -1,5 +1,7 @@
 """The figure of state laws: elements held by context length, measured points on drawn lines."""
 
+from collections.abc import Sequence
+
 import matplotlib
 import numpy as np
 
@@ -23,11 +25,11 @@ def state_svg(drawings: dict[str, Architecture], measured: dict[str, Points], lo
             growth = "" if "t^" in name else f", t^{drawing.state.exponent:.2g}"
             ends.append((drawing.state.elements(longest), name + growth, color))
         log_axes(axes, "context, tokens", "state, elements")
-        _name_ends(axes, ends, longest)
+        name_ends(axes, ends, longest)
         return as_svg(sheet)
 
 
-def _name_ends(axes: matplotlib.axes.Axes, ends: list[tuple[int, str, str]], longest: int) -> None:
+def name_ends(axes: matplotlib.axes.Axes, ends: Sequence[tuple[float, str, str]], longest: int) -> None:
     """Names at the lines' ends, moved apart where they would touch."""
     low, high = (np.log(edge) for edge in axes.get_ylim())
     room, at = (high - low) / 22, -np.inf

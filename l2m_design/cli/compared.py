@@ -1,0 +1,62 @@
+"""Several models of `l2m check` on the terminal: a row for each, then length by length, then what would change."""
+
+from typing import TYPE_CHECKING, Any
+
+from l2m_design.cli.by_length import tabulate
+from l2m_design.cli.terminal import say, table
+
+if TYPE_CHECKING:
+    from l2m_design.cli.subject import Subject
+    from l2m_design.condition import Demand
+
+
+def show(models: "dict[str, Subject]", demand: "Demand", results: list[dict[str, Any]]) -> None:
+    """models: by their names, in the order of results."""
+    from l2m_design.report.words import constant
+
+    kinds = tuple({kind: None for subject in models.values() for kind in subject.state.kinds})
+    held, terms = constant(demand.terms.plain(), kinds), demand.terms
+    say(
+        f"Demand: {results[0]['demand']['source']}; beta {demand.law.beta}, judged at its {terms.end} end: "
+        f"t^{demand.exponent:.3g}",
+    )
+    columns = [
+        "model",
+        "grows as",
+        "growth",
+        "level",
+        f"state at {terms.length:,}",
+        "bytes a token",
+        "reach",
+        "hard reach",
+    ]
+    table(columns, [_row(name, result) for name, result in zip(models, results, strict=True)])
+    if demand.has_level:
+        say(
+            f"Level and reach if one element holds {held}, hard reach at {demand.hard_nats:.1f}; states in "
+            f"{terms.dtype}. The condition fixes a rate, not this constant."
+        )
+    for name, result in zip(models, results, strict=True):
+        say("", f"{name}: {'meets' if result['meets'] else 'does not meet'} the condition.")
+        if "by_length" in result:
+            tabulate(result["by_length"], held)
+        say(*result["advice"])
+
+
+def _row(name: str, result: dict[str, Any]) -> list[str]:
+    from l2m_design.report.words import MARKS, size
+
+    reach = result["reach_tokens"] if result["level_slack"] is not None else None
+    return [
+        name,
+        f"t^{result['growth_exponent']:.2f}",
+        MARKS[result["meets_growth"]],
+        MARKS[result["meets_level"]],
+        size(result["state_bytes"]),
+        f"{result['bytes_per_token']:,.0f}",
+        *(_reach(reach[end]) if reach else "-" for end in ("effective", "hard")),
+    ]
+
+
+def _reach(tokens: int | None) -> str:
+    return "no end" if tokens is None else f"{tokens:,}"

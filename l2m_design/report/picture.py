@@ -1,0 +1,37 @@
+"""A figure as a picture or a page: the ending of the file's name says which."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from l2m_design.errors import BadInput
+from l2m_design.settings import write_atomically
+
+ENDINGS = (".png", ".svg", ".html")
+
+
+def check_ending(path: Path) -> None:
+    """Raises BadInput when the ending names no kind of picture."""
+    if path.suffix not in ENDINGS:
+        raise BadInput(f"--plot {path}: the ending says the kind; allowed: {', '.join(ENDINGS)}")
+
+
+def save(path: Path, svg: Callable[[], str], file: Callable[[str], bytes], page: str, told: Mapping[str, Any]) -> None:
+    """Write a figure, or a page with it that needs nothing else, atomically. Raises BadInput on a bad place.
+
+    svg: the figure to stand in a page; file: as a "png" or "svg"; page: template that shows `svg` and what is `told`.
+    """
+    check_ending(path)
+    if path.suffix == ".html":
+        environment = Environment(
+            loader=PackageLoader("l2m_design.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        )
+        content: str | bytes = environment.get_template(page).render(svg=svg(), **told)
+    else:
+        content = file(path.suffix[1:])
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise BadInput(f"--plot {path}: {error.strerror or error}") from None

@@ -1,0 +1,27 @@
+"""What models hold over what data ask for, as a picture or a page."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from l2m_design.condition import Demand
+from l2m_design.laws import StateLaw
+from l2m_design.report.picture import save
+from l2m_design.report.words import MARKS, size, tokens
+
+
+def draw(
+    path: Path, states: Mapping[str, StateLaw], demand: Demand, longest: int, answers: list[dict[str, Any]], held: str
+) -> None:
+    """Write the figure up to `longest` tokens, or a page with it and the answers, one a model, atomically.
+
+    answers: what `l2m check` says of each, in JSON's words. held: what an element is taken to hold, in words.
+    Raises BadInput on a bad place.
+    """
+    from l2m_design.report.figures.supply import supply_bytes, supply_svg
+
+    told = {"demand": demand, "held": held, "rows": list(zip(states, answers, strict=True))}
+    told |= {"mark": MARKS.get, "size": size, "tokens": tokens}
+    shown = (states, demand, longest)
+    save(path, partial(supply_svg, *shown), partial(supply_bytes, *shown), "supply.html.j2", told)
