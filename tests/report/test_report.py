@@ -131,6 +131,7 @@ def test_finalists_are_tabled_by_length_with_their_excess_drawn(summary: dict[st
     at = {
         "seeds": 3, "learning_rate": 0.5, "loss": 1.2345, "difference": {"value": 0.01, "low": 0.0, "high": 0.02,
         "level": 0.95, "standard_error": 0.005}, "late_excess_bits": 0.031, "late_excess_bits_by_seed": [0.03, 0.032],
+        "excess_difference_bits": {"value": 0.025, "low": 0.02, "high": 0.03, "level": 0.95, "standard_error": 0.003},
         "mi_captured_nats": 5.0, "corpus_nats": {"value": 10.0, "low": 9.0, "high": 11.0, "level": 0.95},
         "nats_per_element": 0.0123,
     }  # fmt: skip
@@ -142,7 +143,7 @@ def test_finalists_are_tabled_by_length_with_their_excess_drawn(summary: dict[st
     write_page(summary | {"finalists": [finalist]}, tmp_path / "index.html")
     text = (tmp_path / "index.html").read_text()
     assert text.count("<svg") == 5
-    for said in ("1.2345", "50%", "0.012", "x 0.5", "0.0310", "+0.0000", "with 3 seeds"):
+    for said in ("1.2345", "50%", "0.012", "x 0.5", "0.0310", "+0.025 [+0.020, +0.030]", "+0.0000", "with 3 seeds"):
         assert said in text
 
 
