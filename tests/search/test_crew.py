@@ -49,8 +49,8 @@ def test_gpus_are_dealt_out_in_shares_of_a_trial(opened, tmp_path: Path, monkeyp
 def test_batches_that_processes_cannot_share_are_refused_before_any_work(opened) -> None:
     with pytest.raises(BadInput, match="256 hold 4 windows of 64, which 3 processes cannot share evenly"):
         opened("gpus_per_trial=3")
-    with pytest.raises(BadInput, match="256 hold 1 windows of 128, which 2 processes cannot share evenly"):
-        opened("gpus_per_trial=2", "finalists={lengths: [128], batch_tokens: 256, tokens: 4096}")
+    with pytest.raises(BadInput, match="128 hold 1 windows of 128, which 2 processes cannot share evenly"):
+        opened("gpus_per_trial=2", "finalists={lengths: [128], batch_tokens: 128, tokens: 4096}")
 
 
 def test_two_workers_do_every_planned_trial_once_at_the_same_time(opened, exactly_once) -> None:
