@@ -165,9 +165,9 @@ def test_a_refusal_says_what_is_asked_what_is_offered_and_what_would_help() -> N
 @pytest.mark.parametrize("name", ["ssm_window", "catalogue"])
 def test_a_refusal_takes_less_than_three_seconds(name: str) -> None:
     space = Space.load(SPACES / f"{name}.yaml").resolved(0.7)
-    began = time.perf_counter()
+    began = time.process_time()
     refusal(space, demand(0.7, 1e9, 65536), 256, name)
-    assert time.perf_counter() - began < 3
+    assert time.process_time() - began < 3
 
 
 @pytest.mark.parametrize(("name", "vocabulary", "milliseconds"), [("hybrid", 256, 2), ("gpu_50m", 32000, 10)])
@@ -175,7 +175,7 @@ def test_a_drawing_is_fitted_in_milliseconds(name: str, vocabulary: int, millise
     space = Space.load(SPACES / f"{name}.yaml").resolved(0.7)
     rng, seconds = random.Random(0), []
     for _ in range(50):
-        began = time.perf_counter()
+        began = time.process_time()
         space.draw(lambda question, options: rng.choice(options), vocabulary)
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.process_time() - began)
     assert sorted(seconds)[25] < milliseconds / 1000
