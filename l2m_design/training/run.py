@@ -4,7 +4,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +46,7 @@ class Rung:
     step: int
     tokens: int
     late_loss: float
-    seconds: float = 0.0
+    seconds: float = field(default=0.0, compare=False)
 
 
 class Stopped(Exception):
