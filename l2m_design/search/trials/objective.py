@@ -55,11 +55,10 @@ class Objective:
         given = asked.attrs.get("job")
         drawing = Architecture.parse(given["architecture"], "design") if given else None
         found = self._candidates.drawn(asked.pick, drawing)
-        judged = time.perf_counter() - began
         asked.note(DRAWING, found.key)
         asked.constrain(self._candidates.constraints(found))
         record = self._candidates.record(asked.number, found, asked.params, asked.design)
-        record = replace(record, drawing_seconds=round(judged, 6))
+        record = replace(record, drawing_seconds=self._drawing_seconds(asked.params))
         records = known.records()
         twin = records.twin(record.fingerprint, record.rate, whole=record.design is not None)
         taken = TRAINING_BYTES * record.parameters
@@ -81,6 +80,12 @@ class Objective:
             record = replace(record, feasible=False, too_large=True)
         record = replace(record, seconds=round(time.perf_counter() - began, 4))
         return record, self.values(record) if record.result else None
+
+    def _drawing_seconds(self, picks: dict[str, Any]) -> float:
+        """What it takes to draw and judge these picks, without the database's part in asking for them."""
+        began = time.perf_counter()
+        self._candidates.feasible(picks)
+        return round(time.perf_counter() - began, 6)
 
     def values(self, record: Record) -> list[float]:
         """What a complete trial tells Optuna."""
