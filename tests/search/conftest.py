@@ -11,8 +11,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from l2m_design.architecture import Architecture
 from l2m_design.search.run import Folders, Search
 from l2m_design.search.settings import load_study
+from l2m_design.search.trials import processes
+from l2m_design.search.trials.processes import Outcome
+from l2m_design.training.run import Rung
 
 SPACE = """
 depth: 2
@@ -59,6 +63,45 @@ def opened(study: Path):
         return Search(settings, space, folders, tracking)
 
     return open_
+
+
+@pytest.fixture
+def designs() -> set[str]:
+    """The known designs that a study of this space trains first."""
+    return {
+        "all attention",
+        "all Mamba-2",
+        "1 attention in 8",
+        "window + attention 3:1",
+        "Mamba-2 + window",
+        "all sparse at the demand",
+    }
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Training replaced by a formula of the drawing: fast, and exactly repeatable. Lists the jobs asked for."""
+    jobs: list[dict[str, Any]] = []
+
+    def pretend(job, on_rung, on_step, time_limit=None, stop=None) -> Outcome:
+        jobs.append(job.architecture)
+        drawing = Architecture.parse(job.architecture, "job")
+        loss = 2.0 + 0.1 * drawing.picture.count("W") - 0.05 * drawing.picture.count("M")
+        if not on_rung(Rung(4, 1024, loss + 0.5)):
+            return Outcome(stopped=True)
+        return Outcome(result=result(loss, drawing.parameters))
+
+    monkeypatch.setattr(processes, "run_isolated", pretend)
+    return jobs
+
+
+def result(loss: float, parameters: int = 1) -> dict[str, Any]:
+    return {
+        "late_loss": loss, "late_by_document": [loss, loss], "test_late_loss": loss,
+        "test_late_by_document": [loss, loss + 0.1], "loss_by_position": [loss] * 8, "mi_captured_nats": 1.0,
+        "curve": [(1024, loss)], "parameters": parameters, "tokens": 2048, "train_seconds": 1.0,
+        "evaluate_seconds": 0.1, "peak_memory_bytes": 1, "device": "cpu", "seed": 0,
+    }  # fmt: skip
 
 
 class Kept(NamedTuple):

@@ -1,0 +1,115 @@
+"""What survives interruption, and what the next sitting of a study does."""
+
+import sqlite3
+import time
+
+import pytest
+
+from l2m_design.search.run import Interrupted
+from l2m_design.search.study.queue import Queue
+from l2m_design.search.trials import processes
+from l2m_design.search.trials.processes import Outcome
+
+
+def test_an_interrupted_search_keeps_its_trials_and_goes_on_to_the_same_plan(
+    opened, trained, designs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = opened()
+    pretend = processes.run_isolated
+
+    def interrupted(*arguments) -> Outcome:
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        return pretend(*arguments)
+
+    monkeypatch.setattr(processes, "run_isolated", interrupted)
+    with pytest.raises(Interrupted, match="3 of 8 trials are kept"):
+        search.run()
+    monkeypatch.setattr(processes, "run_isolated", pretend)
+    again = opened()
+    summary = again.run(resume=True)
+    assert {row["design"] for row in summary["baselines"]} == designs
+    assert len(summary["baselines"]) == 6
+    assert len(trained) == 8
+    assert len({r["number"] for r in summary["records"]}) == len(summary["records"])
+
+
+def test_a_record_without_a_told_end_is_told_on_the_next_start(opened, trained, monkeypatch) -> None:
+    """As if killed between keeping the record and telling Optuna."""
+    tell = Queue.tell
+
+    def die(self, number, values, pruned=False) -> bool:
+        if number == 2:
+            raise KeyboardInterrupt
+        return tell(self, number, values, pruned)
+
+    monkeypatch.setattr(Queue, "tell", die)
+    with pytest.raises((Interrupted, KeyboardInterrupt)):
+        opened().run()
+    monkeypatch.setattr(Queue, "tell", tell)
+    again = opened()
+    monkeypatch.setattr("l2m_design.search.study.queue.dead_here", lambda worker: True)
+    summary = again.run()
+    assert len(trained) == 8
+    database = sqlite3.connect(again.folder.path / "optuna.db")
+    states = [state for (state,) in database.execute("select state from trials where study_id = 1 order by number")]
+    assert "RUNNING" not in states
+    assert states[2] == "COMPLETE"
+    assert len(summary["baselines"]) == 6
+
+
+def test_a_finished_study_is_not_searched_again(opened, trained) -> None:
+    for _ in range(2):
+        search = opened()
+        summary = search.run()
+    assert len(trained) == 8
+    assert len(summary["records"]) >= 8
+
+
+def test_more_trials_may_be_asked_of_a_finished_study(opened, trained) -> None:
+    for trials in (7, 9):
+        search = opened(f"search.trials={trials}")
+        search.run()
+    assert len(trained) == 9
+
+
+def test_a_known_design_cut_short_is_asked_again_under_its_own_name(opened, trained, monkeypatch) -> None:
+    """Ctrl-C in the middle of a draw leaves only the first picks: they must not become another drawing."""
+    from l2m_design.search.space.space import Space
+
+    draw = Space.draw
+    monkeypatch.setattr(Space, "draw", _interrupted_after_one_pick)
+    with pytest.raises(Interrupted):
+        opened().run()
+    monkeypatch.setattr(Space, "draw", draw)
+    summary = opened().run()
+    assert next(row for row in summary["baselines"] if row["design"] == "all attention")["picture"] == "A A"
+
+
+def _interrupted_after_one_pick(space, pick, vocabulary) -> None:
+    pick("layer0.kind", list(space.kinds))
+    raise KeyboardInterrupt
+
+
+def test_time_of_every_sitting_is_counted(opened, trained, monkeypatch) -> None:
+    pretend = processes.run_isolated
+
+    def slow_then_interrupted(*arguments) -> Outcome:
+        time.sleep(1.5)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(processes, "run_isolated", slow_then_interrupted)
+    search = opened()
+    with pytest.raises(Interrupted):
+        search.run()
+    assert search.folder.seconds > 1.5
+    monkeypatch.setattr(processes, "run_isolated", pretend)
+    assert opened().run()["seconds"]["total"] > 1.5
+
+
+def test_damaged_small_files_cost_no_study(opened, trained) -> None:
+    search = opened()
+    search.run()
+    for name in ("seconds.json", "tracked.json"):
+        (search.folder.path / name).write_text('{"total": 1')
+    assert opened().run(resume=True)["trials"]["complete"] > 0
