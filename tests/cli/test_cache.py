@@ -1,12 +1,12 @@
 """`l2m cache`: a trained model's losses with thinned caches; bad input is one line."""
 
 import json
-import os
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+
+from tests.command import l2m
 
 DRAWING = """
 vocabulary: 34
@@ -18,11 +18,7 @@ layers:
 SOURCE = "santa-fe:beta=0.5,pairs=64,keys=32,documents=200"
 
 
-def l2m(*words: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "l2m_design.cli", *words],
-        cwd=cwd, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+one_thread = partial(l2m, OMP_NUM_THREADS="1")
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +26,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     (folder / "drawing.yaml").write_text(DRAWING)
     sets = [word for key in ("length=127", "tokens=8000", "batch_tokens=1024", "windows=8") for word in ("--set", key)]
-    done = l2m("train", "drawing.yaml", "--corpus", SOURCE, *sets, "--out", "model", cwd=folder)
+    done = one_thread("train", "drawing.yaml", "--corpus", SOURCE, *sets, "--out", "model", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -39,7 +35,7 @@ def test_every_choice_is_compared_with_the_full_cache(trained: Path) -> None:
     choices = ["recency", "surprise", "value", "key_norm", "attention_mass", "spread"]
     words = ["model", "--corpus", SOURCE, "--length", "128", "--chunk", "8", "--sinks", "2", "--teach", "3"]
     words += [word for choose in choices for word in ("--choose", choose)] + ["--share", "1", "--share", "0.25"]
-    done = l2m("cache", *words, "--json", cwd=trained)
+    done = one_thread("cache", *words, "--json", cwd=trained)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert [(row["choose"], row["share"]) for row in found["caches"]] == [(c, s) for c in choices for s in (1.0, 0.25)]
@@ -50,22 +46,22 @@ def test_every_choice_is_compared_with_the_full_cache(trained: Path) -> None:
             assert abs(difference["value"]) < 1e-4
         else:
             assert row["state_elements"] < found["full"]["state_elements"] / 2
-    shown = l2m("cache", *words[:11], "--choose", "surprise", "--share", "0.25", cwd=trained)
+    shown = one_thread("cache", *words[:11], "--choose", "surprise", "--share", "0.25", cwd=trained)
     assert "Late loss" in shown.stdout
     assert "surprise" in shown.stdout
 
 
 def test_a_model_of_hugging_face_is_read_by_its_own_tokenizer(tiny_llama: Path, text_folder: Path) -> None:
     words = ["--corpus", str(text_folder), "--length", "100", "--chunk", "8", "--choose", "surprise", "--share", "0.4"]
-    done = l2m("cache", str(tiny_llama), *words, "--json", cwd=text_folder)
+    done = one_thread("cache", str(tiny_llama), *words, "--json", cwd=text_folder)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["caches"][0]["state_elements"] > 0
     longer = ["--corpus", str(text_folder), "--length", "200", "--chunk", "8", "--choose", "surprise", "--share", "0.4"]
-    too_long = l2m("cache", str(tiny_llama), *longer, cwd=text_folder)
+    too_long = one_thread("cache", str(tiny_llama), *longer, cwd=text_folder)
     assert too_long.returncode == 2
     assert "--length 200: " in too_long.stderr
     assert "reads at most 128 tokens" in too_long.stderr
-    refused = l2m("cache", str(tiny_llama), *words, "--choose", "value", cwd=text_folder)
+    refused = one_thread("cache", str(tiny_llama), *words, "--choose", "value", cwd=text_folder)
     assert refused.returncode == 2
     assert "--choose value: needs a model trained here" in refused.stderr
 
@@ -87,14 +83,14 @@ def test_a_model_of_hugging_face_is_read_by_its_own_tokenizer(tiny_llama: Path, 
 def test_what_cannot_be_is_one_line(trained: Path, words: list[str], message: str) -> None:
     given = ["--length", "128", "--chunk", "8", "--corpus", SOURCE]
     given = [word for pair in zip(given[::2], given[1::2], strict=True) if pair[0] not in words for word in pair]
-    done = l2m("cache", *words, *given, cwd=trained)
+    done = one_thread("cache", *words, *given, cwd=trained)
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
 
 
 def test_a_dry_run_says_what_would_be_read(trained: Path) -> None:
-    done = l2m(
+    done = one_thread(
         "cache", "model", "--corpus", SOURCE, "--length", "128", "--chunk", "4", "--dry-run", "--json", cwd=trained
     )
     assert json.loads(done.stdout) == {"caches": 12, "windows": 8, "tokens_read": 13 * 8 * 128}

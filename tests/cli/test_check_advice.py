@@ -1,11 +1,12 @@
 """`l2m check` says what would change its answer, to people and to programs."""
 
 import json
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+
+from tests.command import l2m
 
 LLAMA = {"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 8, "num_attention_heads": 4, "vocab_size": 90}
 DRAWING = """
@@ -17,10 +18,7 @@ layers:
 """
 
 
-def check(*words: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "l2m_design.cli", "check", *words], cwd=cwd, capture_output=True, text=True, check=False
-    )
+check = partial(l2m, "check")
 
 
 @pytest.fixture

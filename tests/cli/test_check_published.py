@@ -4,19 +4,18 @@ import json
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from l2m_design.architecture.readers import READERS, WRAPPERS
+from tests.command import l2m
 
 MISTRAL = {"model_type": "mistral", "num_hidden_layers": 2, "sliding_window": 4096, "max_position_embeddings": 32768}
 
 
-def check(*words: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "l2m_design.cli", "check", *words], cwd=cwd, capture_output=True, text=True, check=False
-    )
+check = partial(l2m, "check")
 
 
 @pytest.fixture

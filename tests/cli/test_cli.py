@@ -1,40 +1,13 @@
 """The command line: exit codes, one JSON object, one line for bad input."""
 
-import contextlib
 import json
-import os
-import signal
-import sqlite3
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
-DRAWING = """
-vocabulary: 256
-width: 32
-layers:
-  - {kind: mamba2, d_state: 8, head_dim: 8}
-  - {kind: attention, heads: 2, kv_heads: 1, head_dim: 16, window: 32}
-"""
-GROWING = DRAWING.replace(", window: 32", "")
+from tests.command import l2m
+
 SANTA_FE = "santa-fe:beta=0.5,pairs=512,keys=64,documents=40"
-
-
-def l2m(*words: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "l2m_design.cli", *words],
-        cwd=cwd, capture_output=True, text=True, check=False, env=os.environ | environment,
-    )  # fmt: skip
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "fixed.yaml").write_text(DRAWING)
-    (tmp_path / "growing.yaml").write_text(GROWING)
-    return tmp_path
 
 
 def test_estimate_prints_one_json_object(folder: Path) -> None:
@@ -117,38 +90,6 @@ def test_check_counts_by_the_nats_of_an_eta_file_and_says_so(folder: Path) -> No
     assert "1e-06 nats in window (measured by kind on a known source), 0.06 elsewhere (assumed)" in said
     assert "mla" not in said
     assert "0.06 nats (assumed)" in l2m(*words, cwd=folder).stdout
-
-
-CALIBRATION = (
-    "calibrate", "--out", "made/eta.yaml", "--kinds", "window,gated_deltanet", "--length", "64", "--tokens", "2048",
-    "--batch-tokens", "512", "--seeds", "2", "--rates", "0.003", "--device", "cpu",
-)  # fmt: skip
-
-
-def test_an_interrupted_calibration_says_how_to_go_on_and_does(folder: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "l2m_design.cli", *CALIBRATION],
-        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    rows, deadline = folder / "made/rows.jsonl", time.monotonic() + 120
-    while not rows.exists() or rows.read_text().count("\n") < 2:
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "are kept in made/rows.jsonl; go on with: l2m calibrate --out made/eta.yaml" in said
-    assert "Traceback" not in said
-    kept = rows.read_text()
-    plan = json.loads(l2m(*CALIBRATION, "--dry-run", "--json", cwd=folder).stdout)
-    assert (plan["runs"], plan["runs_kept"]) == (12, kept.count("\n"))
-    done = l2m(*CALIBRATION, "--json", cwd=folder)
-    assert done.returncode in (0, 1), done.stderr
-    assert set(json.loads(done.stdout)["files"]) == {"made/eta.yaml", "made/eta.json", "made/rows.jsonl"}
-    assert rows.read_text().startswith(kept)
-    assert rows.read_text().count("\n") == 12
-    assert l2m("check", "growing.yaml", "--eta", "made/eta.yaml", cwd=folder).returncode in (0, 1)
 
 
 def test_space_counts_drawings(folder: Path, repository: Path) -> None:
@@ -288,7 +229,7 @@ def test_bad_input_is_one_line_and_exit_2(words: list[str], said: str, folder: P
     (folder / "latin.txt").write_bytes(b"caf\xe9")
     (folder / "itself.yaml").write_text("a: &x [*x]")
     (folder / "listkey.yaml").write_text("layers: [{? [1, 2] : 3}]")
-    (folder / "small.yaml").write_text(DRAWING.replace("256", "64"))
+    (folder / "small.yaml").write_text((folder / "fixed.yaml").read_text().replace("256", "64"))
     shipped = {"hybrid": repository / "search_spaces/hybrid.yaml", "quickstart": repository / "configs/quickstart.yaml"}
     words = [str(shipped[word.strip("{}")]) if word in ("{hybrid}", "{quickstart}") else word for word in words]
     done = l2m(*words, cwd=folder)
@@ -297,116 +238,3 @@ def test_bad_input_is_one_line_and_exit_2(words: list[str], said: str, folder: P
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert len(done.stderr.strip().splitlines()) == 1
-
-
-STUDY = """
-name: small
-corpus: "santa-fe:beta=0.5,pairs=512,keys=64,documents=40"
-space: space.yaml
-demand: {measure: {estimator: compression, shortest: 16, windows: 16}}
-condition: {length: 4096}
-recipe: {length: 128, tokens: 16384, batch_tokens: 512, windows: 16, rungs: [0.5]}
-search: {trials: 7, warmup_trials: 4}
-"""
-
-
-@pytest.fixture
-def study(folder: Path, repository: Path) -> Path:
-    space = (repository / "search_spaces" / "hybrid.yaml").read_text()
-    (folder / "space.yaml").write_text(space.replace("depth: 4", "depth: 2").replace("500000", "80000"))
-    (folder / "study.yaml").write_text(STUDY)
-    return folder
-
-
-def records_of(study: Path) -> dict[int, str]:
-    """What the study's database keeps of ended trials."""
-    database = study / "runs/small/optuna.db"
-    if not database.exists():
-        return {}
-    with contextlib.closing(sqlite3.connect(database, timeout=30)) as connection, contextlib.suppress(sqlite3.Error):
-        asked = "select trial_id, value_json from trial_user_attributes where key = 'record'"
-        return dict(connection.execute(asked).fetchall())
-    return {}
-
-
-def test_an_interrupted_search_says_how_to_go_on_and_does(study: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "l2m_design.cli", "search", "study.yaml"],
-        cwd=study, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while len(records_of(study)) < 2:
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "trials are kept; go on with: l2m search study.yaml --runs runs --reports reports --resume" in said
-    assert "Traceback" not in said
-    kept = records_of(study)
-    done = l2m("search", "study.yaml", "--resume", "--json", cwd=study)
-    assert done.returncode in (0, 1), done.stderr
-    answer = json.loads(done.stdout)
-    assert kept.items() <= records_of(study).items()
-    trained = sum(answer["trials"][state] for state in ("complete", "pruned", "failed"))
-    assert trained == 7
-
-
-def test_an_interrupt_in_a_finaliser_is_not_lost(tmp_path: Path) -> None:
-    code = """
-import signal, sys, time, weakref
-from l2m_design.cli import interrupt_again
-sys.unraisablehook = interrupt_again
-class Thing: pass
-thing = Thing()
-watch = weakref.ref(thing, lambda ref: signal.raise_signal(signal.SIGINT))
-try:
-    del thing
-    time.sleep(5)
-    print("lost")
-except KeyboardInterrupt:
-    print("came")
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == ("came\n", "")
-
-
-def test_a_killed_search_goes_on_too(study: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "l2m_design.cli", "search", "study.yaml"], cwd=study, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while len(records_of(study)) < 1:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    kept = records_of(study)
-    answer = json.loads(l2m("search", "study.yaml", "--json", cwd=study).stdout)
-    assert len(answer["baselines"]) == 6
-    assert kept
-    assert kept.items() <= records_of(study).items()
-
-
-def test_a_terminated_search_says_how_to_go_on(study: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "l2m_design.cli", "search", "study.yaml"], cwd=study, stderr=subprocess.PIPE, text=True,
-        stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while len(records_of(study)) < 1:
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.terminate()
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "trials are kept; go on with: l2m search study.yaml" in said
-
-
-def test_a_dry_run_trains_nothing(study: Path) -> None:
-    done = l2m("search", "study.yaml", "--dry-run", "--json", cwd=study)
-    assert json.loads(done.stdout)["trials"] == 7
-    assert not (study / "runs").exists()

@@ -1,12 +1,13 @@
 """Several models in one `l2m check`: the same answers as one by one, a picture, and one line where one is bad."""
 
 import json
-import subprocess
-import sys
 import xml.etree.ElementTree as ElementTree
+from functools import partial
 from pathlib import Path
 
 import pytest
+
+from tests.command import l2m
 
 LLAMA = {"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 8, "num_attention_heads": 4, "vocab_size": 90}
 MAMBA = {"model_type": "mamba", "hidden_size": 64, "num_hidden_layers": 4}
@@ -20,10 +21,7 @@ layers:
 DEMAND = ("--beta", "0.7", "--prefactor", "1", "--length", "4096")
 
 
-def check(*words: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "l2m_design.cli", "check", *words], cwd=cwd, capture_output=True, text=True, check=False
-    )
+check = partial(l2m, "check")
 
 
 @pytest.fixture

@@ -1,32 +1,28 @@
 """`l2m estimate`: several estimators and models in a call, tables, plots, and what is refused in one line."""
 
 import json
-import os
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.command import l2m
+
 SOURCE = "santa-fe:beta=0.6,pairs=512,keys=500,documents=40"
 
 
-def l2m(*words: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "l2m_design.cli", "estimate", *words],
-        cwd=cwd, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+estimate = partial(l2m, "estimate", OMP_NUM_THREADS="1")
 
 
 def test_estimators_stand_beside_each_other(tmp_path: Path) -> None:
     words = (SOURCE, "--shortest", "16", "--model", "oracle", "--estimator", "profile", "--estimator", "direct")
-    done = l2m(*words, "--estimator", "compression", "--json", "--replicates", "100", cwd=tmp_path)
+    done = estimate(*words, "--estimator", "compression", "--json", "--replicates", "100", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["estimator"] == "profile (oracle)"
     assert [other["estimator"] for other in found["compared"]] == ["direct, same document (oracle)", "compression"]
-    shown = l2m(*words, "--replicates", "100", cwd=tmp_path)
+    shown = estimate(*words, "--replicates", "100", cwd=tmp_path)
     assert "Models differ by what they can use" in shown.stdout
 
 
@@ -35,8 +31,8 @@ def test_a_model_of_files_brings_its_tokens_and_keeps_its_scores(
 ) -> None:
     words = (str(text_folder), "--estimator", "profile", "--model", str(tiny_llama), "--shortest", "2", "--json")
     options = ("--longest", "32", "--windows", "40", "--replicates", "100", "--scores", "kept.parquet")
-    first = json.loads(l2m(*words, *options, cwd=tmp_path).stdout)
-    again = json.loads(l2m(*words, *options, cwd=tmp_path).stdout)
+    first = json.loads(estimate(*words, *options, cwd=tmp_path).stdout)
+    again = json.loads(estimate(*words, *options, cwd=tmp_path).stdout)
     assert first["tokens_scored"] == again["tokens_scored"] > 0
     assert {**first, "seconds": 0} == {**again, "seconds": 0}
     assert first["control_explained"] is not None
@@ -46,7 +42,7 @@ def test_a_model_of_files_brings_its_tokens_and_keeps_its_scores(
 @pytest.mark.parametrize("kind", ["png", "svg", "html"])
 def test_a_measurement_is_drawn(tmp_path: Path, kind: str) -> None:
     words = (SOURCE, "--shortest", "16", "--estimator", "profile", "--model", "oracle", "--published")
-    done = l2m(*words, "--replicates", "100", "--plot", f"x.{kind}", cwd=tmp_path)
+    done = estimate(*words, "--replicates", "100", "--plot", f"x.{kind}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     data = (tmp_path / f"x.{kind}").read_bytes()
     assert data.startswith({"png": b"\x89PNG", "svg": b"<?xml", "html": b"<!doctype html>"}[kind])
@@ -55,14 +51,14 @@ def test_a_measurement_is_drawn(tmp_path: Path, kind: str) -> None:
 
 
 def test_two_point_alone_has_the_promised_keys_and_no_beta(tmp_path: Path) -> None:
-    found = json.loads(l2m("markov:stay=0.9", "--estimator", "two-point", "--json", cwd=tmp_path).stdout)
+    found = json.loads(estimate("markov:stay=0.9", "--estimator", "two-point", "--json", cwd=tmp_path).stdout)
     assert found["beta"] is None
     assert found["lengths"] == []
     assert found["two_point"]["distances"][:3] == [1, 2, 4]
 
 
 def test_a_law_without_exponent_is_said(tmp_path: Path) -> None:
-    done = l2m("markov:stay=0.9", "--estimator", "profile", "--model", "oracle", "--shortest", "16", cwd=tmp_path)
+    done = estimate("markov:stay=0.9", "--estimator", "profile", "--model", "oracle", "--shortest", "16", cwd=tmp_path)
     assert "no beta: these data prefer the law 'constant'" in done.stdout
 
 
@@ -87,7 +83,7 @@ def test_a_law_without_exponent_is_said(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_is_one_line(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
     np.save(tmp_path / "nan.npy", np.where(np.arange(4000) == 3, np.nan, 1.0)[None])
-    done = l2m(*words, cwd=tmp_path)
+    done = estimate(*words, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

@@ -1,8 +1,6 @@
 """`l2m generate`: an exported folder writes text, and its state grows as the law says."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from l2m_design.export.running import Running
 from l2m_design.export.targets import pick
 from l2m_design.model import build
 from l2m_design.model.weights import read_tensors, write_tensors
+from tests.command import l2m
 
 ATTENTION = {"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 8}
 SPARSE = {"kind": "sparse_attention", "heads": 2, "kv_heads": 1, "head_dim": 8, "chunk": 8, "exponent": 0.6}
@@ -27,11 +26,6 @@ def made(folder: Path, layers: list[dict[str, Any]], vocabulary: int, name: str 
     folder.mkdir()
     write_model(pick(drawing, name)[0], build(drawing), folder)
     return drawing
-
-
-def l2m(*words: object, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "l2m_design.cli", *map(str, words)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")

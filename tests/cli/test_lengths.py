@@ -1,14 +1,14 @@
 """`l2m check --lengths`: what each length asks, what is held there, and the series of a fixed state."""
 
 import json
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from l2m_design.cli.lengths import parse_lengths
 from l2m_design.errors import BadInput
+from tests.command import l2m
 
 FIXED = """
 vocabulary: 90
@@ -19,10 +19,7 @@ layers:
 """
 
 
-def check(*words: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "l2m_design.cli", "check", *words], cwd=cwd, capture_output=True, text=True, check=False
-    )
+check = partial(l2m, "check")
 
 
 def test_lengths_are_sorted_and_each_is_taken_once() -> None:

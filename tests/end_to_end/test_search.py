@@ -1,17 +1,10 @@
 """From a folder of text to an exported architecture, by the commands that a user types."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 from l2m_design.architecture import Architecture
-
-
-def l2m(*words: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "l2m_design.cli", *words], cwd=cwd, capture_output=True, text=True, check=False
-    )
+from tests.command import l2m
 
 
 def test_real_text_becomes_an_exported_architecture(tmp_path: Path, repository: Path) -> None:

@@ -20,17 +20,13 @@ from l2m_design.export.loaded import examine
 from l2m_design.export.placing import placed
 from l2m_design.laws import PowerLaw
 from l2m_design.model.weights import load_weights
+from tests.command import l2m
 
 
 def drawing(**changes: Any) -> Architecture:
     layer = {"kind": "attention", "heads": 4, "kv_heads": 2, "head_dim": 8} | changes.pop("layer", {})
     plain = {"vocabulary": 50, "width": 24, "layers": [layer] * 2} | changes
     return Architecture.parse(plain, "drawing")
-
-
-def l2m(*words: object, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "l2m_design.cli", *map(str, words)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
