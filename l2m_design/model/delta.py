@@ -20,6 +20,7 @@ from l2m_design.model.precision import held_dtype, wide
 from l2m_design.model.ssm import DT_FLOOR, DT_RANGE, Recurrence, projected
 
 A_RANGE = (1e-2, 16.0)
+UNIT_EPS = 1e-6  # under the root of a query's or key's length, as in Qwen3-Next
 
 
 class DeltaMixer(Mixer):
@@ -52,11 +53,15 @@ class DeltaMixer(Mixer):
         query, key, value = (wide(F.silu(z)).unflatten(-1, (h, -1)) for z in mixed)
         with torch.autocast(x.device.type, enabled=False):
             log_decay = -wide(self.A_log).exp() * F.softplus(wide(step) + self.dt_bias)
-            query = F.normalize(query, dim=-1) / math.sqrt(self.spec.head_dim)
-            key = F.normalize(key, dim=-1)
+            query, key = unit(query) / math.sqrt(self.spec.head_dim), unit(key)
             y, memory = delta_scan(query, key, value, wide(write).sigmoid(), log_decay, wide(state.ssm))
         y = self.norm(y.to(gate.dtype)) * F.silu(gate.unflatten(-1, (h, -1)))
         return self.out(y.flatten(-2)), Recurrence(memory.to(state.ssm.dtype), conv)
+
+
+def unit(z: Tensor) -> Tensor:
+    """Vectors [.. k] of length 1, those of nearly no length shorter."""
+    return z * torch.rsqrt(z.square().sum(-1, keepdim=True) + UNIT_EPS)
 
 
 @torch.compiler.disable  # its loop over chunks would be unrolled

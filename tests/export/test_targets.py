@@ -177,3 +177,18 @@ def test_a_folder_that_says_something_else_fails_its_proof(tmp_path: Path) -> No
             said = torch.cat([own(tokens), by_steps(own, tokens)], dim=1)
         with pytest.raises(WorkFailed, match=words):
             judge(own, target, tokens, found | wrong, said)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_smallest_keys_of_a_delta_rule_are_normalised_alike(seed: int, tmp_path: Path) -> None:
+    """Where a key is hardly longer than nothing, what stands under the root decides."""
+    architecture = drawing([DELTA | {"heads": 1, "head_dim": 4}] * 2 + [ATTENTION | {"qk_norm": True}])
+    target, tokens = pick(architecture)[0], tokens_for(architecture)
+    torch.manual_seed(seed)
+    model = build(architecture).eval()
+    with torch.no_grad():
+        for block in model.blocks[:2]:
+            block.mixer.conv.weight.mul_(0.05)
+    write_model(target, model, tmp_path)
+    found = examine(str(tmp_path), tokens, STEPS, own_code=False)
+    assert judge(model, target, tokens, *found).max_logit_difference <= 5e-5
