@@ -181,6 +181,13 @@ def plain_attention(layer: Any, owner: str, qk_norm: bool) -> str | None:
     return None
 
 
+def state_dtype_reason(layer: Any, owner: str) -> str | None:
+    """What of a recurrent layer cannot be said where states have no dtype of their own: exports are float32."""
+    if layer.state_dtype in (None, "float32"):
+        return None
+    return f"state_dtype ({layer.state_dtype}): {owner} of float32 weights holds recurrent states in float32"
+
+
 def rope(theta: float) -> dict[str, Any]:
     """Rotary positions, as versions before and after 5 read them."""
     return {"rope_theta": theta, "rope_parameters": {"rope_type": "default", "rope_theta": theta}}

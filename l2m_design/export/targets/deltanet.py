@@ -14,9 +14,9 @@ from l2m_design.export.targets.base import (
     lacks,
     plain_attention,
     rope,
+    state_dtype_reason,
     unlike,
 )
-from l2m_design.export.targets.granite import state_dtype_reason
 
 NAMES = BLOCK | ATTENTION
 DELTA = {
@@ -49,7 +49,7 @@ class Qwen35(Target):
 
     def _reason(self, layer: Any) -> str | None:
         if isinstance(layer, GatedDeltaNet):
-            return state_dtype_reason(layer)
+            return state_dtype_reason(layer, self.format)
         if not isinstance(layer, Attention):
             return f"{self.format} has full attention and gated DeltaNet only"
         if layer.window is not None:

@@ -17,6 +17,7 @@ from l2m_design.export.targets.base import (
     lacks,
     plain_attention,
     rope,
+    state_dtype_reason,
     unlike,
 )
 
@@ -73,7 +74,7 @@ class Granite(Target):
             return f"{self.format} has full attention and Mamba-2 only"
         if layer.groups != 1:
             return f"groups ({layer.groups}): other than 1 gives wrong numbers in some versions of {self.format}"
-        return state_dtype_reason(layer)
+        return state_dtype_reason(layer, self.format)
 
     def label(self, drawing: Architecture) -> str:
         """See Target: llama.cpp drops rotary positions beside Mamba-2, and takes head_dim from the width."""
@@ -138,10 +139,3 @@ class Granite(Target):
     def _kinds(self, drawing: Architecture) -> tuple[Attention, Mamba2]:
         attention = next(layer for layer in drawing.layers if isinstance(layer, Attention))
         return attention, next(layer for layer in drawing.layers if isinstance(layer, Mamba2))
-
-
-def state_dtype_reason(layer: Any) -> str | None:
-    """transformers holds recurrent states in float32."""
-    if layer.state_dtype in (None, "float32"):
-        return None
-    return f"state_dtype ({layer.state_dtype}): transformers holds recurrent states in float32"

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from l2m_design.architecture import Architecture, Attention, Mamba2
 from l2m_design.architecture.mixers.base import CHUNK
-from l2m_design.export.targets.base import Target, at_layer, first_refusal, unlike
+from l2m_design.export.targets.base import Target, at_layer, first_refusal, state_dtype_reason, unlike
 
 MULTIPLE = 128  # mamba_ssm rounds the MLP's hidden size up to it
 MAMBA_SSM = "mamba_ssm"
@@ -72,7 +72,9 @@ class MambaSsm(Target):
                 if getattr(layer, name) is not None:
                     return f"{name} is not part of {self.format}"
             return f"qk_norm is not part of {self.format}" if layer.qk_norm else None
-        return None if isinstance(layer, Mamba2) else f"{self.format} has full attention and Mamba-2 only"
+        if not isinstance(layer, Mamba2):
+            return f"{self.format} has full attention and Mamba-2 only"
+        return state_dtype_reason(layer, self.format)
 
     def label(self, drawing: Architecture) -> str:
         """See Target."""
