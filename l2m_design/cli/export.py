@@ -78,11 +78,12 @@ def _parameters(scale: str) -> int:
 
 
 def _card(drawing: Any, source: str, about: dict[str, Any], to: str, out: Path, force: bool) -> dict[str, Any]:
-    from l2m_design.export.card import card, write_card
+    from l2m_design.export.card import CARD_FILES, card, check_neighbours, write_card
     from l2m_design.export.placing import placed
 
     content = card(drawing, None, {"source": source}) | about
-    with placed(out, force) as staging:
+    with placed(out, force, CARD_FILES) as staging:
+        check_neighbours(drawing, out)
         files = [out / Path(file).name for file in write_card(content, staging, CARDS[to])]
     return {"files": [str(file) for file in files], "format": to, "loads": True, "max_logit_difference": None}
 

@@ -6,8 +6,11 @@ from typing import Any
 from l2m_design import __version__
 from l2m_design.architecture import Architecture
 from l2m_design.condition import Demand
+from l2m_design.errors import BadInput
 from l2m_design.settings import read_mapping, to_json, to_yaml, write_atomically
 
+CARD_FILES = ("architecture.yaml", "card.json")
+WEIGHTS = ("*.safetensors", "*.bin")
 LENGTHS = (1024, 4096, 16384, 65536, 262144, 1048576)
 
 
@@ -39,6 +42,18 @@ def known(source: str | Path) -> dict[str, Any]:
     path = Path(source) / "card.json" if Path(source).is_dir() else Path(source)
     data = read_mapping(path) if path.exists() else {}
     return {key: data[key] for key in ("verdict", "provenance") if "architecture" in data and data.get(key)}
+
+
+def check_neighbours(drawing: Architecture, folder: Path) -> None:
+    """Raises BadInput where a card would stand beside the weights of another drawing."""
+    if not any(next(folder.glob(pattern), None) for pattern in WEIGHTS):
+        return
+    try:
+        same = Architecture.load(folder) == drawing
+    except BadInput:
+        same = False
+    if not same:
+        raise BadInput(f"{folder}: holds weights that are not of this drawing, and a card has none; give another --out")
 
 
 def write_card(content: dict[str, Any], folder: Path, formats: tuple[str, ...] = ("yaml", "json")) -> list[str]:

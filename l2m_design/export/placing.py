@@ -27,7 +27,9 @@ def placed(out: Path, force: bool, replaces: tuple[str, ...] = ()) -> Iterator[P
     stays. Raises BadInput when `out` holds files without `force`, or is no place for a folder.
     """
     place = out.resolve()
-    if place.is_file() or (place.is_dir() and any(place.iterdir()) and not force):
+    if place.is_file():
+        raise BadInput(f"{out}: is a file; give a folder")
+    if place.is_dir() and any(place.iterdir()) and not force:
         raise BadInput(f"{out}: holds files already; give --force, or another --out")
     if place in (Path.cwd(), *Path.cwd().parents):
         raise BadInput(f"{out}: is where you are, or above it; give a folder of its own")

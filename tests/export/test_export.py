@@ -146,6 +146,33 @@ def test_a_swap_that_fails_puts_the_old_folder_back(tmp_path: Path, monkeypatch:
     assert (tmp_path / "out" / "old.txt").read_text() == "old"
 
 
+def test_a_card_is_never_put_beside_the_weights_of_another_drawing(
+    exported: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    shutil.copytree(exported[0] / "out", tmp_path / "out")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    drawing().save(tmp_path / "other.yaml")
+    done = l2m("export", "other.yaml", "--out", "out", "--force", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (
+        2, "l2m: out: holds weights that are not of this drawing, and a card has none; give another --out\n"
+    )  # fmt: skip
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    assert l2m("export", "out", "--out", "out", "--force", cwd=tmp_path).returncode == 0
+
+
+def test_a_drawing_written_over_a_card_does_not_leave_the_old_card(tmp_path: Path) -> None:
+    write_card(card(drawing(), None, {}), tmp_path / "out")
+    drawing(width=32).save(tmp_path / "other.yaml")
+    assert l2m("export", "other.yaml", "--to", "yaml", "--out", "out", "--force", cwd=tmp_path).returncode == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["architecture.yaml"]
+
+
+def test_a_file_is_no_folder_even_by_force(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(BadInput, match="file: is a file; give a folder"), placed(tmp_path / "file", force=True):
+        pass
+
+
 def test_the_card_holds_drawing_laws_verdict_and_provenance(tmp_path: Path) -> None:
     demand = Demand(PowerLaw(2.0, 0.7), Terms())
     files = write_card(card(drawing(), demand, {"study": "s"}), tmp_path)
