@@ -39,6 +39,8 @@ def load_weights(architecture: Architecture, path: Path) -> LanguageModel:
             drawing = (file.metadata() or {}).get("drawing")
     except Exception as error:  # safetensors raises its own type for every broken file
         raise BadInput(f"{path}: not a weights file: {error}") from None
+    if drawing is None:
+        raise BadInput(f"{path}: does not say whose weights it holds, as those of `l2m train` do")
     if drawing != architecture.fingerprint:
         raise BadInput(f"{path}: holds the weights of drawing {drawing}, not of {architecture.fingerprint}")
     tensors = load_file(path)

@@ -101,6 +101,8 @@ def test_an_export_is_refused_where_one_is_and_replaced_whole_by_force(
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     with pytest.raises(BadInput, match="holds files already; give --force"):
         export_huggingface(drawing(), out)
+    with pytest.raises(BadInput, match="does not say whose weights it holds"):
+        export_huggingface(drawing_of(exported[0]), out, out / "model.safetensors", force=True)
     with pytest.raises(BadInput, match="of drawing"):
         export_huggingface(drawing(), out, exported[0] / "trained" / "weights.safetensors", force=True)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
