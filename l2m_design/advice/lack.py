@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from l2m_design.advice.change import Change, To
-from l2m_design.advice.least import least_above, two_digits
+from l2m_design.advice.least import least, least_above, two_digits
 from l2m_design.advice.stack import Stack
 from l2m_design.advice.surgery import (
     THIN_CHUNK,
@@ -19,6 +19,7 @@ from l2m_design.advice.surgery import (
 from l2m_design.condition import REACH_LIMIT, Demand
 from l2m_design.laws import StateLaw, StateTerm
 
+HEAD = 128  # elements a token of one head: a key and a value of 64
 LARGEST = 10**9  # hundredths: no state is advised to grow more than ten million times
 
 
@@ -43,10 +44,10 @@ def _candidates(stack: Stack) -> list[int]:
     return sorted(set(keyed), key=lambda i: (opened(stack.layers[i], stack.slot).elements(1), i)) + others
 
 
-def _slot(stack: Stack, layers: tuple[int, ...]) -> int | None:
-    """What layers without keys would keep of a token, if any of these has none."""
+def _slot(stack: Stack, layers: tuple[int, ...], slot: int) -> int | None:
+    """`slot`, what layers without keys would keep of a token, if any of these has none."""
     keyed = {*_having(stack, is_window), *_having(stack, is_budget)}
-    return None if set(layers) <= keyed else stack.slot
+    return None if set(layers) <= keyed else slot
 
 
 def _of(stack: Stack, index: int) -> tuple[StateTerm, ...]:
@@ -55,17 +56,28 @@ def _of(stack: Stack, index: int) -> tuple[StateTerm, ...]:
 
 def _more_layers(stack: Stack, demand: Demand) -> Iterator[Change]:
     """The fewest layers that must keep keys of all tokens: every key, or thinned to the asked exponent."""
-    exponent = two_digits(demand.exponent)
-    could = _candidates(stack)
-    if layers := _fewest(stack, demand, could, lambda law: opened(law, stack.slot)):
-        after = stack.changed({i: opened(stack.layers[i], stack.slot) for i in layers})
-        yield Change("full", layers, after, slot_elements=_slot(stack, layers))
-    if exponent >= 1 or demand.terms.length < 2 * THIN_CHUNK:
+    could, exponent = _candidates(stack), two_digits(demand.exponent)
+    yield from _opened(stack, demand, could, None)
+    if exponent < 1 and demand.terms.length >= 2 * THIN_CHUNK:
+        yield from _opened(stack, demand, [i for i in could if i not in _having(stack, is_budget)], exponent)
+
+
+def _opened(stack: Stack, demand: Demand, could: list[int], exponent: float | None) -> Iterator[Change]:
+    """The fewest of the layers, and where these have no keys of their own the least of a token, in whole heads."""
+    layers = _fewest(stack, demand, could, lambda law: opened(law, stack.slot, exponent))
+    if not layers:
         return
-    could = [i for i in could if i not in _having(stack, is_budget)]
-    if layers := _fewest(stack, demand, could, lambda law: opened(law, stack.slot, exponent)):
-        after = stack.changed({i: opened(stack.layers[i], stack.slot, exponent) for i in layers})
-        yield Change("sparse", layers, after, exponent=exponent, keep=1.0, slot_elements=_slot(stack, layers))
+
+    def after(slot: int) -> Stack:
+        return stack.changed({i: opened(stack.layers[i], slot, exponent) for i in layers})
+
+    heads = least(lambda heads: after(heads * HEAD).meets(demand), 1, stack.slot // HEAD)
+    slot = heads * HEAD if heads else stack.slot
+    own = _slot(stack, layers, slot)
+    if exponent is None:
+        yield Change("full", layers, after(slot), slot_elements=own)
+    else:
+        yield Change("sparse", layers, after(slot), exponent=exponent, keep=1.0, slot_elements=own)
 
 
 def _fewest(stack: Stack, demand: Demand, could: list[int], become: Callable[[StateLaw], StateLaw]) -> tuple[int, ...]:

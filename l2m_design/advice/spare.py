@@ -7,6 +7,7 @@ fixed states, in the other growing layers.
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from l2m_design.advice.change import Change
 from l2m_design.advice.least import least, two_digits
@@ -35,19 +36,40 @@ def spare(stack: Stack, demand: Demand) -> list[Change]:
 
 def _changes(stack: Stack, demand: Demand) -> Iterator[Change]:
     may, stays = free(stack, demand)
+    windows = tuple(i for i, law in enumerate(stack.layers) if any(is_window(term) for term in law.terms))
     yield from _windows(stack, demand, may)
     yield from _fixed(stack, demand, may)
-    yield from _shorter(stack, demand)
-    exponent = two_digits(demand.exponent)
-    if exponent >= 1 or demand.terms.length < 2 * THIN_CHUNK:
-        return
-    thin = {i: thinned(stack.layers[i], exponent) for i in (*may, *stays) if _is_full(stack.layers[i])}
+    yield from _shorter(stack, demand, windows)
+    thin = _thin(stack, demand, (*may, *stays))
     if thin:
+        exponent = two_digits(demand.exponent)
         yield Change("sparse", tuple(sorted(thin)), stack.changed(thin), exponent=exponent, keep=1.0)
     kept = {i: law for i, law in thin.items() if i in stays}
     if kept:
-        both = _windows(stack.changed(kept), demand, may)
-        yield from (replace(c, exponent=exponent, keep=1.0, thinned=tuple(sorted(kept))) for c in both)
+        yield from _thinned_too(stack, demand, kept, may)
+    if windows and (may or kept):
+        changes = _thinned_too(stack, demand, kept, (*may, *windows))
+        yield from (change for change in changes if set(change.layers) & set(windows))
+
+
+def _thin(stack: Stack, demand: Demand, layers: tuple[int, ...]) -> dict[int, StateLaw]:
+    """Those of the layers that keep every key, thinned to the asked exponent; none where that thins nothing."""
+    exponent = two_digits(demand.exponent)
+    if exponent >= 1 or demand.terms.length < 2 * THIN_CHUNK:
+        return {}
+    return {i: thinned(stack.layers[i], exponent) for i in layers if _is_full(stack.layers[i])}
+
+
+def _thinned_too(stack: Stack, demand: Demand, kept: dict[int, StateLaw], may: tuple[int, ...]) -> Iterator[Change]:
+    """Windows in place of `may`, shorter ones where they are windows, while `kept` is thinned."""
+    for change in _windows(stack.changed(kept), demand, may):
+        layers = tuple(i for i in change.layers if change.after.layers[i] != stack.layers[i])
+        yield replace(change, layers=layers, **_of_thinned(demand, kept))
+
+
+def _of_thinned(demand: Demand, kept: dict[int, StateLaw]) -> dict[str, Any]:
+    """What a change says of the layers that it thins."""
+    return {"exponent": two_digits(demand.exponent), "keep": 1.0, "thinned": tuple(sorted(kept))} if kept else {}
 
 
 def free(stack: Stack, demand: Demand) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -63,7 +85,7 @@ def free(stack: Stack, demand: Demand) -> tuple[tuple[int, ...], tuple[int, ...]
 
 
 def _windows(stack: Stack, demand: Demand, may: tuple[int, ...]) -> Iterator[Change]:
-    for layers, tokens, after in _become(stack, demand, may, windowed, max(1, demand.terms.length // 2)):
+    for layers, tokens, after in _become(stack, demand, may, _narrowed, max(1, demand.terms.length // 2)):
         yield Change("window", layers, after, window_tokens=tokens)
 
 
@@ -73,9 +95,8 @@ def _fixed(stack: Stack, demand: Demand, may: tuple[int, ...]) -> Iterator[Chang
         yield Change("fixed", layers, after, fixed_elements=elements)
 
 
-def _shorter(stack: Stack, demand: Demand) -> Iterator[Change]:
+def _shorter(stack: Stack, demand: Demand, windows: tuple[int, ...]) -> Iterator[Change]:
     """All windows that there are, none longer than the level needs."""
-    windows = tuple(i for i, law in enumerate(stack.layers) if any(is_window(term) for term in law.terms))
 
     def changed(tokens: int) -> Stack:
         return stack.changed({i: shortened(stack.layers[i], tokens) for i in windows})
@@ -99,6 +120,11 @@ def _become(
         if size is not None:
             yield tuple(sorted(may[:count])), size, changed(count, size)
             return
+
+
+def _narrowed(law: StateLaw, tokens: int) -> StateLaw:
+    """A window of `tokens` instead of all keys, or at most as long a one."""
+    return windowed(law, tokens) if law.exponent > 0 else shortened(law, tokens)
 
 
 def _is_full(law: StateLaw) -> bool:

@@ -65,12 +65,12 @@ def _said(change: Change, kinds: Sequence[str], demand: Demand) -> str:
     if change.to == "shorter_window":
         held = "any number of" if change.window_tokens == 1 else f"{change.window_tokens:,}"
         return f"{which} may hold {held} tokens each"
-    own = f" of {change.slot_elements:,} elements a token" if change.slot_elements else ""
+    own = f" of {change.slot_elements:,} elements a token or more" if change.slot_elements else ""
     if change.to == "full":
         return f"{which} must become full attention{own}"
     if change.to == "sparse":
-        become = f"must become attention{own} that" if own else ""
-        thin = "thins its" if own or len(change.layers) == 1 else "thin their"
+        become = f"must become attention{own} that" if own or any(kinds[i] == "window" for i in change.layers) else ""
+        thin = "thins its" if become or len(change.layers) == 1 else "thin their"
         return " ".join(word for word in (which, become, thin, _thin(change)) if word)
     times = f"{change.factor or 1:,.4g} times"
     if change.to == "larger_budget":
@@ -86,13 +86,18 @@ def _left(change: Change, stack: Stack, demand: Demand) -> str:
     """The state afterwards, beside the state before."""
     terms = demand.terms
     before, after = (each.state.bytes(terms.length, terms.dtype) for each in (stack, change.after))
-    ratio = f"{_ratio(before / after)} times less" if after < before else f"{_ratio(after / max(1, before))} times more"
     unmet = "" if change.after.meets(demand) else ", and growth is still not met"
-    return f"{size(before)} become {size(after)}, {ratio}{unmet}"
+    return f"{size(before)} become {size(after)}, {_difference(before, after)}{unmet}"
 
 
-def _ratio(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+def _difference(before: int, after: int) -> str:
+    """Such as: 4.5 times less; 3.2% more."""
+    small, large = sorted((max(1, before), max(1, after)))
+    ratio, word = large / small, "less" if after < before else "more"
+    if ratio < 1.1:
+        share = abs(after - before) / max(1, before)
+        return f"{share:.1%} {word}" if share >= 0.0005 else f"hardly {word}"
+    return f"{f'{ratio:,.0f}' if ratio >= 100 else f'{ratio:.3g}'} times {word}"
 
 
 def _and_thinned(change: Change) -> str:

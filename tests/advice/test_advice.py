@@ -1,5 +1,6 @@
 """Advice: who follows it meets the condition with less, or at last meets it; a step less would not."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -8,8 +9,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from l2m_design.advice import Change, Stack, advise
+from l2m_design.advice.lack import HEAD
 from l2m_design.advice.least import least, least_above, two_digits
+from l2m_design.advice.surgery import THIN_CHUNK, opened
 from l2m_design.architecture import Architecture
+from l2m_design.architecture.schedules import PowerSchedule
 from l2m_design.condition import Demand, Terms
 from l2m_design.laws import Fixed, PowerLaw, StateLaw, StateTerm, Tokens
 from l2m_design.report.advice import advice, payers
@@ -156,6 +160,44 @@ def test_of_32_alike_layers_31_may_become_windows_and_the_condition_cares_for_no
     assert (len(windows.layers), windows.window_tokens) == (31, 1)
     said = " ".join(advice(stack, ["attention"] * 32, demand, advise(stack, demand)))
     assert "31 of its 32 attention layers may become windows or fixed states of any size" in said
+
+
+def test_windows_are_shortened_with_what_becomes_one() -> None:
+    full, window = (
+        StateLaw((StateTerm(4096, Tokens(cap), kind=kind),)) for cap, kind in ((None, "attention"), (1024, "window"))
+    )
+    stack, demand = Stack((window, window, full) * 3, 4096), Demand(PowerLaw(2.0, 0.76), Terms())
+    best, *others = advise(stack, demand)
+    assert (best.thinned, len(best.layers), best.window_tokens) == ((8,), 8, 1)
+    assert best.elements(demand) < min(change.elements(demand) for change in others)
+    assert best.elements(demand) == 4096 * (8 + PowerSchedule(THIN_CHUNK, 0.76).count(65536))
+    said = advice(stack, ["window", "window", "attention"] * 3, demand, [best])
+    assert (
+        "all 6 window layers and 2 of its 3 attention layers may become windows or fixed states of any size" in said[2]
+    )
+
+
+@pytest.mark.parametrize(("prefactor", "wider"), [(0.01, False), (30.0, False), (1000.0, True)])
+def test_what_takes_the_place_of_a_recurrence_is_no_wider_than_it_must_be(prefactor: float, wider: bool) -> None:
+    stack = Stack((StateLaw((StateTerm(40_000, Fixed(), kind="mamba2"),)),) * 3, 5120)
+    demand = Demand(PowerLaw(prefactor, 0.7), Terms())
+    changes = [change for change in advise(stack, demand) if change.to in ("full", "sparse")]
+    assert changes
+    assert any((change.slot_elements or 0) > HEAD for change in changes) == wider
+    for change in changes:
+        assert change.slot_elements is not None
+        assert change.slot_elements % HEAD == 0
+        narrower = opened(stack.layers[0], change.slot_elements - HEAD, change.exponent)
+        assert not stack.changed(dict.fromkeys(change.layers, narrower)).meets(demand)
+
+
+def test_a_window_must_become_attention_and_small_differences_are_shares() -> None:
+    window = StateLaw((StateTerm(64, Tokens(4096), kind="window"),))
+    stack, demand = Stack((window,) * 32, 64), Demand(PowerLaw(2.0, 0.7), Terms())
+    said = " ".join(advice(stack, ["window"] * 32, demand, advise(stack, demand)))
+    assert "1 of its 32 window layers must become attention that thins its keys" in said
+    assert "% more" in said
+    assert not re.search(r"\b1 times", said)
 
 
 def test_what_has_just_enough_has_nothing_to_spare() -> None:
