@@ -11,13 +11,18 @@ from l2m_design.report.words import size
 
 
 def payers(stack: Stack, kinds: Sequence[str], demand: Demand) -> list[dict[str, Any]]:
-    """JSON-ready: bytes at the target by kind of layer and their share, who pays most first."""
+    """JSON-ready: bytes at the target by kind of layer and their share, who pays most first.
+
+    layers: those that hold something, which layers that read another's cache do not.
+    """
     terms = demand.terms
     bytes_: Counter[str] = Counter()
+    count: Counter[str] = Counter()
     for kind, law in zip(kinds, stack.layers, strict=True):
-        bytes_[kind] += law.bytes(terms.length, terms.dtype)
+        if held := law.bytes(terms.length, terms.dtype):
+            bytes_[kind] += held
+            count[kind] += 1
     whole = max(1, stack.state.bytes(terms.length, terms.dtype))
-    count = Counter(kinds)
     return [
         {"kind": kind, "layers": count[kind], "state_bytes": paid, "share": paid / whole}
         for kind, paid in bytes_.most_common()

@@ -207,6 +207,12 @@ def test_what_has_just_enough_has_nothing_to_spare() -> None:
     assert advice(stack, ["attention"], demand, [])[-1].startswith("No change is known that holds less")
 
 
+def test_layers_that_read_the_cache_of_another_do_not_pay() -> None:
+    stack = Stack((StateLaw((StateTerm(64, Tokens(), kind="attention"),)), StateLaw(), StateLaw()), 64)
+    (row,) = payers(stack, ["attention", "attention", "nothing"], Demand(PowerLaw(2.0, 0.7), Terms(length=1024)))
+    assert row == {"kind": "attention", "layers": 1, "state_bytes": 2 * 64 * 1024, "share": 1.0}
+
+
 def test_without_a_level_growth_alone_is_advised() -> None:
     stack = Stack((StateLaw((StateTerm(64, Fixed(), kind="mamba2"),)),) * 3, 64)
     changes = advise(stack, Demand(PowerLaw(1.0, 0.7), Terms(), has_level=False))

@@ -102,6 +102,9 @@ def test_state_space_models_have_the_memories_that_are_published(config, element
         (DEEPSEEK_V3, 671_026_404_352, 37_552_282_624),
         ({"model_type": "falcon_mamba", "vocab_size": 65024, "hidden_size": 4096, "intermediate_size": 8192,
           "expand": 16, "num_hidden_layers": 64, "tie_word_embeddings": False}, 7_272_665_088, 7_272_665_088),
+        ({"model_type": "qwen3_moe", "head_dim": 128, "num_attention_heads": 32, "num_hidden_layers": 48,
+          "vocab_size": 151936}, 30_532_122_624, 3_353_032_704),
+        ({"model_type": "gpt_oss", "num_hidden_layers": 24, "num_local_experts": 32}, 20_914_757_184, 4_187_440_704),
     ],
 )  # fmt: skip
 def test_published_models_have_the_parameters_that_are_published(config, total: int, active: int, write) -> None:
