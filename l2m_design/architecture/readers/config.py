@@ -36,14 +36,24 @@ class Block:
     shares: int | None = None
 
 
-class Config(Values):
+class Lenient(Values):
+    """Values of a file that others write: keys that are not known are passed over."""
+
+    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_unknown_keys(cls, data: Any) -> Any:
+        return data
+
+
+class Config(Lenient):
     """A published config. Fields stand under the names of its transformers class, with the defaults of that class;
     keys that do not bear on state or parameters are passed over.
 
     norms: vectors of the model's width that a layer's norms hold. known: the layer types that the class builds.
     """
 
-    model_config = ConfigDict(extra="ignore", populate_by_name=True)
     norms: ClassVar[int] = 2
     known: ClassVar[tuple[str, ...]] = (FULL,)
 
@@ -54,11 +64,6 @@ class Config(Values):
     max_position_embeddings: Size | None = None
     per_layer_config: Annotated[dict[str, Any], Field(max_length=DEPTH)] | None = None
     layer_types: Words | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _name_unknown_keys(cls, data: Any) -> Any:
-        return data
 
     @model_validator(mode="after")
     def _layers_fit(self) -> Self:

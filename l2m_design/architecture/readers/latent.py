@@ -4,10 +4,9 @@ from typing import ClassVar, Self
 
 from pydantic import AliasChoices, Field, model_validator
 
-from l2m_design.architecture.readers.config import FULL, LINEAR, Config, Count, Depth, Indices, Size, Words
+from l2m_design.architecture.readers.config import FULL, LINEAR, Count, Depth, Indices, Lenient, Size, Words
 from l2m_design.architecture.readers.experts import EXPERTS, Sparse
 from l2m_design.architecture.readers.mixers import Mixer, Weights, kimi_delta, latent
-from l2m_design.settings import Values
 
 
 class Latent(Sparse):
@@ -119,17 +118,14 @@ class DeepseekV3(Latent):
         )
 
 
-class KimiDelta(Values):
+class KimiDelta(Lenient):
     """linear_attn_config of a published Kimi Linear: layers are numbered from 1."""
 
-    model_config = Config.model_config
     full_attn_layers: Indices | None = None
     kda_layers: Indices | None = None
     head_dim: Size | None = None
     num_heads: Size | None = None
     short_conv_kernel_size: Size | None = None
-
-    _name_unknown_keys = Config._name_unknown_keys
 
 
 class KimiLinear(Latent):

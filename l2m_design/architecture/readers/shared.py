@@ -6,9 +6,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from l2m_design.architecture.readers.attention import Biased
-from l2m_design.architecture.readers.config import DEPTH, FULL, SLIDING, Config, Count, Depth, Size
+from l2m_design.architecture.readers.config import DEPTH, FULL, SLIDING, Count, Depth, Lenient, Size
 from l2m_design.architecture.readers.mixers import Mixer, Weights, attention, linear
-from l2m_design.settings import Values
 
 Sizes = Annotated[
     list[Size],
@@ -133,14 +132,11 @@ class Gemma3n(Shared):
         return super().outside + 2 * (self.altup_num_inputs - 1) * linear(self.hidden_size, self.hidden_size)
 
 
-class OneLayer(Values):
+class OneLayer(Lenient):
     """What per_layer_config says of one layer's heads."""
 
-    model_config = Config.model_config
     head_dim: Size | None = None
     num_key_value_heads: Size | None = None
-
-    _name_unknown_keys = Config._name_unknown_keys
 
 
 class Gemma4(Shared):

@@ -12,13 +12,13 @@ from l2m_design.architecture.readers.config import (
     Count,
     Depth,
     Indices,
+    Lenient,
     Size,
     Taps,
     divides,
 )
 from l2m_design.architecture.readers.mixers import Mixer, StateSpace, Weights, attention, linear, mamba1
 from l2m_design.architecture.readers.runtimes import Columns
-from l2m_design.settings import Values
 
 
 class Pure(Config):
@@ -121,10 +121,9 @@ class Mamba2(Pure):
         ).mixer(self.hidden_size)
 
 
-class SsmCfg(Values):
+class SsmCfg(Lenient):
     """ssm_cfg of mamba_ssm: what its Mamba or Mamba2 module is built with."""
 
-    model_config = Config.model_config
     layer: Literal["Mamba1", "Mamba2"] = "Mamba1"
     d_state: Size | None = None
     d_conv: Taps = 4
@@ -136,8 +135,6 @@ class SsmCfg(Values):
     ngroups: Size = 1
     d_ssm: Size | None = None
     rmsnorm: bool = True
-
-    _name_unknown_keys = Config._name_unknown_keys
 
     def mixer(self, width: int) -> Mixer:
         """The module at this width."""
@@ -163,10 +160,9 @@ class SsmCfg(Values):
         ).mixer(width)
 
 
-class AttnCfg(Values):
+class AttnCfg(Lenient):
     """attn_cfg of mamba_ssm: what its MHA module is built with; mlp_dim: of a gated MLP beside the heads."""
 
-    model_config = Config.model_config
     num_heads: Size | None = None
     num_heads_kv: Size | None = None
     head_dim: Size | None = None
@@ -174,8 +170,6 @@ class AttnCfg(Values):
     qkv_proj_bias: bool = True
     out_proj_bias: bool = True
     d_conv: Annotated[int, Field(ge=0, le=1024)] = 0
-
-    _name_unknown_keys = Config._name_unknown_keys
 
     def mixer(self, width: int) -> Mixer:
         """The module at this width; its convolution passes queries, keys and values."""
