@@ -9,6 +9,7 @@ from transformers import __version__ as transformers_version
 
 from l2m_design import __version__
 from l2m_design.architecture import Architecture
+from l2m_design.condition import REACH_LIMIT
 from l2m_design.export.proof import STEPS, Proof
 from l2m_design.export.targets.base import REMOTE, Target
 
@@ -87,18 +88,31 @@ def limits(target: Target, drawing: Architecture, trained: bool) -> list[str]:
 def _demand(verdict: dict[str, Any] | None) -> str:
     if verdict is None:
         return "None was given: `l2m check` judges the drawing by the demand of your data.\n"
-    reach = (verdict.get("reach_tokens") or {}).get("effective")
     terms = verdict.get("terms") or {}
     level = {True: "met", False: "not met", None: "not judged"}[verdict.get("meets_level")]
     return _list(
         [
             f"growth: asked t^{verdict['asked_exponent']:.3f} (the {terms.get('end', 'upper')} end of the interval), "
             f"has t^{verdict['growth_exponent']:.3f}: {'met' if verdict['meets_growth'] else 'not met'}",
-            f"level up to {terms.get('length', 0):,} tokens at {terms.get('nats_per_element')} nats an element (an "
-            f"assumption, not a measurement): {level}",
-            "reach: " + (f"{reach:,} tokens" if reach else "no end was found"),
+            f"level up to {terms.get('length', 0):,} tokens at {_held(terms)}: {level}",
+            f"reach: {_reach(verdict)}",
         ]
     )
+
+
+def _held(terms: dict[str, Any]) -> str:
+    """What an element is taken to hold."""
+    assumed = f"{terms.get('nats_per_element')} nats an element (an assumption, not a measurement)"
+    by_kind = ", ".join(f"{kind} {nats:.3g}" for kind, nats in (terms.get("nats_by_kind") or {}).items())
+    return f"nats an element measured by kind of layer ({by_kind}), else {assumed}" if by_kind else assumed
+
+
+def _reach(verdict: dict[str, Any]) -> str:
+    """The longest context that the state covers, where the level was judged."""
+    if verdict.get("meets_level") is None:
+        return "not judged"
+    reach = (verdict.get("reach_tokens") or {}).get("effective")
+    return f"no end up to {REACH_LIMIT:,} tokens" if reach is None else f"{reach:,} tokens"
 
 
 def _losses(provenance: dict[str, Any], trained: bool) -> str:

@@ -18,6 +18,9 @@ from l2m_design.export.card import card, known, write_card
 from l2m_design.export.huggingface import export_huggingface
 from l2m_design.export.loaded import examine
 from l2m_design.export.placing import placed
+from l2m_design.export.proof import Proof
+from l2m_design.export.readme import readme
+from l2m_design.export.targets import pick
 from l2m_design.laws import PowerLaw
 from l2m_design.model.weights import load_weights
 from tests.command import l2m
@@ -90,6 +93,21 @@ def test_the_card_tells_losses_with_intervals_limits_and_an_example_that_runs(
     done = subprocess.run([sys.executable, "-c", code], cwd=folder / "out", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)) == len("The state of ") + 16
+
+
+@pytest.mark.parametrize(
+    ("prefactor", "has_level", "said"),
+    [
+        (1e9, True, "level up to 65,536 tokens at nats an element measured by kind of layer (attention 0.5), else"),
+        (1e9, True, "- reach: 0 tokens"),
+        (1e-9, True, "- reach: no end up to 16,777,216 tokens"),
+        (2.0, False, "- reach: not judged"),
+    ],
+)  # fmt: skip
+def test_the_card_tells_reach_and_what_an_element_holds(prefactor: float, has_level: bool, said: str) -> None:
+    demand = Demand(PowerLaw(prefactor, 0.7), Terms(nats_by_kind={"attention": 0.5}), has_level)
+    target, proof = pick(drawing())[0], Proof("LlamaForCausalLM", 100, 0.0, 0.0, 1, 1)
+    assert said in readme(target, drawing(), proof, card(drawing(), demand, {}), trained=False)
 
 
 def test_an_export_is_refused_where_one_is_and_replaced_whole_by_force(
