@@ -1,4 +1,4 @@
-"""Older transformers read what is written today: run where L2M_TEST_TRANSFORMERS names a version, such as 4.57.3."""
+"""Older transformers read and run what is written today: `make versions`, or L2M_TEST_TRANSFORMERS=4.57.3 and such."""
 
 import os
 import subprocess
@@ -28,7 +28,9 @@ CASES = {
     "granite without positions": [MAMBA, ATTENTION | {"rope_theta": None}, MAMBA],
     "remote": [SPARSE, MAMBA, ATTENTION | {"window": 10, "sinks": 2}],
     "deepseek": [{"kind": "mla", "heads": 2, "head_dim": 8, "kv_rank": 16, "rope_dim": 4}] * 2,
+    "qwen3_5": [{"kind": "gated_deltanet", "heads": 2, "head_dim": 8}, ATTENTION | {"qk_norm": True}],
 }
+YOUNGER = {"qwen3_5": "5."}
 ENDS = ("", "tokens.npy", "logits.npy")
 SCRIPT = """
 import sys; sys.modules["l2m_design"] = None
@@ -40,6 +42,9 @@ assert not info["missing_keys"] and not info["unexpected_keys"], info
 with torch.inference_mode():
     logits = model.eval().float()(torch.from_numpy(numpy.load(sys.argv[3])), use_cache=False).logits
     numpy.save(sys.argv[4], logits.numpy())
+    plainly = {"max_new_tokens": 20, "do_sample": False}
+    written = [model.generate(torch.arange(30)[None], use_cache=cached, **plainly) for cached in (True, False)]
+assert torch.equal(*written), written
 """
 
 
@@ -58,7 +63,11 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_an_older_version_loads_it_with_the_same_logits(name: str, older: Path, tmp_path: Path) -> None:
+def test_an_older_version_loads_it_with_the_same_logits_and_writes_with_its_cache(
+    name: str, older: Path, tmp_path: Path
+) -> None:
+    if not str(VERSION).startswith(YOUNGER.get(name, "")):
+        pytest.skip(f"transformers {VERSION} has no {name}")
     plain: dict[str, Any] = {"vocabulary": 50, "width": 24, "layers": CASES[name]}
     architecture = Architecture.parse(plain, "drawing")
     target, _ = pick(architecture)
