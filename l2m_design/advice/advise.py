@@ -15,3 +15,11 @@ def advise(stack: Stack, demand: Demand) -> list[Change]:
     """
     changes = spare(stack, demand) if stack.meets(demand) else lack(stack, demand)
     return sorted(changes, key=lambda change: (not change.after.meets(demand), change.elements(demand)))
+
+
+def then(stack: Stack, demand: Demand, changes: list[Change]) -> Change | None:
+    """What the other layers may let go once the first change of a stack that lacked something is made, if they may."""
+    if stack.meets(demand) or not changes or not changes[0].after.meets(demand):
+        return None
+    made = set(changes[0].layers)
+    return next((c for c in advise(changes[0].after, demand) if made.isdisjoint((*c.layers, *c.thinned))), None)

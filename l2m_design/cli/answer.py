@@ -10,12 +10,13 @@ if TYPE_CHECKING:
 
 def answer(subject: "Subject", demand: "Demand", source: str, lengths: list[int]) -> dict[str, Any]:
     """What the JSON says of one model; by_length where lengths are asked for."""
-    from l2m_design.advice import advise
+    from l2m_design.advice import advise, then
     from l2m_design.advice.by_length import by_length
     from l2m_design.report.advice import advice, payers
 
     verdict, terms = demand.judge(subject.state), demand.terms
     changes = advise(subject.stack, demand)
+    later = then(subject.stack, demand, changes)
     rows = by_length(subject.stack, subject.width, subject.dimensions, demand, lengths)
     said = verdict.plain() | {
         "state_elements": subject.state.elements(terms.length),
@@ -40,6 +41,7 @@ def answer(subject: "Subject", demand: "Demand", source: str, lengths: list[int]
         "change": {
             "pays": payers(subject.stack, subject.kinds, demand),
             "options": [change.plain(demand) for change in changes],
+            "then": later.plain(demand) if later else None,
         },
     }
     return said | {"by_length": rows} if rows else said

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from l2m_design.advice import Change, Stack
+from l2m_design.advice import Change, Stack, then
 from l2m_design.advice.surgery import THIN_CHUNK
 from l2m_design.condition import Demand
 from l2m_design.report.words import size
@@ -47,7 +47,10 @@ def advice(stack: Stack, kinds: Sequence[str], demand: Demand, changes: list[Cha
     for index, change in enumerate(_told(changes)):
         lead = "Or" if index else "Least state of these" if change.after.meets(demand) else "For the level alone"
         said.append(f"{lead}: {_said(change, kinds, demand)}; {_left(change, stack, demand)}.")
-    return [*said, "The condition is necessary, not sufficient: what is let go may still be missed."] if met else said
+    if later := then(stack, demand, changes):
+        said.append(f"After the first: {_said(later, kinds, demand)}; {_left(later, changes[0].after, demand)}.")
+    caution = "The condition is necessary, not sufficient: what is let go may still be missed."
+    return [*said, caution] if met or later else said
 
 
 def _told(changes: list[Change]) -> list[Change]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from l2m_design.advice import Change, Stack, advise
+from l2m_design.advice import Change, Stack, advise, then
 from l2m_design.advice.lack import HEAD
 from l2m_design.advice.least import least, least_above, two_digits
 from l2m_design.advice.surgery import THIN_CHUNK, opened
@@ -205,6 +205,26 @@ def test_what_has_just_enough_has_nothing_to_spare() -> None:
     demand = Demand(PowerLaw(2.0, 1.0), Terms())
     assert advise(stack, demand) == []
     assert advice(stack, ["attention"], demand, [])[-1].startswith("No change is known that holds less")
+
+
+@given(DRAWINGS, DEMANDS)
+@LAWFUL
+def test_after_the_first_change_the_others_may_let_go(drawing: Architecture, demand: Demand) -> None:
+    stack = stack_of(drawing)
+    changes = advise(stack, demand)
+    if later := then(stack, demand, changes):
+        assert not stack.meets(demand)
+        assert later.after.meets(demand)
+        assert later.elements(demand) < changes[0].elements(demand)
+        untouched = changes[0].layers
+        assert [later.after.layers[i] for i in untouched] == [changes[0].after.layers[i] for i in untouched]
+
+
+def test_one_window_that_becomes_attention_frees_the_others() -> None:
+    window = StateLaw((StateTerm(64, Tokens(4096), kind="window"),))
+    stack, demand = Stack((window,) * 32, 64), Demand(PowerLaw(0.1, 0.7), Terms())
+    said = advice(stack, ["window"] * 32, demand, advise(stack, demand))
+    assert said[-2].startswith("After the first: 31 of its 32 window layers may hold any number of tokens each; ")
 
 
 def test_layers_that_read_the_cache_of_another_do_not_pay() -> None:
