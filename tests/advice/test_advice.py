@@ -1,5 +1,6 @@
 """Advice: who follows it meets the condition with less, or at last meets it; a step less would not."""
 
+import itertools
 import re
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from l2m_design.advice import Change, Stack, advise, then
 from l2m_design.advice.lack import HEAD
 from l2m_design.advice.least import least, least_above, two_digits
-from l2m_design.advice.surgery import THIN_CHUNK, opened
+from l2m_design.advice.surgery import THIN_CHUNK, opened, shortened, thinned, windowed
 from l2m_design.architecture import Architecture
 from l2m_design.architecture.schedules import PowerSchedule
 from l2m_design.condition import Demand, Terms
@@ -175,6 +176,35 @@ def test_windows_are_shortened_with_what_becomes_one() -> None:
     assert (
         "all 6 window layers and 2 of its 3 attention layers may become windows or fixed states of any size" in said[2]
     )
+
+
+def law(kind: str, elements: int, growth: Any) -> StateLaw:
+    return StateLaw((StateTerm(elements, growth, kind=kind),))
+
+
+SIZES = st.sampled_from([16, 64, 256])
+LAWS = st.one_of(
+    st.builds(lambda size: law("attention", size, Tokens()), SIZES),
+    st.builds(lambda size, cap: law("window", size, Tokens(cap)), SIZES, st.sampled_from([64, 1024])),
+    st.builds(lambda size: law("mamba2", 8 * size, Fixed()), SIZES),
+)
+
+
+@given(st.lists(LAWS, min_size=1, max_size=3), DEMANDS)
+@LAWFUL
+def test_of_all_ways_to_thin_shorten_and_replace_none_holds_a_tenth_less(laws: list[StateLaw], demand: Demand) -> None:
+    stack, exponent = Stack(tuple(laws), 64), two_digits(demand.exponent)
+    assume(stack.meets(demand) and exponent < 1)
+    best = min((c.elements(demand) for c in advise(stack, demand)), default=stack.state.elements(demand.terms.length))
+    tokens = [1, *(2**j for j in range(6, 16))]
+    ways = []
+    for one in laws:
+        become = windowed if one.exponent else shortened
+        thin = [thinned(one, exponent)] if one.exponent else []
+        ways.append([one, *thin, *(become(one, n) for n in tokens)])
+    for chosen in itertools.product(*ways):
+        other = Stack(chosen, 64)
+        assert other.state.elements(demand.terms.length) >= 0.9 * best or not other.meets(demand)
 
 
 @pytest.mark.parametrize(("prefactor", "wider"), [(0.01, False), (30.0, False), (1000.0, True)])
