@@ -3,6 +3,7 @@
 import codecs
 import hashlib
 import json
+import os
 import sysconfig
 from collections.abc import Iterable, Iterator
 from functools import cached_property
@@ -138,11 +139,11 @@ def is_binary(path: Path) -> bool:
 def standard_library(tokenizer: Tokenizer) -> TextCorpus:
     """The running Python's own library source, without its tests: real text that is always there."""
     root = Path(sysconfig.get_path("stdlib"))
-    paths = [
-        path
-        for path in sorted(root.rglob("*.py"))
-        if not SKIPPED_FOLDERS.intersection(path.relative_to(root).parts[:-1])
-    ]
+    paths: list[Path] = []
+    for folder, below, names in os.walk(root):
+        below[:] = set(below) - SKIPPED_FOLDERS  # never entered: site-packages can hold more than the library itself
+        paths += [Path(folder, name) for name in names if name.endswith(".py")]
+    paths.sort()
     files = [(path, path.relative_to(root).as_posix()) for path in paths if _is_utf8(path)]
     if not files:
         raise BadInput(f"stdlib: no Python source under {root}")
