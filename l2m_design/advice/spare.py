@@ -14,7 +14,9 @@ from l2m_design.advice.least import least, two_digits
 from l2m_design.advice.stack import Stack
 from l2m_design.advice.surgery import (
     THIN_CHUNK,
+    grown,
     is_full,
+    is_recurrent,
     is_window,
     keeps_tokens,
     settled,
@@ -40,6 +42,7 @@ def _changes(stack: Stack, demand: Demand) -> Iterator[Change]:
     yield from _windows(stack, demand, may)
     yield from _fixed(stack, demand, may)
     yield from _shorter(stack, demand, windows)
+    yield from _smaller(stack, demand)
     thin = _thin(stack, demand, (*may, *stays))
     if thin:
         exponent = two_digits(demand.exponent)
@@ -105,6 +108,18 @@ def _shorter(stack: Stack, demand: Demand, windows: tuple[int, ...]) -> Iterator
     if tokens is not None:
         longer = tuple(i for i in windows if shortened(stack.layers[i], tokens) != stack.layers[i])
         yield Change("shorter_window", longer, changed(tokens), window_tokens=tokens)
+
+
+def _smaller(stack: Stack, demand: Demand) -> Iterator[Change]:
+    """All recurrent states, in hundredths of what they are: none larger than the level needs."""
+    layers = tuple(i for i, law in enumerate(stack.layers) if any(map(is_recurrent, law.terms)))
+
+    def changed(hundredths: int) -> Stack:
+        return stack.changed({i: grown(stack.layers[i], hundredths, is_recurrent) for i in layers})
+
+    hundredths = least(lambda hundredths: changed(hundredths).covers(demand), 1, 99) if layers else None
+    if hundredths is not None:
+        yield Change("smaller_state", layers, changed(hundredths), factor=hundredths / 100)
 
 
 def _become(

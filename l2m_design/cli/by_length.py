@@ -52,4 +52,4 @@ def _series(rows: list[dict[str, Any]]) -> None:
 
 
 def _size(value: int | None) -> str:
-    return "none is enough" if value is None else f"{value:,}"
+    return "none is enough" if value is None else "any" if value == 1 else f"{value:,}"

@@ -112,6 +112,7 @@ def _say(result: dict[str, Any]) -> None:
         say(f"Scaled: {sizes}; {grown['label']}.", _judged(grown["verdict"]))
     if result["max_logit_difference"] is None:
         return
+    say(*(f"Passed over {name}, which could carry it: {why}" for name, why in result["failed"].items()))
     by = "" if result["proven_by"] == "loaded" else ", by a plain reading of the format"
     say(
         f"{result['format']}, {result['label']}: loaded back in a fresh process{by}, its logits differ by at most "

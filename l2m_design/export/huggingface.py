@@ -7,11 +7,12 @@ import numpy as np
 import torch
 
 from l2m_design.architecture import Architecture
+from l2m_design.errors import WorkFailed
 from l2m_design.export.card import card, write_card
 from l2m_design.export.placing import MODEL_FILES, placed
 from l2m_design.export.proof import prove
 from l2m_design.export.readme import readme
-from l2m_design.export.targets import Target, pick
+from l2m_design.export.targets import TARGETS, Target, pick
 from l2m_design.model import LanguageModel, build
 from l2m_design.model.weights import load_weights
 from l2m_design.settings import read_mapping, to_json, write_atomically
@@ -29,16 +30,38 @@ def export_huggingface(
 ) -> dict[str, Any]:
     """Write the model with its card into `out`; answers what was written and proven.
 
-    weights: trained ones, else fresh from the seed. name: one target instead of the first that fits. known: verdict and
-    provenance of the drawing. Raises BadInput when no target carries it, WorkFailed when the proof fails.
+    weights: trained ones, else fresh from the seed. name: one target instead of the first that fits and is proven.
+    known: verdict and provenance of the drawing. Raises BadInput when no target carries it, WorkFailed when the proof
+    fails.
     """
-    target, passed_over = pick(drawing, name)
+    failed: dict[str, str] = {}
+    while True:
+        target, passed_over = pick(drawing, name, failed)
+        try:
+            written = _written(target, drawing, out, weights, seed, force, known or {})
+        except WorkFailed as error:
+            if name is not None or target is TARGETS[-1]:
+                raise
+            failed[target.name] = str(error)
+        else:
+            return written | {"passed_over": passed_over, "failed": failed}
+
+
+def _written(
+    target: Target,
+    drawing: Architecture,
+    out: Path,
+    weights: Path | None,
+    seed: int,
+    force: bool,
+    known: dict[str, Any],
+) -> dict[str, Any]:
     with placed(out, force, MODEL_FILES) as staging:
         torch.manual_seed(seed)
         model = (load_weights(drawing, weights) if weights else build(drawing)).eval()
         write_model(target, model, staging)
         proof = prove(model, target, staging)
-        content = card(drawing, None, {}) | (known or {})
+        content = card(drawing, None, {}) | known
         content["provenance"] = content["provenance"] | measured(weights)
         content["export"] = proof.plain() | {"label": target.label(drawing)}
         write_card(content, staging)
@@ -54,7 +77,6 @@ def export_huggingface(
         "proven_by": target.reader.removesuffix(".py"),
         "target": target.name,
         "label": target.label(drawing),
-        "passed_over": passed_over,
     }
 
 

@@ -9,6 +9,7 @@ from transformers import __version__ as transformers_version
 
 from l2m_design import __version__
 from l2m_design.architecture import Architecture
+from l2m_design.architecture.picture import folded
 from l2m_design.condition import REACH_LIMIT
 from l2m_design.export.proof import STEPS, Proof
 from l2m_design.export.targets.base import REMOTE, Target
@@ -32,7 +33,7 @@ def readme(target: Target, drawing: Architecture, proof: Proof, content: dict[st
     label, library = target.label(drawing), "mamba_ssm" if target.model_type == "mamba_ssm" else "transformers"
     prompt = 'list(b"The state of ")' if drawing.vocabulary >= 256 else "[0, 1, 0]"
     return Template((TEMPLATES / "readme.md").read_text()).substitute(
-        picture=drawing.picture,
+        picture=folded(drawing.picture.split()),
         what=(
             f"A causal language model of {drawing.parameters:,} parameters over {drawing.vocabulary:,} tokens, "
             f"designed for a history state that grows as t^{drawing.state.exponent:.2f}."

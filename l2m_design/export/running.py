@@ -35,12 +35,14 @@ class Running:
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
 
         import l2m_design.export.hub  # noqa: F401 - registers the package's own class
 
         config = read_config(folder)
         if device.type == "cpu":
             hide(*KERNELS)
+        logging.disable_progress_bar()
         try:
             self.model, info = AutoModelForCausalLM.from_pretrained(
                 folder, trust_remote_code=False, local_files_only=True, use_safetensors=True, output_loading_info=True

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from l2m_design.advice import Change, Stack, then
+from l2m_design.advice.lack import HEAD
 from l2m_design.advice.surgery import THIN_CHUNK
 from l2m_design.condition import Demand
 from l2m_design.report.words import size
@@ -73,7 +74,10 @@ def _said(change: Change, kinds: Sequence[str], demand: Demand) -> str:
     if change.to == "shorter_window":
         held = "any number of" if change.window_tokens == 1 else f"{change.window_tokens:,}"
         return f"{which} may hold {held} tokens each"
-    own = f" of {change.slot_elements:,} elements a token or more" if change.slot_elements else ""
+    if change.to == "smaller_state":
+        held = "of any size" if change.factor == 0.01 else f"{change.factor:g} times as large"
+        return f"the recurrent state of {which} may be {held}"
+    own = f" of {_heads(change.slot_elements)} or more" if change.slot_elements else ""
     if change.to == "full":
         return f"{which} must become full attention{own}"
     if change.to == "sparse":
@@ -88,6 +92,13 @@ def _said(change: Change, kinds: Sequence[str], demand: Demand) -> str:
         return f"{which} must hold {change.window_tokens or 0:,} tokens, {times} as many, to cover {length:,}"
     what = "the recurrent state" if change.to == "larger_state" else "the state"
     return f"{what} of {which} must be {times} as large to cover {length:,} tokens"
+
+
+def _heads(elements: int) -> str:
+    """What a token of new attention keeps, such as: 2 heads of 64 (256 elements a token)."""
+    heads, rest = divmod(elements, HEAD)
+    kept = f"{elements:,} elements a token"
+    return kept if rest else f"{heads:,} {'head' if heads == 1 else 'heads'} of {HEAD // 2} ({kept})"
 
 
 def _left(change: Change, stack: Stack, demand: Demand) -> str:

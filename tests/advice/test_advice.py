@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from l2m_design.advice import Change, Stack, advise, then
 from l2m_design.advice.lack import HEAD
 from l2m_design.advice.least import least, least_above, two_digits
-from l2m_design.advice.surgery import THIN_CHUNK, opened, shortened, thinned, windowed
+from l2m_design.advice.surgery import THIN_CHUNK, grown, is_recurrent, opened, shortened, thinned, windowed
 from l2m_design.architecture import Architecture
 from l2m_design.architecture.schedules import PowerSchedule
 from l2m_design.condition import Demand, Terms
@@ -102,6 +102,10 @@ def test_one_growing_layer_fewer_or_one_token_less_would_not_do(drawing: Archite
         if change.to == "shorter_window" and change.window_tokens and change.window_tokens > 1:
             shorter = followed(drawing, replace(change, window_tokens=change.window_tokens - 1))
             assert not demand.judge(shorter.state).meets_level
+        if change.to == "smaller_state" and round((change.factor or 0) * 100) > 1:
+            hundredths = round((change.factor or 0) * 100) - 1
+            smaller = {i: grown(stack.layers[i], hundredths, is_recurrent) for i in change.layers}
+            assert not demand.judge(stack.changed(smaller).state).meets_level
         if change.to != "window" or change.thinned:
             continue
         growing = [i for i, law in enumerate(change.after.layers) if law.exponent >= demand.exponent]
@@ -261,6 +265,15 @@ def test_layers_that_read_the_cache_of_another_do_not_pay() -> None:
     stack = Stack((StateLaw((StateTerm(64, Tokens(), kind="attention"),)), StateLaw(), StateLaw()), 64)
     (row,) = payers(stack, ["attention", "attention", "nothing"], Demand(PowerLaw(2.0, 0.7), Terms(length=1024)))
     assert row == {"kind": "attention", "layers": 1, "state_bytes": 2 * 64 * 1024, "share": 1.0}
+
+
+def test_a_recurrent_state_larger_than_the_level_needs_may_be_smaller() -> None:
+    full, fixed = law("attention", 64, Tokens()), law("mamba2", 2**20, Fixed())
+    stack, demand = Stack((full, fixed, fixed), 64), Demand(PowerLaw(20.0, 0.9), Terms())
+    smaller = next(change for change in advise(stack, demand) if change.to == "smaller_state")
+    assert (smaller.layers, smaller.factor) == ((1, 2), 0.85)
+    said = " ".join(advice(stack, ["attention", "mamba2", "mamba2"], demand, [smaller]))
+    assert "the recurrent state of all 2 mamba2 layers may be 0.85 times as large" in said
 
 
 def test_without_a_level_growth_alone_is_advised() -> None:

@@ -15,7 +15,7 @@ from l2m_design.architecture import Architecture
 from l2m_design.condition import Demand, Terms
 from l2m_design.errors import BadInput, WorkFailed
 from l2m_design.export.card import card, known, write_card
-from l2m_design.export.huggingface import export_huggingface
+from l2m_design.export.huggingface import export_huggingface, write_model
 from l2m_design.export.loaded import examine
 from l2m_design.export.placing import placed
 from l2m_design.export.proof import Proof
@@ -140,6 +140,21 @@ def test_a_failed_proof_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(WorkFailed, match="does not load"):
         export_huggingface(drawing(), tmp_path / "out")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_target_that_fails_its_proof_gives_way_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(target: Any, model: Any, folder: Path) -> None:
+        write_model(target, model, folder)
+        if target.name == "llama":
+            (folder / "config.json").write_text("{}")
+
+    monkeypatch.setattr("l2m_design.export.huggingface.write_model", broken)
+    result = export_huggingface(drawing(), tmp_path / "out")
+    assert result["target"] == "smollm3"
+    assert "does not load" in result["failed"]["llama"]
+    assert set(result["passed_over"]) == {"llama", "mistral"}
+    with pytest.raises(WorkFailed, match="does not load"):
+        export_huggingface(drawing(), tmp_path / "other", name="llama")
 
 
 @pytest.mark.parametrize("out", [".", ".."])

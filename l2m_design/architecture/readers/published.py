@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from l2m_design.architecture.picture import folded
 from l2m_design.architecture.readers.config import Block, Config
 from l2m_design.architecture.readers.files import mapping, model_type_of, text_of
 from l2m_design.architecture.readers.runtimes import convention, law
@@ -18,7 +19,6 @@ from l2m_design.settings import override
 OWN_RUNTIME = {"mamba_ssm": "mamba-ssm"}
 RUN_BY_MAMBA_SSM = ("mamba", "mamba2", "mamba_ssm")
 UNKNOWN_TO_VLLM = ("mamba_ssm", "recurrent_gemma", "rwkv")
-SHOWN_LETTERS, LONGEST_PERIOD = 16, 64
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,7 @@ class Published:
     def picture(self) -> str:
         """One letter a layer, as of a drawing; a long pattern that repeats is written once: 12 x (D D D A)."""
         letters = [layer.letter if layer.shares is None else layer.letter.lower() for layer in self.layers]
-        if len(letters) <= SHOWN_LETTERS:
-            return " ".join(letters)
-        for period in range(1, min(LONGEST_PERIOD, len(letters) // 2) + 1):
-            if all(letter == letters[index % period] for index, letter in enumerate(letters)):
-                times, rest = divmod(len(letters), period)
-                once = " ".join(letters[:period])
-                return " ".join([f"{times} x {once if period == 1 else f'({once})'}", *letters[:rest]])
-        return " ".join(letters)
+        return folded(letters)
 
 
 def published(path: str | Path, runtime: str | None = None, overrides: Iterable[str] = ()) -> Published:

@@ -1,5 +1,8 @@
 """Targets: the classes of transformers that an export may become, in the order in which they are tried."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from l2m_design.architecture import Architecture
 from l2m_design.errors import BadInput
 from l2m_design.export.targets.attention import LLAMA, MISTRAL, QWEN3, SMOLLM3
@@ -17,16 +20,19 @@ MAMBA_SSM = MambaSsm()
 NAMES = tuple(target.name for target in (*TARGETS, MAMBA_SSM))
 
 
-def pick(drawing: Architecture, name: str | None = None) -> tuple[Target, dict[str, str]]:
+def pick(
+    drawing: Architecture, name: str | None = None, failed: Mapping[str, str] = MappingProxyType({})
+) -> tuple[Target, dict[str, str]]:
     """The first target that carries the drawing (or the named one), and why those before it do not.
 
-    Raises BadInput with the layer and the reason when none does.
+    failed: why targets that seemed to do have turned out not to. Raises BadInput with the layer and the reason when
+    none does.
     """
     refused: dict[str, str] = {}
     for target in TARGETS if name != MAMBA_SSM.name else (MAMBA_SSM,):
         if name not in (None, target.name):
             continue
-        why = target.refusal(drawing)
+        why = failed.get(target.name) or target.refusal(drawing)
         if why is None:
             return target, refused
         refused[target.name] = why

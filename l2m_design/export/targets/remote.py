@@ -31,7 +31,8 @@ class Remote(Target):
             "same code, and nothing of the folder runs",
             "It needs numpy, scipy, pydantic and pyyaml besides torch and transformers",
             "Sequences of a padded batch are exact but read in groups of equal length: as many passes as lengths",
-            "No static cache, no torch.compile of decoding, no assisted decoding: what was let go does not come back",
+            "No static cache, no torch.compile of decoding, no prefill in chunks; no assisted decoding, since what was "
+            "let go does not come back",
         ]
 
     def config(self, drawing: Architecture, positions: int = 0) -> dict[str, Any]:
