@@ -17,6 +17,7 @@ MODEL_FILES = (
     "*_l2m.py",
     "l2m_*.py",
 )
+MARKS = ("architecture.yaml", "card.json")  # each export holds one of them
 
 
 @contextmanager
@@ -24,15 +25,21 @@ def placed(out: Path, force: bool, replaces: tuple[str, ...] = ()) -> Iterator[P
     """A fresh folder to write in, which takes the place of `out` when the block ends well and is gone otherwise.
 
     With `force`, files that are written again or fit a pattern of `replaces` are replaced; whatever else is in `out`
-    stays. Raises BadInput when `out` holds files without `force`, or is no place for a folder.
+    stays. Raises BadInput when `out` holds files without `force` or is no export, or is no place for a folder.
     """
     place = out.resolve()
-    if place.is_file():
-        raise BadInput(f"{out}: is a file; give a folder")
-    if place.is_dir() and any(place.iterdir()) and not force:
+    if place.exists() and not place.is_dir():
+        raise BadInput(f"{out}: is no folder; give another --out")
+    try:
+        filled = place.is_dir() and any(place.iterdir())
+    except OSError as error:
+        raise BadInput(f"{out}: {error.strerror or error}") from None
+    if filled and not force:
         raise BadInput(f"{out}: holds files already; give --force, or another --out")
     if place in (Path.cwd(), *Path.cwd().parents):
         raise BadInput(f"{out}: is where you are, or above it; give a folder of its own")
+    if filled and not any((place / mark).is_file() for mark in MARKS):
+        raise BadInput(f"{out}: holds files but no export (no {' or '.join(MARKS)}); --force replaces exports only")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))

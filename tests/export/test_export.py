@@ -165,8 +165,22 @@ def test_a_folder_that_one_stands_in_is_not_replaced(out: str, tmp_path: Path, m
         pass
 
 
+def test_force_replaces_exports_and_no_other_folder(tmp_path: Path) -> None:
+    mine = {"README.md": "mine", "config.json": "{}", "l2m_notes.py": "mine"}
+    (tmp_path / "home").mkdir()
+    for name, text in mine.items():
+        (tmp_path / "home" / name).write_text(text)
+    with pytest.raises(BadInput, match="--force replaces exports only"), placed(tmp_path / "home", force=True):
+        pass
+    assert {path.name: path.read_text() for path in (tmp_path / "home").iterdir()} == mine
+    with pytest.raises(BadInput, match="is no folder"), placed(tmp_path / "home" / "README.md", force=True):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
 def test_a_swap_that_fails_puts_the_old_folder_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "card.json").write_text("{}")
     (tmp_path / "out" / "old.txt").write_text("old")
     rename = Path.rename
 
