@@ -12,7 +12,7 @@ from l2m_design.cli.terminal import Device, Json, print_json, say
 def command(
     folder: Annotated[Path, typer.Argument(help="What `l2m export --to huggingface` wrote.")],
     prompt: Annotated[str, typer.Option(help="Text, as bytes where the folder has no tokenizer.")],
-    tokens: Annotated[int, typer.Option(min=1, help="How many to write.")] = 64,
+    tokens: Annotated[int, typer.Option(min=1, max=2**24, help="How many to write.")] = 64,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of sampling.")] = 0,
     device: Device = "cpu",

@@ -10,11 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from l2m_design.architecture.readers.config import DEPTH
+from l2m_design.corpus.tokenizers import quiet
 from l2m_design.errors import BadInput, first_line
 from l2m_design.export.loaded import KERNELS, cache_name, hide, tensors
 from l2m_design.model.generate import sample
 
 BYTES = 256
+DEPTHS = ("num_hidden_layers", "n_layer", "num_layers")
 
 
 @dataclass(frozen=True)
@@ -35,22 +38,32 @@ class Running:
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         from transformers import AutoModelForCausalLM
-        from transformers.utils import logging
 
         import l2m_design.export.hub  # noqa: F401 - registers the package's own class
 
         config = read_config(folder)
         if device.type == "cpu":
             hide(*KERNELS)
-        logging.disable_progress_bar()
+        quiet()
         try:
             self.model, info = AutoModelForCausalLM.from_pretrained(
-                folder, trust_remote_code=False, local_files_only=True, use_safetensors=True, output_loading_info=True
+                folder,
+                trust_remote_code=False,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
             )
         except Exception as error:  # transformers raises many types for what a folder may lack
             raise BadInput(f"{folder}: cannot be loaded: {first_line(error)}") from None
-        if missing := sorted(map(str, info["missing_keys"])):
-            raise BadInput(f"{folder}: weights are missing: {', '.join(missing[:3])}")
+        other = sorted(str(key[0]) for key in info["mismatched_keys"])
+        for wrong, keys in (
+            ("are missing", info["missing_keys"]),
+            ("have other sizes than config.json says", other),
+            ("have no place in what config.json says", info["unexpected_keys"]),
+        ):
+            if keys:
+                raise BadInput(f"{folder}: weights {wrong}: {', '.join(sorted(map(str, keys))[:3])}")
         self.model = self.model.eval().to(device)
         self.device, self.vocabulary = device, int(self.model.config.vocab_size)
         self.format, self.kind = type(self.model).__name__, str(config["model_type"])
@@ -58,10 +71,11 @@ class Running:
 
     def tokens(self, prompt: str) -> list[int]:
         """A prompt by the tokenizer, as bytes, or as numbers where the vocabulary is smaller. Raises BadInput."""
+        given = prompt.encode(errors="surrogateescape")  # the bytes of a command line that are not UTF-8
         if self.tokenizer is not None:
-            found = list(self.tokenizer(prompt)["input_ids"])
+            found = list(self.tokenizer(given.decode(errors="replace"))["input_ids"])
         elif self.vocabulary >= BYTES:
-            found = list(prompt.encode())
+            found = list(given)
         else:
             try:
                 found = [int(word) for word in prompt.split()]
@@ -117,6 +131,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         ssm = isinstance(config, dict) and "d_model" in config
         raise BadInput(f"{path}: " + ("mamba_ssm's format, which it runs itself" if ssm else "no model_type in it"))
+    for name, depth in ((name, config[name]) for name in DEPTHS if name in config):
+        if isinstance(depth, int) and depth > DEPTH:
+            raise BadInput(f"{path}: {name}: found {depth:,}, at most {DEPTH:,} layers are built")
     return config
 
 

@@ -194,7 +194,7 @@ def test_doctor_finds_everything_needed(folder: Path) -> None:
         (["export", "fixed.yaml", "--scale", "2k"], "the nearest size of this drawing has"),
         (["export", "fixed.yaml", "--scale", "9M", "--to", "huggingface", "--weights", "w"], "--weights: are of"),
         (["export", "fixed.yaml", "--weights", "w.safetensors"], "--weights: not for --to card"),
-        (["export", "fixed.yaml", "--out", "fixed.yaml"], "holds files already"),
+        (["export", "fixed.yaml", "--out", "fixed.yaml"], "is no folder"),
         (["export", "fixed.yaml", "--out", ".", "--force"], "is where you are"),
         (["export", "fixed.yaml", "--to", "huggingface", "--weights", "nowhere"], "nowhere: not a weights file"),
         (["export", "fixed.yaml", "--to", "llama"], "--to llama: layers.0 (mamba2)"),

@@ -1,6 +1,8 @@
 """`l2m generate`: an exported folder writes text, and its state grows as the law says."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made(folder / "cut", [ATTENTION], 50)
     whole = (folder / "cut" / "model.safetensors").read_bytes()
     (folder / "cut" / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    made(folder / "narrow", [ATTENTION], 50)
+    made(folder / "deeper", [ATTENTION, ATTENTION], 50)
+    shutil.copy(folder / "narrow" / "config.json", folder / "deeper" / "config.json")
+    made(folder / "other", [ATTENTION | {"head_dim": 16}], 50)
+    shutil.copy(folder / "other" / "model.safetensors", folder / "narrow" / "model.safetensors")
+    (folder / "deep").mkdir()
+    (folder / "deep" / "config.json").write_text('{"model_type": "llama", "num_hidden_layers": 1000000000}')
     (folder / "broken").mkdir()
     (folder / "broken" / "config.json").write_text("{")
     (folder / "unknown").mkdir()
@@ -64,6 +73,14 @@ def test_its_state_grows_as_the_drawing_says(folder: Path) -> None:
     shown = l2m("generate", "remote", "--prompt", "abc", "--tokens", "40", cwd=folder).stdout
     assert "bytes at 3, " in shown
     assert f"{law.bytes(42, 'float32'):,} bytes at 42 tokens" in shown
+
+
+def test_a_prompt_that_is_not_utf8_is_read_as_its_bytes(folder: Path) -> None:
+    done = l2m("generate", "remote", "--prompt", b"\xff\xfea".decode(errors="surrogateescape"), "--json", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["prompt_tokens"] == 3
+    shown = l2m("generate", "remote", "--prompt", os.fsdecode(b"\xff"), "--tokens", "2", cwd=folder)
+    assert (shown.returncode, shown.stderr) == (0, "")
 
 
 def test_it_writes_what_generate_of_transformers_writes(folder: Path) -> None:
@@ -92,6 +109,9 @@ def test_a_folder_with_a_tokenizer_takes_and_writes_text(tiny_llama: Path) -> No
         (["broken", "--prompt", "a"], "broken/config.json: not JSON"),
         (["partly", "--prompt", "1"], "weights are missing: model.blocks.0.mixer.query.weight"),
         (["cut", "--prompt", "1"], "cut: cannot be loaded"),
+        (["narrow", "--prompt", "1"], "narrow: weights have other sizes than config.json says: model.layers.0"),
+        (["deeper", "--prompt", "1"], "deeper: weights have no place in what config.json says: model.layers.1."),
+        (["deep", "--prompt", "1"], "num_hidden_layers: found 1,000,000,000, at most 1,024 layers are built"),
         (["unknown", "--prompt", "a"], "unknown: cannot be loaded"),
         (["hostile", "--prompt", "a"], "hostile: cannot be loaded"),
         (["ssm", "--prompt", "a"], "mamba_ssm's format"),
@@ -99,6 +119,7 @@ def test_a_folder_with_a_tokenizer_takes_and_writes_text(tiny_llama: Path) -> No
         (["small", "--prompt", "1 50"], "each from 0 to 49"),
         (["remote", "--prompt", ""], "at least one token is needed"),
         (["remote", "--prompt", "a", "--tokens", "0"], "--tokens"),
+        (["remote", "--prompt", "a", "--tokens", "9" * 20], "--tokens"),
         (["remote", "--prompt", "a", "--temperature", "-1"], "--temperature"),
         (["remote", "--prompt", "a", "--seed", "99999999999999999999"], "--seed"),
         (["remote", "--prompt", "a", "--device", "gpu7"], "device gpu7"),
@@ -108,8 +129,7 @@ def test_a_folder_with_a_tokenizer_takes_and_writes_text(tiny_llama: Path) -> No
 def test_bad_input_is_one_line_and_exit_2(words: list[str], said: str, folder: Path) -> None:
     done = l2m("generate", *words, cwd=folder)
     assert done.returncode == 2, done.stderr
-    lines = [line for line in done.stderr.splitlines() if line.startswith("l2m: ")]
-    assert len(lines) == 1
-    assert said in lines[0]
-    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stderr.startswith("l2m: ")
+    assert said in done.stderr
     assert not (folder / "ran").exists()

@@ -216,12 +216,6 @@ def test_a_drawing_written_over_a_card_does_not_leave_the_old_card(tmp_path: Pat
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["architecture.yaml"]
 
 
-def test_a_file_is_no_folder_even_by_force(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(BadInput, match="file: is a file; give a folder"), placed(tmp_path / "file", force=True):
-        pass
-
-
 def test_the_card_holds_drawing_laws_verdict_and_provenance(tmp_path: Path) -> None:
     demand = Demand(PowerLaw(2.0, 0.7), Terms())
     files = write_card(card(drawing(), demand, {"study": "s"}), tmp_path)
