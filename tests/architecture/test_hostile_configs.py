@@ -1,6 +1,7 @@
 """Broken and hostile config.json: a BadInput of one line that names file and field, or an answer; always at once."""
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,17 @@ def test_the_deepest_model_of_the_largest_sizes_is_answered_at_once(model_type: 
     deep |= {"zamba2": {"layers_block_type": ["hybrid"] * depth}}.get(model_type, {})
     deep |= {"n_layer": depth} if model_type == "mamba_ssm" else {"vocab_size": 10**9}
     assert answer(write(deep)) is None or model_type == "gemma3n_text"
+
+
+def test_names_that_no_terminal_should_see_are_escaped(write) -> None:
+    three = TINY["qwen3"] | {"num_hidden_layers": 1, "layer_types": ["\ud800\x1b[2J"]}
+    assert r"unknown '\ud800\x1b[2J', allowed" in (answer(write(three)) or "")
+    assert r"found '\x1b[31m'" in (answer(write({"model_type": "\x1b[31m"})) or "")
+
+
+def test_a_pipe_or_a_device_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "config.json").symlink_to(os.devnull)
+    assert "a file is expected, found a pipe, a device" in (answer(tmp_path / "config.json") or "")
 
 
 def test_a_folder_without_a_config_is_refused(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ class Config(Lenient):
             if kind not in self.known:
                 close = nearest(kind, self.known)
                 hint = f"; did you mean '{close}'?" if close else ""
-                raise ValueError(f"layer_types.{index}: unknown '{kind[:40]}', allowed: {', '.join(self.known)}{hint}")
+                raise ValueError(f"layer_types.{index}: unknown {kind[:40]!a}, allowed: {', '.join(self.known)}{hint}")
         return self
 
     @property

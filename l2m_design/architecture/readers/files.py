@@ -1,6 +1,7 @@
 """Files of published configs: JSON objects of a bearable size, their type, and the text model inside a larger one."""
 
 import json
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,12 @@ def is_published(path: str | Path) -> bool:
 def mapping(path: Path) -> dict[str, Any]:
     """The JSON object in a file."""
     try:
-        size = path.stat().st_size
+        found = path.stat()
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror or error}") from None
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        raise BadInput(f"{path}: a file is expected, found a pipe, a device or a socket")
+    size = found.st_size
     if size > LONGEST_FILE:
         raise BadInput(f"{path}: {size:,} bytes are more than a config has (at most {LONGEST_FILE:,})")
     try:
@@ -73,7 +77,7 @@ def model_type_of(data: dict[str, Any], where: str) -> str:
         return found
     known = [name for name in sorted((*READERS, *WRAPPERS)) if name != "mamba_ssm"]
     close = nearest(found, known) if isinstance(found, str) else None
-    told = f"'{found[:40]}'" if isinstance(found, str) else "none" if found is None else type(found).__name__
+    told = ascii(found[:40]) if isinstance(found, str) else "none" if found is None else type(found).__name__
     hint = f"did you mean '{close}'? " if close else ""
     raise BadInput(
         f"{where}: model_type: found {told}; {hint}known: {', '.join(known)}, "
