@@ -23,7 +23,7 @@ def command(
     scale: Annotated[
         str | None, typer.Option(metavar="PARAMETERS", help="Grow the drawing to about so many, such as 350M.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of fresh weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of fresh weights.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace an export that is there.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -34,10 +34,10 @@ def command(
 
     if weights and to in CARDS:
         raise BadInput(f"--weights: not for --to {to}, which writes none")
-    if weights and scale:
+    if weights and scale is not None:
         raise BadInput("--weights: are of the drawing as it is, not of one that --scale makes")
     drawing, about, grown = Architecture.load(architecture), known(architecture), None
-    if scale:
+    if scale is not None:
         drawing, about, grown = _grown(drawing, architecture, scale)
     if to in CARDS:
         result = _card(drawing, architecture, about, to, out, force)

@@ -1,0 +1,42 @@
+"""`l2m export`: words that cannot be used are refused in one line before anything is made; Ctrl-C is told too."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DRAWING = "vocabulary: 50\nwidth: 16\nlayers: [{kind: attention, heads: 2, kv_heads: 1, head_dim: 8}]\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--to", "yaml", "--scale", ""], "--scale: found ''"),
+        (["--to", "llama", "--seed", "9" * 20], "--seed"),
+        (["--to", "llama", "--seed", "-1"], "--seed"),
+    ],
+)
+def test_words_that_cannot_be_used(words: list[str], said: str, tmp_path: Path) -> None:
+    (tmp_path / "drawing.yaml").write_text(DRAWING)
+    command = [sys.executable, "-m", "l2m_design.cli", "export", "drawing.yaml", *words, "--out", "out"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert said in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupt_is_told_in_one_line(tmp_path: Path) -> None:
+    program = """
+import sys
+from l2m_design.architecture import Architecture
+from l2m_design.cli import main
+def interrupted(*words):
+    raise KeyboardInterrupt
+Architecture.load = interrupted
+sys.argv = ["l2m", "export", "drawing.yaml"]
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "l2m: interrupted\n")
