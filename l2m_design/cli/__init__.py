@@ -34,6 +34,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+INTERRUPTED = 130  # what typer makes of Ctrl-C, without a word
+
 
 def _version(asked: bool) -> None:
     if asked:
@@ -57,7 +59,8 @@ def main() -> None:
     sys.unraisablehook = interrupt_again
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
+        sys.exit(_complain("interrupted", 1) if code == INTERRUPTED else code)
     except BadInput as error:
         sys.exit(_complain(str(error), 2))
     except WorkFailed as error:
