@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gigabytes", type=float, default=2.0)
     options = parser.parse_args()
-    l2m = [sys.executable, "-m", "l2m_design.cli", "estimate"]
+    l2m = [sys.executable, "-m", "l2m_design", "estimate"]
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         print("| file | seconds | peak MiB |\n|---|---|---|")

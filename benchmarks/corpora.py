@@ -74,7 +74,7 @@ def measure(kind: Kind, what: str, words: list[str], data: Path) -> dict[str, ob
     if not path.exists():
         print(f"{kind.name}: {what}", flush=True)
         plot = path.with_suffix(".svg")
-        command = [sys.executable, "-m", "l2m_design.cli", "estimate", kind.corpus, *words, "--json", "--plot", plot]
+        command = [sys.executable, "-m", "l2m_design", "estimate", kind.corpus, *words, "--json", "--plot", plot]
         done = subprocess.run(command, cwd=data, capture_output=True, text=True, check=False)
         if done.returncode:
             sys.exit(f"{kind.name}, {what}: {done.stderr[-500:]}")

@@ -125,6 +125,8 @@ def parse_yaml(text: str, where: str) -> Any:
 def read_text(path: str | Path) -> str:
     """A UTF-8 file's text; raises BadInput when there is none."""
     try:
+        if Path(path).is_char_device() and not Path(path).resolve() == Path("/dev/null"):
+            raise BadInput(f"{path}: a device, which may never end; a file is expected")
         return Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise BadInput(f"{path}: not UTF-8 text at byte {error.start}") from None

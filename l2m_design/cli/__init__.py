@@ -101,5 +101,7 @@ def interrupt_again(lost: Any) -> None:
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"l2m: {' '.join(message.split())}", file=sys.stderr)
+    """One line, whatever a path or a config had in it: control characters are escaped."""
+    line = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in " ".join(message.split()))
+    print(f"l2m: {line}", file=sys.stderr)
     return code

@@ -9,14 +9,19 @@ import typer
 from l2m_design.cli.terminal import Json, print_json, say
 
 CARDS = {"card": ("yaml", "json"), "yaml": ("yaml",), "json": ("json",)}
-UNITS = {"k": 1e3, "M": 1e6, "B": 1e9}
+TARGETS = ("llama", "mistral", "smollm3", "qwen3", "granite", "qwen3_5", "deepseek", "remote", "mamba-ssm")
+FORMS = (*CARDS, "huggingface", *TARGETS)
+UNITS = {"K": 1e3, "M": 1e6, "B": 1e9}
 
 
 def command(
     architecture: Annotated[str, typer.Argument(help="A YAML drawing, a card, or a study's report folder.")],
     to: Annotated[
         str,
-        typer.Option(help="card (YAML and JSON), yaml, json, huggingface, one of its targets (llama, ...), mamba-ssm."),
+        typer.Option(
+            help="card (YAML and JSON), yaml, json, huggingface (its first target that carries the drawing), or one "
+            f"by name: {', '.join(TARGETS)}."
+        ),
     ] = "card",
     out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("exported"),
     weights: Annotated[Path | None, typer.Option(help="Trained weights of the drawing; fresh ones without.")] = None,
@@ -32,6 +37,8 @@ def command(
     from l2m_design.errors import BadInput
     from l2m_design.export.card import known
 
+    if to not in FORMS:
+        raise BadInput(f"--to: found '{to}', allowed: {', '.join(FORMS)}")
     if weights and to in CARDS:
         raise BadInput(f"--weights: not for --to {to}, which writes none")
     if weights and scale is not None:
@@ -67,9 +74,9 @@ def _parameters(scale: str) -> int:
     """A number of parameters, such as 350M. Raises BadInput."""
     from l2m_design.errors import BadInput
 
-    unit = UNITS.get(scale[-1:], 1.0)
+    unit = UNITS.get(scale[-1:].upper(), 1.0)
     try:
-        number = float(scale[:-1] if scale[-1:] in UNITS else scale) * unit
+        number = float(scale[:-1] if scale[-1:].upper() in UNITS else scale) * unit
     except ValueError:
         number = math.nan
     if not 1000 <= number <= 1e13:
@@ -91,11 +98,6 @@ def _card(drawing: Any, source: str, about: dict[str, Any], to: str, out: Path, 
 def _model(
     drawing: Any, to: str, out: Path, weights: Path | None, seed: int, force: bool, about: dict[str, Any]
 ) -> dict[str, Any]:
-    from l2m_design.errors import BadInput
-    from l2m_design.export.targets import NAMES
-
-    if to not in ("huggingface", *NAMES):
-        raise BadInput(f"--to: found '{to}', allowed: {', '.join((*CARDS, 'huggingface', *NAMES))}")
     from l2m_design.export.huggingface import export_huggingface
 
     return export_huggingface(drawing, out, weights, seed, None if to == "huggingface" else to, force, about)

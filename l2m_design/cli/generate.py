@@ -19,13 +19,14 @@ def command(
     as_json: Json = False,
 ) -> None:
     """Run an exported model: its text, tokens a second, and the bytes of its state as they grow."""
-    from l2m_design.export.running import Running
+    from l2m_design.export.running import Running, told
     from l2m_design.model.backends import pick_device
 
     running = Running(folder, pick_device(device))
     asked = running.tokens(prompt)
     began = time.perf_counter()
-    steps = list(running.write(asked, tokens, temperature, seed))
+    writing = running.write(asked, tokens, temperature, seed)
+    steps = list(writing if as_json else told(running, asked, writing))
     seconds = time.perf_counter() - began - steps[0].seconds
     written = [step.token for step in steps]
     result: dict[str, Any] = {
@@ -42,7 +43,6 @@ def command(
         return
     speed = result["tokens_per_second"]
     say(
-        running.text(asked + written),
         "",
         f"{result['format']}: {len(asked):,} tokens read in {steps[0].seconds:.2f} s, {len(written):,} written"
         + (f", {speed:.1f} a second" if speed else ""),

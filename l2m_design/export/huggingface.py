@@ -1,13 +1,15 @@
 """Hugging Face export: the first target that carries the drawing, written whole and proven by loading it back."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 
 from l2m_design.architecture import Architecture
-from l2m_design.errors import WorkFailed
+from l2m_design.errors import BadInput, WorkFailed
 from l2m_design.export.card import card, write_card
 from l2m_design.export.placing import MODEL_FILES, placed
 from l2m_design.export.proof import prove
@@ -34,6 +36,7 @@ def export_huggingface(
     known: verdict and provenance of the drawing. Raises BadInput when no target carries it, WorkFailed when the proof
     fails.
     """
+    check_room(drawing.parameters, out)
     failed: dict[str, str] = {}
     while True:
         target, passed_over = pick(drawing, name, failed)
@@ -45,6 +48,24 @@ def export_huggingface(
             failed[target.name] = str(error)
         else:
             return written | {"passed_over": passed_over, "failed": failed}
+
+
+def check_room(parameters: int, out: Path) -> None:
+    """Raises BadInput where the memory or the disk cannot hold so many float32 weights.
+
+    Memory holds them twice, here and in the process that loads them back.
+    """
+    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    weights = 4 * parameters
+    for what, needed, free in (
+        ("memory", 2 * weights, psutil.virtual_memory().available),
+        (f"disk at {there}", weights, shutil.disk_usage(there).free),
+    ):
+        if needed > free:
+            raise BadInput(
+                f"{parameters:,} parameters need {needed / 2**30:,.1f} GiB of {what}, "
+                f"{free / 2**30:,.1f} are free; --to card writes no weights"
+            )
 
 
 def _written(

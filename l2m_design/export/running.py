@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,31 @@ class Running:
             token = int(sample(said.logits[:, -1], temperature, 1.0, generator))
             new = torch.tensor([[token]], device=self.device)
             yield Written(token, read, time.perf_counter() - began, held_bytes(held))
+
+
+def told(running: Running, prompt: list[int], steps: Iterable[Written]) -> Iterator[Written]:
+    """The steps as they come; each word is on stdout as soon as it is whole, so that an interrupt loses none."""
+    from transformers import TextStreamer
+
+    stream = TextStreamer(_Words(running))
+    stream.put(torch.tensor(prompt))
+    try:
+        for step in steps:
+            stream.put(torch.tensor([step.token]))
+            yield step
+    finally:
+        stream.end()
+
+
+class _Words:
+    """A model's text as a tokenizer gives it, which is what a streamer of transformers asks for."""
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+
+    def decode(self, tokens: list[int] | int) -> str:
+        """What one token or several say."""
+        return self._running.text([tokens] if isinstance(tokens, int) else tokens)
 
 
 def held_bytes(cache: Any) -> int:

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -86,8 +84,6 @@ def test_the_readme_names_every_type(repository: Path) -> None:
 
 def test_what_needs_a_drawing_says_who_reads_a_config(folder: Path) -> None:
     words = ["export", "mistral/config.json", "--out", "made"]
-    done = subprocess.run(
-        [sys.executable, "-m", "l2m_design.cli", *words], cwd=folder, capture_output=True, text=True, check=False
-    )
+    done = l2m(*words, cwd=folder)
     assert done.returncode == 2
     assert "a published model's config, which `l2m check` reads; here a drawing is expected" in done.stderr

@@ -177,6 +177,8 @@ def test_doctor_finds_everything_needed(folder: Path) -> None:
         (["check", "fixed.yaml", "--end", "uper"], "end"),
         (["check", "fixed.yaml", "--estimate", "fixed.yaml"], "not the output of"),
         (["check", "fixed.yaml", "--set", "widht=3"], "did you mean 'width'"),
+        (["check", "/dev/zero"], "a device, which may never end"),
+        (["check", "no\x1b[2Jwhere"], "no\\x1b[2Jwhere"),
         (["check", "."], "a folder with neither an architecture.yaml nor a config.json in it"),
         (["space", "fixed.yaml"], "unknown key 'vocabulary'"),
         (["space"], "give a search space"),

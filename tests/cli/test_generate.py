@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 from l2m_design.architecture import Architecture
 from l2m_design.export.huggingface import write_model
-from l2m_design.export.running import Running
+from l2m_design.export.running import Running, Written, told
 from l2m_design.export.targets import pick
 from l2m_design.model import build
 from l2m_design.model.weights import read_tensors, write_tensors
@@ -73,6 +74,7 @@ def test_its_state_grows_as_the_drawing_says(folder: Path) -> None:
     shown = l2m("generate", "remote", "--prompt", "abc", "--tokens", "40", cwd=folder).stdout
     assert "bytes at 3, " in shown
     assert f"{law.bytes(42, 'float32'):,} bytes at 42 tokens" in shown
+    assert shown.startswith(f"abc{answer['text']}\n")
 
 
 def test_a_prompt_that_is_not_utf8_is_read_as_its_bytes(folder: Path) -> None:
@@ -81,6 +83,20 @@ def test_a_prompt_that_is_not_utf8_is_read_as_its_bytes(folder: Path) -> None:
     assert json.loads(done.stdout)["prompt_tokens"] == 3
     shown = l2m("generate", "remote", "--prompt", os.fsdecode(b"\xff"), "--tokens", "2", cwd=folder)
     assert (shown.returncode, shown.stderr) == (0, "")
+
+
+def test_what_was_written_before_an_interrupt_is_on_the_screen(folder: Path, capsys: Any) -> None:
+    running = Running(folder / "small", torch.device("cpu"))
+
+    def interrupted() -> Iterator[Written]:
+        yield from running.write([3, 1], 4, 0.0, 0)
+        raise KeyboardInterrupt
+
+    taken: list[Written] = []
+    with pytest.raises(KeyboardInterrupt):
+        taken.extend(told(running, [3, 1], interrupted()))
+    written = [step.token for step in running.write([3, 1], 4, 0.0, 0)]
+    assert capsys.readouterr().out == running.text([3, 1, *written]) + "\n"
 
 
 def test_it_writes_what_generate_of_transformers_writes(folder: Path) -> None:

@@ -16,7 +16,7 @@ from l2m_design.errors import BadInput, WorkFailed
 from l2m_design.export.huggingface import export_huggingface, write_model
 from l2m_design.export.proof import judge, tokens_for
 from l2m_design.export.reading import Scan, examine
-from l2m_design.export.targets import pick
+from l2m_design.export.targets import MAMBA_SSM, pick
 from l2m_design.model import build
 
 ATTENTION = {"kind": "attention", "heads": 4, "kv_heads": 2, "head_dim": 8}
@@ -41,6 +41,12 @@ def proven(architecture: Architecture, folder: Path, scan: Scan | None = None) -
     write_model(target, model, folder)
     tokens = tokens_for(architecture)
     return judge(model, target, tokens, *examine(str(folder), tokens, scan)).max_logit_difference
+
+
+def test_a_full_disk_is_told_as_one(tmp_path: Path) -> None:
+    (tmp_path / "pytorch_model.bin").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        MAMBA_SSM.save({"a": torch.zeros(9)}, tmp_path)
 
 
 @FEW

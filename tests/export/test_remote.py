@@ -181,9 +181,11 @@ def test_the_example_of_the_card_runs_where_the_folder_is(folder: Path, tmp_path
 @pytest.mark.parametrize("given", [
     {"inputs_embeds": torch.zeros(1, 3, 16)}, {"input_ids": torch.zeros(1, 3).long(), "cache": object()},
     {"input_ids": torch.zeros(1, 3).long(), "attention_mask": torch.ones(1, 1, 3, 3)},
+    {"input_ids": torch.zeros(1, 3).long(), "attention_mask": torch.zeros(1, 3)},
+    {"input_ids": torch.zeros(1, 3).long(), "output_hidden_states": True},
 ])  # fmt: skip
 def test_what_cannot_be_read_is_refused(model: Any, given: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="needed"):
+    with pytest.raises(ValueError, match=r"needed|hides every token|gives logits alone"):
         model(**given)
 
 

@@ -72,7 +72,7 @@ def test_a_command_in_the_readme_runs(command: str, tmp_path: Path) -> None:
 
 def _l2m(words: list[str], folder: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "l2m_design.cli", *words], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "l2m_design", *words], cwd=folder, capture_output=True, text=True, check=False
     )
 
 

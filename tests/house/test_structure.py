@@ -14,6 +14,7 @@ FLOORS = {
     "training": 3,
     "search": 4, "report": 4, "export": 4,
     "cli": 5,
+    "__main__": 6,
 }  # fmt: skip
 DOORS = {
     "torch": (

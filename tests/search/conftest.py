@@ -175,7 +175,7 @@ class Started:
 
     def __init__(self, words: tuple[str, ...], folder: Path, number: int) -> None:
         self.log = folder / f"said-{number}.txt"
-        command = [sys.executable, "-m", "l2m_design.cli", *words]
+        command = [sys.executable, "-m", "l2m_design", *words]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
 

@@ -22,8 +22,8 @@ class Convention:
 
     unread: tokens of a window that it has let go when a step is over (the next one reads window - 1 and itself).
     spare: columns of a convolution beyond the taps - 1 that must be kept. memory: the dtype of recurrent memories,
-    None for the model's own. said: whose convention it is; of_keys, of_windows, of_memories, of_columns: what to know
-    of models that have any of these.
+    None for the model's own. said: whose convention it is; of_keys, of_windows, of_tokens (windows of one),
+    of_memories, of_columns: what to know of models that have any of these.
     """
 
     said: str
@@ -32,6 +32,7 @@ class Convention:
     memory: str | None = None
     of_keys: str | None = None
     of_windows: str | None = None
+    of_tokens: str | None = None
     of_memories: str | None = None
     of_columns: str | None = None
 
@@ -40,6 +41,7 @@ class Convention:
         there = {
             self.of_keys: any(isinstance(part, Keys) for part in parts),
             self.of_windows: any(isinstance(part, Keys) and part.window is not None for part in parts),
+            self.of_tokens: any(isinstance(part, Keys) and part.window == 1 for part in parts),
             self.of_memories: any(isinstance(part, Memory) for part in parts),
             self.of_columns: any(isinstance(part, Columns) and not part.exact for part in parts),
         }
@@ -54,6 +56,7 @@ CONVENTIONS = {
         spare=1,
         memory="float32",
         of_windows="windows one token shorter than they read",
+        of_tokens="windows of one token never cut, though nothing reads the rest (--runtime ideal judges what is read)",
         of_memories="recurrent memories in float32",
         of_columns="convolutions one column wider than they must be",
     ),

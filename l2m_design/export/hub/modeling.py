@@ -63,6 +63,9 @@ class L2MForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         attention_mask: [b t] or [b columns]; only its last t columns are read. Raises ValueError for what cannot be
         read: embeddings, other caches, other masks.
         """
+        for asked in ("output_hidden_states", "output_attentions"):
+            if others.get(asked):
+                raise ValueError(f"{asked}: this model gives logits alone")
         held = past_key_values if cache is None else cache
         if input_ids is None or others.get("inputs_embeds") is not None:
             raise ValueError("input_ids are needed: this model reads tokens, not embeddings")
@@ -111,6 +114,8 @@ def padding(mask: Tensor | None, tokens: Tensor) -> Tensor | None:
     if mask.ndim != 2 or mask.shape[1] < tokens.shape[1]:
         raise ValueError(f"attention_mask: [batch, tokens] is needed, found shape {list(mask.shape)}")
     real = mask[:, -tokens.shape[1] :].bool()
+    if not real.any():
+        raise ValueError("attention_mask: it hides every token; at least one must be read")
     return None if bool(real.all()) else real
 
 

@@ -145,7 +145,8 @@ class MambaSsm(Target):
 
     def save(self, weights: dict[str, Tensor], folder: Path) -> None:
         """See Target: mamba_ssm reads this one file."""
-        torch.save({name: value.contiguous() for name, value in weights.items()}, folder / "pytorch_model.bin")
+        with (folder / "pytorch_model.bin").open("wb") as file:  # a path would turn a full disk into torch's own error
+            torch.save({name: value.contiguous() for name, value in weights.items()}, file)
 
 
 def _ssm(layer: Mamba2) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`python -m l2m_design.cli`: the same as the `l2m` command."""
+"""`python -m l2m_design`: the same as the `l2m` command."""
 
 from l2m_design.cli import main
 
