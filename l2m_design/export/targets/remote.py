@@ -30,6 +30,7 @@ class Remote(Target):
             "The folder's code must be trusted, or l2m-design installed: `import l2m_design.export.hub` registers the "
             "same code, and nothing of the folder runs",
             "It needs numpy, scipy, pydantic and pyyaml besides torch and transformers",
+            "It gives logits alone (AutoModelForCausalLM): no hidden states, no attention weights",
             "Sequences of a padded batch are exact but read in groups of equal length: as many passes as lengths",
             "No static cache, no torch.compile of decoding, no prefill in chunks; no assisted decoding, since what was "
             "let go does not come back",
