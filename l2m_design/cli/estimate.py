@@ -27,7 +27,10 @@ Models = Annotated[
     ),
 ]
 Tokenizer = Annotated[
-    str | None, typer.Option(help="For text: bytes, or a Hugging Face one; by default the model's own, else bytes.")
+    str | None,
+    typer.Option(
+        help="For text: bytes, bpe:SIZE (learnt here), or a Hugging Face one; else the model's own, or bytes."
+    ),
 ]
 Shortest = Annotated[int | None, typer.Option(help="Shortest n, tokens: 128, or 32 for --model train.")]
 Longest = Annotated[int | None, typer.Option(help="Longest n; by default what 16 documents hold.")]

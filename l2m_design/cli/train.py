@@ -15,6 +15,7 @@ def command(
     architecture: Annotated[str, typer.Argument(help="A YAML drawing or a card.")],
     corpus: Annotated[str, typer.Option(help="stdlib, santa-fe:beta=0.7, a file, folder or glob.")] = "stdlib",
     overrides: Set = [],  # noqa: B006 - typer copies it
+    tokenizer: Annotated[str | None, typer.Option(help="For text: bytes, bpe:SIZE, or a Hugging Face one.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for weights, drawing and result.")] = None,
     device: Device = "auto",
     dry_run: DryRun = False,
@@ -31,7 +32,7 @@ def command(
     recipe = Recipe.parse(override({}, overrides), "--set")
     if out and out.exists() and any(out.iterdir()):
         raise BadInput(f"{out}: holds files already; give another --out")
-    source = open_corpus(corpus)
+    source = open_corpus(corpus, tokenizer)
     if drawing.vocabulary < source.vocabulary:
         raise BadInput(f"{architecture}: vocabulary: {drawing.vocabulary}, the corpus {corpus} has {source.vocabulary}")
     drawing.check_context(recipe.length, architecture)

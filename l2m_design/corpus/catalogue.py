@@ -14,7 +14,6 @@ from l2m_design.corpus.records import STREAMED_DOCUMENTS, streamed
 from l2m_design.corpus.synthetic import SOURCES, synthetic
 from l2m_design.corpus.text import TextSettings, standard_library, text_files
 from l2m_design.corpus.token_files import array_file
-from l2m_design.corpus.tokenizers import open_tokenizer
 from l2m_design.errors import BadInput
 
 ARRAYS = (".npy", ".npz", ".bin")
@@ -48,7 +47,7 @@ def open_corpus(
         return _hugging_face(where.removeprefix("hf:"), options, spec, trust_remote_code, otherwise)
     if where == "stdlib":
         settings = parse_options(options, TextSettings, spec)
-        return standard_library(open_tokenizer(settings.tokenizer or otherwise, trust_remote_code))
+        return standard_library(settings.tokenizer or otherwise, trust_remote_code)
     if separator and where == spec and "/" not in kind and len(kind) > 1 and not Path(spec).exists():
         raise BadInput(f"{spec}: unknown kind of corpus '{kind}'; known: {KNOWN}")
     return _files(where, options, spec, trust_remote_code, otherwise)
@@ -69,8 +68,8 @@ def _files(where: str, options: str, spec: str, trust_remote_code: bool, otherwi
     if all(path.suffix in ARRAYS for path in files):
         raise BadInput(f"{spec}: {len(files)} array files; one array is a corpus, give one")
     settings = parse_options(options, TextSettings, spec)
-    tokenizer = open_tokenizer(settings.tokenizer or otherwise, trust_remote_code)
-    return text_files(where, files, root, settings, tokenizer, [])
+    settings = settings.model_copy(update={"tokenizer": settings.tokenizer or otherwise})
+    return text_files(where, files, root, settings, [], trust_remote_code)
 
 
 def _hugging_face(where: str, options: str, spec: str, trust_remote_code: bool, otherwise: str | None) -> Corpus:
@@ -78,11 +77,10 @@ def _hugging_face(where: str, options: str, spec: str, trust_remote_code: bool, 
     name, _, config = where.partition(":")
     if not name:
         raise BadInput(f"{spec}: a data set's name is expected, as hf:NAME[:CONFIG]")
-    tokenizer = open_tokenizer(settings.tokenizer or otherwise, trust_remote_code)
     path = streamed(name, config or None, settings.split, settings.field, settings.documents)
     note = f"the first {settings.documents} documents of split '{settings.split}', kept in {path}"
-    text = TextSettings(tokenizer=settings.tokenizer)
-    return text_files(f"hf:{where}", [path], path.parent, text, tokenizer, [note])
+    text = TextSettings(tokenizer=settings.tokenizer or otherwise)
+    return text_files(f"hf:{where}", [path], path.parent, text, [note], trust_remote_code)
 
 
 def _matches(spec: str, path: Path) -> tuple[list[Path], Path]:

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from l2m_design.corpus.base import Corpus
 from l2m_design.corpus.records import FIELD, jsonl_texts, parquet_texts
-from l2m_design.corpus.tokenizers import Bytes, Tokenizer
+from l2m_design.corpus.tokenizers import Bytes, Tokenizer, open_tokenizer
 from l2m_design.corpus.tokens import TokenWriter
 from l2m_design.errors import BadInput
 from l2m_design.settings import Values
@@ -24,7 +24,7 @@ SKIPPED_FOLDERS = {"site-packages", "dist-packages", "__pycache__", "test", "tes
 
 
 class TextSettings(Values):
-    """field: of .jsonl and .parquet records. tokenizer: bytes, or what transformers can load."""
+    """field: of .jsonl and .parquet records. tokenizer: bytes, bpe:SIZE, or what transformers can load."""
 
     field: str = FIELD
     tokenizer: str | None = None
@@ -136,7 +136,7 @@ def is_binary(path: Path) -> bool:
         return b"\0" in file.read(8192)
 
 
-def standard_library(tokenizer: Tokenizer) -> TextCorpus:
+def standard_library(tokenizer: str | None, trust_remote_code: bool = False) -> TextCorpus:
     """The running Python's own library source, without its tests: real text that is always there."""
     root = Path(sysconfig.get_path("stdlib"))
     paths: list[Path] = []
@@ -149,11 +149,22 @@ def standard_library(tokenizer: Tokenizer) -> TextCorpus:
         raise BadInput(f"stdlib: no Python source under {root}")
     other = len(paths) - len(files)
     notes = [f"{other} files that are not UTF-8 skipped"] if other else []
-    return TextCorpus("stdlib", files, notes, packages=True, tokenizer=tokenizer)
+    return _tokenised(
+        tokenizer, trust_remote_code, lambda read: TextCorpus("stdlib", files, notes, True, tokenizer=read)
+    )
+
+
+def _tokenised(tokenizer: str | None, trust_remote_code: bool, corpus: Callable[[Tokenizer], TextCorpus]) -> TextCorpus:
+    return corpus(open_tokenizer(tokenizer, trust_remote_code, corpus))
 
 
 def text_files(
-    spec: str, files: list[Path], root: Path, settings: TextSettings, tokenizer: Tokenizer, notes: list[str]
+    spec: str,
+    files: list[Path],
+    root: Path,
+    settings: TextSettings,
+    notes: list[str],
+    trust_remote_code: bool = False,
 ) -> TextCorpus:
     """The text and record files among `files`, named from `root`. Raises BadInput when there is none."""
     try:
@@ -166,7 +177,11 @@ def text_files(
         raise BadInput(f"{spec}: no text file there: {what}")
     names = [(path, path.relative_to(root).as_posix()) for path in text]
     skipped = [f"{binary} binary files skipped"] if binary else []
-    return TextCorpus(spec, names, skipped + notes, field=settings.field, tokenizer=tokenizer)
+    return _tokenised(
+        settings.tokenizer,
+        trust_remote_code,
+        lambda read: TextCorpus(spec, names, skipped + notes, field=settings.field, tokenizer=read),
+    )
 
 
 def _is_utf8(path: Path) -> bool:

@@ -1,7 +1,10 @@
-"""Text to tokens: bytes, or any Hugging Face tokenizer. Transformers is imported only for the latter."""
+"""Text to tokens: bytes, byte pairs of the corpus' own, or any Hugging Face tokenizer, the only one to import
+transformers.
+"""
 
 import hashlib
 import logging
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from l2m_design.corpus.bpe import BytePairs, Trained, bpe_size, byte_tokenizer
 from l2m_design.errors import BadInput, first_line
 
 
@@ -75,6 +79,10 @@ class HuggingFaceTokenizer:
         """Tokens without special ones."""
         return np.asarray(self._tokenizer.encode(text, add_special_tokens=False), dtype=np.int64)
 
+    def save(self, folder: Path) -> None:
+        """Write it as it was loaded."""
+        self._tokenizer.save_pretrained(folder)
+
 
 def local(source: str, what: str) -> Path:
     """The path of a source. Raises BadInput when it is written as a path, and nothing is there."""
@@ -94,6 +102,25 @@ def quiet() -> None:
     models.disable_progress_bar()
 
 
-def open_tokenizer(source: str | None, trust_remote_code: bool = False) -> Tokenizer:
-    """`bytes` (also by default), or what transformers can load by folder, .gguf file or name. Raises BadInput."""
-    return Bytes(source is None) if source in (None, "bytes") else HuggingFaceTokenizer(source, trust_remote_code)
+def open_tokenizer(source: str | None, trust_remote_code: bool, corpus: Callable[[Tokenizer], Trained]) -> Tokenizer:
+    """`bytes` (also by default), `bpe:SIZE`, or what transformers can load by folder, .gguf file or name.
+
+    corpus: the text to be tokenised, read by a given tokenizer; `bpe` is trained on its bytes. Raises BadInput.
+    """
+    if source in (None, "bytes"):
+        return Bytes(source is None)
+    if size := bpe_size(source):
+        return BytePairs(size, corpus(Bytes()))
+    assert source is not None
+    return HuggingFaceTokenizer(source, trust_remote_code)
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """Write the files that transformers' AutoTokenizer loads into a folder."""
+    if isinstance(tokenizer, HuggingFaceTokenizer):
+        tokenizer.save(folder)
+        return
+    from transformers import PreTrainedTokenizerFast
+
+    inner = tokenizer.inner if isinstance(tokenizer, BytePairs) else byte_tokenizer()
+    PreTrainedTokenizerFast(tokenizer_object=inner, clean_up_tokenization_spaces=False).save_pretrained(folder)

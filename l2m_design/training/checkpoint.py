@@ -18,9 +18,10 @@ from l2m_design.corpus import Corpus
 from l2m_design.errors import BadInput
 from l2m_design.model.weights import read_tensors, write_tensors
 from l2m_design.settings import fingerprint
+from l2m_design.training.optimiser import Optimiser
 from l2m_design.training.recipe import Recipe
 
-FORMAT = 1
+FORMAT = 2
 MODEL, OPTIMISER, LOSSES, RANDOM, RANDOM_CUDA = "model.", "optimiser.", "losses", "random", "random_cuda"
 
 
@@ -57,14 +58,14 @@ class Saved:
     tensors: dict[str, Tensor]
     notes: dict[str, Any]
 
-    def restore(self, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
+    def restore(self, model: nn.Module, optimiser: Optimiser, progress: Progress) -> None:
         """Make model, optimiser, progress and torch's random numbers what they were."""
         model.load_state_dict(_under(self.tensors, MODEL))
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in _under(self.tensors, OPTIMISER).items():
             index, part = name.split(".", 1)
             state.setdefault(int(index), {})[part] = value
-        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+        optimiser.restore(state)
         progress.losses.copy_(self.tensors[LOSSES])
         progress.step = self.step
         progress.looked.update({int(step): loss for step, loss in self.notes["looked"].items()})
@@ -90,12 +91,12 @@ class Checkpoint:
         """Is it time for the next one?"""
         return self.path is not None and time.monotonic() - self._last >= self.every
 
-    def write(self, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
+    def write(self, model: nn.Module, optimiser: Optimiser, progress: Progress) -> None:
         """Write all that `Saved.restore` needs, atomically. A disk that refuses costs this checkpoint, not the run."""
         if self.path is None:
             return
         tensors = {MODEL + name: value for name, value in model.state_dict().items()}
-        for index, parts in optimiser.state_dict()["state"].items():
+        for index, parts in optimiser.state().items():
             tensors |= {f"{OPTIMISER}{index}.{part}": value for part, value in parts.items()}
         tensors |= {LOSSES: progress.losses, RANDOM: torch.get_rng_state()}
         if progress.losses.is_cuda:

@@ -21,6 +21,7 @@ class Recipe(Values):
     length: Annotated[int, Field(ge=16, le=2**22)] = 512
     tokens: Annotated[int, Field(ge=1)] = 250_000
     batch_tokens: Annotated[int, Field(ge=16)] = 2048
+    optimiser: Literal["muon", "adamw"] = "muon"
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 5e-3
     final_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
     warmup: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1

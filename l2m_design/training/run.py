@@ -27,12 +27,12 @@ from l2m_design.training.batches import held_out_windows, training_batches
 from l2m_design.training.checkpoint import Checkpoint, Progress, Stopwatch, identity
 from l2m_design.training.evaluate import evaluate
 from l2m_design.training.excess import excess
+from l2m_design.training.optimiser import Optimiser, optimiser_of
 from l2m_design.training.ranks import ALONE, Ranks
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.result import Result
 
 CURVE_POINTS = 64
-FIRST_MOMENTS = (0.9, 0.95)
 LESSON_ROWS = 4  # one sequence in so many, of one batch or several, teaches what tokens are worth
 
 
@@ -90,7 +90,7 @@ class _Work:
     """What a process trains with."""
 
     model: LanguageModel
-    optimiser: torch.optim.AdamW
+    optimiser: Optimiser
     corpus: Corpus
     recipe: Recipe
     device: torch.device
@@ -109,7 +109,7 @@ def _prepared(architecture: Architecture, corpus: Corpus, recipe: Recipe, device
     seconds = compiled(model, recipe, recipe.batch // ranks.count, device) if recipe.compile else 0.0
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # the memory of probes and compiling is not the run's
-    return _Work(model, adamw(model, recipe), corpus, recipe, device, ranks, said(probes, device), seconds)
+    return _Work(model, optimiser_of(model, recipe), corpus, recipe, device, ranks, said(probes, device), seconds)
 
 
 def compiled(model: LanguageModel, recipe: Recipe, rows: int, device: torch.device) -> float:
@@ -238,13 +238,12 @@ def _optimise(
 def _step(work: _Work, batch: NDArray[np.int64], step: int) -> Tensor:
     """One step of the optimiser on a batch [b length+1]; the loss before it, nats a token."""
     model, ranks, recipe, taught = work.model, work.ranks, work.recipe, work.model.value_parameters
-    for group in work.optimiser.param_groups:
-        group["lr"] = recipe.rate(step)
+    work.optimiser.rate(recipe.rate(step))
     known = _loss(model, torch.from_numpy(batch[ranks.rows(len(batch))]).to(work.device), work.device)
     loss = known
     if taught and step % max(1, LESSON_ROWS // len(batch)) == 0:
         loss = loss + _lesson(work, batch[: -(-len(batch) // LESSON_ROWS)])
-    work.optimiser.zero_grad(set_to_none=True)
+    work.optimiser.zero_grad()
     loss.backward()
     parameters = list(model.parameters())
     known = ranks.average(parameters, known.detach())
@@ -308,18 +307,6 @@ def _curve(values: Floats, tokens: int) -> list[tuple[int, float]]:
     """(tokens read, mean loss in nats) at up to CURVE_POINTS points of the steps' losses, `tokens` a step."""
     pieces = np.array_split(np.arange(len(values)), min(CURVE_POINTS, len(values)))
     return [(int(piece[-1] + 1) * tokens, float(values[piece].mean())) for piece in pieces]
-
-
-def adamw(model: LanguageModel, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW that decays projections and embeddings only, never norms, biases, convolutions or decay rates."""
-    modules = [module for module in model.modules() if isinstance(module, nn.Linear | nn.Embedding)]
-    matrices = {id(module.weight): module.weight for module in modules}
-    others = [p for p in model.parameters() if id(p) not in matrices]
-    groups = [
-        {"params": list(matrices.values()), "weight_decay": recipe.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=FIRST_MOMENTS)
 
 
 def _peak_memory(device: torch.device) -> int:

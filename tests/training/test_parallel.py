@@ -25,7 +25,7 @@ from l2m_design.training.run import Rung, Stopped, train
 
 CPU = torch.device("cpu")
 SPEC = "santa-fe:beta=0.5,pairs=128,keys=8,documents=64"
-RECIPE = Recipe(length=64, tokens=64 * 8 * 12, batch_tokens=512, windows=16, rungs=(0.5,))
+RECIPE = Recipe(length=64, tokens=64 * 8 * 12, batch_tokens=512, windows=16, rungs=(0.5,), optimiser="adamw")
 ATTENTION = {"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 8}
 MAMBA = {"kind": "mamba2", "d_state": 8, "head_dim": 8}
 VALUE = {
@@ -52,22 +52,29 @@ def test_processes_take_the_gpus_from_the_named_one_on(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("layers", "batch_tokens"),
-    [((ATTENTION, MAMBA), 512), ((VALUE, MAMBA), 512), ((VALUE, MAMBA), 256)],
-    ids=["attention and mamba2", "a lesson that is shared", "a lesson that each process has"],
+    ("layers", "batch_tokens", "optimiser", "within"),
+    [
+        ((ATTENTION, MAMBA), 512, "adamw", 1e-4),
+        ((VALUE, MAMBA), 512, "adamw", 1e-4),
+        ((VALUE, MAMBA), 256, "adamw", 1e-4),
+        ((ATTENTION, MAMBA), 512, "muon", 2e-3),  # orthogonalised in bfloat16: a last bit of the sum is 1e-3 of a step
+    ],
+    ids=["attention and mamba2", "a lesson that is shared", "a lesson that each process has", "muon"],
 )
-def test_two_processes_train_what_one_trains(layers: tuple[dict[str, Any], ...], batch_tokens: int) -> None:
-    recipe = RECIPE.model_copy(update={"batch_tokens": batch_tokens})
+def test_two_processes_train_what_one_trains(
+    layers: tuple[dict[str, Any], ...], batch_tokens: int, optimiser: str, within: float
+) -> None:
+    recipe = RECIPE.model_copy(update={"batch_tokens": batch_tokens, "optimiser": optimiser})
     seen: list[list[Rung]] = [[], []]
     one, alone = train(drawing(*layers), open_corpus(SPEC), recipe, CPU, lambda rung: seen[0].append(rung) is None)
     two, together = train_together(2, plan(drawing(*layers), recipe=recipe), lambda rung: seen[1].append(rung) is None)
-    assert together.late_loss == pytest.approx(alone.late_loss, abs=1e-4)
+    assert together.late_loss == pytest.approx(alone.late_loss, abs=within)
     for (tokens, loss), (tokens_alone, loss_alone) in zip(together.curve, alone.curve, strict=True):
         assert tokens == tokens_alone
-        assert loss == pytest.approx(loss_alone, abs=1e-4)
+        assert loss == pytest.approx(loss_alone, abs=within)
     assert [rung.step for rung in seen[1]] == [rung.step for rung in seen[0]]
     for name, p in two.named_parameters():
-        torch.testing.assert_close(p, one.get_parameter(name), atol=2e-3, rtol=1e-2, msg=name)
+        torch.testing.assert_close(p, one.get_parameter(name), atol=20 * within, rtol=1e-2, msg=name)
 
 
 def test_the_first_process_decides_for_all_when_to_stop() -> None:
