@@ -8,7 +8,9 @@ import typer
 from l2m_design.cli.terminal import Device, DryRun, Json, Set, print_json, progress, say
 
 if TYPE_CHECKING:
+    from l2m_design.corpus import Corpus
     from l2m_design.model import LanguageModel
+    from l2m_design.training.result import Result
 
 
 def command(
@@ -65,10 +67,25 @@ def command(
         f"{drawing.picture}: late loss {result.late_loss:.4f} nats a token (validation), "
         f"{result.test_late_loss:.4f} (test), "
         f"after {result.tokens:,} tokens in {result.train_seconds:.0f} s on {result.device}",
-        f"MI captured at n = {recipe.length // 2}: {result.mi_captured_nats:.1f} nats",
+        *_of_source(result, source, recipe.length),
         *(f"Kernel: {sentence}" for sentence in result.kernels),
         *(f"Wrote {file}" for file in files),
     )
+
+
+def _of_source(result: "Result", source: "Corpus", length: int) -> list[str]:
+    """What the run shows of the corpus: mutual information captured, where it is defined, and the excess over Bayes."""
+    from math import log
+
+    from l2m_design.corpus.synthetic import is_exact, knows_information
+
+    found = []
+    if knows_information(source) or not is_exact(source):
+        found.append(f"MI captured at n = {length // 2}: {result.mi_captured_nats:.1f} nats")
+    if result.late_excess_nats is not None:
+        bits = result.late_excess_nats / log(2)
+        found.append(f"Excess over the exact Bayes predictor: {bits:.4f} bits a judged token of a window's second half")
+    return found
 
 
 def _write(out: Path, model: "LanguageModel", result: dict[str, Any]) -> list[str]:

@@ -59,8 +59,9 @@ class Documents:
 class Corpus(ABC):
     """Documents of integer tokens below `vocabulary`, split by document into train, validation and test.
 
-    period: windows must start at multiples of it (2 where tokens come in pairs), else the source would
-    not look stationary. whole: documents mean something only as they are, cut in their middle (a tree, a copy).
+    period: windows must start at multiples of it (2 where tokens come in pairs; a document's length where they must
+    start with the document), else the source would not look stationary. whole: documents mean something only as they
+    are, cut in their middle (a tree, a copy).
     notes: what the user should be told about the source (skipped files, ...).
     """
 
@@ -84,8 +85,15 @@ class Corpus(ABC):
         return ["few documents: each is cut 8:1:1 into the splits"] if self._cut_by_position else []
 
     def judged(self, length: int) -> NDArray[np.bool_]:
-        """[length] places of a window at which the past can help, hence where losses are compared with Bayes: all."""
+        """[length] places of a window at which the past can help, in some windows at least: all."""
         return np.ones(length, dtype=bool)
+
+    def judged_in(self, tokens: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """[b t] places of windows [b t] at which the past helps, hence where losses are compared with Bayes.
+
+        As `judged`, in every window the same ones; a source whose answers stand elsewhere in each says so here.
+        """
+        return np.broadcast_to(self.judged(tokens.shape[1]), tokens.shape)
 
     def family(self, name: str) -> str:
         """What must stay in one split with this document: the document itself, unless a source knows its likes."""

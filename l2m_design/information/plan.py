@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from l2m_design.corpus import Corpus, Documents
 from l2m_design.corpus.arrays import ArrayCorpus
+from l2m_design.corpus.synthetic import is_exact, knows_information
 from l2m_design.corpus.windows import spread_windows
 from l2m_design.errors import BadInput
 from l2m_design.information.gaussian import enough
@@ -100,6 +101,11 @@ def lengths_of(
         if len(lengths) < FEWEST_LENGTHS:
             raise BadInput(f"{corpus.name}: {len(lengths)} lengths of documents, a law needs {FEWEST_LENGTHS}")
         return lengths
+    if is_exact(corpus) and not knows_information(corpus):
+        raise BadInput(
+            f"{corpus.name}: its law changes along a document, so no I(n;n) of neighbouring runs is defined; "
+            "it is for training, estimate a stationary source such as santa-fe:beta=0.7"
+        )
     gaussian = settings.estimator == "gaussian"
     unit = corpus.period if gaussian else 1
     longest = settings.longest * unit if settings.longest else _longest(documents, context, gaussian)

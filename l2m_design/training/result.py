@@ -66,6 +66,7 @@ class Result:
     time spent training and evaluating, compiling apart from both. kernels: which faster ones computed, and why others
     that are installed did not. *excess*: where the source knows its exact Bayes loss, losses above it in nats a judged
     token (a fact), over the second half of windows, and over the eighths of a window (see l2m_design.training.excess).
+    mi_captured_nats: early minus late losses; of recall tasks, whose law changes along a document, no information.
     decode_ms: of a decoding step, where it was asked for.
     """
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from l2m_design.architecture import Architecture
 from l2m_design.corpus import Corpus
 from l2m_design.corpus.base import unigram_nats
+from l2m_design.corpus.synthetic import knows_information
 from l2m_design.corpus.windows import Windows
 from l2m_design.errors import BadInput
 from l2m_design.estimates import Floats
@@ -286,7 +287,7 @@ def _result(work: _Work, progress: Progress, validation: Windows, first: Floats,
         test_late_loss=test.late_loss,
         test_late_by_document=test.late_by_document().tolist(),
         loss_by_position=losses.by_position().tolist(),
-        mi_captured_nats=over.captured(corpus) if over else losses.captured(),
+        mi_captured_nats=over.captured(corpus) if over and knows_information(corpus) else losses.captured(),
         curve=curve,
         parameters=sum(p.numel() for p in work.model.parameters()),
         tokens=recipe.spent,
