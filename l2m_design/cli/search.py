@@ -91,7 +91,7 @@ def _print(summary: dict[str, Any], files: list[str]) -> None:
     from l2m_design.report import words
 
     length = f"{summary['demand']['terms']['length']:,}"
-    titles = ["layers", "late loss, nats", "test loss - full attention", f"state at {length}", "growth", "level"]
+    titles = ["layers", "late loss, nats", "- reference", "effective context", f"state at {length}", "growth", "level"]
     if summary["finalists"]:
         table([f"finalist, {summary['choice']['length']:,} tokens", *titles], _finalist_rows(summary))
     else:
@@ -110,7 +110,7 @@ def _print(summary: dict[str, Any], files: list[str]) -> None:
 
 
 def _trial_rows(summary: dict[str, Any]) -> list[list[str]]:
-    """The chosen one, the front and the known designs, each trial once."""
+    """The chosen one, the front and the baselines, each trial once."""
     rows, seen = [], set[int]()
     for row in [summary["chosen"], *summary["front"], *summary["baselines"]]:
         if row is None or row["trial"] in seen:
@@ -118,7 +118,7 @@ def _trial_rows(summary: dict[str, Any]) -> list[list[str]]:
         seen.add(row["trial"])
         name = row["design"] or f"trial {row['trial']}"
         loss = f"{row['loss']:.3f}" if row["loss"] is not None else f"{row['state']}: {row['reason']}"
-        rows.append(_cells(("chosen: " if row is summary["chosen"] else "") + name, row, loss, row["difference"]))
+        rows.append(_cells(("chosen: " if row is summary["chosen"] else "") + name, row, loss, row))
     return rows
 
 
@@ -129,19 +129,21 @@ def _finalist_rows(summary: dict[str, Any]) -> list[list[str]]:
     for row in sorted(summary["finalists"], key=lambda row: row["fingerprint"] != chosen):
         at = row["lengths"].get(str(summary["choice"]["length"]))
         name = ("chosen: " if row["fingerprint"] == chosen else "") + row["name"]
-        loss = f"{at['loss']:.3f}" if at else f"failed: {', '.join(row['failed'])}"
-        rows.append(_cells(name, row, loss, at["difference"] if at else None))
+        loss = f"{at['test_loss']:.3f}" if at else f"failed: {', '.join(row['failed'])}"
+        rows.append(_cells(name, row, loss, at or {}))
     return rows
 
 
-def _cells(name: str, row: dict[str, Any], loss: str, difference: dict[str, float] | None) -> list[str]:
+def _cells(name: str, row: dict[str, Any], loss: str, found: dict[str, Any]) -> list[str]:
+    """found: what was measured, of the row's own trial or at the length of the choice."""
     from l2m_design.report import words
 
     return [
         name,
         row["picture"],
         loss,
-        words.estimate(difference, sign=True),
+        words.estimate(found.get("difference"), sign=True),
+        "-" if (reached := found.get("effective_context")) is None else f"{reached:,}",
         words.size(row["state_bytes"]),
         f"t^{row['growth_exponent']:.2f} " + words.MARKS[row["meets_growth"]],
         words.MARKS[row["meets_level"]],

@@ -22,6 +22,12 @@ class Windows:
     def __len__(self) -> int:
         return len(self.start)
 
+    @property
+    def cluster(self) -> NDArray[np.int64]:
+        """[windows] what counts as one: the document's family where a source knows it, else the document."""
+        families = self.documents.families
+        return self.document if families is None else families[self.document]
+
     def tokens(self, rows: slice | NDArray[np.int64] = slice(None)) -> NDArray[np.int64]:
         """[b length] tokens of the chosen windows."""
         begins = self.documents.spans[self.document[rows], 0] + self.start[rows]

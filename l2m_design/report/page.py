@@ -35,6 +35,7 @@ def load_summary(place: str | Path) -> dict[str, Any]:
             "settings",
             "choice",
             "finalists",
+            "tradeoff",
         } - set(summary)
     except (ValueError, TypeError) as error:
         raise BadInput(f"{path}: not a study's summary: {error}") from None
@@ -87,12 +88,24 @@ def _figures(summary: dict[str, Any]) -> dict[str, str | None]:
         "state": figures.state_and_demand(drawings, law, terms, demand["has_level"], measured),
         "loss": figures.loss_and_state(summary["records"], [row["trial"] for row in summary["front"]], chosen),
         "excess": _excess(summary["finalists"]),
+        "gains": figures.context_gains(gains) if (gains := _gains(summary)) else None,
     }
     if demand["measurement"]:
         drawn["information"] = figures.information(demand["measurement"], law)
         if demand["measurement"]["losses_nats"]:
             drawn["reference"] = figures.losses({"reference model": demand["measurement"]["losses_nats"]}, "h_t, nats")
     return drawn
+
+
+def _gains(summary: dict[str, Any]) -> dict[str, dict[int, dict[str, float]]]:
+    """By model, what the past beyond so many tokens gains: of finalists at the choice's length, else of trials."""
+    if summary["finalists"]:
+        at = str(summary["choice"]["length"])
+        rows = {row["name"]: row["lengths"][at] for row in summary["finalists"] if at in row["lengths"]}
+    else:
+        rows = _finalists(summary)
+    gains = {name: {int(c): g for c, g in row["context_gain"].items()} for name, row in rows.items()}
+    return {name: found for name, found in gains.items() if found}
 
 
 def _excess(rows: list[dict[str, Any]]) -> str | None:

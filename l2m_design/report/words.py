@@ -51,45 +51,90 @@ def constant(terms: dict[str, Any], kinds: tuple[str, ...] | None = None) -> str
 
 
 def outcome(summary: dict[str, Any]) -> list[str]:
-    """What a study found, in a few sentences."""
+    """What a study found, in a few sentences; first of all, where its losses say nothing of long context."""
     chosen, terms, choice = summary["chosen"], summary["demand"]["terms"], summary["choice"]
+    said = [*_context_warning(summary), _demand(summary)]
     if chosen is None:
-        return [_demand(summary), *choice["said"]]
-    said = [_demand(summary), _answer(summary), *choice["said"]]
-    reference = next((row for row in summary["baselines"] if row["design"] == "all attention" and row["loss"]), None)
-    if reference and chosen["difference"] and chosen["design"] != "all attention":
-        saved = reference["state_bytes"] / chosen["state_bytes"]
-        seeds = chosen.get("seeds", 1)
-        over = f"documents and {seeds} seeds" if seeds > 1 else "documents; one seed"
-        said.append(
-            "Against full attention of the same size, trained alike: "
-            f"{estimate(chosen['difference'], sign=True)} nats a token on test documents (paired; the interval is over "
-            f"{over}), with {saved:.3g} times less state."
-        )
-        if chosen["difference"]["high"] > choice["delta"]:
-            said.append(
-                f"The test documents do not confirm that it is within {choice['delta']:g}: it was chosen on validation "
-                "documents, and who is chosen from many looks better there than it is."
-            )
+        return [*said, *choice["said"]]
+    said += [_answer(summary), _verdict(summary), *choice["said"], *_turning_point(summary)]
     if summary["demand"]["has_level"]:
         said.append(
-            f"Coverage, if an element holds {constant(terms)}: "
+            f"Longest context covered, if an element holds {constant(terms)}: "
             f"{tokens(chosen['reach_tokens']['effective'])}; by the hard bound: "
             f"{tokens(chosen['reach_tokens']['hard'])}."
         )
     return said
 
 
+def _context_warning(summary: dict[str, Any]) -> list[str]:
+    """Where no model used far context, its losses cannot judge designs for it."""
+    if summary["uses_context"] is not False:
+        return []
+    choice = summary["choice"]
+    recipe = choice["recipe"]
+    return [
+        f"These losses cannot judge long context: no model gains from beyond {choice['length'] // 16:,} tokens, a "
+        f"sixteenth of its window, after {recipe['tokens']:,} training tokens. Train each on 4 times as many "
+        f"(at least {4 * recipe['tokens']:,}) before designs are compared."
+    ]
+
+
 def _answer(summary: dict[str, Any]) -> str:
     """The answer in one sentence."""
-    chosen, terms, choice = summary["chosen"], summary["demand"]["terms"], summary["choice"]
+    chosen, terms = summary["chosen"], summary["demand"]["terms"]
     trial = f"trial {chosen['trial']}" if chosen["trial"] is not None else "a design of the study"
-    name = f"{trial}, the known design '{chosen['design']}'" if chosen["design"] else trial
-    return (
-        f"Chosen: {chosen['picture']} ({name}), the smallest state of all {choice['among']} that meet the L²M "
-        f"condition and are within {choice['delta']:g} nats a token of full attention: {size(chosen['state_bytes'])} "
-        f"at {terms['length']:,} tokens, growing as t^{chosen['growth_exponent']:.2f}, late loss {chosen['loss']:.3f}."
+    name = f"{trial}, the baseline '{chosen['design']}'" if chosen["design"] else trial
+    reached = chosen["effective_context"]
+    used = (
+        "" if reached is None else f", effective context {reached:,} tokens" if reached else ", no use of far context"
     )
+    return (
+        f"Chosen: {chosen['picture']} ({name}): {size(chosen['state_bytes'])} of state at {terms['length']:,} tokens, "
+        f"growing as t^{chosen['growth_exponent']:.2f}, late loss {estimate(chosen['test_loss'])} nats a "
+        f"token on test documents{used}."
+    )
+
+
+def _verdict(summary: dict[str, Any]) -> str:
+    """Is it confirmed that the chosen model keeps up, by what evidence, and how much state does it save?"""
+    chosen, choice, reference = summary["chosen"], summary["choice"], summary["reference"]
+    start = summary["verdict"].capitalize()
+    if reference in (chosen.get("name"), chosen["design"], *_trial_names(chosen)):
+        return f"{start}: it is itself the reference ({reference})."
+    rows = [*summary["finalists"], *summary["baselines"], *summary["front"]]
+    sizes = [row["state_bytes"] for row in rows if reference in (row.get("name"), *_trial_names(row))]
+    saved = f", with {sizes[0] / chosen['state_bytes']:.3g} times less state" if sizes else ""
+    seeds = chosen.get("seeds", 1)
+    over = f"documents and {seeds} fresh seeds" if seeds > 1 else "documents; one seed"
+    named = summary["settings"]["choice"].get("reference", "best") != "best"
+    bar = f"the reference, {reference}" if named else f"{reference}, the best that was trained"
+    gain = any(found["lost_gain"] for found in choice["comparisons"].values())
+    both = f"late loss and gain from beyond {choice['context']:,} tokens" if gain else "late loss"
+    return (
+        f"{start}: {both} at most {choice['delta']:g} nats a token worse than {bar} ({choice['confidence']:.0%}, "
+        f"Holm's correction). Late loss on test documents: {estimate(chosen['difference'], sign=True)} against it "
+        f"(paired over {over}){saved}."
+    )
+
+
+def _trial_names(row: dict[str, Any]) -> list[str]:
+    number, design = row.get("trial"), row.get("design")
+    return [] if number is None else [f"trial {number}", f"trial {number} ({design})"]
+
+
+def _turning_point(summary: dict[str, Any]) -> list[str]:
+    """Where the front turns: what a halving costs before and behind the knee."""
+    steps = summary["tradeoff"]
+    index = next((i for i, step in enumerate(steps) if step["knee"]), None)
+    if index is None or index + 1 >= len(steps):
+        return []
+    before, behind = steps[index]["cost_per_halving"], steps[index + 1]["cost_per_halving"]
+    if not before or not behind:
+        return []
+    return [
+        f"The front turns at {steps[index]['to']} ({size(steps[index]['state_bytes'])}): halving the state costs "
+        f"{estimate(before, sign=True)} nats a token on the way there and {estimate(behind, sign=True)} beyond."
+    ]
 
 
 def _demand(summary: dict[str, Any]) -> str:
@@ -127,9 +172,9 @@ def _finalists_said(summary: dict[str, Any]) -> list[str]:
         return []
     tokens_ = f"{asked['tokens']:,} tokens" if asked["tokens"] else "four times the tokens"
     return [
-        f"Finalists were trained longer ({tokens_}) with {asked['seeds']} seeds, the best of {len(asked['rates'])} "
-        "learning rates each. They were picked by the same validation documents on which they are chosen; test "
-        "documents were never looked at to choose."
+        f"Finalists were trained again ({tokens_}). One seed and the validation documents picked each one's learning "
+        f"rate (of {len(asked['rates'])}) and the reference; the differences come from {asked['seeds']} further seeds "
+        "and from test documents, which picked nothing."
     ]
 
 
@@ -142,7 +187,7 @@ def caveats(summary: dict[str, Any]) -> list[str]:
         "Covering the target length and growing fast enough without end are two questions: the tables answer both.",
         f"Growth is judged at beta's {terms['end']} end (condition.end). The condition is necessary, not sufficient.",
         f"Each candidate read {recipe['tokens']:,} tokens in windows of {recipe['length']:,}, with "
-        + ("one learning rate" if len(rates) == 1 else f"one of {len(rates)} learning rates (known designs with each)")
+        + ("one learning rate" if len(rates) == 1 else f"one of {len(rates)} learning rates (baselines with each)")
         + " and one seed: losses order candidates at this budget, and long training may order them otherwise.",
         *_finalists_said(summary),
     ]
@@ -156,8 +201,8 @@ def caveats(summary: dict[str, Any]) -> list[str]:
     if measurement and measurement["resampled"] == "windows":
         said.append("Too few documents to resample: beta's interval is one for these documents, not for their kind.")
     said.append(
-        "Known designs take the largest sizes on offer (kv_heads, d_state, window); all state elements are counted in "
-        f"{terms['dtype']}, though runtimes may hold recurrent states in float32."
+        "Baselines take the largest sizes on offer (kv_heads, d_state, window; 'all windows' the smallest window); all "
+        f"state elements are counted in {terms['dtype']}, though runtimes may hold recurrent states in float32."
     )
     if measurement and measurement["estimator"] == "compression":
         said.append(

@@ -65,11 +65,10 @@ class Search:
         check_uri(tracking_uri)
         if settings.storage:
             shown(settings.storage)
-        longest = max([settings.recipe.length, *(settings.finalists.lengths if settings.finalists else ())])
         for recipe in recipes(settings):
             check_shares(recipe, settings.gpus_per_trial)
         for split in ("train", "validation", "test"):
-            held_out_windows(self.corpus, split, longest, 1)
+            held_out_windows(self.corpus, split, settings.longest, 1)
         check_space(space.resolved(1.0), {}, self.corpus.vocabulary, settings.space)
 
     @property
@@ -120,6 +119,7 @@ class Search:
         if given:
             stages.check_feasible(descriptor, self.settings.space)
         stages.own_designs(descriptor)
+        stages.check_reference(descriptor)
         return stages.warnings(descriptor)
 
     def _check_machine(self) -> None:
@@ -138,6 +138,7 @@ class Search:
         shared = SharedStudy(storage, self.settings.name, self._descriptor(demand))
         stages.check_feasible(shared.descriptor, self.settings.space)
         stages.own_designs(shared.descriptor)
+        stages.check_reference(shared.descriptor)
         for trouble in stages.warnings(shared.descriptor):
             listener.trouble(trouble)
         return shared

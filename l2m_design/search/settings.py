@@ -88,25 +88,36 @@ class SearchSettings(Values):
 
 
 class RecallSettings(Values):
-    """The rung below training on the corpus: recall of a Santa Fe source with the demanded beta and a known Bayes loss.
+    """A second judge: recall on a source whose Bayes loss is known, where `choice.recall` bounds the excess over it.
 
-    keep: share of the candidates, by excess over Bayes, that goes on to the corpus, once `search.warmup_trials` were
-    seen.
+    corpus: mqar:..., noisy-recall:..., santa-fe:...; by default Santa Fe with the demanded beta. stage: who is trained
+    on it, the finalists (each once) or every trial before it goes on to the corpus. keep: with stage trials, the share
+    of the candidates, by excess over Bayes, that goes on, once `search.warmup_trials` were seen.
     """
 
+    corpus: str | None = None
+    stage: Literal["trials", "finalists"] = "trials"
     length: Annotated[int, Field(ge=32, le=2**20)] = 512
     tokens: Annotated[int, Field(ge=32)] = 200_000
     batch_tokens: Annotated[int, Field(ge=32)] = 2048
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 5e-3
     keep: Share = 1.0
 
+    @model_validator(mode="after")
+    def _keeps_trials(self) -> Self:
+        if self.keep < 1 and self.stage == "finalists":
+            raise ValueError("keep: a share of the trials, for stage: trials")
+        return self
+
 
 class FinalistSettings(Values):
-    """The last rung: the best candidates and the known designs trained longer, with several seeds, at each length.
+    """The last rung: the best candidates and the baselines trained longer, with several fresh seeds, at each length.
 
-    top: how many candidates. tokens: budget of a run, by default four times the recipe's. lengths: training and
-    evaluation contexts, by default the recipe's. rates: factors of the recipe's learning rate, the best of which (by
-    validation, first seed, shortest length) is taken. designs: further drawings as lists of layers, by name.
+    top: how many candidates. seeds: how many that confirm; one more picks. baselines: which of the search's baselines
+    are trained again, all unless they are named; the best model of all trials always is. tokens: budget of a run, by
+    default four times the recipe's. lengths: training and evaluation contexts, by default the recipe's. rates: factors
+    of the recipe's learning rate, the best of which (by validation, the seed that picks, shortest length) is taken.
+    designs: further architectures as lists of layers, by name.
     """
 
     top: Annotated[int, Field(ge=0, le=100)] = 3
@@ -116,17 +127,24 @@ class FinalistSettings(Values):
     lengths: Annotated[tuple[Annotated[int, Field(ge=16)], ...], Field(strict=False)] = ()
     rates: Annotated[tuple[Rate, ...], Field(strict=False, min_length=1)] = (1.0,)
     windows: Annotated[int, Field(ge=8)] | None = None
+    baselines: Annotated[tuple[str, ...], Field(strict=False)] | None = None
     designs: dict[str, list[dict[str, Any]]] = Field(default_factory=dict)
 
 
 class ChoiceSettings(Values):
-    """What is chosen: the least state of those whose late loss is at most full attention's + delta, with confidence.
+    """What is chosen: the least state that is worse than the reference by at most delta, with confidence.
 
-    delta: nats a token. confidence: of the one-sided test over documents and seeds.
+    delta: nats a token, of the late loss and of the gain from far context. confidence: of the one-sided tests over
+    documents and seeds, all of them together. reference: best (the lowest loss that was trained), full attention, or a
+    baseline's or finalist's name. context: tokens from beyond which the gain is asked for; a quarter of the window
+    unless it is named. recall: most bits a judged token above Bayes on the study's `recall` source.
     """
 
     delta: Annotated[float, Field(ge=0.0)] = 0.02
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    reference: Annotated[str, Field(min_length=1)] = "best"
+    context: Annotated[int, Field(ge=2)] | None = None
+    recall: Annotated[float, Field(ge=0.0)] | None = None
 
 
 class StudySettings(Values):
@@ -155,6 +173,27 @@ class StudySettings(Values):
     gpus_per_trial: Annotated[int, Field(ge=1, le=64)] = 1
     storage: str | None = None
     grace_seconds: Annotated[float, Field(ge=5.0, le=604_800.0)] = 600.0
+
+    @model_validator(mode="after")
+    def _choice_fits(self) -> Self:
+        if self.choice.recall is not None and self.recall is None:
+            raise ValueError("choice.recall: the study has no recall source (recall)")
+        longest = self.longest
+        if self.choice.context is not None and self.choice.context > longest // 2:
+            raise ValueError(
+                f"choice.context: {self.choice.context} is longer than half of the windows of {longest} tokens"
+            )
+        return self
+
+    @property
+    def longest(self) -> int:
+        """The longest window that is trained, in tokens."""
+        return max([self.recipe.length, *(self.finalists.lengths if self.finalists else ())])
+
+    @property
+    def context(self) -> int:
+        """Tokens from beyond which the choice asks for the gain: those named, else a quarter of the longest window."""
+        return self.choice.context or self.longest // 4
 
     def public(self) -> dict[str, Any]:
         """As `plain`, without the storage's password: for whatever is kept, shown or sent."""

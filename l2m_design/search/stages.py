@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from l2m_design.architecture import Architecture
 from l2m_design.errors import BadInput
 from l2m_design.search.results import finalists
+from l2m_design.search.results.choice import BEST, FULL
 from l2m_design.search.results.finalists import FinalJob
 from l2m_design.search.space.feasibility import Judge, feasible, judged_by, largest_meets, refusal
 from l2m_design.search.space.known import REFERENCE, known_designs
@@ -16,6 +17,7 @@ from l2m_design.search.workers.shared import FINAL, TRIAL, Descriptor, SharedStu
 from l2m_design.training.recipe import Recipe
 
 LOOK, LOOKS_FOR_ONE = 0.5, 8
+ENOUGH_SEEDS = 3
 SURE = 4  # looks that must find the same tickets lacking: a worker may be about to plan them
 
 
@@ -37,7 +39,11 @@ def designs(descriptor: Descriptor) -> dict[str, tuple[Architecture, dict[str, A
 
 def warnings(descriptor: Descriptor) -> list[str]:
     """Before anything is trained: what will be missing at the end."""
-    return [said for said in (_without_reference(descriptor), _without_search(descriptor)) if said]
+    return [
+        said
+        for said in (_without_reference(descriptor), _without_search(descriptor), _too_few_seeds(descriptor))
+        if said
+    ]
 
 
 def _without_search(descriptor: Descriptor) -> str | None:
@@ -52,12 +58,41 @@ def _without_search(descriptor: Descriptor) -> str | None:
 
 
 def _without_reference(descriptor: Descriptor) -> str | None:
-    """A sentence where full attention, which every choice is held against, is not among the known designs."""
+    """A sentence where full attention, which a reader looks for beside every answer, is not among the baselines."""
     if REFERENCE in designs(descriptor):
         return None
     wanted = descriptor.settings.search.known_designs
     why = "the space has no kind named attention" if wanted else "search.known_designs: false"
-    return f"full attention, the reference, is not trained ({why}): candidates are compared, and nothing is chosen"
+    return f"full attention is not trained ({why}): the best that is trained may be far from what the data allow"
+
+
+def _too_few_seeds(descriptor: Descriptor) -> str | None:
+    """A sentence where the choice will hardly be decided: seeds vary, and one or two do not say how much."""
+    asked = descriptor.settings.finalists
+    if asked is None:
+        return "no finalists: nothing is trained again with fresh seeds, so that no choice can be confirmed"
+    if asked.seeds >= ENOUGH_SEEDS:
+        return None
+    return (
+        f"finalists.seeds: {asked.seeds}; fewer than {ENOUGH_SEEDS} hardly say how much seeds vary, and the choice may "
+        "stay undecided"
+    )
+
+
+def check_reference(descriptor: Descriptor) -> None:
+    """Raises BadInput, naming what is there, where the choice's reference or a finalist will not be trained."""
+    settings = descriptor.settings
+    known, asked = list(designs(descriptor)), settings.finalists
+    for name in (asked.baselines or ()) if asked else ():
+        if name not in known:
+            raise BadInput(f"finalists.baselines: no baseline '{name}'; the study trains: {', '.join(known) or 'none'}")
+    named = REFERENCE if settings.choice.reference == FULL else settings.choice.reference
+    if named == BEST:
+        return
+    there = known if asked is None else [*(asked.baselines or known), *asked.designs]
+    if named not in there:
+        allowed = ", ".join([BEST, *([FULL] if REFERENCE in there else []), *there])
+        raise BadInput(f"choice.reference: '{settings.choice.reference}' will not be trained; allowed are {allowed}")
 
 
 def check_feasible(descriptor: Descriptor, where: str) -> None:
@@ -135,15 +170,18 @@ def run_finalists(shared: SharedStudy, crew: Crew, listener: Any, tracker: Track
     settings = shared.descriptor.settings
     entered = entrants(shared)
     _worked_off(shared, finalists.tuning_jobs(settings, entered), "finalists: learning rates", crew, listener, tracker)
-    jobs = finalists.seed_jobs(settings, entered, shared.runs(finalists.final_recipe(settings).fingerprint))
-    _worked_off(shared, jobs, "finalists: seeds and lengths", crew, listener, tracker)
+    runs = shared.runs(finalists.final_recipe(settings).fingerprint)
+    for jobs, what in (
+        (finalists.seed_jobs(settings, entered, runs), "finalists: seeds and lengths"),
+        (finalists.recall_jobs(settings, entered, runs), "finalists: recall"),
+    ):
+        _worked_off(shared, jobs, what, crew, listener, tracker)
 
 
 def entrants(shared: SharedStudy) -> dict[str, Architecture]:
     """Every finalist's drawing by name: known designs, the study's own, the best trials."""
     known = {name: drawing for name, (drawing, _) in designs(shared.descriptor).items()}
-    known |= own_designs(shared.descriptor)
-    return finalists.entrants(shared.descriptor.settings, shared.records().all, known)
+    return finalists.entrants(shared.descriptor.settings, shared.records().all, known, own_designs(shared.descriptor))
 
 
 def own_designs(descriptor: Descriptor) -> dict[str, Architecture]:

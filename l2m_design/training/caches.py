@@ -100,7 +100,7 @@ def cache_losses(
             float(row[which].mean()) if which.any() else np.nan for row, which in zip(nats, again, strict=True)
         ]
         on_step(min(first + batch, len(windows)), len(windows))
-    return CacheLosses(np.array(late), np.array(repeated), windows.document)
+    return CacheLosses(np.array(late), np.array(repeated), windows.cluster)
 
 
 def teach_values(model: LanguageModel, corpus: Corpus, length: int, steps: int, seed: int = 0) -> None:

@@ -35,4 +35,4 @@ def evaluate(
         nats[:, 1:] = losses.view(len(tokens), -1).cpu().numpy()
         rows.append(nats)
     model.train()
-    return Losses(np.concatenate(rows), windows.document[:count])
+    return Losses(np.concatenate(rows), windows.cluster[:count])

@@ -17,7 +17,7 @@ from l2m_design.model import LanguageModel
 from l2m_design.training.recipe import Recipe
 
 MOMENTS = (0.9, 0.95)
-MOMENTUM = 0.95
+MOMENTUM = 0.9  # of Muon: 0.95, its usual one, is for longer runs (docs/lab-book.md)
 REFERENCE_WIDTH = 128
 TABLES = 2.0  # embeddings and the output table learn best at twice the rate of the rest
 MATCHED = 0.2 * math.sqrt(REFERENCE_WIDTH)  # Muon's step of this size has AdamW's mean square (arXiv 2502.16982)

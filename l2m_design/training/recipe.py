@@ -12,10 +12,14 @@ class Recipe(Values):
     """Budget, optimiser, lengths and seed.
 
     length: training context in tokens. tokens: budget. batch_tokens: tokens in each optimiser step.
-    learning_rate: peak of a warm-up and cosine schedule for AdamW. windows: held-out windows scored at the
+    learning_rate: peak of a warm-up and cosine schedule. windows: held-out windows scored at the
     end; a quarter of them at the rungs, which are shares of the budget at which a search may stop a run.
-    kernels: `auto` takes faster ones that agree with torch's on the device, `torch` none. compile: torch.compile, on
-    a GPU only. recompute: keep only each layer's inputs for the gradient, less memory for a third more time.
+    contexts: tokens to which the past is cut at the end, to see what far context gains (a 64th, a 16th and a quarter of
+    the window unless they are named; an empty list for none).
+    optimiser: muon for the matrices of layers and AdamW for the rest, or adamw for all; rates are those of a width of
+    128 and are carried to others (see l2m_design.training.optimiser). kernels: `auto` takes faster ones that agree with
+    torch's on the device, `torch` none. compile: torch.compile, on a GPU only. recompute: keep only each layer's inputs
+    for the gradient, less memory for a third more time.
     """
 
     length: Annotated[int, Field(ge=16, le=2**22)] = 512
@@ -29,6 +33,7 @@ class Recipe(Values):
     clip: Annotated[float, Field(gt=0.0)] = 1.0
     windows: Annotated[int, Field(ge=8, le=10**5)] = 96
     rungs: Annotated[tuple[float, ...], Field(strict=False)] = (0.33, 0.66)
+    contexts: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False)] | None = None
     kernels: Literal["auto", "torch"] = "auto"
     compile: bool = False
     recompute: bool = False
@@ -42,6 +47,8 @@ class Recipe(Values):
             raise ValueError(f"tokens ({self.tokens}) must hold one batch of batch_tokens ({self.batch_tokens})")
         if any(not 0 < rung < 1 for rung in self.rungs):
             raise ValueError(f"rungs {list(self.rungs)} must lie between 0 and 1")
+        if too_long := [c for c in self.contexts or () if c > self.length // 2]:
+            raise ValueError(f"contexts: {too_long[0]} is longer than half of the windows (length: {self.length})")
         return self
 
     @property

@@ -1,5 +1,6 @@
 """Result: what a training run found, how sure it is, and what it cost."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,7 +15,8 @@ REPLICATES = 1000
 def by_document(values: Floats, document: NDArray[np.int64]) -> Floats:
     """[documents] means of values [windows], in the order of the documents' numbers [windows].
 
-    Fewer than FEWEST_DOCUMENTS say nothing of how documents vary: then each window stands for itself, [windows].
+    Documents that are akin (see Windows.cluster) have one number: they count as one. Fewer than FEWEST_DOCUMENTS say
+    nothing of how documents vary: then each window stands for itself, [windows].
     """
     names, which = np.unique(document, return_inverse=True)
     if len(names) < FEWEST_DOCUMENTS:
@@ -25,7 +27,7 @@ def by_document(values: Floats, document: NDArray[np.int64]) -> Floats:
 
 @dataclass(frozen=True)
 class Losses:
-    """nats: [windows, length + 1] loss of every token of held-out windows. document: [windows]."""
+    """nats: [windows, length + 1] loss of every token of held-out windows. document: [windows], see Windows.cluster."""
 
     nats: Floats
     document: NDArray[np.int64]
@@ -67,7 +69,9 @@ class Result:
     that are installed did not. *excess*: where the source knows its exact Bayes loss, losses above it in nats a judged
     token (a fact), over the second half of windows, and over the eighths of a window (see l2m_design.training.excess).
     mi_captured_nats: early minus late losses; of recall tasks, whose law changes along a document, no information.
-    decode_ms: of a decoding step, where it was asked for.
+    decode_ms: of a decoding step, where it was asked for. test_late_by_context: by context c in tokens, late losses of
+    the same test tokens with the past cut to c, as test_late_by_document; context_seconds: that this took (counted in
+    evaluate_seconds too).
     """
 
     late_loss: float
@@ -90,6 +94,8 @@ class Result:
     test_late_excess_by_document: list[float] | None = None
     test_excess_by_position: list[float] | None = None
     decode_ms: float | None = None
+    test_late_by_context: dict[str, list[float]] = field(default_factory=dict)
+    context_seconds: float = 0.0
 
     def plain(self) -> dict[str, Any]:
         """JSON-ready, floats rounded to 5 digits behind the point."""
@@ -106,7 +112,17 @@ def _rounded(value: Any) -> Any:
         return round(value, 5)
     if isinstance(value, list | tuple):
         return [_rounded(part) for part in value]
+    if isinstance(value, dict):
+        return {key: _rounded(part) for key, part in value.items()}
     return value
+
+
+def effective_context(gains: Mapping[int, Estimate]) -> int:
+    """The longest context c, in tokens, from beyond which a model gains by more than chance; 0 where there is none.
+
+    gains: by c, the loss with the past cut to c less the loss with the whole past.
+    """
+    return max((c for c, gain in gains.items() if gain.low > 0), default=0)
 
 
 def interval_of_mean(values: Floats, level: float = 0.95) -> Estimate:

@@ -26,6 +26,7 @@ from l2m_design.model.probes import probed, said
 from l2m_design.model.value import value_lesson
 from l2m_design.training.batches import held_out_windows, training_batches
 from l2m_design.training.checkpoint import Checkpoint, Progress, Stopwatch, identity
+from l2m_design.training.context import contexts_of, late_with_cut_past
 from l2m_design.training.evaluate import evaluate
 from l2m_design.training.excess import excess
 from l2m_design.training.optimiser import Optimiser, optimiser_of
@@ -279,6 +280,11 @@ def _result(work: _Work, progress: Progress, validation: Windows, first: Floats,
     test = evaluate(work.model, testing, device, first)
     if not np.isfinite([losses.late_loss, test.late_loss]).all():
         raise FloatingPointError("the held-out loss is not finite at the end")
+    watch.into("evaluate")
+    contexts = contexts_of(recipe.length) if recipe.contexts is None else recipe.contexts
+    contexts = tuple(c for c in contexts if not work.model.architecture.too_short(c))
+    cut = late_with_cut_past(work.model, testing, contexts, device)
+    watch.into("context")
     over, test_over = excess(losses, validation, corpus), excess(test, testing, corpus)
     watch.into("evaluate")
     return Result(
@@ -292,7 +298,7 @@ def _result(work: _Work, progress: Progress, validation: Windows, first: Floats,
         parameters=sum(p.numel() for p in work.model.parameters()),
         tokens=recipe.spent,
         train_seconds=progress.seconds["train"],
-        evaluate_seconds=progress.seconds["evaluate"],
+        evaluate_seconds=progress.seconds["evaluate"] + progress.seconds["context"],
         peak_memory_bytes=_peak_memory(device),
         device=str(device),
         seed=recipe.seed,
@@ -301,6 +307,8 @@ def _result(work: _Work, progress: Progress, validation: Windows, first: Floats,
         late_excess_nats=over.late() if over else None,
         test_late_excess_by_document=test_over.late_by_document().tolist() if test_over else None,
         test_excess_by_position=test_over.by_position().tolist() if test_over else None,
+        test_late_by_context={str(c): late.tolist() for c, late in cut.items()},
+        context_seconds=progress.seconds["context"],
     )
 
 

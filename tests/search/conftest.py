@@ -71,9 +71,10 @@ def designs() -> set[str]:
     return {
         "all attention",
         "all Mamba-2",
-        "1 attention in 8",
+        "all windows",
+        "Jamba-like (1 attention in 8)",
+        "Samba-like (Mamba-2 + window)",
         "window + attention 3:1",
-        "Mamba-2 + window",
         "all sparse at the demand",
     }
 

@@ -127,7 +127,7 @@ def loss_and_state(records: list[dict[str, Any]], front: list[int], chosen: int 
         done = [r for r in records if r["state"] == "complete" and r["copy_of"] is None]
         for feasible, marker, color, label in (
             (True, "o", DATA, "meets the condition"),
-            (False, "x", BAD, "does not (trained as a known design)"),
+            (False, "x", BAD, "does not (a baseline)"),
         ):
             rows = [r for r in done if r["feasible"] == feasible]
             if rows:
@@ -171,7 +171,7 @@ def loss_and_state(records: list[dict[str, Any]], front: list[int], chosen: int 
 
 
 def _name_points(axes: Any, done: list[dict[str, Any]], chosen: int | None) -> None:
-    """Names beside the known designs, each at its best learning rate, and beside the chosen one."""
+    """Names beside the baselines, each at its best learning rate, and beside the chosen one."""
     best: dict[str, float] = {}
     for r in done:
         best[r["design"]] = min(best.get(r["design"], np.inf), r["result"]["late_loss"])
@@ -185,6 +185,27 @@ def _name_points(axes: Any, done: list[dict[str, Any]], chosen: int | None) -> N
                 textcoords="offset points",
                 color=GOOD if r["number"] == chosen else INK,
             )
+
+
+def context_gains(gains: dict[str, dict[int, dict[str, float]]]) -> str:
+    """What the past beyond c tokens gains on the same tokens, nats a token, against c; bars are 95% intervals."""
+    with matplotlib.rc_context(STYLE):
+        drawing, axes = figure(3.8, 9.6)
+        for number, (name, found) in enumerate(gains.items()):
+            at = np.array(sorted(found)) * 2.0 ** (0.04 * (number - len(gains) / 2))  # beside each other
+            value, low, high = (np.array([found[c][key] for c in sorted(found)]) for key in ("value", "low", "high"))
+            style = ("-", "--", ":")[number // len(LINES) % 3]
+            bars = [value - low, high - value]
+            axes.errorbar(
+                at, value, yerr=bars, color=LINES[number % len(LINES)], ls=style, lw=1.4, capsize=2, label=name
+            )
+        axes.axhline(0, color=GREY, lw=0.8)
+        axes.set_xscale("log", base=2)
+        axes.set_xlabel("past cut to c tokens")
+        axes.set_ylabel("gain from beyond c, nats a token")
+        axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
+        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        return as_svg(drawing)
 
 
 def excess(by_length: dict[str, dict[int, list[float]]]) -> str:

@@ -1,4 +1,7 @@
-"""Finalists: the best candidates and the known designs, trained longer, with several seeds, at every asked length."""
+"""Finalists: the best candidates and the baselines, trained longer at every asked length.
+
+The seed PICKS tunes learning rates and picks the reference; the seeds behind it, which picked nothing, confirm.
+"""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -6,24 +9,31 @@ from typing import Any
 
 from l2m_design.architecture import Architecture
 from l2m_design.search.record import Record
+from l2m_design.search.results.choice import BEST, FULL
 from l2m_design.search.settings import StudySettings
 from l2m_design.search.space.known import REFERENCE
 from l2m_design.settings import fingerprint
+from l2m_design.training.context import contexts_of
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.result import Result
 
 LONGER = 4
+PICKS = 0  # the trials' own seed
+CORPUS, RECALL = "corpus", "recall"
 
 
 @dataclass(frozen=True)
 class FinalJob:
-    """One training run of a finalist. rate: factor of the recipe's learning rate."""
+    """One training run of a finalist. rate: factor of the recipe's learning rate. task: on the corpus, or on the recall
+    source.
+    """
 
     name: str
     architecture: dict[str, Any]
     length: int
     rate: float
     seed: int
+    task: str = CORPUS
 
     def plain(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -32,16 +42,19 @@ class FinalJob:
     @property
     def fingerprint(self) -> str:
         """What tells one run from another under one shared recipe: drawing, length, learning rate, seed; no name."""
-        return fingerprint({name: value for name, value in self.plain().items() if name != "name"})
+        left_out = {"name"} | ({"task"} if self.task == CORPUS else set())
+        return fingerprint({name: value for name, value in self.plain().items() if name not in left_out})
 
     def recipe(self, base: Recipe) -> Recipe:
-        """The recipe of this run."""
+        """The recipe of this run: what far context gains is measured by the runs that confirm."""
+        contexts = None if base.contexts is None else tuple(c for c in base.contexts if c <= self.length // 2)
         return base.model_copy(
             update={
                 "length": self.length,
                 "batch_tokens": max(base.batch_tokens, self.length),
                 "learning_rate": min(1.0, base.learning_rate * self.rate),
                 "seed": base.seed + self.seed,
+                "contexts": () if self.seed == PICKS else contexts,
             }
         )
 
@@ -63,7 +76,7 @@ def final_recipe(settings: StudySettings) -> Recipe:
     changes: dict[str, Any] = {"tokens": asked.tokens or LONGER * recipe.tokens, "rungs": ()}
     changes["batch_tokens"] = asked.batch_tokens or recipe.batch_tokens
     changes["windows"] = asked.windows or recipe.windows
-    return recipe.model_copy(update=changes)
+    return _with_context(recipe.model_copy(update=changes), settings)
 
 
 def lengths(settings: StudySettings) -> tuple[int, ...]:
@@ -77,28 +90,55 @@ def recipes(settings: StudySettings) -> list[Recipe]:
     if settings.finalists is None:
         return [settings.recipe]
     shared = final_recipe(settings)
-    return [settings.recipe, *(FinalJob("", {}, length, 1.0, 0).recipe(shared) for length in lengths(settings))]
+    return [settings.recipe, *(FinalJob("", {}, length, 1.0, PICKS).recipe(shared) for length in lengths(settings))]
+
+
+def trial_recipe(settings: StudySettings) -> Recipe:
+    """The recipe of trials: the gain from far context is measured where the choice is made, on finalists if any."""
+    if settings.finalists is None:
+        return _with_context(settings.recipe, settings)
+    return settings.recipe.model_copy(update={"contexts": ()})
+
+
+def _with_context(recipe: Recipe, settings: StudySettings) -> Recipe:
+    """The recipe, with the choice's context among those that are measured."""
+    contexts = contexts_of(settings.longest) if recipe.contexts is None else recipe.contexts
+    if settings.context in contexts:
+        return recipe
+    return recipe.model_copy(update={"contexts": tuple(sorted({*contexts, settings.context}))})
 
 
 def tokens_at_most(settings: StudySettings, designs: int) -> int:
     """Training tokens of a whole study: trials, their recall, and finalists with so many designs among them."""
-    recall = settings.recall.tokens if settings.recall else 0
+    recall = settings.recall.tokens if settings.recall and settings.recall.stage == "trials" else 0
     trials = settings.search.trials * (settings.recipe.spent + recall)
     if (asked := settings.finalists) is None:
         return trials
     each = [recipe.spent for recipe in recipes(settings)[1:]]
-    runs = asked.seeds * sum(each) + (len(asked.rates) - 1) * each[0]
+    runs = asked.seeds * sum(each) + len(asked.rates) * each[0]
+    if settings.recall and settings.recall.stage == "finalists":
+        runs += settings.recall.tokens
     return trials + (asked.top + designs + len(asked.designs)) * runs
 
 
 def entrants(
-    settings: StudySettings, records: Iterable[Record], designs: dict[str, Architecture]
+    settings: StudySettings, records: Iterable[Record], designs: dict[str, Architecture], own: dict[str, Architecture]
 ) -> dict[str, Architecture]:
-    """Who is trained longer, by name: every design, and the best candidates by value that are no design's drawing."""
+    """Who is trained longer, by name: baselines that are asked for, the study's own designs, the best candidates, and
+    the model of the lowest loss among all trials, whatever the condition says of it.
+    """
     asked = settings.finalists
     assert asked is not None
-    first = {architecture.fingerprint: name for name, architecture in reversed(designs.items())}
-    found = {name: designs[name] for name in designs if name in first.values()}
+    records = list(records)
+    wanted = (
+        designs if asked.baselines is None else {name: designs[name] for name in asked.baselines if name in designs}
+    )
+    best = best_of(records)
+    named = best.design if best and best.design in designs else None
+    if named and named not in wanted:
+        wanted = wanted | {named: designs[named]}
+    first = {architecture.fingerprint: name for name, architecture in reversed((wanted | own).items())}
+    found = {name: drawing for name, drawing in (wanted | own).items() if name in first.values()}
     there, known = set(first), len(found)
     ranked = sorted(eligible(records), key=lambda r: (r.value, r.state_bytes))
     if settings.search.mode == "pareto":
@@ -108,8 +148,21 @@ def entrants(
             break
         if record.fingerprint not in there:
             there.add(record.fingerprint)
-            found[f"trial {record.number}"] = record.drawing
+            found[trial_name(record, designs)] = record.drawing
+    if best and best.fingerprint not in there:
+        found[trial_name(best, designs)] = best.drawing
     return found
+
+
+def trial_name(record: Record, designs: Iterable[str] = ()) -> str:
+    """What a finalist that was a trial is called: by its baseline's name where it is one's, else by its number."""
+    return record.design if record.design and record.design in designs else f"trial {record.number}"
+
+
+def best_of(records: Iterable[Record]) -> Record | None:
+    """The complete trial of the lowest late loss, whatever the condition says of it."""
+    done = [r for r in records if r.state == "complete" and r.copy_of is None and r.late_loss is not None]
+    return min(done, key=lambda r: r.late_loss or 0.0, default=None)
 
 
 def eligible(records: Iterable[Record]) -> list[Record]:
@@ -142,11 +195,11 @@ def spread_over_front(records: list[Record], count: int) -> list[Record]:
 
 
 def tuning_jobs(settings: StudySettings, entered: dict[str, Architecture]) -> list[FinalJob]:
-    """First: every finalist at every learning rate, first seed, shortest length."""
+    """First: every finalist at every learning rate, the seed that picks, at the shortest length."""
     assert settings.finalists is not None
     shortest = lengths(settings)[0]
     return [
-        FinalJob(name, drawing.plain(), shortest, rate, 0)
+        FinalJob(name, drawing.plain(), shortest, rate, PICKS)
         for name, drawing in entered.items()
         if not drawing.too_short(shortest)
         for rate in settings.finalists.rates
@@ -154,33 +207,57 @@ def tuning_jobs(settings: StudySettings, entered: dict[str, Architecture]) -> li
 
 
 def seed_jobs(settings: StudySettings, entered: dict[str, Architecture], runs: list[FinalRun]) -> list[FinalJob]:
-    """Then: each finalist at its best learning rate, all seeds, all lengths."""
+    """Then: each finalist at its best learning rate, with fresh seeds, at all lengths."""
     assert settings.finalists is not None
     best = best_rates(runs, lengths(settings)[0])
     return [
         FinalJob(name, drawing.plain(), length, best[name], seed)
         for length in lengths(settings)
-        for seed in range(settings.finalists.seeds)
+        for seed in range(PICKS + 1, PICKS + 1 + settings.finalists.seeds)
+        for name, drawing in entered.items()
+        if name in best and not drawing.too_short(length)
+    ]
+
+
+def recall_jobs(settings: StudySettings, entered: dict[str, Architecture], runs: list[FinalRun]) -> list[FinalJob]:
+    """Last: each finalist once on the recall source, where the choice asks for it."""
+    if settings.recall is None or settings.recall.stage != "finalists":
+        return []
+    best, length = best_rates(runs, lengths(settings)[0]), settings.recall.length
+    return [
+        FinalJob(name, drawing.plain(), length, best[name], PICKS, RECALL)
         for name, drawing in entered.items()
         if name in best and not drawing.too_short(length)
     ]
 
 
 def best_rates(runs: Iterable[FinalRun], length: int) -> dict[str, float]:
-    """By finalist's name, the learning rate of the least late loss on validation, first seed."""
-    first = [run for run in runs if run.result and run.job.seed == 0 and run.job.length == length]
+    """By finalist's name, the learning rate of the least late loss on validation, by the seed that picks."""
+    return {name: run.job.rate for name, run in picking_runs(runs, length).items()}
+
+
+def picking_runs(runs: Iterable[FinalRun], length: int) -> dict[str, FinalRun]:
+    """By finalist's name, the run of the least late loss on validation among those of the seed that picks."""
+    first = [run for run in on_corpus(runs) if run.result and run.job.seed == PICKS and run.job.length == length]
     found: dict[str, FinalRun] = {}
     for run in first:
         assert run.result is not None
         known = found.get(run.job.name)
         if known is None or (known.result is not None and run.result.late_loss < known.result.late_loss):
             found[run.job.name] = run
-    return {name: run.job.rate for name, run in found.items()}
+    return found
 
 
-def reference_of(records: Iterable[Record]) -> Record | None:
-    """The complete trial of full attention at its best learning rate, if there is one."""
-    return best_of_design(records, REFERENCE)
+def on_corpus(runs: Iterable[FinalRun]) -> list[FinalRun]:
+    """The runs that are no recall."""
+    return [run for run in runs if run.job.task == CORPUS]
+
+
+def reference_of(records: Iterable[Record], asked: str) -> Record | None:
+    """The complete trial that others are held against: the best, or that of a named baseline at its best rate."""
+    if asked == BEST:
+        return best_of(records)
+    return best_of_design(records, REFERENCE if asked == FULL else asked)
 
 
 def best_of_design(records: Iterable[Record], design: str) -> Record | None:

@@ -9,10 +9,15 @@ from l2m_design.condition import Demand
 from l2m_design.corpus import Corpus
 from l2m_design.search.record import Record
 from l2m_design.search.results import finalists, tables
+from l2m_design.search.results.choice import Choice, Comparison, Contender, Rule, choose
 from l2m_design.search.results.finalists import FinalRun
 from l2m_design.search.results.ladder import ladder
+from l2m_design.search.results.tradeoff import tradeoff
 from l2m_design.search.settings import StudySettings
 from l2m_design.search.workers.shared import SharedStudy
+
+FAR = 16  # a model uses context if it gains from beyond this part of the window
+BY_DOCUMENT = ("test_by_seed", "cut_by_seed")
 
 
 def summarise(
@@ -43,18 +48,25 @@ def outcome(
     settings: StudySettings, demand: Demand, every: list[Record], runs: list[FinalRun], wall_seconds: float
 ) -> dict[str, Any]:
     """What was found; trials counts each drawing once, duplicates those answered from an earlier trial."""
-    reference = finalists.reference_of(every)
+    reference = finalists.reference_of(every, settings.choice.reference)
     own = [r for r in every if r.copy_of is None]
-    rows = tables.finalist_rows(runs, demand, settings) if settings.finalists else []
+    rows = tables.finalist_rows(runs, every, demand, settings) if settings.finalists else []
     length = max((int(at) for row in rows for at in row["lengths"]), default=None)
-    if rows and length:
-        made = tables.choose_finalist(rows, length, settings)
+    contenders = (
+        tables.finalist_contenders(rows, length, settings.context)
+        if length
+        else tables.trial_contenders(every, settings.context)
+    )
+    made = _choice(contenders, reference, rows, length, settings)
+    if length:
         chosen = _chosen_finalist(made.chosen, rows, every, reference, length)
     else:
-        made = tables.choose_trial(every, reference, settings)
         picked = next((r for r in every if tables.trial_name(r) == made.chosen), None)
         chosen = tables.trial_row(picked, reference) if picked else None
     asked = [r for r in every if r.design is None]
+    shown = [row["lengths"][str(length)] for row in rows if str(length) in row["lengths"]] if length else [
+        tables.trial_row(r, reference) for r in every if r.outcome
+    ]  # fmt: skip
     return {
         "study": settings.name,
         "version": __version__,
@@ -64,23 +76,71 @@ def outcome(
         "duplicates": len(every) - len(own),
         "asked": {"drawings": len(asked), "feasible": sum(r.state != "infeasible" for r in asked)},
         "chosen": chosen,
+        "reference": made.reference,
+        "verdict": made.verdict,
+        "effective_context": chosen["effective_context"] if chosen else None,
+        "context_gain": chosen["context_gain"] if chosen else {},
+        "uses_context": _uses_context(shown, length or settings.recipe.length),
         "choice": {
             "among": "finalists" if rows else "trials",
             "length": length or settings.recipe.length,
+            "context": settings.context,
             "recipe": _recipe(settings, length),
             "delta": settings.choice.delta,
             "confidence": settings.choice.confidence,
+            "recall": settings.choice.recall,
             "said": made.said,
-            "differences": {name: found.plain() for name, found in made.differences.items()},
-            "bounds": {name: bound for name, bound in made.bounds.items() if math.isfinite(bound)},
+            "confirmed": made.confirmed,
+            "comparisons": {name: _compared(found, settings) for name, found in made.comparisons.items()},
         },
+        "tradeoff": tradeoff(contenders),
         "front": [tables.trial_row(r, reference) for r in finalists.front(every)],
         "baselines": [tables.trial_row(r, reference) for r in tables.baselines(every)],
         "finalists": [{**row, "lengths": _without_documents(row["lengths"])} for row in rows],
-        "ladder": ladder(every, runs, length),
+        "ladder": ladder(every, finalists.on_corpus(runs), length),
         "seconds": _seconds(every, runs, wall_seconds, settings.workers),
         "records": [asdict(r) for r in every],
     }
+
+
+def _choice(
+    contenders: list[Contender],
+    reference: Record | None,
+    rows: list[dict[str, Any]],
+    length: int | None,
+    settings: StudySettings,
+) -> Choice:
+    """The choice among finalists, else among trials, where nothing can be confirmed."""
+    asked = settings.choice
+    if length:
+        picked = {row["name"]: row["picked_by"] for row in rows if row["picked_by"] is not None}
+        name = tables.reference_name(picked, settings)
+    else:
+        name = tables.trial_name(reference) if reference else None
+    rule = Rule(
+        asked.delta,
+        asked.confidence,
+        confirming=bool(length),
+        recall=asked.recall,
+        context=settings.context,
+        budget="a larger finalists.tokens" if length else "a larger recipe.tokens",
+    )
+    return choose(contenders, next((one for one in contenders if one.name == name), None), rule)
+
+
+def _compared(found: Comparison, settings: StudySettings) -> dict[str, Any]:
+    """A comparison with the reference, JSON-ready; p: that of the test of non-inferiority, before Holm's correction."""
+    return {
+        "difference": found.loss.plain(),
+        "lost_gain": found.lost_gain.plain() if found.lost_gain else None,
+        "p": found.p_inferior(settings.choice.delta),
+    }
+
+
+def _uses_context(shown: list[dict[str, Any]], length: int) -> bool | None:
+    """Does any model gain from beyond a sixteenth of the window? None where that was not measured."""
+    reached = [row["effective_context"] for row in shown if row["effective_context"] is not None]
+    return any(c >= length // FAR for c in reached) if reached else None
 
 
 def _chosen_finalist(
@@ -102,6 +162,8 @@ def _chosen_finalist(
         "rate": at["learning_rate"],
         "difference": at["difference"],
         "mi_captured_nats": at["mi_captured_nats"],
+        "context_gain": at["context_gain"],
+        "effective_context": at["effective_context"],
         "seeds": at["seeds"],
         "reason": None,
     }  # fmt: skip
@@ -111,11 +173,11 @@ def _recipe(settings: StudySettings, length: int | None) -> dict[str, Any]:
     """By what the contenders were trained, but for learning rate and seed."""
     if length is None:
         return settings.recipe.plain()
-    return finalists.FinalJob("", {}, length, 1.0, 0).recipe(finalists.final_recipe(settings)).plain()
+    return finalists.FinalJob("", {}, length, 1.0, finalists.PICKS + 1).recipe(finalists.final_recipe(settings)).plain()
 
 
 def _without_documents(lengths: dict[str, Any]) -> dict[str, Any]:
-    return {at: {k: v for k, v in found.items() if k != "validation_by_seed"} for at, found in lengths.items()}
+    return {at: {k: v for k, v in found.items() if k not in BY_DOCUMENT} for at, found in lengths.items()}
 
 
 def notes(every: list[Record], runs: list[FinalRun], settings: StudySettings) -> list[str]:

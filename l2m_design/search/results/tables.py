@@ -1,19 +1,21 @@
-"""The rows of a study's tables, JSON-ready: trials and finalists beside full attention."""
+"""The rows of a study's tables, JSON-ready: trials and finalists beside the reference."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from l2m_design.architecture import Architecture
 from l2m_design.condition import Demand
+from l2m_design.estimates import Estimate
 from l2m_design.search.record import Record, meets
-from l2m_design.search.results import choice
-from l2m_design.search.results.choice import Choice, Contender
-from l2m_design.search.results.finalists import FinalRun, eligible
+from l2m_design.search.results import choice, finalists
+from l2m_design.search.results.choice import Contender
+from l2m_design.search.results.finalists import FinalRun
+from l2m_design.search.results.paired import Losses, difference
 from l2m_design.search.settings import StudySettings
 from l2m_design.search.space.known import PATTERNS, REFERENCE
-from l2m_design.training.result import Result, interval_of_mean, paired_difference
+from l2m_design.training.result import Result, effective_context, interval_of_mean, paired_difference
 
 LOG2 = float(np.log(2))
 
@@ -22,7 +24,8 @@ def trial_row(record: Record, reference: Record | None) -> dict[str, Any]:
     """A line about a trial.
 
     loss: late loss on validation documents. test_loss: on test documents, with interval; difference: test
-    loss minus full attention's, paired over documents. Losses in nats a token.
+    loss minus the reference's, paired over documents. context_gain, effective_context: see gains_of. Losses in nats a
+    token.
     """
     outcome, rival = record.outcome, reference.outcome if reference else None
     test = interval_of_mean(np.array(outcome.test_late_by_document)) if outcome else None
@@ -51,7 +54,16 @@ def trial_row(record: Record, reference: Record | None) -> dict[str, Any]:
         "reach_tokens": record.verdict["reach_tokens"],
         "reason": record.reason,
         "decode_ms": outcome.decode_ms if outcome else None,
+        **_gains(outcome),
     }
+
+
+def _gains(outcome: Result | None) -> dict[str, Any]:
+    if outcome is None:
+        return gains_of({}, {})
+    own = outcome.seed
+    cut = {c: {own: losses} for c, losses in outcome.test_late_by_context.items()}
+    return gains_of({own: outcome.test_late_by_document}, cut)
 
 
 def baselines(records: Iterable[Record]) -> list[Record]:
@@ -66,19 +78,25 @@ def baselines(records: Iterable[Record]) -> list[Record]:
     return list(best.values())
 
 
-def choose_trial(records: list[Record], reference: Record | None, settings: StudySettings) -> Choice:
-    """The choice among trials: one seed each, paired over validation documents."""
-    contenders = [_of_trial(record) for record in eligible(records)]
-    rival = _of_trial(reference) if reference else None
-    return choice.choose(
-        contenders, rival, settings.choice.delta, settings.choice.confidence, "finalists, a larger recipe.tokens"
+def trial_contenders(records: Iterable[Record], context: int) -> list[Contender]:
+    """Complete trials, feasible or not, each drawing once: one seed, held against each other on test documents."""
+    done = [r for r in records if r.state == "complete" and r.copy_of is None and r.outcome]
+    return [_of_trial(record, context) for record in done]
+
+
+def _of_trial(record: Record, context: int) -> Contender:
+    outcome = record.outcome
+    assert outcome is not None
+    cut = outcome.test_late_by_context.get(str(context))
+    return Contender(
+        trial_name(record),
+        outcome.late_loss,
+        {outcome.seed: outcome.test_late_by_document},
+        record.state_bytes,
+        record.feasible,
+        {outcome.seed: cut} if cut else {},
+        None if record.recall is None else record.recall / LOG2,
     )
-
-
-def _of_trial(record: Record) -> Contender:
-    assert record.result is not None
-    losses = {int(record.result["seed"]): record.result["late_by_document"]}
-    return Contender(trial_name(record), losses, record.state_bytes, record.feasible)
 
 
 def trial_name(record: Record) -> str:
@@ -86,12 +104,20 @@ def trial_name(record: Record) -> str:
     return f"trial {record.number}" + (f" ({record.design})" if record.design else "")
 
 
-def finalist_rows(runs: list[FinalRun], demand: Demand, settings: StudySettings) -> list[dict[str, Any]]:
-    """A line a finalist: its law and verdict, and by length what its seeds reached at the best learning rate."""
+def finalist_rows(
+    runs: list[FinalRun], records: list[Record], demand: Demand, settings: StudySettings
+) -> list[dict[str, Any]]:
+    """A line a finalist: its law and verdict, what picked it, and by length what fresh seeds reached.
+
+    Differences are from the reference of the study's choice.
+    """
     by_name: dict[str, list[FinalRun]] = {}
     for run in runs:
         by_name.setdefault(run.job.name, []).append(run)
-    reference = by_name.get(REFERENCE, [])
+    picking = finalists.picking_runs(runs, finalists.lengths(settings)[0])
+    losses = {name: run.result.late_loss for name, run in picking.items() if run.result}
+    reference = by_name.get(reference_name(losses, settings) or "", [])
+    recalled = {r.fingerprint: r.recall for r in records if r.recall is not None}
     rows = []
     for name, own in by_name.items():
         drawing = Architecture.parse(own[0].job.architecture, name)
@@ -111,21 +137,39 @@ def finalist_rows(runs: list[FinalRun], demand: Demand, settings: StudySettings)
                 "meets_level": verdict.meets_level,
                 "reach_tokens": verdict.plain()["reach_tokens"],
                 "failed": [run.reason for run in own if run.reason],
+                "picked_by": losses.get(name),
+                "recall_bits": _recall_bits(own, recalled.get(drawing.fingerprint)),
                 "lengths": {
                     str(length): _at_length(drawing, own, reference, length, demand)
                     for length in sorted({run.job.length for run in own if run.result})
-                    if _seeds(own, length)
+                    if confirming_seeds(own, length)
                 },
             }
         )
     return rows
 
 
-def _seeds(runs: list[FinalRun], length: int) -> dict[int, Result]:
-    """Results by seed of the learning rate with the most seeds at a length, then the least loss."""
+def reference_name(picked_by: dict[str, float], settings: StudySettings) -> str | None:
+    """The finalist that others are held against: the best of those that picked, or the one that is named."""
+    asked = settings.choice.reference
+    if asked == choice.BEST:
+        return min(picked_by, key=lambda name: picked_by[name], default=None)
+    return REFERENCE if asked == choice.FULL else asked
+
+
+def _recall_bits(own: list[FinalRun], trial: float | None) -> float | None:
+    """Excess over Bayes on the recall source, bits a judged token: the finalist's own run, else its trial's."""
+    for run in own:
+        if run.job.task == finalists.RECALL and run.result and run.result.late_excess_nats is not None:
+            return run.result.late_excess_nats / LOG2
+    return None if trial is None else trial / LOG2
+
+
+def confirming_seeds(runs: list[FinalRun], length: int) -> dict[int, Result]:
+    """Results by fresh seed of the learning rate with the most seeds at a length, then the least loss."""
     by_rate: dict[float, dict[int, Result]] = {}
-    for run in runs:
-        if run.result and run.job.length == length:
+    for run in finalists.on_corpus(runs):
+        if run.result and run.job.length == length and run.job.seed != finalists.PICKS:
             by_rate.setdefault(run.job.rate, {})[run.job.seed] = run.result
     if not by_rate:
         return {}
@@ -138,15 +182,19 @@ def _at_length(
 ) -> dict[str, Any]:
     """What a finalist reached at a context length; information in nats at n = length / 2.
 
-    test_interval: of the test loss, documents resampled. difference, excess_difference_bits: from full attention,
+    test_interval: of the test loss, documents resampled. difference, excess_difference_bits: from the reference,
     paired over test documents and seeds; late_excess_bits and its difference are above Bayes, in bits a fact.
+    *_by_seed: late losses of test documents, and by context those with the past cut. context_gain: by context c, the
+    loss with the past cut to c less the loss with the whole past; effective_context: the longest c with a gain beyond
+    its interval.
     """
-    results, rivals = _seeds(own, length), _seeds(reference, length)
+    results, rivals = confirming_seeds(own, length), confirming_seeds(reference, length)
     n = length // 2
     captured = float(np.mean([r.mi_captured_nats for r in results.values()]))
     excess = [r.late_excess_nats for r in results.values() if r.late_excess_nats is not None]
     test = {seed: r.test_late_by_document for seed, r in results.items()}
     first = next(iter(results.values()))
+    cut = {c: {seed: r.test_late_by_context[c] for seed, r in results.items()} for c in first.test_late_by_context}
     return {
         "seeds": len(results),
         "learning_rate": next((run.job.rate for run in own if run.result is first), 1.0),
@@ -155,7 +203,10 @@ def _at_length(
         "test_loss": float(np.mean([r.test_late_loss for r in results.values()])),
         "test_interval": interval_of_mean(np.mean(list(test.values()), axis=0)).plain(),
         "difference": _paired(test, {seed: r.test_late_by_document for seed, r in rivals.items()}),
-        "validation_by_seed": {seed: r.late_by_document for seed, r in results.items()},
+        "test_by_seed": test,
+        "cut_by_seed": cut,
+        **gains_of(test, cut),
+        "context_seconds": float(np.mean([r.context_seconds for r in results.values()])),
         "late_excess_bits": float(np.mean(excess)) / LOG2 if excess else None,
         "late_excess_bits_by_seed": [x / LOG2 for x in excess],
         "excess_difference_bits": _paired(_excess_bits(results), _excess_bits(rivals)),
@@ -166,25 +217,38 @@ def _at_length(
     }
 
 
-def _paired(ours: choice.Losses, theirs: choice.Losses) -> dict[str, Any] | None:
-    found = choice.difference(ours, theirs)
+def _paired(ours: Losses, theirs: Losses) -> dict[str, Any] | None:
+    found = difference(ours, theirs)
     return found.plain() if found else None
 
 
-def _excess_bits(results: dict[int, Result]) -> choice.Losses:
+def gains_of(whole: Losses, cut: Mapping[str, Losses]) -> dict[str, Any]:
+    """What far context gains on the same tokens, nats a token by context, and the effective context in tokens."""
+    gains = {c: found for c, losses in cut.items() if (found := _paired(losses, whole))}
+    reached = effective_context(
+        {int(c): Estimate(g["value"], g["low"], g["high"], g["level"]) for c, g in gains.items()}
+    )
+    return {"context_gain": gains, "effective_context": reached if gains else None}
+
+
+def _excess_bits(results: dict[int, Result]) -> Losses:
     """By seed, bits a fact above Bayes by test document, where the corpus knows it."""
     known = {seed: r.test_late_excess_by_document for seed, r in results.items()}
     return {seed: [x / LOG2 for x in excess] for seed, excess in known.items() if excess is not None}
 
 
-def choose_finalist(rows: list[dict[str, Any]], length: int, settings: StudySettings) -> Choice:
-    """The choice among finalists at the longest length, over seeds and validation documents."""
-    contenders = [
-        Contender(row["name"], row["lengths"][str(length)]["validation_by_seed"], row["state_bytes"], row["feasible"])
+def finalist_contenders(rows: list[dict[str, Any]], length: int, context: int) -> list[Contender]:
+    """The finalists at a length, over fresh seeds and test documents."""
+    return [
+        Contender(
+            row["name"],
+            row["picked_by"],
+            at["test_by_seed"],
+            row["state_bytes"],
+            row["feasible"],
+            at["cut_by_seed"].get(str(context), {}),
+            row["recall_bits"],
+        )
         for row in rows
-        if str(length) in row["lengths"]
+        if (at := row["lengths"].get(str(length)))
     ]
-    reference = next((one for one in contenders if one.name == REFERENCE), None)
-    return choice.choose(
-        contenders, reference, settings.choice.delta, settings.choice.confidence, "a larger finalists.tokens"
-    )

@@ -9,11 +9,17 @@ from l2m_design.search.space.space import Space
 PATTERNS: dict[str, Callable[[int, int], str]] = {
     "all attention": lambda layer, depth: "attention",
     "all Mamba-2": lambda layer, depth: "mamba2",
-    "1 attention in 8": lambda layer, depth: "attention" if layer % 8 == min(7, depth // 2) else "mamba2",
+    "all windows": lambda layer, depth: "window",
+    "Jamba-like (1 attention in 8)": lambda layer, depth: "attention" if layer % 8 == min(7, depth // 2) else "mamba2",
+    "1 attention in 4": lambda layer, depth: "attention" if layer % 4 == min(2, depth // 2) else "mamba2",
+    "Samba-like (Mamba-2 + window)": lambda layer, depth: "window" if layer % 2 else "mamba2",
     "window + attention 3:1": lambda layer, depth: "attention" if layer % 4 == min(3, depth - 1) else "window",
-    "Mamba-2 + window": lambda layer, depth: "window" if layer % 2 else "mamba2",
+    "Gemma-like (window + attention 5:1)": lambda layer, depth: (
+        "attention" if layer % 6 == min(5, depth - 1) else "window"
+    ),
     "all sparse at the demand": lambda layer, depth: "sparse",
 }
+SMALL_WINDOWS = "all windows"  # the one baseline of the smallest window: what far context is worth is read off it
 REFERENCE = "all attention"
 
 
@@ -21,14 +27,19 @@ def known_designs(space: Space, exponent: float) -> dict[str, Design]:
     """Designs by name, whose kinds the space holds and whose layers its layout can draw; `space` must be resolved.
 
     The reference is there wherever its kind is: where the layout cannot draw it, it has layers but no picks. Sizes
-    are the largest on offer; the sparse exponent is the smallest that meets the demand.
+    are the largest on offer, but for SMALL_WINDOWS; the sparse exponent is the smallest that meets the demand. Of
+    patterns that are one at this depth the first gives its name.
     """
-    sizes = {name: _pick(name, options, exponent) for name, options in space.choices.items()}
-    designs = {}
+    largest = {name: _pick(name, options, exponent) for name, options in space.choices.items()}
+    designs: dict[str, Design] = {}
+    there: list[list[str]] = []
     for name, pattern in PATTERNS.items():
         kinds = [pattern(layer, space.depth) for layer in range(space.depth)]
-        if not set(kinds) <= set(space.kinds):
+        if not set(kinds) <= set(space.kinds) or kinds in there:
             continue
+        there.append(kinds)
+        small = name == SMALL_WINDOWS and "window" in space.choices
+        sizes = largest | ({"window": min(_numbers(space.choices["window"]))} if small else {})
         picks = _picks(space, kinds, sizes)
         if picks is not None or name == REFERENCE:
             designs[name] = Design([space.mixer(kind, sizes) for kind in kinds], picks or {})

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from l2m_design.architecture import Architecture
 from l2m_design.search.record import Record, Records
+from l2m_design.search.results.finalists import trial_recipe
 from l2m_design.search.settings import StudySettings
 from l2m_design.search.study.asked import Asked
 from l2m_design.search.study.pruners import resource
@@ -109,7 +110,7 @@ class Objective:
         on_step: OnStep,
         stop: Callable[[], bool],
     ) -> Record:
-        if self._settings.recall:
+        if self._settings.recall and self._settings.recall.stage == "trials":
             record = self._recalled(found, record, stop)
             if self._settings.recall.keep < 1 and not record.design and recall.behind(record, records, self._settings):
                 reason = f"its recall ({record.recall:.3f} nats a fact over Bayes) is not in the best "
@@ -130,7 +131,10 @@ class Objective:
             return goes_on or record.design is not None
 
         outcome = self._run(
-            self._job(record, self._settings.recipe), on_rung, lambda done, total: on_step(record, done, total), stop
+            self._job(record, trial_recipe(self._settings)),
+            on_rung,
+            lambda done, total: on_step(record, done, total),
+            stop,
         )
         notes = [record.note, f"trial {record.number}: {outcome.note}" if outcome.note else None]
         record = replace(record, rungs=rungs, note="; ".join(note for note in notes if note) or None)

@@ -10,12 +10,14 @@ DOCUMENTS = 2000
 
 
 def source(settings: StudySettings, beta: float, vocabulary: int) -> tuple[str, Recipe]:
-    """The Santa Fe source of the demanded exponent that fits a vocabulary, and how to train on it."""
+    """The source that the study names, or the Santa Fe source of the demanded exponent that fits a vocabulary; and how
+    to train on it.
+    """
     asked = settings.recall
     assert asked is not None
     beta = round(min(MOST_BETA, max(LEAST_BETA, beta)), 2)
     keys = min(MOST_KEYS, vocabulary - 2)
-    corpus = f"santa-fe:beta={beta:g},keys={keys},pairs={asked.length // 2 + 1},documents={DOCUMENTS}"
+    known = f"santa-fe:beta={beta:g},keys={keys},pairs={asked.length // 2 + 1},documents={DOCUMENTS}"
     recipe = settings.recipe.model_copy(
         update={
             "length": asked.length,
@@ -23,9 +25,10 @@ def source(settings: StudySettings, beta: float, vocabulary: int) -> tuple[str, 
             "batch_tokens": max(asked.batch_tokens, asked.length),
             "learning_rate": asked.learning_rate,
             "rungs": (),
+            "contexts": (),
         }
     )
-    return corpus, recipe
+    return asked.corpus or known, recipe
 
 
 def behind(record: Record, records: Records, settings: StudySettings) -> bool:

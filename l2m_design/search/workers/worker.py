@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from l2m_design.search.record import Record
-from l2m_design.search.results.finalists import FinalJob
+from l2m_design.search.results.finalists import RECALL, FinalJob
 from l2m_design.search.study.asked import Asked
 from l2m_design.search.study.queue import JOB, SHARED, Queue, TakenAway, Ticket, this_worker
 from l2m_design.search.study.storage import StorageAway
+from l2m_design.search.trials import recall
 from l2m_design.search.trials.objective import Objective, OnStep, Place
 from l2m_design.search.trials.processes import Job, Outcome, run_stubbornly
 from l2m_design.search.workers.shared import RECORD, RUN, TRIAL, SharedStudy, kept_record
@@ -102,10 +103,14 @@ class Worker:
 
     def _finalist(self, job: FinalJob, shared: Recipe, stop: Callable[[], bool]) -> Outcome:
         """By the ticket's recipe: the study may have been planned again with another since this worker joined."""
+        corpus, recipe = self._settings.corpus, job.recipe(shared)
+        if job.task == RECALL:
+            beta, vocabulary = self._shared.descriptor.demand.exponent, self._shared.descriptor.corpus["vocabulary"]
+            corpus, recipe = recall.source(self._settings, beta, vocabulary)
         work = Job(
             architecture=job.architecture,
-            corpus=self._settings.corpus,
-            recipe=job.recipe(shared).plain(),
+            corpus=corpus,
+            recipe=recipe.plain(),
             device=self._place.device,
             threads=self._place.threads,
             weights=None,

@@ -1,0 +1,64 @@
+"""The trade-off between state and loss along the front: what each halving of the state costs, and where it turns."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from l2m_design.search.results.choice import Contender
+from l2m_design.search.results.paired import difference
+
+
+def front_of(contenders: Sequence[Contender]) -> list[Contender]:
+    """Those that no other beats in both state and late loss, by falling state."""
+    best: list[Contender] = []
+    for one in sorted(contenders, key=lambda one: (one.state_bytes, one.loss)):
+        if not best or one.loss < best[-1].loss:
+            best.append(one)
+    return best[::-1]
+
+
+def tradeoff(contenders: Sequence[Contender]) -> list[dict[str, Any]]:
+    """A step along the front from each model to the next smaller, JSON-ready; the knee is marked at the model it leads
+    to.
+
+    halvings: log2 of the ratio of states. cost: late loss gained, nats a token, paired over documents and seeds.
+    cost_per_halving: the same divided by halvings; both with 95% intervals.
+    """
+    front = front_of(contenders)
+    bend = knee(front)
+    steps = []
+    for larger, smaller in pairwise(front):
+        halvings = math.log2(max(1, larger.state_bytes) / max(1, smaller.state_bytes))
+        found = difference(smaller.losses, larger.losses)
+        cost = found.plain() if found else None
+        each = {key: cost[key] / halvings for key in ("value", "low", "high")} if cost and halvings else None
+        steps.append(
+            {
+                "from": larger.name,
+                "to": smaller.name,
+                "state_bytes": smaller.state_bytes,
+                "halvings": halvings,
+                "cost": cost,
+                "cost_per_halving": each,
+                "knee": smaller.name == bend,
+            }
+        )
+    return steps
+
+
+def knee(front: Sequence[Contender]) -> str | None:
+    """The model furthest below the chord of the front, both axes (log state, loss) scaled to one; none of fewer than
+    three (Satopaa et al. 2011, "Finding a kneedle in a haystack").
+    """
+    if len(front) < 3:
+        return None
+    size = np.log2([max(1, one.state_bytes) for one in front])
+    loss = np.array([one.loss for one in front])
+    x = (size - size.min()) / (size.max() - size.min())
+    y = (loss - loss.min()) / (loss.max() - loss.min())
+    below = (1 - x) - y  # the chord runs from (0, 1) to (1, 0)
+    best = int(below.argmax())
+    return front[best].name if below[best] > 0 else None

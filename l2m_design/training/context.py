@@ -1,0 +1,74 @@
+"""Use of context: the loss of the same held-out tokens with the past cut to so many tokens, beside the whole past."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from l2m_design.corpus.windows import Windows
+from l2m_design.estimates import Floats
+from l2m_design.model.backends import autocast
+from l2m_design.training.evaluate import TOKENS_A_BATCH
+from l2m_design.training.result import Losses, by_document
+
+SHARES = (64, 16, 4)  # the past is cut to a 64th, a 16th and a quarter of the window
+SHORTEST = 16
+
+
+def contexts_of(length: int) -> tuple[int, ...]:
+    """Where the past of a window of `length` tokens is cut unless a recipe says: tokens, rising."""
+    return tuple(length // share for share in SHARES if length // share >= SHORTEST)
+
+
+def late_with_cut_past(
+    model: nn.Module, windows: Windows, contexts: Iterable[int], device: torch.device
+) -> dict[int, Floats]:
+    """By context c in tokens, [documents] late loss in nats a token with the past cut to c tokens.
+
+    The tokens are those of Losses.late; runs of c/2 of them share a past, so the past of each is c to 3c/2 - 1 tokens
+    and the gain from beyond c is understated, never overstated. Nothing is before the cut: no state is carried over it.
+    """
+    return {c: by_document(_late(model, windows, c, device), windows.cluster) for c in contexts}
+
+
+@torch.inference_mode()
+def _late(model: nn.Module, windows: Windows, context: int, device: torch.device) -> Floats:
+    """[windows] mean loss over the second half of each window, its past cut."""
+    model.eval()
+    step = max(1, TOKENS_A_BATCH // windows.length)
+    means = []
+    for begin in range(0, len(windows), step):
+        tokens = windows.tokens(slice(begin, min(begin + step, len(windows))))
+        nats = np.empty(tokens.shape)
+        for targets, pieces in _pieces(tokens, context, step):
+            given = torch.from_numpy(pieces).to(device)
+            with autocast(device):
+                logits = model(given[:, :-1])[:, context - 1 :]
+            losses = nn.functional.cross_entropy(
+                logits.float().flatten(0, 1), given[:, context:].flatten(), reduction="none"
+            ).view(len(pieces), -1)
+            nats[:, targets] = losses.view(len(tokens), -1).cpu().numpy()
+        means.append(Losses(nats, windows.cluster[begin : begin + len(tokens)]).late())
+    model.train()
+    return np.concatenate(means)
+
+
+def _pieces(
+    tokens: NDArray[np.int64], context: int, step: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Positions of targets [runs · run] and the pieces [b · runs, context + run] whose last `run` tokens they are.
+
+    Runs cover the second half; the last one is moved back to end with the window. As many runs at once as make about as
+    many tokens as the windows themselves hold.
+    """
+    length = tokens.shape[1]
+    first, run = length // 2 + 1, max(1, context // 2)
+    starts = sorted({min(start, length - run) for start in range(first, length, run)})
+    at_once = max(1, step * length // (len(tokens) * (context + run)))
+    for begin in range(0, len(starts), at_once):
+        some = np.array(starts[begin : begin + at_once])
+        targets = (some[:, None] + np.arange(run)).ravel()
+        places = some[:, None] - context + np.arange(context + run)
+        yield targets, tokens[:, places].reshape(-1, context + run)
