@@ -86,7 +86,7 @@ def _plain(space: "Space", found: "Feasibility", length: int) -> dict[str, Any]:
 def _say(space: "Space", found: "Feasibility", result: dict[str, Any], condition: str, known: bool) -> None:
     from l2m_design.report.words import size
 
-    kinds = [f"{kind} (known designs only)" if kind not in space.offered else kind for kind in space.kinds]
+    kinds = [f"{kind} (baselines only)" if kind not in space.offered else kind for kind in space.kinds]
     table(
         ["choice", "options"],
         [["kind", ", ".join(kinds)]]

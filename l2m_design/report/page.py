@@ -119,7 +119,7 @@ def _excess(rows: list[dict[str, Any]]) -> str | None:
 
 
 def _finalists(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Chosen first, then the front, then the known designs, each drawing once: the curves of the figures, by name."""
+    """Chosen first, then the front, then the baselines, each drawing once: the curves of the figures, by name."""
     chosen = [summary["chosen"]] if summary["chosen"] else []
     named: dict[str, dict[str, Any]] = {}
     for row in chosen + summary["front"] + summary["baselines"]:

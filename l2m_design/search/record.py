@@ -17,7 +17,7 @@ class Record:
 
     value: late loss + price · log2(state bytes), nats a token, for complete trials. verdict: the condition's
     answer, JSON-ready. rungs: (tokens, late loss) looks. reason: why it was rejected, pruned or failed.
-    design: the known design's name. copy_of: the trial whose result a duplicate reuses. rate: factor of the recipe's
+    design: the baseline's name. copy_of: the trial whose result a duplicate reuses. rate: factor of the recipe's
     learning rate. recall: late excess over Bayes on the recall source, nats a fact, and the seconds it took.
     too_large: training it takes more memory than the study allows, whatever the condition says. stopped_seconds: that a
     run which was stopped at a rung had trained and evaluated. drawing_seconds: until it was drawn and judged; rejected:

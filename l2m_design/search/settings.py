@@ -51,10 +51,10 @@ Rate = Annotated[float, Field(gt=0.0, le=1000.0)]
 class SearchSettings(Values):
     """How long and by what rule to search.
 
-    trials: candidates trained, the known designs among them. mode: penalised (late loss + price · log2 state bytes) or
+    trials: candidates trained, the baselines among them. mode: penalised (late loss + price · log2 state bytes) or
     pareto (late loss, state bytes and, with latency, milliseconds of a decoding step, each to be made small). price:
     nats a token that one doubling of the state is worth. enforce: parts of the condition that a candidate must meet
-    before it is built. rates: factors of the recipe's learning rate, one of which each candidate takes; known designs
+    before it is built. rates: factors of the recipe's learning rate, one of which each candidate takes; baselines
     try all. pruner: median, asha, hyperband or none (auto: median, with pareto asha); at each rung asha and hyperband
     let one in `reduction` go on.
     warmup_trials: complete runs before the median rule may stop others; twice as many trials are drawn evenly before

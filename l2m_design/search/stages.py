@@ -29,7 +29,7 @@ class Crew(Protocol):
 
 
 def designs(descriptor: Descriptor) -> dict[str, tuple[Architecture, dict[str, Any]]]:
-    """The known designs that the space can draw, with their picks (none where its layout cannot ask for them)."""
+    """The baselines that the space can draw, with their picks (none where its layout cannot ask for them)."""
     if not descriptor.settings.search.known_designs:
         return {}
     space, vocabulary = descriptor.resolved, descriptor.corpus["vocabulary"]
@@ -47,12 +47,12 @@ def warnings(descriptor: Descriptor) -> list[str]:
 
 
 def _without_search(descriptor: Descriptor) -> str | None:
-    """A sentence where the known designs leave no trial for drawings."""
+    """A sentence where the baselines leave no trial for drawings."""
     known, search = len(designs(descriptor)), descriptor.settings.search
     if known * len(search.rates) < search.trials:
         return None
     return (
-        f"search.trials: {search.trials}; {known} known designs with {len(search.rates)} learning rates each take "
+        f"search.trials: {search.trials}; {known} baselines with {len(search.rates)} learning rates each take "
         f"{known * len(search.rates)}: nothing is searched"
     )
 
@@ -114,7 +114,7 @@ def check_feasible(descriptor: Descriptor, where: str) -> None:
 
 
 def plan_trials(shared: SharedStudy) -> None:
-    """As many open tickets as trials are missing: the known designs at every learning rate first."""
+    """As many open tickets as trials are missing: the baselines at every learning rate first."""
     settings = shared.descriptor.settings
     shared.trials.bury()
     missing, records = shared.missing, shared.records()
@@ -179,7 +179,7 @@ def run_finalists(shared: SharedStudy, crew: Crew, listener: Any, tracker: Track
 
 
 def entrants(shared: SharedStudy) -> dict[str, Architecture]:
-    """Every finalist's drawing by name: known designs, the study's own, the best trials."""
+    """Every finalist's drawing by name: baselines, the study's own, the best trials."""
     known = {name: drawing for name, (drawing, _) in designs(shared.descriptor).items()}
     return finalists.entrants(shared.descriptor.settings, shared.records().all, known, own_designs(shared.descriptor))
 

@@ -32,7 +32,8 @@ def row(source: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "test_loss": interval, "difference": interval,
         "mi_captured_nats": 1.0, "state_bytes": source["state_bytes"],
         "growth_exponent": 1.0, "meets_growth": True, "meets_level": True,
-        "reach_tokens": {"hard": None, "effective": 4096}, "reason": None,
+        "reach_tokens": {"hard": None, "effective": 4096}, "reason": None, "effective_context": 16,
+        "context_gain": {"4": interval, "16": interval},
     }  # fmt: skip
     return {**fields, **changes}
 
@@ -63,11 +64,17 @@ def summary() -> dict[str, Any]:
         },
         "settings": {
             "recipe": {"tokens": 1000, "length": 64}, "search": {"rates": [0.5, 1.0]},
-            "finalists": {"tokens": None, "seeds": 3, "rates": [1.0]},
+            "finalists": {"tokens": None, "seeds": 3, "rates": [1.0]}, "choice": {"reference": "best"},
         },
         "space": {"depth": 1},
         "choice": {"among": "trials", "length": 64, "delta": 0.02, "confidence": 0.95, "said": ["The least state."],
-                   "bounds": {}, "differences": {}},
+                   "confirmed": ["trial 2"], "context": 16, "recipe": {"tokens": 1000},
+                   "comparisons": {"trial 2": {"difference": None, "lost_gain": {"value": 0.0}, "p": 0.01}}},
+        "reference": "trial 0 (all attention)", "verdict": "confirmed", "uses_context": True,
+        "tradeoff": [
+            {"from": "a", "to": "b", "state_bytes": 2048, "halvings": 1.0, "knee": knee, "cost": gap, "cost_per_halving": gap}
+            for knee, gap in ((True, {"value": 0.01, "low": 0.0, "high": 0.02}), (False, {"value": 0.3, "low": 0.2, "high": 0.4}))
+        ],
         "finalists": [],
         "ladder": [{"rung": "drawing only", "candidates": 9, "seconds_each": 0.0, "shared_with_next": 9,
                     "spearman_to_next": {"value": 0.5, "low": 0.1, "high": 0.8, "level": 0.95}},
@@ -81,7 +88,7 @@ def summary() -> dict[str, Any]:
 def test_the_page_needs_nothing_from_outside(summary: dict[str, Any], tmp_path: Path) -> None:
     write_page(summary, tmp_path / "index.html")
     text = (tmp_path / "index.html").read_text()
-    assert text.count("<svg") == 4
+    assert text.count("<svg") == 5
     assert not re.search(r'(src|href)="(?!#)', text)
     assert "<script" not in text
 
@@ -116,8 +123,17 @@ def test_measured_nats_are_said_to_be_measured_and_drawn(summary: dict[str, Any]
 def test_the_outcome_names_choice_state_and_difference(summary: dict[str, Any]) -> None:
     said = " ".join(outcome(summary))
     assert "Chosen: A (trial 2)" in said
-    assert "3 KiB at 4,096 tokens" in said
+    assert "3 KiB of state at 4,096 tokens" in said
     assert "0.333 times less state" in said
+    assert "effective context 16 tokens" in said
+    assert "Confirmed: late loss and gain from beyond 16 tokens at most 0.02 nats" in said
+    assert "The front turns at b (2 KiB): halving the state costs +0.010" in said
+
+
+def test_losses_that_cannot_judge_long_context_are_said_first(summary: dict[str, Any]) -> None:
+    assert not outcome(summary)[0].startswith("These losses cannot judge long context")
+    summary["uses_context"] = False
+    assert outcome(summary)[0].startswith("These losses cannot judge long context: no model gains from beyond 4 tokens")
 
 
 def test_no_choice_is_said(summary: dict[str, Any], tmp_path: Path) -> None:
@@ -133,17 +149,28 @@ def test_finalists_are_tabled_by_length_with_their_excess_drawn(summary: dict[st
         "level": 0.95, "standard_error": 0.005}, "late_excess_bits": 0.031, "late_excess_bits_by_seed": [0.03, 0.032],
         "excess_difference_bits": {"value": 0.025, "low": 0.02, "high": 0.03, "level": 0.95, "standard_error": 0.003},
         "mi_captured_nats": 5.0, "corpus_nats": {"value": 10.0, "low": 9.0, "high": 11.0, "level": 0.95},
-        "nats_per_element": 0.0123,
+        "nats_per_element": 0.0123, "test_loss": 1.2345, "effective_context": 32,
+        "context_gain": {"8": {"value": 0.3, "low": 0.2, "high": 0.4, "level": 0.95}},
     }  # fmt: skip
     finalist = {
         "name": "all attention", "picture": "A", "fingerprint": "x", "state_bytes": 1024, "growth_exponent": 1.0,
-        "meets_growth": True, "meets_level": True, "lengths": {"64": at, "128": at},
+        "meets_growth": True, "meets_level": True, "lengths": {"64": at, "128": at}, "feasible": True, "recall_bits": 0.0222,
     }  # fmt: skip
-    summary["choice"] |= {"among": "finalists", "length": 128, "bounds": {"all attention": 0.0}}
+    summary["choice"] |= {"among": "finalists", "length": 128, "confirmed": ["all attention"]}
     write_page(summary | {"finalists": [finalist]}, tmp_path / "index.html")
     text = (tmp_path / "index.html").read_text()
-    assert text.count("<svg") == 5
-    for said in ("1.2345", "50%", "0.012", "x 0.5", "0.0310", "+0.025 [+0.020, +0.030]", "+0.0000", "with 3 seeds"):
+    assert text.count("<svg") == 6
+    for said in (
+        "1.2345",
+        "50%",
+        "0.012",
+        "x 0.5",
+        "0.0310",
+        "+0.025 [+0.020, +0.030]",
+        "0.0222",
+        "3 further seeds",
+        ">yes<",
+    ):
         assert said in text
 
 

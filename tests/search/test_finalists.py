@@ -46,14 +46,22 @@ def test_finalists_are_the_designs_and_the_best_that_are_no_designs() -> None:
     settings = StudySettings.parse(STUDY, "test")
     records = [record(0, 1.0, 100), record(1, 1.1, 90), record(2, 1.2, 80), record(3, 0.5, 9, feasible=False)]
     designs = {"all attention": drawing(1), "the same again": drawing(1)}  # drawing(1) is trial 0's too
-    entered = finalists.entrants(settings, records, designs)
-    assert list(entered) == ["all attention", "trial 1", "trial 2"]
+    entered = finalists.entrants(settings, records, designs, {})
+    assert list(entered) == ["all attention", "trial 1", "trial 2", "trial 3"]  # trial 3: the best of all, infeasible
+
+
+def test_baselines_that_are_named_alone_are_trained_again_and_the_best_of_all_with_them() -> None:
+    asked = {"finalists": {"top": 1, "baselines": ["b"]}}
+    settings = StudySettings.parse(STUDY | asked, "test")
+    designs = {"a": drawing(1), "b": drawing(2), "c": drawing(3)}
+    records = [record(0, 1.0, 100, design="a"), record(1, 1.1, 90, design="b"), record(5, 1.2, 80)]
+    assert list(finalists.entrants(settings, records, designs, {})) == ["b", "a", "trial 5"]
 
 
 def test_pareto_finalists_lie_along_the_front() -> None:
     settings = StudySettings.parse(STUDY | {"search": {"mode": "pareto", "pruner": "none"}}, "test")
     records = [record(n, 2.0 - 0.1 * n, 100 + n) for n in range(5)]
-    assert list(finalists.entrants(settings, records, {})) == ["trial 0", "trial 4"]
+    assert list(finalists.entrants(settings, records, {}, {})) == ["trial 0", "trial 4"]
 
 
 def test_each_finalist_takes_its_own_best_learning_rate_to_every_seed_and_length() -> None:
@@ -68,7 +76,8 @@ def test_each_finalist_takes_its_own_best_learning_rate_to_every_seed_and_length
     assert {(job.name, job.rate) for job in jobs} == {("a", 0.5), ("b", 1.0)}
     assert len(jobs) == 2 * 3 * 2
     tuned = {job.fingerprint for job in first}
-    assert len(tuned & {job.fingerprint for job in jobs}) == 2  # the tuning runs are first seeds, not run twice
+    assert not tuned & {job.fingerprint for job in jobs}  # the seed that picks confirms nothing
+    assert {job.seed for job in jobs} == {1, 2, 3}
 
 
 def test_a_failed_tuning_run_is_no_candidate_rate() -> None:

@@ -77,9 +77,10 @@ def test_known_designs_are_drawn_from_the_space_and_look_as_named() -> None:
     assert pictures == {
         "all attention": "A A A A",
         "all Mamba-2": "M M M M",
-        "1 attention in 8": "M M A M",
+        "all windows": "W W W W",
+        "Jamba-like (1 attention in 8)": "M M A M",
         "window + attention 3:1": "W W W A",
-        "Mamba-2 + window": "M W M W",
+        "Samba-like (Mamba-2 + window)": "M W M W",
         "all sparse at the demand": "S S S S",
     }
     for design in known_designs(space, 0.68).values():
@@ -88,8 +89,23 @@ def test_known_designs_are_drawn_from_the_space_and_look_as_named() -> None:
         assert space.arranged(design.picks) == design.layers
 
 
+def test_the_baseline_of_windows_has_the_smallest_and_all_others_the_largest() -> None:
+    designs = known_designs(Space.load(HYBRID).resolved(0.68), 0.68)
+    assert [layer["window"] for layer in designs["all windows"].layers] == [64] * 4
+    assert [layer.get("window") for layer in designs["window + attention 3:1"].layers] == [256, 256, 256, None]
+
+
+def test_patterns_that_are_one_at_a_depth_are_trained_once_and_are_apart_where_they_differ() -> None:
+    deep = Space.load(HYBRID, ["depth=12", "parameters=1500000"]).resolved(0.68)
+    named = known_designs(deep, 0.68)
+    kinds = [tuple(layer["kind"] for layer in design.layers) for design in named.values()]
+    assert "Gemma-like (window + attention 5:1)" in named
+    assert "Gemma-like (window + attention 5:1)" not in known_designs(Space.load(HYBRID).resolved(0.68), 0.68)
+    assert len(named) == len(PATTERNS) == len(set(zip(named, kinds, strict=True)))
+
+
 def test_one_attention_in_eight_is_so_at_depth() -> None:
-    kinds = [PATTERNS["1 attention in 8"](layer, 24) for layer in range(24)]
+    kinds = [PATTERNS["Jamba-like (1 attention in 8)"](layer, 24) for layer in range(24)]
     assert [index for index, kind in enumerate(kinds) if kind == "attention"] == [7, 15, 23]
 
 
@@ -97,7 +113,7 @@ def test_a_space_without_a_kind_has_fewer_known_designs() -> None:
     space = Space.load(HYBRID)
     kinds = {"attention": space.kinds["attention"], "mamba2": space.kinds["mamba2"]}
     names = known_designs(space.model_copy(update={"kinds": kinds}).resolved(0.7), 0.7)
-    assert set(names) == {"all attention", "all Mamba-2", "1 attention in 8"}
+    assert set(names) == {"all attention", "all Mamba-2", "Jamba-like (1 attention in 8)"}
 
 
 def test_drawings_are_counted() -> None:

@@ -67,7 +67,7 @@ def _gains(outcome: Result | None) -> dict[str, Any]:
 
 
 def baselines(records: Iterable[Record]) -> list[Record]:
-    """The known designs, trained whether feasible or not: of each the learning rate of the least loss."""
+    """The baselines, trained whether feasible or not: of each the learning rate of the least loss."""
     own = [r for r in records if r.design]
     best: dict[str, Record] = {}
     for record in own:

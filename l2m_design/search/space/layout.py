@@ -35,7 +35,7 @@ class Layout(Values):
     depth, the period itself an answer where there are several; `fixed`, the kinds of `pattern` repeated, only sizes
     asked for. sizes: `per_layer`, or `shared`, one answer a choice for all layers. kinds: mixer templates by name;
     "$name" stands for a choice, "share: nearest" for the cache of the nearest earlier layer whose cache could be this
-    one's. designs_only: kinds that known designs may use and drawing at random may not. choices: options by name,
+    one's. designs_only: kinds that baselines may use and drawing at random may not. choices: options by name,
     always asked for, used where the picked kind names them; the option "demand" is the exponent that the data ask
     for, "demand-0.2" and "demand+0.1" lie beside it.
     """

@@ -179,7 +179,7 @@ def _first_suitable(specs: tuple[MixerSpec, ...], widths: Iterable[int]) -> list
 
 
 def check_space(space: Space, designs: Mapping[str, Design], vocabulary: int, where: str) -> None:
-    """Draw every mixer in all layers, and the known designs: an impossible budget is said before any work.
+    """Draw every mixer in all layers, and the baselines: an impossible budget is said before any work.
 
     Raises BadInput naming the file.
     """

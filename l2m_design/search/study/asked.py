@@ -33,7 +33,7 @@ class Asked:
 
     @property
     def design(self) -> str | None:
-        """The known design's name, if this is one."""
+        """The baseline's name, if this is one."""
         name: str | None = self.attrs.get("design")
         return name
 

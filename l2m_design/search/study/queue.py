@@ -80,7 +80,7 @@ class Queue:
         self.study.enqueue_trial(params or {}, user_attrs={TICKET: ticket} | attrs)
 
     def withdraw(self, count: int) -> None:
-        """Take back tickets that nobody has taken, the latest first, known designs last."""
+        """Take back tickets that nobody has taken, the latest first, baselines last."""
         waiting = self.trials(TrialState.WAITING)[::-1]
         for trial in sorted(waiting, key=lambda trial: DESIGN in trial.user_attrs)[:count]:
             with contextlib.suppress(TakenAway):

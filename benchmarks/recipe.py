@@ -1,0 +1,171 @@
+"""How many training tokens the recipe saves: Muon in steps of one window beside AdamW at one rate in steps of four.
+
+Run: python benchmarks/recipe.py [--tokens 655360] [--workers 2] [--corpus stdlib:tokenizer=bpe:2048]. Each of four
+designs is trained by the former recipe on all tokens and by the new one on half of them, with three seeds and two rates
+each (each side's better one counts); a run is a process with one thread. Rows go to reports/recipe/runs.jsonl and what
+is there is not run again. Losses are those of the second half of held-out windows of 1,024 tokens, seconds those of
+training.
+"""
+
+import argparse
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+ROWS = Path(__file__).parent.parent / "reports" / "recipe" / "runs.jsonl"
+CORPUS = "stdlib:tokenizer=bpe:2048"
+WIDTH, LENGTH = 96, 1024
+MAMBA = {"kind": "mamba2", "d_state": 64, "head_dim": 16, "state_dtype": "float32"}
+ATTENTION = {"kind": "attention", "heads": 4, "kv_heads": 2, "head_dim": 32, "qk_norm": True, "short_conv": 4}
+SPARSE = ATTENTION | {"kind": "sparse_attention", "chunk": 32, "exponent": 0.65}
+LAYERS = {"A": ATTENTION, "M": MAMBA, "S": SPARSE, "W": ATTENTION | {"window": 64}}
+DESIGNS = ("AAAA", "MMAM", "MMMM", "SSSS")
+RECIPES: dict[str, dict[str, Any]] = {
+    "former": {"share": 1.0, "batch_tokens": 4 * LENGTH, "rates": (8e-3, 1.6e-2)},
+    "new": {"share": 0.5, "batch_tokens": LENGTH, "rates": (8e-3, 1.6e-2)},
+}
+SEEDS = (0, 1, 2)
+
+
+def former(model: Any, recipe: Any) -> Any:
+    """AdamW at one rate for everything, as it was."""
+    from torch import nn
+
+    from l2m_design.training.optimiser import Optimiser, _adamw, _group
+
+    matrices = {id(m.weight): m.weight for m in model.modules() if isinstance(m, nn.Linear | nn.Embedding)}
+    others = [p for p in model.parameters() if id(p) not in matrices]
+    return Optimiser(
+        [_adamw([_group([*matrices.values()], recipe.weight_decay, 1.0), _group(others, 0.0, 1.0)], recipe)]
+    )
+
+
+def one(job: dict[str, Any]) -> None:
+    """Train one job and print its row."""
+    import torch
+
+    from l2m_design.architecture import Architecture
+    from l2m_design.corpus import open_corpus
+    from l2m_design.training import run
+    from l2m_design.training.recipe import Recipe
+
+    torch.set_num_threads(1)
+    corpus = open_corpus(job["corpus"])
+    layers = [LAYERS[letter] for letter in job["design"]]
+    drawing = Architecture.parse({"vocabulary": corpus.vocabulary, "width": WIDTH, "layers": layers}, job["design"])
+    recipe = Recipe.parse(
+        {"length": LENGTH, "windows": 96, "rungs": [], "contexts": [], "kernels": "torch"}
+        | {key: job[key] for key in ("tokens", "batch_tokens", "learning_rate", "seed")},
+        "recipe",
+    )
+    if job["recipe"] == "former":
+        run.optimiser_of = former
+    _, result = run.train(drawing, corpus, recipe, torch.device("cpu"))
+    found = {"late_loss": result.late_loss, "test_late_loss": result.test_late_loss, "seconds": result.train_seconds}
+    print(json.dumps(job | found | {"spent": result.tokens}))
+
+
+def jobs(tokens: int, corpus: str) -> list[dict[str, Any]]:
+    """Longest first."""
+    found = [
+        {
+            "recipe": name, "design": design, "seed": seed, "tokens": int(tokens * asked["share"]), "corpus": corpus,
+            "batch_tokens": asked["batch_tokens"], "learning_rate": rate,
+        }
+        for name, asked in RECIPES.items()
+        for design in DESIGNS
+        for seed in SEEDS
+        for rate in asked["rates"]
+    ]  # fmt: skip
+    return sorted(found, key=lambda job: (-job["tokens"], -job["design"].count("M")))
+
+
+def work_off(wanted: list[dict[str, Any]], workers: int) -> None:
+    """Run what is not there yet."""
+    there = read()
+    left: queue.Queue[dict[str, Any]] = queue.Queue()
+    for job in wanted:
+        if not any(job.items() <= row.items() for row in there):
+            left.put(job)
+    print(f"{left.qsize()} of {len(wanted)} runs to do", file=sys.stderr)
+    lock = threading.Lock()
+
+    def work() -> None:
+        while True:
+            try:
+                job = left.get_nowait()
+            except queue.Empty:
+                return
+            command = [sys.executable, __file__, "--one", json.dumps(job)]
+            ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+            with lock:
+                if ended.returncode:
+                    print(ended.stderr[-500:], file=sys.stderr)
+                    continue
+                ROWS.parent.mkdir(parents=True, exist_ok=True)
+                with ROWS.open("a") as file:
+                    file.write(ended.stdout.strip().splitlines()[-1] + "\n")
+
+    threads = [threading.Thread(target=work) for _ in range(workers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def read() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in ROWS.read_text().splitlines()] if ROWS.exists() else []
+
+
+def best(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of the rate with the lowest mean loss, by seed."""
+    by_rate: dict[float, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_rate.setdefault(row["learning_rate"], []).append(row)
+    own = min(by_rate.values(), key=lambda own: float(np.mean([row["late_loss"] for row in own])))
+    return sorted(own, key=lambda row: row["seed"])
+
+
+def table(rows: list[dict[str, Any]]) -> None:
+    """By design: both losses, their difference over seeds with its 95% interval, and seconds a token as a ratio."""
+    print(
+        "| design | former: tokens | rate | late loss | new: tokens | rate | late loss | new - former | seconds a token |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
+    for design in DESIGNS:
+        old, new = (best([r for r in rows if r["recipe"] == name and r["design"] == design]) for name in RECIPES)
+        losses = [np.array([row["late_loss"] for row in own]) for own in (old, new)]
+        change = losses[1] - losses[0]
+        half = (
+            stats.t.ppf(0.975, len(change) - 1) * change.std(ddof=1) / np.sqrt(len(change))
+            if len(change) > 1
+            else np.nan
+        )
+        speed = [np.median([row["seconds"] / row["spent"] for row in own]) for own in (old, new)]
+        print(
+            f"| {' '.join(design)} | {old[0]['spent']:,} | {old[0]['learning_rate']:g} | {losses[0].mean():.3f} | "
+            f"{new[0]['spent']:,} | {new[0]['learning_rate']:g} | {losses[1].mean():.3f} | "
+            f"{change.mean():+.3f} [{change.mean() - half:+.3f}, {change.mean() + half:+.3f}] | {speed[1] / speed[0]:.2f} |"
+        )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tokens", type=int, default=655_360)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--corpus", default=CORPUS)
+    parser.add_argument("--one", type=json.loads)
+    asked = parser.parse_args()
+    if asked.one:
+        one(asked.one)
+    else:
+        work_off(jobs(asked.tokens, asked.corpus), asked.workers)
+        table([row for row in read() if row["corpus"] == asked.corpus])
