@@ -2,11 +2,14 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from l2m_design.cli.terminal import Json, print_json, say
+
+if TYPE_CHECKING:
+    from l2m_design.export.tokenizer import Carried
 
 CARDS = {"card": ("yaml", "json"), "yaml": ("yaml",), "json": ("json",)}
 TARGETS = ("llama", "mistral", "smollm3", "qwen3", "granite", "qwen3_5", "deepseek", "remote", "mamba-ssm")
@@ -25,6 +28,13 @@ def command(
     ] = "card",
     out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("exported"),
     weights: Annotated[Path | None, typer.Option(help="Trained weights of the drawing; fresh ones without.")] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(
+            help="A folder of tokenizer files, bytes, or none; by default what lies beside --weights, or without "
+            "them beside the drawing."
+        ),
+    ] = None,
     scale: Annotated[
         str | None, typer.Option(metavar="PARAMETERS", help="Grow the drawing to about so many, such as 350M.")
     ] = None,
@@ -36,6 +46,7 @@ def command(
     from l2m_design.architecture import Architecture
     from l2m_design.errors import BadInput
     from l2m_design.export.card import known
+    from l2m_design.export.tokenizer import carried
 
     if to not in FORMS:
         raise BadInput(f"--to: found '{to}', allowed: {', '.join(FORMS)}")
@@ -44,12 +55,13 @@ def command(
     if weights and scale is not None:
         raise BadInput("--weights: are of the drawing as it is, not of one that --scale makes")
     drawing, about, grown = Architecture.load(architecture), known(architecture), None
+    spoken = carried(tokenizer, weights, architecture)
     if scale is not None:
         drawing, about, grown = _grown(drawing, architecture, scale)
     if to in CARDS:
-        result = _card(drawing, architecture, about, to, out, force)
+        result = _card(drawing, architecture, about, to, out, force, spoken)
     else:
-        result = _model(drawing, to, out, weights, seed, force, about)
+        result = _model(drawing, to, out, weights, seed, force, about, spoken)
     result |= {"scaled": grown} if grown else {}
     print_json(result) if as_json else _say(result)
 
@@ -84,23 +96,38 @@ def _parameters(scale: str) -> int:
     return int(number)
 
 
-def _card(drawing: Any, source: str, about: dict[str, Any], to: str, out: Path, force: bool) -> dict[str, Any]:
-    from l2m_design.export.card import CARD_FILES, card, check_neighbours, write_card
+def _card(
+    drawing: Any, source: str, about: dict[str, Any], to: str, out: Path, force: bool, spoken: "Carried | None"
+) -> dict[str, Any]:
+    from l2m_design.corpus.tokenizers import TOKENIZER_FILES
+    from l2m_design.export.card import CARD_FILES, card, check_neighbours, holds_weights, write_card
     from l2m_design.export.placing import placed
 
     content = card(drawing, None, {"source": source}) | about
-    with placed(out, force, CARD_FILES) as staging:
+    if spoken:
+        spoken.check(drawing)
+    with placed(out, force, (*CARD_FILES, *(() if holds_weights(out) else TOKENIZER_FILES))) as staging:
         check_neighbours(drawing, out)
-        files = [out / Path(file).name for file in write_card(content, staging, CARDS[to])]
-    return {"files": [str(file) for file in files], "format": to, "loads": True, "max_logit_difference": None}
+        write_card(content, staging, CARDS[to])
+        if spoken:
+            spoken.write(staging)
+        files = sorted(str(out / path.name) for path in staging.iterdir())
+    return {"files": files, "format": to, "loads": True, "max_logit_difference": None}
 
 
 def _model(
-    drawing: Any, to: str, out: Path, weights: Path | None, seed: int, force: bool, about: dict[str, Any]
+    drawing: Any,
+    to: str,
+    out: Path,
+    weights: Path | None,
+    seed: int,
+    force: bool,
+    about: dict[str, Any],
+    spoken: "Carried | None",
 ) -> dict[str, Any]:
     from l2m_design.export.huggingface import export_huggingface
 
-    return export_huggingface(drawing, out, weights, seed, None if to == "huggingface" else to, force, about)
+    return export_huggingface(drawing, out, weights, seed, None if to == "huggingface" else to, force, about, spoken)
 
 
 def _say(result: dict[str, Any]) -> None:
@@ -120,6 +147,7 @@ def _say(result: dict[str, Any]) -> None:
         f"{result['format']}, {result['label']}: loaded back in a fresh process{by}, its logits differ by at most "
         f"{result['max_logit_difference']:.1e}."
     )
+    say(f"Tokenizer: {result['tokenizer'] or 'none is known; --tokenizer names one'}.")
     if (held := result["cache_bytes"])["held"] is not None:
         say(f"After {held['tokens']:,} tokens its cache holds {held['held']:,} bytes, as the law says.")
 

@@ -2,11 +2,14 @@
 
 import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from l2m_design.cli.terminal import DryRun, Json, Set, print_json, progress, say, table, warn
+
+if TYPE_CHECKING:
+    from l2m_design.corpus import Corpus
 
 
 def command(
@@ -46,7 +49,7 @@ def command(
         from l2m_design.search.results.reselect import reselected
 
         summary = reselected(settings, space, search.storage_url, search.folder.path, search.report_folder, _trouble)
-        _show(summary, as_json)
+        _show(summary, search.corpus, as_json)
         return
     warn(*search.corpus.notes)
     try:
@@ -60,16 +63,16 @@ def command(
         again = shlex.join(["l2m", "search", str(study), *sets, *places, "--resume"])
         warn(f"l2m: interrupted: {stopped}; go on with: {again}")
         raise typer.Exit(1) from None
-    _show(summary, as_json)
+    _show(summary, search.corpus, as_json)
 
 
 def _trouble(sentence: str) -> None:
     warn(f"l2m: {sentence}")
 
 
-def _show(summary: dict[str, Any], as_json: bool) -> None:
+def _show(summary: dict[str, Any], corpus: "Corpus", as_json: bool) -> None:
     """Write the page and the choice, print what was found; exit 1 where nothing was chosen."""
-    files = _write(summary)
+    files = _write(summary, corpus)
     if as_json:
         left_out = ("records", "settings", "space")
         print_json({key: value for key, value in summary.items() if key not in left_out} | {"files": files})
@@ -78,13 +81,13 @@ def _show(summary: dict[str, Any], as_json: bool) -> None:
     raise typer.Exit(0 if summary["chosen"] else 1)
 
 
-def _write(summary: dict[str, Any]) -> list[str]:
-    """The page and, when there is a choice, its card; answers the files."""
+def _write(summary: dict[str, Any], corpus: "Corpus") -> list[str]:
+    """The page and, when there is a choice, its card and the tokenizer of the corpus; answers the files."""
     from l2m_design.export.study import write_chosen
     from l2m_design.report.page import write_page
 
     write_page(summary, Path(summary["report"]))
-    return [summary["report"], *write_chosen(summary, Path(summary["report"]).parent)]
+    return [summary["report"], *write_chosen(summary, Path(summary["report"]).parent, corpus)]
 
 
 def _print(summary: dict[str, Any], files: list[str]) -> None:
@@ -103,7 +106,8 @@ def _print(summary: dict[str, Any], files: list[str]) -> None:
         f"training, {trials['failed']} failed, {summary['duplicates']} drawn before, "
         + (f"in {seconds['total']:.0f} s ({seconds['training']:.0f} s training)." if seconds["total"] else "stored."),
         f"Report: {files[0]}",
-        *(f"Chosen: {file}" for file in files[1:]),
+        *(f"Chosen: {file}" for file in files[1:3]),
+        *(f"Tokenizer: {file}" for file in files[3:]),
         *([f"Trials and curves: mlflow ui --backend-store-uri {uri}"] if (uri := summary["tracking_uri"]) else []),
     )
     warn(*summary["notes"])

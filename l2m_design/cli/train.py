@@ -18,7 +18,7 @@ def command(
     corpus: Annotated[str, typer.Option(help="stdlib, santa-fe:beta=0.7, a file, folder or glob.")] = "stdlib",
     overrides: Set = [],  # noqa: B006 - typer copies it
     tokenizer: Annotated[str | None, typer.Option(help="For text: bytes, bpe:SIZE, or a Hugging Face one.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for weights, drawing and result.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for weights, drawing, tokenizer and result.")] = None,
     device: Device = "auto",
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -59,7 +59,7 @@ def command(
             pick_device(device),
             on_step=lambda done, total: on_progress(drawing.picture, done, total),
         )
-    files = _write(out, model, result.plain() | {"recipe": recipe.plain(), "corpus": source.name}) if out else []
+    files = _write(out, model, source, result.plain() | {"recipe": recipe.plain()}) if out else []
     if as_json:
         print_json(result.plain() | {"files": files})
         return
@@ -88,11 +88,13 @@ def _of_source(result: "Result", source: "Corpus", length: int) -> list[str]:
     return found
 
 
-def _write(out: Path, model: "LanguageModel", result: dict[str, Any]) -> list[str]:
+def _write(out: Path, model: "LanguageModel", source: "Corpus", result: dict[str, Any]) -> list[str]:
+    from l2m_design.corpus.text import keep_tokenizer
     from l2m_design.model.weights import save_weights
     from l2m_design.settings import to_json, write_atomically
 
     model.architecture.save(out / "architecture.yaml")
     save_weights(model, out / "weights.safetensors")
-    write_atomically(out / "result.json", to_json(result))
-    return [str(out / name) for name in ("architecture.yaml", "weights.safetensors", "result.json")]
+    write_atomically(out / "result.json", to_json(result | {"corpus": source.name}))
+    own = [str(out / name) for name in ("architecture.yaml", "weights.safetensors", "result.json")]
+    return own + [str(path) for path in keep_tokenizer(source, out)]

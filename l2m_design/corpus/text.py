@@ -13,7 +13,7 @@ import numpy as np
 
 from l2m_design.corpus.base import Corpus
 from l2m_design.corpus.records import FIELD, jsonl_texts, parquet_texts
-from l2m_design.corpus.tokenizers import Bytes, Tokenizer, open_tokenizer
+from l2m_design.corpus.tokenizers import Bytes, Tokenizer, open_tokenizer, save_tokenizer, tokenizer_files
 from l2m_design.corpus.tokens import TokenWriter
 from l2m_design.errors import BadInput
 from l2m_design.settings import Values
@@ -92,6 +92,18 @@ class TextCorpus(Corpus):
                 writer.begin(name)
                 for piece in in_pieces(_decoded(path)):
                     writer.add(self.tokenizer.encode(piece))
+
+
+def keep_tokenizer(corpus: Corpus, folder: Path) -> list[Path]:
+    """Write the tokenizer of a text corpus into a folder, in place of one that is there.
+
+    Answers the files: none for other corpora, whose tokens are no text.
+    """
+    for path in tokenizer_files(folder):
+        path.unlink()
+    if isinstance(corpus, TextCorpus):
+        save_tokenizer(corpus.tokenizer, folder)
+    return tokenizer_files(folder)
 
 
 def in_pieces(texts: Iterable[str], size: int = PIECE) -> Iterator[str]:

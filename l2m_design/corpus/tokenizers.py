@@ -14,6 +14,24 @@ from numpy.typing import NDArray
 
 from l2m_design.corpus.bpe import BytePairs, Trained, bpe_size, byte_tokenizer
 from l2m_design.errors import BadInput, first_line
+from l2m_design.settings import to_json, write_atomically
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+)  # what transformers writes for a tokenizer and looks for
+OWN_CONFIG = {
+    "tokenizer_class": "PreTrainedTokenizerFast",  # the name that transformers before and after 5 reads
+    "clean_up_tokenization_spaces": False,
+    "model_max_length": int(1e30),  # none
+}
 
 
 class Tokenizer(Protocol):
@@ -58,6 +76,7 @@ class HuggingFaceTokenizer:
             loaded = AutoTokenizer.from_pretrained(where, trust_remote_code=trust_remote_code, **extra)
         except Exception as error:  # transformers raises many kinds; a user sees one line
             raise BadInput(f"tokenizer {source}: {first_line(error)}") from None
+        self._longest = loaded.model_max_length
         loaded.model_max_length = int(1e12)  # documents are longer than models: no warning
         self._tokenizer = loaded
         self.source = source
@@ -79,9 +98,20 @@ class HuggingFaceTokenizer:
         """Tokens without special ones."""
         return np.asarray(self._tokenizer.encode(text, add_special_tokens=False), dtype=np.int64)
 
+    def decode(self, tokens: list[int]) -> str:
+        """The text of tokens."""
+        return str(self._tokenizer.decode(tokens))
+
+    @property
+    def largest(self) -> int:
+        """The largest token; some numbers below it may be unused."""
+        return max(self._tokenizer.get_vocab().values(), default=-1)
+
     def save(self, folder: Path) -> None:
         """Write it as it was loaded."""
+        self._tokenizer.model_max_length, used = self._longest, self._tokenizer.model_max_length
         self._tokenizer.save_pretrained(folder)
+        self._tokenizer.model_max_length = used
 
 
 def local(source: str, what: str) -> Path:
@@ -120,7 +150,12 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     if isinstance(tokenizer, HuggingFaceTokenizer):
         tokenizer.save(folder)
         return
-    from transformers import PreTrainedTokenizerFast
-
     inner = tokenizer.inner if isinstance(tokenizer, BytePairs) else byte_tokenizer()
-    PreTrainedTokenizerFast(tokenizer_object=inner, clean_up_tokenization_spaces=False).save_pretrained(folder)
+    write_atomically(folder / "tokenizer.json", inner.to_str(pretty=True))
+    write_atomically(folder / "tokenizer_config.json", to_json(OWN_CONFIG))
+
+
+def tokenizer_files(folder: Path) -> list[Path]:
+    """The files of the tokenizer that lies in a folder; empty where there is none."""
+    found = [path for name in TOKENIZER_FILES if (path := folder / name).is_file()]
+    return found if any(path.name.startswith("tokenizer") for path in found) else []

@@ -44,9 +44,14 @@ def known(source: str | Path) -> dict[str, Any]:
     return {key: data[key] for key in ("verdict", "provenance") if "architecture" in data and data.get(key)}
 
 
+def holds_weights(folder: Path) -> bool:
+    """Do weights lie in a folder?"""
+    return any(next(folder.glob(pattern), None) for pattern in WEIGHTS)
+
+
 def check_neighbours(drawing: Architecture, folder: Path) -> None:
     """Raises BadInput where a card would stand beside the weights of another drawing."""
-    if not any(next(folder.glob(pattern), None) for pattern in WEIGHTS):
+    if not holds_weights(folder):
         return
     try:
         same = Architecture.load(folder) == drawing

@@ -1,6 +1,7 @@
 """Hugging Face export: the first target that carries the drawing, written whole and proven by loading it back."""
 
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from l2m_design.export.placing import MODEL_FILES, placed
 from l2m_design.export.proof import prove
 from l2m_design.export.readme import readme
 from l2m_design.export.targets import TARGETS, Target, pick
+from l2m_design.export.targets.base import REMOTE
+from l2m_design.export.tokenizer import Carried
 from l2m_design.model import LanguageModel, build
 from l2m_design.model.weights import load_weights
 from l2m_design.settings import read_mapping, to_json, write_atomically
@@ -29,19 +32,22 @@ def export_huggingface(
     name: str | None = None,
     force: bool = False,
     known: dict[str, Any] | None = None,
+    tokenizer: Carried | None = None,
 ) -> dict[str, Any]:
     """Write the model with its card into `out`; answers what was written and proven.
 
     weights: trained ones, else fresh from the seed. name: one target instead of the first that fits and is proven.
-    known: verdict and provenance of the drawing. Raises BadInput when no target carries it, WorkFailed when the proof
-    fails.
+    known: verdict and provenance of the drawing. tokenizer: goes into the folder (see export.tokenizer). Raises
+    BadInput when no target carries it or the tokenizer has too many tokens, WorkFailed when the proof fails.
     """
+    if tokenizer:
+        tokenizer.check(drawing)
     check_room(drawing.parameters, out)
     failed: dict[str, str] = {}
     while True:
         target, passed_over = pick(drawing, name, failed)
         try:
-            written = _written(target, drawing, out, weights, seed, force, known or {})
+            written = _written(target, drawing, out, weights, seed, force, known or {}, tokenizer)
         except WorkFailed as error:
             if name is not None or target is TARGETS[-1]:
                 raise
@@ -76,17 +82,20 @@ def _written(
     seed: int,
     force: bool,
     known: dict[str, Any],
+    tokenizer: Carried | None,
 ) -> dict[str, Any]:
     with placed(out, force, MODEL_FILES) as staging:
         torch.manual_seed(seed)
         model = (load_weights(drawing, weights) if weights else build(drawing)).eval()
         write_model(target, model, staging)
+        spoken = tokenizer.settle(staging, target.label(drawing) == REMOTE) if tokenizer else None
         proof = prove(model, target, staging)
         content = card(drawing, None, {}) | known
         content["provenance"] = content["provenance"] | measured(weights)
         content["export"] = proof.plain() | {"label": target.label(drawing)}
+        content["export"]["tokenizer"] = spoken and asdict(spoken)
         write_card(content, staging)
-        write_atomically(staging / "README.md", readme(target, drawing, proof, content, weights is not None))
+        write_atomically(staging / "README.md", readme(target, drawing, proof, content, weights is not None, spoken))
         files = sorted(path.name for path in staging.iterdir())
     return {
         "files": [str(out / name) for name in files],
@@ -98,6 +107,7 @@ def _written(
         "proven_by": target.reader.removesuffix(".py"),
         "target": target.name,
         "label": target.label(drawing),
+        "tokenizer": spoken and spoken.sentence,
     }
 
 

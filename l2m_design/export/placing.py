@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from l2m_design.corpus.tokenizers import TOKENIZER_FILES
 from l2m_design.errors import BadInput
 
 MODEL_FILES = (
@@ -16,6 +17,7 @@ MODEL_FILES = (
     "generation_config.json",
     "*_l2m.py",
     "l2m_*.py",
+    *TOKENIZER_FILES,
 )
 MARKS = ("architecture.yaml", "card.json")  # each export holds one of them
 

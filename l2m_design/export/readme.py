@@ -13,6 +13,7 @@ from l2m_design.architecture.picture import folded
 from l2m_design.condition import REACH_LIMIT
 from l2m_design.export.proof import STEPS, Proof
 from l2m_design.export.targets.base import REMOTE, Target
+from l2m_design.export.tokenizer import Spoken
 
 TEMPLATES = Path(__file__).parent / "templates"
 LENGTHS = (4096, 65536)
@@ -28,10 +29,20 @@ CONVENTIONS = {
 }
 
 
-def readme(target: Target, drawing: Architecture, proof: Proof, content: dict[str, Any], trained: bool) -> str:
-    """The text of the card; content: the drawing's card (see export.card), with verdict and provenance if known."""
+def readme(
+    target: Target,
+    drawing: Architecture,
+    proof: Proof,
+    content: dict[str, Any],
+    trained: bool,
+    spoken: Spoken | None = None,
+) -> str:
+    """The text of the card.
+
+    content: the drawing's card (see export.card), with verdict and provenance if known. spoken: the tokenizer in the
+    folder, if there is one.
+    """
     label, library = target.label(drawing), "mamba_ssm" if target.model_type == "mamba_ssm" else "transformers"
-    prompt = 'list(b"The state of ")' if drawing.vocabulary >= 256 else "[0, 1, 0]"
     return Template((TEMPLATES / "readme.md").read_text()).substitute(
         picture=folded(drawing.picture.split()),
         what=(
@@ -43,11 +54,12 @@ def readme(target: Target, drawing: Architecture, proof: Proof, content: dict[st
         format=proof.format,
         label=label,
         weights="trained" if trained else "fresh, untrained",
+        tokenizer=spoken.sentence if spoken else "none in the folder",
         demand=_demand(content["verdict"]),
         losses=_losses(content["provenance"], trained),
-        proven=_text(f"proven_{library}", _figures(proof, label)),
-        usage=_text(f"usage_{library}", {"own_code": label == REMOTE, "prompt": prompt}),
-        limits=_list(limits(target, drawing, trained)),
+        proven=_text(f"proven_{library}", _figures(proof, label)) + (_tokenizer(spoken) if spoken else ""),
+        usage=_usage(library, label == REMOTE, drawing, spoken),
+        limits=_list(limits(target, drawing, trained, spoken)),
         version=__version__,
         drawing=drawing.fingerprint,
     )
@@ -76,14 +88,49 @@ def _figures(proof: Proof, label: str) -> dict[str, Any]:
     }
 
 
-def limits(target: Target, drawing: Architecture, trained: bool) -> list[str]:
+def _tokenizer(spoken: Spoken) -> str:
+    whole = ", and its text comes back whole" if spoken.decodes else "; its text does not come back letter for letter"
+    return (
+        f"\nIn a fresh process `AutoTokenizer` of transformers {transformers_version} loads the tokenizer of the "
+        f"folder: a sentence gives the same tokens as before the export{whole}.\n"
+    )
+
+
+def limits(target: Target, drawing: Architecture, trained: bool, spoken: Spoken | None) -> list[str]:
     """What a user must know."""
     said = target.limits(drawing)
     if not trained:
         said.insert(0, "The weights are fresh: it says nothing sensible before training")
-    tokens = "bytes (0 to 255)" if drawing.vocabulary == 256 else f"the {drawing.vocabulary:,} of its training"
-    said.append(f"No tokenizer is in the folder: tokens are {tokens}")
+    said += _of_text(drawing.vocabulary, spoken)
     return [*said, "Only float32 on a CPU was compared; what other runtimes make of it was not tried"]
+
+
+def _of_text(vocabulary: int, spoken: Spoken | None) -> list[str]:
+    if spoken is None:
+        maybe = "; if they are bytes, `l2m export --tokenizer bytes` adds theirs" if vocabulary == 256 else ""
+        return [f"No tokenizer is in the folder: tokens are the numbers 0 to {vocabulary - 1:,} of its training{maybe}"]
+    said = []
+    if spoken.special["eos_token_id"] is None:
+        said.append("The tokenizer has no end token: generation stops at `max_new_tokens`")
+    if spoken.special["pad_token_id"] is None:
+        said.append("The tokenizer has no padding token: texts of different lengths do not go into one batch")
+    if spoken.adds_special:
+        said.append(
+            "The tokenizer puts special tokens around a text, which `l2m train` does not: `add_special_tokens=False` "
+            "leaves them out"
+        )
+    if spoken.tokens < vocabulary:
+        said.append(f"Tokens {spoken.tokens:,} to {vocabulary - 1:,} of the model have no text")
+    return said
+
+
+def _usage(library: str, own_code: bool, drawing: Architecture, spoken: Spoken | None) -> str:
+    prompt, imports = 'list(b"The state of ")' if drawing.vocabulary >= 256 else "[0, 1, 0]", ""
+    if spoken:
+        prompt = 'AutoTokenizer.from_pretrained(".")("The state of ")["input_ids"]'
+        imports = "from transformers import AutoTokenizer\n"
+    name = "usage_text" if spoken and library == "transformers" else f"usage_{library}"
+    return _text(name, {"own_code": own_code, "prompt": prompt, "imports": imports})
 
 
 def _demand(verdict: dict[str, Any] | None) -> str:

@@ -5,6 +5,8 @@ from typing import Any
 
 from l2m_design.architecture import Architecture
 from l2m_design.condition import Demand, Terms
+from l2m_design.corpus import Corpus
+from l2m_design.corpus.text import keep_tokenizer
 from l2m_design.export.card import card, known, write_card
 from l2m_design.laws import PowerLaw
 from l2m_design.settings import read_mapping
@@ -33,8 +35,11 @@ def known_demand(source: str | Path) -> Demand | None:
     return Demand(PowerLaw(1.0, verdict["asked_exponent"]), Terms.parse(verdict.get("terms", {}), "card"), False)
 
 
-def write_chosen(summary: dict[str, Any], folder: Path) -> list[str]:
-    """architecture.yaml and card.json of the chosen trial; nothing when none was chosen."""
+def write_chosen(summary: dict[str, Any], folder: Path, corpus: Corpus) -> list[str]:
+    """architecture.yaml and card.json of the chosen trial, and the tokenizer of the study's corpus where it is text.
+
+    Answers the files; nothing is written when none was chosen.
+    """
     chosen = summary["chosen"]
     if chosen is None:
         return []
@@ -45,4 +50,4 @@ def write_chosen(summary: dict[str, Any], folder: Path) -> list[str]:
     }
     drawing = Architecture.parse(chosen["architecture"], "chosen")
     content = card(drawing, demand_of(summary), provenance | {key: chosen[key] for key in ROW if key in chosen})
-    return write_card(content, folder)
+    return write_card(content, folder) + [str(path) for path in keep_tokenizer(corpus, folder)]

@@ -34,4 +34,10 @@ def test_real_text_becomes_an_exported_architecture(tmp_path: Path, repository: 
     assert check.returncode == 0, check.stdout
     assert l2m("report", "reports/small", cwd=tmp_path).returncode == 0
     assert l2m("export", "reports/small/card.json", "--out", "mine", cwd=tmp_path).returncode == 0
+    words = ("export", "reports/small/card.json", "--to", "huggingface", "--out", "model", "--json")
+    exported = json.loads(l2m(*words, cwd=tmp_path).stdout)
+    assert exported["tokenizer"] == "UTF-8 bytes, each numbered by its value, 256 tokens"
+    assert {"model/tokenizer.json", "model/tokenizer_config.json"} <= set(exported["files"])
+    wrote = l2m("generate", "model", "--prompt", "def größer", "--tokens", "4", "--json", cwd=tmp_path)
+    assert json.loads(wrote.stdout)["prompt_tokens"] == len("def größer".encode())
     assert (tmp_path / "mlflow.db").exists()
