@@ -1,9 +1,9 @@
 """How many training tokens the recipe saves: Muon in steps of one window beside AdamW at one rate in steps of four.
 
 Run: python benchmarks/recipe.py [--tokens 655360] [--workers 2] [--corpus stdlib:tokenizer=bpe:2048]. Each of four
-designs is trained by the former recipe on all tokens and by the new one on half of them, with three seeds and two rates
-each (each side's better one counts); a run is a process with one thread. Rows go to reports/recipe/runs.jsonl and what
-is there is not run again. Losses are those of the second half of held-out windows of 1,024 tokens, seconds those of
+designs is trained by the former recipe on all tokens and by the new one on half of them, with three seeds, at rates
+tuned before (docs/lab-book.md); a run is a process with one thread. Rows go to reports/recipe/runs.jsonl, and what is
+there is not run again. Losses are those of the second half of held-out windows of 1,024 tokens, seconds those of
 training.
 """
 
@@ -29,8 +29,8 @@ SPARSE = ATTENTION | {"kind": "sparse_attention", "chunk": 32, "exponent": 0.65}
 LAYERS = {"A": ATTENTION, "M": MAMBA, "S": SPARSE, "W": ATTENTION | {"window": 64}}
 DESIGNS = ("AAAA", "MMAM", "MMMM", "SSSS")
 RECIPES: dict[str, dict[str, Any]] = {
-    "former": {"share": 1.0, "batch_tokens": 4 * LENGTH, "rates": (8e-3, 1.6e-2)},
-    "new": {"share": 0.5, "batch_tokens": LENGTH, "rates": (8e-3, 1.6e-2)},
+    "former": {"share": 1.0, "batch_tokens": 4 * LENGTH, "rate": 8e-3, "rates": {"MMMM": 1.6e-2}},
+    "new": {"share": 0.5, "batch_tokens": LENGTH, "rate": 1.2e-2, "rates": {"MMMM": 8e-3}},
 }
 SEEDS = (0, 1, 2)
 
@@ -78,12 +78,11 @@ def jobs(tokens: int, corpus: str) -> list[dict[str, Any]]:
     found = [
         {
             "recipe": name, "design": design, "seed": seed, "tokens": int(tokens * asked["share"]), "corpus": corpus,
-            "batch_tokens": asked["batch_tokens"], "learning_rate": rate,
+            "batch_tokens": asked["batch_tokens"], "learning_rate": asked["rates"].get(design, asked["rate"]),
         }
         for name, asked in RECIPES.items()
         for design in DESIGNS
         for seed in SEEDS
-        for rate in asked["rates"]
     ]  # fmt: skip
     return sorted(found, key=lambda job: (-job["tokens"], -job["design"].count("M")))
 
@@ -125,36 +124,23 @@ def read() -> list[dict[str, Any]]:
     return [json.loads(line) for line in ROWS.read_text().splitlines()] if ROWS.exists() else []
 
 
-def best(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of the rate with the lowest mean loss, by seed."""
-    by_rate: dict[float, list[dict[str, Any]]] = {}
-    for row in rows:
-        by_rate.setdefault(row["learning_rate"], []).append(row)
-    own = min(by_rate.values(), key=lambda own: float(np.mean([row["late_loss"] for row in own])))
-    return sorted(own, key=lambda row: row["seed"])
-
-
 def table(rows: list[dict[str, Any]]) -> None:
     """By design: both losses, their difference over seeds with its 95% interval, and seconds a token as a ratio."""
-    print(
-        "| design | former: tokens | rate | late loss | new: tokens | rate | late loss | new - former | seconds a token |"
-    )
+    print("| design | former: tokens | rate | loss | new: tokens | rate | loss | new - former | seconds a token |")
     print("|---|---|---|---|---|---|---|---|---|")
     for design in DESIGNS:
-        old, new = (best([r for r in rows if r["recipe"] == name and r["design"] == design]) for name in RECIPES)
-        losses = [np.array([row["late_loss"] for row in own]) for own in (old, new)]
+        own = [sorted((r for r in rows if (r["recipe"], r["design"]) == (name, design)), key=lambda r: r["seed"])
+               for name in RECIPES]  # fmt: skip
+        losses = [np.array([row["late_loss"] for row in side]) for side in own]
         change = losses[1] - losses[0]
-        half = (
-            stats.t.ppf(0.975, len(change) - 1) * change.std(ddof=1) / np.sqrt(len(change))
-            if len(change) > 1
-            else np.nan
+        half = stats.t.ppf(0.975, len(change) - 1) * change.std(ddof=1) / np.sqrt(len(change))
+        speed = [float(np.median([row["seconds"] / row["spent"] for row in side])) for side in own]
+        sides = " | ".join(
+            f"{side[0]['spent']:,} | {side[0]['learning_rate']:g} | {loss.mean():.3f}"
+            for side, loss in zip(own, losses, strict=True)
         )
-        speed = [np.median([row["seconds"] / row["spent"] for row in own]) for own in (old, new)]
-        print(
-            f"| {' '.join(design)} | {old[0]['spent']:,} | {old[0]['learning_rate']:g} | {losses[0].mean():.3f} | "
-            f"{new[0]['spent']:,} | {new[0]['learning_rate']:g} | {losses[1].mean():.3f} | "
-            f"{change.mean():+.3f} [{change.mean() - half:+.3f}, {change.mean() + half:+.3f}] | {speed[1] / speed[0]:.2f} |"
-        )
+        interval = f"{change.mean():+.3f} [{change.mean() - half:+.3f}, {change.mean() + half:+.3f}]"
+        print(f"| {' '.join(design)} | {sides} | {interval} | {speed[1] / speed[0]:.2f} |")
 
 
 if __name__ == "__main__":

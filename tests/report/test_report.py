@@ -72,8 +72,10 @@ def summary() -> dict[str, Any]:
                    "comparisons": {"trial 2": {"difference": None, "lost_gain": {"value": 0.0}, "p": 0.01}}},
         "reference": "trial 0 (all attention)", "verdict": "confirmed", "uses_context": True,
         "tradeoff": [
-            {"from": "a", "to": "b", "state_bytes": 2048, "halvings": 1.0, "knee": knee, "cost": gap, "cost_per_halving": gap}
-            for knee, gap in ((True, {"value": 0.01, "low": 0.0, "high": 0.02}), (False, {"value": 0.3, "low": 0.2, "high": 0.4}))
+            {"from": "a", "to": "b", "state_bytes": 2048, "halvings": 1.0, "knee": knee, "cost": gap,
+             "cost_per_halving": gap}
+            for knee, gap in ((True, {"value": 0.01, "low": 0.0, "high": 0.02}),
+                              (False, {"value": 0.3, "low": 0.2, "high": 0.4}))
         ],
         "finalists": [],
         "ladder": [{"rung": "drawing only", "candidates": 9, "seconds_each": 0.0, "shared_with_next": 9,
@@ -154,7 +156,8 @@ def test_finalists_are_tabled_by_length_with_their_excess_drawn(summary: dict[st
     }  # fmt: skip
     finalist = {
         "name": "all attention", "picture": "A", "fingerprint": "x", "state_bytes": 1024, "growth_exponent": 1.0,
-        "meets_growth": True, "meets_level": True, "lengths": {"64": at, "128": at}, "feasible": True, "recall_bits": 0.0222,
+        "meets_growth": True, "meets_level": True, "lengths": {"64": at, "128": at}, "feasible": True,
+        "recall_bits": 0.0222,
     }  # fmt: skip
     summary["choice"] |= {"among": "finalists", "length": 128, "confirmed": ["all attention"]}
     write_page(summary | {"finalists": [finalist]}, tmp_path / "index.html")

@@ -99,8 +99,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def result(loss: float, parameters: int = 1) -> dict[str, Any]:
     return {
         "late_loss": loss, "late_by_document": [loss, loss], "test_late_loss": loss,
-        "test_late_by_document": [loss, loss + 0.1, loss + 0.2], "loss_by_position": [loss] * 8, "mi_captured_nats": 1.0,
-        "curve": [(1024, loss)], "parameters": parameters, "tokens": 2048, "train_seconds": 1.0,
+        "test_late_by_document": [loss, loss + 0.1, loss + 0.2], "loss_by_position": [loss] * 8,
+        "mi_captured_nats": 1.0, "curve": [(1024, loss)], "parameters": parameters, "tokens": 2048,
+        "train_seconds": 1.0,
         "evaluate_seconds": 0.1, "peak_memory_bytes": 1, "device": "cpu", "seed": 0,
     }  # fmt: skip
 

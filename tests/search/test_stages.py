@@ -30,11 +30,14 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         recall = 0.2 * drawing.picture.count("M") if job.corpus.startswith("santa-fe:beta=0.5,keys=8,") else None
         return Outcome(result={
             "late_loss": loss, "late_by_document": [loss, loss + 0.1], "test_late_loss": loss,
-            "test_late_by_document": [loss, loss + 0.1, loss + 0.2], "loss_by_position": [loss] * 8, "mi_captured_nats": 1.0,
-            "curve": [(1024, loss)], "parameters": 1, "tokens": 2048, "train_seconds": 1.0, "evaluate_seconds": 0.1,
+            "test_late_by_document": [loss, loss + 0.1, loss + 0.2], "loss_by_position": [loss] * 8,
+            "mi_captured_nats": 1.0, "curve": [(1024, loss)], "parameters": 1, "tokens": 2048, "train_seconds": 1.0,
+            "evaluate_seconds": 0.1,
             "peak_memory_bytes": 10**9, "device": "cpu", "seed": job.recipe["seed"], "late_excess_nats": recall,
             "decode_ms": 2.0 if job.latency else None,
-            "test_late_by_context": {str(c): [loss + 0.05, loss + 0.15, loss + 0.25] for c in job.recipe["contexts"] or ()},
+            "test_late_by_context": {
+                str(c): [loss + 0.05, loss + 0.15, loss + 0.25] for c in job.recipe["contexts"] or ()
+            },
         })  # fmt: skip
 
     monkeypatch.setattr(processes, "run_isolated", pretend)
@@ -94,7 +97,8 @@ def test_the_best_of_all_trials_is_a_finalist_even_where_it_fails_the_condition(
 
 
 def test_recall_on_a_named_source_bounds_the_choice(opened, jobs) -> None:
-    recall = "recall={corpus: 'santa-fe:beta=0.5,keys=8,pairs=99,documents=64', stage: finalists, length: 64, tokens: 2048, batch_tokens: 256}"
+    source = "corpus: 'santa-fe:beta=0.5,keys=8,pairs=99,documents=64'"
+    recall = f"recall={{{source}, stage: finalists, length: 64, tokens: 2048, batch_tokens: 256}}"
     summary = opened(FINALISTS, "search.trials=10", recall, "choice.recall=0.1", "choice.delta=0.5").run()
     ran = [j for j in jobs if j.corpus.startswith("santa-fe:beta=0.5,keys=8,pairs=99")]
     assert len(ran) == len(summary["finalists"])
