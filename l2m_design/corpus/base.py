@@ -62,13 +62,15 @@ class Corpus(ABC):
     period: windows must start at multiples of it (2 where tokens come in pairs; a document's length where they must
     start with the document), else the source would not look stationary. whole: documents mean something only as they
     are, cut in their middle (a tree, a copy).
-    notes: what the user should be told about the source (skipped files, ...).
+    shares: of documents (of families, where a source knows them) in train, validation and test. notes: what the user
+    should be told about the source (skipped files, ...).
     """
 
     name: str
     vocabulary: int
     period: int = 1
     whole: bool = False
+    shares: tuple[float, float, float] = SHARES
 
     @property
     @abstractmethod
@@ -111,7 +113,7 @@ class Corpus(ABC):
 
     @cached_property
     def _splits(self) -> NDArray[np.int64]:
-        return np.array([split_of(self.family(name)) for name in self._stored[1]], dtype=np.int64)
+        return np.array([split_of(self.family(name), self.shares) for name in self._stored[1]], dtype=np.int64)
 
     @property
     def _cut_by_position(self) -> bool:
@@ -129,17 +131,17 @@ class Corpus(ABC):
         stored = self.all_documents
         if not self._cut_by_position:
             return stored.chosen(self._splits == index)
-        cuts = np.cumsum([0.0, *SHARES])[[index, index + 1]]
+        cuts = np.cumsum([0.0, *self.shares])[[index, index + 1]]
         inside = (stored.lengths[:, None] * cuts / self.period).astype(np.int64) * self.period
         spans = stored.spans[:, :1] + inside
         return Documents(stored.tokens, spans, stored.families).chosen(spans[:, 1] > spans[:, 0])
 
 
-def split_of(name: str) -> int:
-    """The split's index of a document, from a fixed hash of its name: 8 in 10 train, 1 validation, 1 test."""
+def split_of(name: str, shares: tuple[float, float, float] = SHARES) -> int:
+    """The split's index of a document, from a fixed hash of its name: of 10, 8 train, 1 validation, 1 test, or shares."""
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
     place = int.from_bytes(digest[:8], "big") / 2**64
-    return int(np.searchsorted(np.cumsum(SHARES)[:-1], place, side="right"))
+    return int(np.searchsorted(np.cumsum(shares)[:-1], place, side="right"))
 
 
 def unigram_nats(documents: Documents, vocabulary: int) -> Floats:

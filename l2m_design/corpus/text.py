@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from l2m_design.corpus.base import Corpus
+from l2m_design.corpus.base import SHARES, Corpus
 from l2m_design.corpus.records import FIELD, jsonl_texts, parquet_texts
 from l2m_design.corpus.tokenizers import Bytes, Tokenizer, open_tokenizer, save_tokenizer, tokenizer_files
 from l2m_design.corpus.tokens import TokenWriter
@@ -20,6 +20,7 @@ from l2m_design.settings import Values
 
 PIECE = 1 << 20
 RECORDS = {".jsonl": jsonl_texts, ".parquet": parquet_texts}
+PACKAGES = (0.6, 0.2, 0.2)  # some 200 packages are few: to tell models apart, more of them are held out
 SKIPPED_FOLDERS = {"site-packages", "dist-packages", "__pycache__", "test", "tests", "idle_test"}
 
 
@@ -45,6 +46,7 @@ class TextCorpus(Corpus):
         packages: bool = False,
         field: str = FIELD,
         tokenizer: Tokenizer | None = None,
+        shares: tuple[float, float, float] = SHARES,
     ) -> None:
         self.name = name
         self.tokenizer = tokenizer or Bytes()
@@ -53,6 +55,7 @@ class TextCorpus(Corpus):
         self._notes = notes or []
         self._packages = packages
         self._field = field
+        self.shares = shares
 
     def family(self, name: str) -> str:
         """In a library of packages, the package: its modules can be near copies of each other."""
@@ -162,7 +165,9 @@ def standard_library(tokenizer: str | None, trust_remote_code: bool = False) -> 
     other = len(paths) - len(files)
     notes = [f"{other} files that are not UTF-8 skipped"] if other else []
     return _tokenised(
-        tokenizer, trust_remote_code, lambda read: TextCorpus("stdlib", files, notes, True, tokenizer=read)
+        tokenizer,
+        trust_remote_code,
+        lambda read: TextCorpus("stdlib", files, notes, True, tokenizer=read, shares=PACKAGES),
     )
 
 

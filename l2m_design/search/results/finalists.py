@@ -19,6 +19,7 @@ from l2m_design.training.result import Result
 
 LONGER = 4
 PICKS = 0  # the trials' own seed
+NEAR = 2  # trials are short and have one seed: who is somewhat behind there may be within delta later
 CORPUS, RECALL = "corpus", "recall"
 
 
@@ -126,6 +127,9 @@ def entrants(
 ) -> dict[str, Architecture]:
     """Who is trained longer, by name: baselines that are asked for, the study's own designs, the best candidates, and
     the model of the lowest loss among all trials, whatever the condition says of it.
+
+    The best candidates are those that may be chosen: the least states among the trials within NEAR times the choice's
+    delta of the lowest loss, then the lowest objectives.
     """
     asked = settings.finalists
     assert asked is not None
@@ -141,6 +145,9 @@ def entrants(
     found = {name: drawing for name, drawing in (wanted | own).items() if name in first.values()}
     there, known = set(first), len(found)
     ranked = sorted(eligible(records), key=lambda r: (r.value, r.state_bytes))
+    bar = (best.late_loss or 0.0) + NEAR * settings.choice.delta if best else 0.0
+    near = [r for r in ranked if (r.late_loss or 0.0) <= bar]
+    ranked = sorted(near, key=lambda r: r.state_bytes) + [r for r in ranked if r not in near]
     if settings.search.mode == "pareto":
         ranked = spread_over_front(ranked, asked.top)
     for record in ranked:
