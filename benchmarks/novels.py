@@ -1,7 +1,7 @@
 """Six novels of Jane Austen as one record a chapter, from the Debian package r-cran-janeaustenr: data for novels.yaml.
 
-Run: python benchmarks/novels.py [runs/novels], then l2m search benchmarks/novels.yaml --runs runs. The package keeps the
-lines of each novel as an R object; chapters begin where a line says so. Nothing is downloaded again.
+Run: python benchmarks/novels.py [runs/novels], then l2m search benchmarks/novels.yaml --runs runs. The package keeps
+the lines of each novel as an R object; chapters begin where a line says so. Nothing is downloaded again.
 """
 
 import json

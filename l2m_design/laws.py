@@ -44,6 +44,13 @@ class PowerLaw:
             return Estimate.exact(float(value[0]))
         return Estimate.of_draws(float(value[0]), self._value(n, self.draws), self.level)
 
+    def counted_in(self, unit: float) -> "PowerLaw":
+        """The same law with n counted in units of so many of its tokens (bytes a token: from bytes to tokens)."""
+        draws = self.draws
+        if draws is not None:
+            draws = np.stack([draws[:, 0] * unit ** draws[:, 1], draws[:, 1], draws[:, 2]], axis=1)
+        return PowerLaw(self.prefactor * unit**self.exponent, self.exponent, self.offset, draws, self.level)
+
     def formula(self) -> str:
         """Such as 3.1 n^0.66 -2.5."""
         offset = f" {self.offset:+.3g}" if self.offset else ""

@@ -81,3 +81,13 @@ def test_no_state_is_held_before_the_first_token() -> None:
 def test_laws_that_count_alike_are_equal_whatever_holds_them() -> None:
     assert SSM.of_kind("mamba2") == SSM
     assert mixed().kinds == ("mamba2", "attention")
+
+
+def test_a_law_counted_in_other_units_says_the_same_of_the_same_text() -> None:
+    draws = np.array([[3.0, 0.6, -1.0], [3.5, 0.7, -2.0]])
+    law = PowerLaw(3.2, 0.65, -1.5, draws)
+    tokens = law.counted_in(3.1)
+    assert tokens.exponent == law.exponent
+    for n in (10.0, 1000.0):
+        here, there = tokens.at(n), law.at(3.1 * n)
+        assert (here.value, here.low, here.high) == pytest.approx((there.value, there.low, there.high))

@@ -94,7 +94,15 @@ def _print(summary: dict[str, Any], files: list[str]) -> None:
     from l2m_design.report import words
 
     length = f"{summary['demand']['terms']['length']:,}"
-    titles = ["layers", "late loss, nats", "- reference", "effective context", f"state at {length}", "growth", "level"]
+    titles = [
+        "layers",
+        f"late loss, nats ({'test' if summary['finalists'] else 'validation'})",
+        "- reference",
+        "effective context",
+        f"state at {length}",
+        "growth",
+        "level",
+    ]
     if summary["finalists"]:
         table([f"finalist, {summary['choice']['length']:,} tokens", *titles], _finalist_rows(summary))
     else:

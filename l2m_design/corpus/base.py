@@ -138,7 +138,7 @@ class Corpus(ABC):
 
 
 def split_of(name: str, shares: tuple[float, float, float] = SHARES) -> int:
-    """The split's index of a document, from a fixed hash of its name: of 10, 8 train, 1 validation, 1 test, or shares."""
+    """The split's index of a document, from a fixed hash of its name; shares: of train, validation and test."""
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
     place = int.from_bytes(digest[:8], "big") / 2**64
     return int(np.searchsorted(np.cumsum(shares)[:-1], place, side="right"))

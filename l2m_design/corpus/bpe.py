@@ -46,7 +46,7 @@ def bpe_size(source: str | None) -> int | None:
     if not found:
         return None
     text = found["size"] or ""
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit()):
         raise BadInput(f"tokenizer {source}: a vocabulary size is expected, as bpe:2048")
     size = int(text)
     if not BYTES < size <= MOST:

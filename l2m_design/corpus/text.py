@@ -57,6 +57,11 @@ class TextCorpus(Corpus):
         self._field = field
         self.shares = shares
 
+    @property
+    def as_bytes(self) -> "TextCorpus":
+        """The same documents as bytes."""
+        return TextCorpus(self.name, self._files, self._notes, self._packages, self._field, Bytes(), self.shares)
+
     def family(self, name: str) -> str:
         """In a library of packages, the package: its modules can be near copies of each other."""
         return name.split("/")[0] if self._packages else name
@@ -69,7 +74,8 @@ class TextCorpus(Corpus):
     @cached_property
     def fingerprint(self) -> str:
         """Hash of every file's name and content, the field and the tokenizer."""
-        digest = hashlib.sha256(f"text 2 {self._field} {self.tokenizer.fingerprint}".encode())
+        splits = "" if self.shares == SHARES else f" {self.shares}"
+        digest = hashlib.sha256(f"text 2 {self._field} {self.tokenizer.fingerprint}{splits}".encode())
         for path, name in self._files:
             try:
                 with path.open("rb") as file:

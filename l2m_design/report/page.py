@@ -58,6 +58,7 @@ def write_page(summary: dict[str, Any], path: Path) -> None:
         marks=words.MARKS,
         timed=any(row.get("decode_ms") for row in summary["baselines"] + summary["front"]),
         outcome=words.outcome(summary),
+        context_seconds=_context_seconds(summary),
         caveats=words.caveats(summary),
         figures=_figures(summary),
         settings=to_yaml(summary["settings"]),
@@ -106,6 +107,14 @@ def _gains(summary: dict[str, Any]) -> dict[str, dict[int, dict[str, float]]]:
         rows = _finalists(summary)
     gains = {name: {int(c): g for c, g in row["context_gain"].items()} for name, row in rows.items()}
     return {name: found for name, found in gains.items() if found}
+
+
+def _context_seconds(summary: dict[str, Any]) -> float:
+    """What measuring the use of context took, on average over models, in seconds."""
+    at = [found.get("context_seconds", 0.0) for row in summary["finalists"] for found in row["lengths"].values()]
+    trials = [(record["result"] or {}).get("context_seconds", 0.0) for record in summary["records"]]
+    some = [seconds for seconds in (at or trials) if seconds]
+    return sum(some) / len(some) if some else 0.0
 
 
 def _excess(rows: list[dict[str, Any]]) -> str | None:

@@ -56,7 +56,7 @@ def outcome(summary: dict[str, Any]) -> list[str]:
     said = [*_context_warning(summary), _demand(summary)]
     if chosen is None:
         return [*said, *choice["said"]]
-    said += [_answer(summary), _verdict(summary), *choice["said"], *_turning_point(summary)]
+    said += [_answer(summary), _verdict(summary), *choice["said"], *_tradeoff(summary)]
     if summary["demand"]["has_level"]:
         said.append(
             f"Longest context covered, if an element holds {constant(terms)}: "
@@ -74,8 +74,9 @@ def _context_warning(summary: dict[str, Any]) -> list[str]:
     recipe = choice["recipe"]
     return [
         f"These losses cannot judge long context: no model gains from beyond {choice['length'] // 16:,} tokens, a "
-        f"sixteenth of its window, after {recipe['tokens']:,} training tokens. Train each on 4 times as many "
-        f"(at least {4 * recipe['tokens']:,}) before designs are compared."
+        f"sixteenth of its window, after {recipe['tokens']:,} training tokens. In byte-pair tokens, models of 0.5 M "
+        "parameters began to at about 300,000 training tokens, larger budgets than this are needed in bytes "
+        "(docs/lab-book.md): try 4 times as many before designs are compared."
     ]
 
 
@@ -98,23 +99,37 @@ def _answer(summary: dict[str, Any]) -> str:
 def _verdict(summary: dict[str, Any]) -> str:
     """Is it confirmed that the chosen model keeps up, by what evidence, and how much state does it save?"""
     chosen, choice, reference = summary["chosen"], summary["choice"], summary["reference"]
-    start = summary["verdict"].capitalize()
+    verdict = {
+        "confirmed": "Confirmed: it keeps up",
+        "not confirmed": "Not confirmed: it does not keep up",
+        "undecided": "Undecided: it is open whether it keeps up",
+    }[summary["verdict"]]
+    named = summary["settings"]["choice"].get("reference", "best") != "best"
+    bar = f"the reference, {reference}" if named else f"{reference}, the best that was trained"
     if reference in (chosen.get("name"), chosen["design"], *_trial_names(chosen)):
-        return f"{start}: it is itself the reference ({reference})."
+        smaller = (
+            "no smaller state keeps up" if summary["verdict"] == "confirmed" else "whether a smaller state keeps up"
+        )
+        return f"It is itself {bar}. {summary['verdict'].capitalize()}: {smaller}."
+    own = next((choice["comparisons"][name] for name in _names(chosen) if name in choice["comparisons"]), None)
+    both = (
+        "late loss and gain from beyond " + f"{choice['context']:,} tokens" if own and own["lost_gain"] else "late loss"
+    )
     rows = [*summary["finalists"], *summary["baselines"], *summary["front"]]
     sizes = [row["state_bytes"] for row in rows if reference in (row.get("name"), *_trial_names(row))]
     saved = f", with {sizes[0] / chosen['state_bytes']:.3g} times less state" if sizes else ""
     seeds = chosen.get("seeds", 1)
     over = f"documents and {seeds} fresh seeds" if seeds > 1 else "documents; one seed"
-    named = summary["settings"]["choice"].get("reference", "best") != "best"
-    bar = f"the reference, {reference}" if named else f"{reference}, the best that was trained"
-    gain = any(found["lost_gain"] for found in choice["comparisons"].values())
-    both = f"late loss and gain from beyond {choice['context']:,} tokens" if gain else "late loss"
+    gain = f", gain lost {estimate(own['lost_gain'], sign=True)}" if own and own["lost_gain"] else ""
     return (
-        f"{start}: {both} at most {choice['delta']:g} nats a token worse than {bar} ({choice['confidence']:.0%}, "
-        f"Holm's correction). Late loss on test documents: {estimate(chosen['difference'], sign=True)} against it "
-        f"(paired over {over}){saved}."
+        f"{verdict} with {bar} ({both} at most {choice['delta']:g} nats a token worse). On test documents: late loss "
+        f"{estimate(chosen['difference'], sign=True)}{gain} (paired over {over}){saved}."
     )
+
+
+def _names(row: dict[str, Any]) -> list[str]:
+    """By what names a choice may know a row."""
+    return [name for name in (row.get("name"), row.get("design"), *_trial_names(row)) if name]
 
 
 def _trial_names(row: dict[str, Any]) -> list[str]:
@@ -122,19 +137,15 @@ def _trial_names(row: dict[str, Any]) -> list[str]:
     return [] if number is None else [f"trial {number}", f"trial {number} ({design})"]
 
 
-def _turning_point(summary: dict[str, Any]) -> list[str]:
-    """Where the front turns: what a halving costs before and behind the knee."""
-    steps = summary["tradeoff"]
-    index = next((i for i, step in enumerate(steps) if step["knee"]), None)
-    if index is None or index + 1 >= len(steps):
-        return []
-    before, behind = steps[index]["cost_per_halving"], steps[index + 1]["cost_per_halving"]
-    if not before or not behind:
-        return []
-    return [
-        f"The front turns at {steps[index]['to']} ({size(steps[index]['state_bytes'])}): halving the state costs "
-        f"{estimate(before, sign=True)} nats a token on the way there and {estimate(behind, sign=True)} beyond."
+def _tradeoff(summary: dict[str, Any]) -> list[str]:
+    """What each halving of the state costs along the front."""
+    steps = [
+        f"{step['from']} to {step['to']} ({size(step['state_bytes'])}) {estimate(step['cost_per_halving'], sign=True)}"
+        + (" (knee)" if step["knee"] else "")
+        for step in summary["tradeoff"]
+        if step["cost_per_halving"]
     ]
+    return [f"Halving the state costs, nats a token: {'; '.join(steps)}."] if steps else []
 
 
 def _demand(summary: dict[str, Any]) -> str:
@@ -195,7 +206,7 @@ def caveats(summary: dict[str, Any]) -> list[str]:
     if measurement and 2 * measurement["lengths"][-1] < terms["length"]:
         slopes = [slope for slope in measurement["local_slopes"] if slope]
         said.append(
-            f"The law was measured on contexts up to {2 * measurement['lengths'][-1]:,} tokens (last local slope "
+            f"The law was measured on contexts up to {2 * measurement['lengths'][-1]:,.0f} tokens (last local slope "
             f"{estimate(slopes[-1] if slopes else None)}); to {terms['length']:,} it is extrapolated."
         )
     if measurement and measurement["resampled"] == "windows":

@@ -1,11 +1,14 @@
 """Where a study's demand comes from: measured on its corpus, or given."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from l2m_design.condition import Demand, Terms
 from l2m_design.corpus import Corpus
+from l2m_design.corpus.text import TextCorpus
+from l2m_design.corpus.tokenizers import Bytes
 from l2m_design.errors import BadInput
 from l2m_design.information import Measurement, MeasurementSettings, measure
 from l2m_design.laws import PowerLaw
@@ -13,6 +16,36 @@ from l2m_design.search.scorer import open_scores, planned
 from l2m_design.search.settings import DemandSettings
 
 Progress = Callable[[str, int, int], None]
+
+
+def measured_demand(
+    corpus: Corpus,
+    settings: MeasurementSettings,
+    model: str | None,
+    device: str = "auto",
+    on_progress: Progress = lambda what, done, total: None,
+) -> tuple[PowerLaw, dict[str, Any]]:
+    """The law of a corpus in its own tokens, and its measurement, JSON-ready.
+
+    The compressor reads text as bytes, whatever the corpus' tokenizer: lengths are then counted in tokens, by the bytes
+    that a token holds on average. Raises BadInput when the data prefer a law without an exponent.
+    """
+    if settings.estimator != "compression" or not isinstance(corpus, TextCorpus) or isinstance(corpus.tokenizer, Bytes):
+        found = measured(corpus, settings, model, device, on_progress)
+        return measured_law(found), found.plain()
+    text = corpus.as_bytes
+    found = measured(text, settings, model, device, on_progress)
+    unit = text.all_documents.size / corpus.all_documents.size
+    plain = found.plain()
+    law = measured_law(found).counted_in(unit)
+    note = f"measured on bytes, {unit:.2f} of which make a token: lengths are counted in tokens"
+    return law, plain | {
+        "lengths": [round(n / unit, 1) for n in plain["lengths"]],
+        "prefactor_nats": law.prefactor,
+        "law": law.plain(),
+        "bytes_per_token": unit,
+        "notes": [*plain["notes"], note],
+    }
 
 
 def measured(

@@ -10,6 +10,7 @@ from l2m_design import __version__
 from l2m_design.condition import Demand
 from l2m_design.corpus import Corpus, open_corpus
 from l2m_design.errors import BadInput
+from l2m_design.estimates import FEWEST_DOCUMENTS
 from l2m_design.laws import PowerLaw
 from l2m_design.model.backends import pick_device
 from l2m_design.search import demand as demands
@@ -22,6 +23,7 @@ from l2m_design.search.settings import StudySettings
 from l2m_design.search.space.space import Space, check_space
 from l2m_design.search.study.storage import Storage, shown
 from l2m_design.search.tracking import Tracker, check_uri
+from l2m_design.search.trials.recall import check_recall
 from l2m_design.search.workers.crew import LocalCrew, places
 from l2m_design.search.workers.join import check_kernels
 from l2m_design.search.workers.shared import Descriptor, SharedStudy, move_aside
@@ -69,7 +71,23 @@ class Search:
             check_shares(recipe, settings.gpus_per_trial)
         for split in ("train", "validation", "test"):
             held_out_windows(self.corpus, split, settings.longest, 1)
+        self._check_documents()
+        if settings.recall and settings.recall.corpus:
+            check_recall(settings.recall, self.corpus.vocabulary)
         check_space(space.resolved(1.0), {}, self.corpus.vocabulary, settings.space)
+
+    def _check_documents(self) -> None:
+        """Raises BadInput where too few documents are held out for anything to be confirmed on them."""
+        if self.settings.finalists is None:
+            return
+        windows = held_out_windows(self.corpus, "test", self.settings.compared_at, self.settings.recipe.windows)
+        documents = len(set(windows.cluster.tolist()))
+        if documents < FEWEST_DOCUMENTS:
+            raise BadInput(
+                f"{self.corpus.name}: {documents} test documents hold windows of {self.settings.compared_at} tokens, "
+                f"at least {FEWEST_DOCUMENTS} are needed to confirm a choice: give more or shorter documents, shorter "
+                "finalists.lengths, or no finalists"
+            )
 
     @property
     def storage_url(self) -> str:
@@ -232,11 +250,10 @@ class Search:
         else:
             split = settings.measure.split or ("validation" if settings.model == "train" else "train")
             measure = settings.measure.model_copy(update={"split": split})
-            found = demands.measured(
-                self.corpus, measure, settings.model, self.settings.device, on_progress=listener.progress
+            law, measurement = demands.measured_demand(
+                self.corpus, measure, settings.model, self.settings.device, listener.progress
             )
-            law = PowerLaw.of_plain(demands.measured_law(found).plain())
-            measurement = found.plain()
+            law = PowerLaw.of_plain(law.plain())
             write_atomically(kept, to_json({"law": law.plain(), "measurement": measurement}))
         return measurement, demands.demand_of(law, settings, self.settings.condition)
 

@@ -178,22 +178,27 @@ class StudySettings(Values):
     def _choice_fits(self) -> Self:
         if self.choice.recall is not None and self.recall is None:
             raise ValueError("choice.recall: the study has no recall source (recall)")
-        longest = self.longest
-        if self.choice.context is not None and self.choice.context > longest // 2:
+        window = self.compared_at
+        if self.choice.context is not None and self.choice.context > window // 2:
             raise ValueError(
-                f"choice.context: {self.choice.context} is longer than half of the windows of {longest} tokens"
+                f"choice.context: {self.choice.context} is longer than half of the windows of {window} tokens"
             )
         return self
 
     @property
     def longest(self) -> int:
         """The longest window that is trained, in tokens."""
-        return max([self.recipe.length, *(self.finalists.lengths if self.finalists else ())])
+        return max(self.recipe.length, self.compared_at)
+
+    @property
+    def compared_at(self) -> int:
+        """The window at which the choice is made, in tokens: the finalists' longest, else the trials'."""
+        return max((self.finalists.lengths if self.finalists else ()) or (self.recipe.length,))
 
     @property
     def context(self) -> int:
-        """Tokens from beyond which the choice asks for the gain: those named, else a quarter of the longest window."""
-        return self.choice.context or self.longest // 4
+        """Tokens from beyond which the choice asks for the gain: those named, else a quarter of the window."""
+        return self.choice.context or self.compared_at // 4
 
     def public(self) -> dict[str, Any]:
         """As `plain`, without the storage's password: for whatever is kept, shown or sent."""

@@ -89,7 +89,7 @@ def check_reference(descriptor: Descriptor) -> None:
     named = REFERENCE if settings.choice.reference == FULL else settings.choice.reference
     if named == BEST:
         return
-    there = known if asked is None else [*(asked.baselines or known), *asked.designs]
+    there = known if asked is None else [*(known if asked.baselines is None else asked.baselines), *asked.designs]
     if named not in there:
         allowed = ", ".join([BEST, *([FULL] if REFERENCE in there else []), *there])
         raise BadInput(f"choice.reference: '{settings.choice.reference}' will not be trained; allowed are {allowed}")

@@ -1,9 +1,9 @@
 """The optimiser of a run: Muon for the matrices of hidden layers and AdamW for all else, or AdamW alone.
 
 Rates are those of a model of width REFERENCE_WIDTH and are carried to other widths matrix by matrix, so that the best
-one hardly moves: a step of Muon has spectral norm rate · sqrt(fan out / fan in) (Yang, Simon & Bernstein,
-arXiv 2310.17813), a step of AdamW on a hidden matrix shrinks as 1 / fan in (muP, arXiv 2203.03466). Tables start with
-entries of 1 / sqrt(width), and their steps keep that proportion.
+one hardly moves: a step of Muon has spectral norm MATCHED · rate · sqrt(max(1, fan out / fan in)), nearly what keeps
+activations' changes alike (Yang, Simon & Bernstein, arXiv 2310.17813), a step of AdamW on a hidden matrix shrinks as 1
+/ fan in (muP, arXiv 2203.03466). Tables start with entries of 1 / sqrt(width), and their steps keep that proportion.
 """
 
 import math

@@ -24,9 +24,9 @@ class Recipe(Values):
 
     length: Annotated[int, Field(ge=16, le=2**22)] = 512
     tokens: Annotated[int, Field(ge=1)] = 250_000
-    batch_tokens: Annotated[int, Field(ge=16)] = 2048
+    batch_tokens: Annotated[int, Field(ge=16)] = 512
     optimiser: Literal["muon", "adamw"] = "muon"
-    learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 5e-3
+    learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 1.2e-2
     final_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
     warmup: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.1

@@ -68,9 +68,11 @@ def summary() -> dict[str, Any]:
         },
         "space": {"depth": 1},
         "choice": {"among": "trials", "length": 64, "delta": 0.02, "confidence": 0.95, "said": ["The least state."],
-                   "confirmed": ["trial 2"], "context": 16, "recipe": {"tokens": 1000},
-                   "comparisons": {"trial 2": {"difference": None, "lost_gain": {"value": 0.0}, "p": 0.01}}},
-        "reference": "trial 0 (all attention)", "verdict": "confirmed", "uses_context": True,
+                   "confirmed": ["trial 2"], "worse": [], "context": 16, "recipe": {"tokens": 1000},
+                   "comparisons": {"trial 2": {"difference": None, "p": 0.01,
+                                               "lost_gain": {"value": 0.0, "low": -0.01, "high": 0.01}}}},
+        "reference": "trial 0 (all attention)", "trial_reference": "trial 0 (all attention)",
+        "verdict": "confirmed", "uses_context": True,
         "tradeoff": [
             {"from": "a", "to": "b", "state_bytes": 2048, "halvings": 1.0, "knee": knee, "cost": gap,
              "cost_per_halving": gap}
@@ -128,8 +130,10 @@ def test_the_outcome_names_choice_state_and_difference(summary: dict[str, Any]) 
     assert "3 KiB of state at 4,096 tokens" in said
     assert "0.333 times less state" in said
     assert "effective context 16 tokens" in said
-    assert "Confirmed: late loss and gain from beyond 16 tokens at most 0.02 nats" in said
-    assert "The front turns at b (2 KiB): halving the state costs +0.010" in said
+    assert "Confirmed: it keeps up with trial 0 (all attention), the best that was trained" in said
+    assert "late loss and gain from beyond 16 tokens at most 0.02 nats" in said
+    assert "gain lost +0.000 [-0.010, +0.010]" in said
+    assert "Halving the state costs, nats a token: a to b (2 KiB) +0.010 [+0.000, +0.020] (knee); a to b" in said
 
 
 def test_losses_that_cannot_judge_long_context_are_said_first(summary: dict[str, Any]) -> None:
@@ -159,7 +163,12 @@ def test_finalists_are_tabled_by_length_with_their_excess_drawn(summary: dict[st
         "meets_growth": True, "meets_level": True, "lengths": {"64": at, "128": at}, "feasible": True,
         "recall_bits": 0.0222,
     }  # fmt: skip
-    summary["choice"] |= {"among": "finalists", "length": 128, "confirmed": ["all attention"]}
+    summary["choice"] |= {
+        "among": "finalists",
+        "length": 128,
+        "confirmed": ["all attention"],
+        "comparisons": {"all attention": {"lost_gain": None}},
+    }
     write_page(summary | {"finalists": [finalist]}, tmp_path / "index.html")
     text = (tmp_path / "index.html").read_text()
     assert text.count("<svg") == 6
@@ -172,7 +181,7 @@ def test_finalists_are_tabled_by_length_with_their_excess_drawn(summary: dict[st
         "+0.025 [+0.020, +0.030]",
         "0.0222",
         "3 further seeds",
-        ">yes<",
+        ">confirmed<",
     ):
         assert said in text
 

@@ -34,7 +34,7 @@ choices:
 """
 STUDY = """
 name: tiny
-corpus: "santa-fe:beta=0.5,pairs=128,keys=8,documents=64"
+corpus: "santa-fe:beta=0.5,pairs=128,keys=8,documents=200"
 space: space.yaml
 demand: {beta: 0.5, prefactor: 0.05}
 condition: {length: 1024, shortest: 64}

@@ -74,10 +74,11 @@ def test_each_finalist_takes_its_own_best_learning_rate_to_every_seed_and_length
     runs = [FinalRun(job, result(losses[job.name, job.rate])) for job in first]
     jobs = finalists.seed_jobs(settings, entered, runs)
     assert {(job.name, job.rate) for job in jobs} == {("a", 0.5), ("b", 1.0)}
-    assert len(jobs) == 2 * 3 * 2
+    assert len(jobs) == 2 * (3 * 2 + 1)  # fresh seeds at both lengths, and the one that picks at the longest
     tuned = {job.fingerprint for job in first}
     assert not tuned & {job.fingerprint for job in jobs}  # the seed that picks confirms nothing
-    assert {job.seed for job in jobs} == {1, 2, 3}
+    assert {job.seed for job in jobs if job.length == 64} == {1, 2, 3}
+    assert {job.seed for job in jobs if job.length == 128} == {0, 1, 2, 3}
 
 
 def test_a_failed_tuning_run_is_no_candidate_rate() -> None:

@@ -1,9 +1,10 @@
 """The choice: of the models that are not worse than the reference by more than delta, the one with the least state.
 
-Who is best is picked on validation documents by the first seed. Then each smaller one is held against it on documents
-and seeds that picked nothing: a test of non-inferiority of the late loss and of the gain from far context (both must
+One seed and the validation documents pick the reference. Then each smaller model is compared with it on test documents
+and on seeds that picked nothing: a test of non-inferiority of the late loss and of the gain from far context (both must
 pass, so the larger of the two p-values counts), corrected for the number of models by Holm's procedure, which holds
-whatever they have in common and loses less power than a bound over all at once.
+however the models are related and loses less power than a bound over all at once. A model counts as worse only where
+that is shown at a level shared by all models and both parts (Bonferroni).
 """
 
 import math
@@ -17,13 +18,13 @@ from scipy import stats
 from l2m_design.search.results.paired import Difference, Losses, difference, less
 
 BEST, FULL = "best", "full attention"
-VERDICTS = Literal["confirmed", "not confirmed", "undecided"]
-MOST_MORE = 1000
+Verdict = Literal["confirmed", "not confirmed", "undecided"]
+MOST_NEEDED = 1000
 
 
 @dataclass(frozen=True)
 class Contender:
-    """Who may be chosen.
+    """A trained model that may be chosen.
 
     picked_by: late loss, nats a token, on validation documents by the first seed; none where there is no such run.
     losses: on documents that confirm, by seed. cut: of the same with the past cut to the choice's context, empty where
@@ -47,56 +48,67 @@ class Contender:
 
 @dataclass(frozen=True)
 class Rule:
-    """What is asked: delta in nats a token; confidence of the whole family of tests; confirming: do documents and seeds
-    confirm that picked nothing (else nothing can be confirmed)? recall: most bits over Bayes, if any. context: tokens
-    to which the past is cut; budget: what a larger one would be, in words.
+    """delta: nats a token that may be lost. confidence: of all tests together. confirming: are there fresh seeds (else
+    nothing is confirmed)? recall: most bits over Bayes, if any. budget: what a larger one would be, in words.
     """
 
     delta: float
     confidence: float
     confirming: bool = True
     recall: float | None = None
-    context: int | None = None
     budget: str = "a larger budget"
+
+    @property
+    def fewest_seeds(self) -> int:
+        """Seeds without which nothing is known of how much seeds vary."""
+        return 2 if self.confirming else 1
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A model beside the reference: late loss, and the reference's gain from far context less its own; nats a token."""
+    """A model beside the reference: late loss, and the reference's gain from far context less its own; nats a token.
+
+    incomplete: the gain was measured for the reference and not for this model.
+    """
 
     loss: Difference
     lost_gain: Difference | None
+    incomplete: bool = False
 
-    def p_inferior(self, delta: float) -> float:
-        """The p-value against "worse by more than delta in either"."""
-        parts = [self.loss, self.lost_gain] if self.lost_gain else [self.loss]
-        return max(part.p_at_most(delta) for part in parts)
+    @property
+    def parts(self) -> dict[str, Difference]:
+        """What was compared, by name."""
+        gain = {"gain from far context": self.lost_gain} if self.lost_gain else {}
+        return {"late loss": self.loss} | gain
 
-    def surely_inferior(self, delta: float, confidence: float) -> bool:
-        """Is either worse by more than delta, with confidence?"""
-        parts = [self.loss, self.lost_gain] if self.lost_gain else [self.loss]
-        return any(1 - part.p_at_most(delta) < 1 - confidence for part in parts if math.isfinite(part.error))
+    def p(self, rule: Rule) -> float:
+        """The p-value against "worse by more than delta in either"; 1 where too little is known."""
+        if self.incomplete or self.loss.seeds < rule.fewest_seeds:
+            return 1.0
+        return max(part.p_at_most(rule.delta) for part in self.parts.values())
+
+    def worse(self, rule: Rule, tests: int) -> bool:
+        """Is it shown that either is worse by more than delta, when `tests` models are asked?"""
+        if self.loss.seeds < rule.fewest_seeds:
+            return False
+        level = (1 - rule.confidence) / (2 * tests)
+        known = [part for part in self.parts.values() if math.isfinite(part.error)]
+        return any(1 - part.p_at_most(rule.delta) < level for part in known)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """chosen: a contender's name or none; comparisons: by name, to the reference. said: why, and what would decide."""
+    """chosen: a contender's name or none. comparisons: by name, to the reference. confirmed, worse: names of those that
+    are shown to keep up, and of those that are shown not to. reasons: why, and what would decide, in sentences.
+    """
 
     chosen: str | None
     reference: str | None
-    verdict: VERDICTS
-    comparisons: dict[str, Comparison]
-    confirmed: list[str]
-    said: list[str]
-
-
-def pick_reference(contenders: Sequence[Contender], asked: str, full: str) -> Contender | None:
-    """The best by what picks, whether or not it meets the condition; or the named one. full: full attention's name."""
-    if asked == BEST:
-        seen = [one for one in contenders if one.picked_by is not None]
-        return min(seen, key=lambda one: one.picked_by or 0.0, default=None)
-    name = full if asked == FULL else asked
-    return next((one for one in contenders if one.name == name), None)
+    verdict: Verdict
+    comparisons: dict[str, Comparison] = field(default_factory=dict)
+    confirmed: list[str] = field(default_factory=list)
+    worse: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
 
 
 def holm(p_values: dict[str, float], confidence: float) -> list[str]:
@@ -110,27 +122,35 @@ def holm(p_values: dict[str, float], confidence: float) -> list[str]:
 
 
 def choose(contenders: Sequence[Contender], reference: Contender | None, rule: Rule) -> Choice:
-    """The least state among the feasible that are confirmed; of equal states, the lower loss."""
+    """The least state among the feasible that are confirmed, of equal states the lower loss; else the reference itself
+    where it may be chosen; else the likeliest of those that are not shown to be worse.
+    """
     if reference is None:
-        return _nothing(None, "Nothing can be chosen: the reference was not trained to the end.")
+        return Choice(
+            None, None, "undecided", reasons=["Nothing can be chosen: the reference was not trained to the end."]
+        )
     compared = {one.name: found for one in contenders if (found := compare(one, reference)) is not None}
     able = [one for one in contenders if one.name in compared and one.feasible and _recalls(one, rule)]
     if not able:
         why = "no trained candidate meets the condition"
         if any(one.feasible for one in contenders) and rule.recall is not None:
             why = f"none that meets the condition is within {rule.recall:g} bits of Bayes on the recall source"
-        return _nothing(reference.name, f"Nothing qualifies: {why}.", compared)
-    rivals = {one.name: compared[one.name].p_inferior(rule.delta) for one in able if one.name != reference.name}
-    confirmed = holm(rivals, rule.confidence)
-    if any(one.name == reference.name for one in able):
-        confirmed.append(reference.name)
-    passed = sorted((one for one in able if one.name in confirmed), key=lambda one: (one.state_bytes, one.loss))
-    if passed:
-        chosen, verdict = passed[0], "confirmed" if rule.confirming else "undecided"
-    else:
-        chosen, verdict = _likeliest(able, reference, rule, compared)
-    said = _said(chosen, able, confirmed, reference, rule, compared)
-    return Choice(chosen.name, reference.name, verdict, compared, confirmed, said)  # type: ignore[arg-type]
+        return Choice(None, reference.name, "undecided", compared, reasons=[f"Nothing qualifies: {why}."])
+    itself = next((one for one in able if one.name == reference.name), None)
+    rivals = [one for one in able if one is not itself and (not itself or one.state_bytes < itself.state_bytes)]
+    confirmed = holm({one.name: compared[one.name].p(rule) for one in rivals}, rule.confidence)
+    worse = [one.name for one in rivals if compared[one.name].worse(rule, len(rivals))]
+    chosen = _least([one for one in rivals if one.name in confirmed]) or itself
+    chosen = chosen or _likeliest([one for one in rivals if one.name not in worse] or rivals, reference, rule)
+    smaller = [one.name for one in rivals if one.state_bytes < chosen.state_bytes and one.name not in confirmed]
+    open_ = [name for name in smaller if name not in worse]
+    verdict: Verdict = "undecided"
+    if rule.confirming and (chosen.name in confirmed or (chosen is itself and not open_)):
+        verdict = "confirmed"
+    elif rule.confirming and chosen.name in worse:
+        verdict = "not confirmed"
+    reasons = _reasons(chosen, itself, rivals, confirmed, worse, smaller, rule, compared)
+    return Choice(chosen.name, reference.name, verdict, compared, confirmed, worse, reasons)
 
 
 def compare(one: Contender, reference: Contender) -> Comparison | None:
@@ -138,102 +158,91 @@ def compare(one: Contender, reference: Contender) -> Comparison | None:
     loss = difference(one.losses, reference.losses)
     if loss is None:
         return None
-    both_cut = one.cut and reference.cut
-    gains = [less(each.cut, each.losses) for each in (reference, one)] if both_cut else []
-    return Comparison(loss, difference(gains[0], gains[1]) if gains else None)
-
-
-def _nothing(reference: str | None, why: str, compared: dict[str, Comparison] | None = None) -> Choice:
-    return Choice(None, reference, "undecided", compared or {}, [], [why])
+    if not (one.cut and reference.cut):
+        return Comparison(loss, None, incomplete=bool(reference.cut))
+    gains = [less(each.cut, each.losses) for each in (reference, one)]
+    return Comparison(loss, difference(gains[0], gains[1]))
 
 
 def _recalls(one: Contender, rule: Rule) -> bool:
     return rule.recall is None or (one.recall_bits is not None and one.recall_bits <= rule.recall)
 
 
-def _likeliest(
-    able: list[Contender], reference: Contender, rule: Rule, compared: dict[str, Comparison]
-) -> tuple[Contender, VERDICTS]:
-    """Where nothing is confirmed: the least state that the picking documents put within delta, else their best."""
-    seen = [one for one in able if one.picked_by is not None] or able
-    bar = (reference.picked_by if reference.picked_by is not None else reference.loss) + rule.delta
-    near = [one for one in seen if (one.picked_by if one.picked_by is not None else one.loss) <= bar]
-    if near:
-        chosen = min(near, key=lambda one: (one.state_bytes, one.loss))
-    else:
-        chosen = min(seen, key=lambda one: one.picked_by if one.picked_by is not None else one.loss)
-    if rule.confirming and compared[chosen.name].surely_inferior(rule.delta, rule.confidence):
-        return chosen, "not confirmed"
-    return chosen, "undecided"
+def _least(contenders: Sequence[Contender]) -> Contender | None:
+    return min(contenders, key=lambda one: (one.state_bytes, one.loss), default=None)
 
 
-def _said(
+def _likeliest(contenders: Sequence[Contender], reference: Contender, rule: Rule) -> Contender:
+    """The least state that the picking documents put within delta of the reference, else the best by them."""
+
+    def picked_by(one: Contender) -> float:
+        return one.loss if one.picked_by is None else one.picked_by
+
+    near = [one for one in contenders if picked_by(one) <= picked_by(reference) + rule.delta]
+    return _least(near) or min(contenders, key=picked_by)
+
+
+def _reasons(
     chosen: Contender,
-    able: list[Contender],
+    itself: Contender | None,
+    rivals: Sequence[Contender],
     confirmed: list[str],
-    reference: Contender,
+    worse: list[str],
+    smaller: list[str],
     rule: Rule,
     compared: dict[str, Comparison],
 ) -> list[str]:
     """How the choice came about, and what would decide what is open."""
     if not rule.confirming:
         return [
-            "Undecided: one seed says nothing of how much seeds vary, and it picked the candidates too. Finalists "
-            "(finalists:) are trained again with fresh seeds."
+            "One seed says nothing of how much seeds vary, and it picked the candidates too: finalists (finalists:) "
+            "are trained again with fresh seeds."
         ]
-    said = []
+    found = []
     if chosen.name in confirmed:
-        said.append(f"{len(confirmed)} of {len(able)} that meet the condition are confirmed; it has the least state.")
+        found.append(
+            f"{len(confirmed)} of {len(rivals)} models that meet the condition are confirmed; it has the least state."
+        )
+    elif chosen is itself:
+        found.append("No model with less state is confirmed; the reference meets the condition itself.")
     else:
-        said.append(_why_open(chosen.name, compared[chosen.name], rule))
-    smaller = [
-        one for one in able if one.state_bytes < chosen.state_bytes and one.name not in (*confirmed, chosen.name)
-    ]
-    undecided = [one for one in smaller if not compared[one.name].surely_inferior(rule.delta, rule.confidence)]
-    said += [
-        _why_open(one.name, compared[one.name], rule) for one in sorted(undecided, key=lambda one: one.state_bytes)
-    ]
-    if smaller and not undecided:
-        names = ", ".join(one.name for one in smaller)
-        said.append(f"Smaller states are worse by more than {rule.delta:g} at this budget ({names}).")
-    elif not smaller and chosen.name == reference.name and len(able) > 1:
-        said.append(
-            f"Nothing with less state than {reference.name} was trained; {rule.budget} or more trials are needed."
-        )
-    return said
+        found.append(_why(chosen.name, compared[chosen.name], rule, len(rivals) - len(confirmed), worse))
+    left = len(rivals) - len(confirmed)
+    found += [_why(name, compared[name], rule, left, worse) for name in smaller if name != chosen.name]
+    if chosen is itself and not rivals:
+        found.append(f"No model with less state was trained again: {rule.budget} or more trials are needed.")
+    return found
 
 
-def _why_open(name: str, found: Comparison, rule: Rule) -> str:
-    """Why a model is not confirmed, and what would decide it."""
-    parts = [("late loss", found.loss)] + ([("gain from far context", found.lost_gain)] if found.lost_gain else [])
-    what, worst = max(parts, key=lambda part: part[1].p_at_most(rule.delta))
-    interval = worst.estimate()
-    start = f"{name}: {what} worse by {worst.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}] nats a token"
-    if not math.isfinite(worst.error):
-        return (
-            f"{name}: one seed and one document say nothing of the error; give finalists.seeds of 3 and more documents."
-        )
-    if found.surely_inferior(rule.delta, rule.confidence):
-        return f"{start}: that is more than {rule.delta:g}; {rule.budget} may change it."
-    needed = more_needed(worst, rule.delta, rule.confidence)
-    larger = "seeds" if worst.from_seeds >= worst.from_documents else "documents"
-    cause = f"{worst.seeds} seeds" if larger == "seeds" else f"{worst.documents} test documents"
+def _why(name: str, found: Comparison, rule: Rule, tests: int, worse: list[str]) -> str:
+    """Why a model is not confirmed, and what would decide; tests: models that are open."""
+    if found.incomplete:
+        return f"{name}: its gain from far context was not measured, so nothing is decided."
+    if found.loss.seeds < rule.fewest_seeds:
+        return f"{name}: {found.loss.seeds} seed in common with the reference says nothing of how much seeds vary."
+    what, part = max(found.parts.items(), key=lambda item: item[1].p_at_most(rule.delta))
+    interval = part.estimate()
+    start = f"{name}: {what} worse by {part.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}] nats a token"
+    if name in worse:
+        return f"{start}, more than {rule.delta:g}; {rule.budget} may change that."
+    confidence = 1 - (1 - rule.confidence) / max(1, tests)
+    varies = "seeds" if part.from_seeds >= part.from_documents else "documents"
+    have = part.seeds if varies == "seeds" else part.documents
+    among = f" among {tests} open models" if tests > 1 else ""
+    needed = more_needed(part, rule.delta, confidence)
     if needed is None:
-        return f"{start}: undecided, and no number of {larger} decides a difference that near to {rule.delta:g}."
-    return f"{start}: undecided, since {cause} vary that much; about {needed} {larger} would decide."
+        return f"{start}: undecided{among}; so near to {rule.delta:g} that more seeds or documents hardly decide it."
+    return f"{start}: undecided{among}, since {have} {varies} vary too much; about {needed} would decide."
 
 
 def more_needed(found: Difference, delta: float, confidence: float) -> int | None:
-    """How many seeds or documents, whichever vary more, would decide if the difference stayed; none beyond 1000."""
-    by_seeds = found.from_seeds >= found.from_documents
-    have = found.seeds if by_seeds else found.documents
-    varying, fixed = (
-        (found.from_seeds * have, found.from_documents) if by_seeds else (found.from_documents * have, found.from_seeds)
-    )
-    room = delta - found.value
-    if room <= 0:  # it must be shown worse, then
-        room = -room
-    for count in range(have + 1, MOST_MORE):
-        if float(stats.t.ppf(confidence, count - 1)) * math.sqrt(varying / count + fixed) <= room:
+    """How many seeds or documents, whichever vary more, would decide if the difference stayed, the others growing in
+    proportion; none beyond MOST_NEEDED.
+    """
+    have = found.seeds if found.from_seeds >= found.from_documents else found.documents
+    varying = (found.from_seeds + found.from_documents) * have
+    room = abs(delta - found.value)
+    for count in range(have + 1, MOST_NEEDED):
+        if float(stats.t.ppf(confidence, count - 1)) * math.sqrt(varying / count) <= room:
             return count
     return None

@@ -48,14 +48,12 @@ class FinalJob:
 
     def recipe(self, base: Recipe) -> Recipe:
         """The recipe of this run: what far context gains is measured by the runs that confirm."""
-        contexts = None if base.contexts is None else tuple(c for c in base.contexts if c <= self.length // 2)
         return base.model_copy(
             update={
                 "length": self.length,
                 "batch_tokens": max(base.batch_tokens, self.length),
                 "learning_rate": min(1.0, base.learning_rate * self.rate),
                 "seed": base.seed + self.seed,
-                "contexts": () if self.seed == PICKS else contexts,
             }
         )
 
@@ -77,7 +75,14 @@ def final_recipe(settings: StudySettings) -> Recipe:
     changes: dict[str, Any] = {"tokens": asked.tokens or LONGER * recipe.tokens, "rungs": ()}
     changes["batch_tokens"] = asked.batch_tokens or recipe.batch_tokens
     changes["windows"] = asked.windows or recipe.windows
-    return _with_context(recipe.model_copy(update=changes), settings)
+    changes["contexts"] = None  # each run's own, see run_recipe: what is measured does not change what is trained
+    return recipe.model_copy(update=changes)
+
+
+def run_recipe(settings: StudySettings, job: FinalJob, shared: Recipe) -> Recipe:
+    """The recipe of one run: what far context gains is measured by the seeds that confirm."""
+    measured = () if job.seed == PICKS else contexts(settings, job.length)
+    return job.recipe(shared).model_copy(update={"contexts": measured})
 
 
 def lengths(settings: StudySettings) -> tuple[int, ...]:
@@ -97,16 +102,15 @@ def recipes(settings: StudySettings) -> list[Recipe]:
 def trial_recipe(settings: StudySettings) -> Recipe:
     """The recipe of trials: the gain from far context is measured where the choice is made, on finalists if any."""
     if settings.finalists is None:
-        return _with_context(settings.recipe, settings)
+        return settings.recipe.model_copy(update={"contexts": contexts(settings, settings.recipe.length)})
     return settings.recipe.model_copy(update={"contexts": ()})
 
 
-def _with_context(recipe: Recipe, settings: StudySettings) -> Recipe:
-    """The recipe, with the choice's context among those that are measured."""
-    contexts = contexts_of(settings.longest) if recipe.contexts is None else recipe.contexts
-    if settings.context in contexts:
-        return recipe
-    return recipe.model_copy(update={"contexts": tuple(sorted({*contexts, settings.context}))})
+def contexts(settings: StudySettings, length: int) -> tuple[int, ...]:
+    """Where the past is cut in windows of `length`: as the recipe says, and at the choice's context."""
+    asked = settings.recipe.contexts
+    named = contexts_of(length) if asked is None else asked
+    return tuple(sorted(c for c in {*named, settings.context} if c <= length // 2))
 
 
 def tokens_at_most(settings: StudySettings, designs: int) -> int:
@@ -116,7 +120,7 @@ def tokens_at_most(settings: StudySettings, designs: int) -> int:
     if (asked := settings.finalists) is None:
         return trials
     each = [recipe.spent for recipe in recipes(settings)[1:]]
-    runs = asked.seeds * sum(each) + len(asked.rates) * each[0]
+    runs = asked.seeds * sum(each) + len(asked.rates) * each[0] + (each[-1] if len(each) > 1 else 0)
     if settings.recall and settings.recall.stage == "finalists":
         runs += settings.recall.tokens
     return trials + (asked.top + designs + len(asked.designs)) * runs
@@ -128,8 +132,8 @@ def entrants(
     """Who is trained longer, by name: baselines that are asked for, the study's own designs, the best candidates, and
     the model of the lowest loss among all trials, whatever the condition says of it.
 
-    The best candidates are those that may be chosen: the least states among the trials within NEAR times the choice's
-    delta of the lowest loss, then the lowest objectives.
+    The best candidates are those that may be chosen: spread over the front of the trials within NEAR times the choice's
+    delta of the lowest loss, the least state among them; then the lowest objectives.
     """
     asked = settings.finalists
     assert asked is not None
@@ -146,8 +150,9 @@ def entrants(
     there, known = set(first), len(found)
     ranked = sorted(eligible(records), key=lambda r: (r.value, r.state_bytes))
     bar = (best.late_loss or 0.0) + NEAR * settings.choice.delta if best else 0.0
-    near = [r for r in ranked if (r.late_loss or 0.0) <= bar]
-    ranked = sorted(near, key=lambda r: r.state_bytes) + [r for r in ranked if r not in near]
+    near = front(r for r in ranked if (r.late_loss or 0.0) <= bar)
+    near = _spread(near, asked.top)
+    ranked = near + [r for r in ranked if r not in near]
     if settings.search.mode == "pareto":
         ranked = spread_over_front(ranked, asked.top)
     for record in ranked:
@@ -195,10 +200,15 @@ def _objectives(record: Record) -> tuple[float, ...]:
 
 def spread_over_front(records: list[Record], count: int) -> list[Record]:
     """`count` members of the front, evenly over the order of state bytes; then all others."""
-    best = front(records)
-    if len(best) > count > 0:
-        best = [best[round(i * (len(best) - 1) / max(1, count - 1))] for i in range(count)]
+    best = _spread(front(records), count)
     return best + [record for record in records if record not in best]
+
+
+def _spread(best: list[Record], count: int) -> list[Record]:
+    """`count` of the records, evenly over their order, the first always among them."""
+    if not len(best) > count > 0:
+        return best
+    return [best[round(i * (len(best) - 1) / max(1, count - 1))] for i in range(count)]
 
 
 def tuning_jobs(settings: StudySettings, entered: dict[str, Architecture]) -> list[FinalJob]:
@@ -214,13 +224,16 @@ def tuning_jobs(settings: StudySettings, entered: dict[str, Architecture]) -> li
 
 
 def seed_jobs(settings: StudySettings, entered: dict[str, Architecture], runs: list[FinalRun]) -> list[FinalJob]:
-    """Then: each finalist at its best learning rate, with fresh seeds, at all lengths."""
+    """Then: each finalist at its best learning rate, with fresh seeds, at all lengths; with the seed that picks also at
+    the longest, where the reference is picked.
+    """
     assert settings.finalists is not None
-    best = best_rates(runs, lengths(settings)[0])
+    best, longest = best_rates(runs, lengths(settings)[0]), lengths(settings)[-1]
+    fresh = range(PICKS + 1, PICKS + 1 + settings.finalists.seeds)
     return [
         FinalJob(name, drawing.plain(), length, best[name], seed)
         for length in lengths(settings)
-        for seed in range(PICKS + 1, PICKS + 1 + settings.finalists.seeds)
+        for seed in (([PICKS] if length == longest and length != lengths(settings)[0] else []) + [*fresh])
         for name, drawing in entered.items()
         if name in best and not drawing.too_short(length)
     ]

@@ -9,9 +9,13 @@ from l2m_design.corpus import open_corpus
 from l2m_design.errors import BadInput
 from l2m_design.search import demand as demands
 from l2m_design.search.folder import read_kept
+from l2m_design.search.record import Record
 from l2m_design.search.results import finalists
+from l2m_design.search.results.choice import BEST, FULL
+from l2m_design.search.results.finalists import FinalRun
 from l2m_design.search.results.summary import notes, outcome
 from l2m_design.search.settings import StudySettings, differences
+from l2m_design.search.space.known import REFERENCE
 from l2m_design.search.space.space import Space
 from l2m_design.search.study.storage import Say, Storage
 from l2m_design.search.workers.shared import SharedStudy
@@ -48,6 +52,7 @@ def reselected(
     runs = shared.runs(finalists.final_recipe(settings).fingerprint) if settings.finalists else []
     if not runs and shared.finals.trials():
         raise BadInput("--reselect: finalists were trained with other settings (finalists); leave those as they were")
+    _check_choice(settings, every, runs)
     corpus = open_corpus(settings.corpus)
     summary = outcome(settings, demand, every, runs, 0.0) | {
         "demand": {
@@ -71,6 +76,25 @@ def reselected(
     }
     write_atomically(reports / FOLDER / "study.json", to_json(summary))
     return summary
+
+
+def _check_choice(settings: StudySettings, every: list[Record], runs: list[FinalRun]) -> None:
+    """Raises BadInput where the choice asks for a reference or a context that was not trained or measured."""
+    names = {run.job.name for run in runs} if settings.finalists else {r.design for r in every if r.design}
+    asked = settings.choice
+    named = REFERENCE if asked.reference == FULL else asked.reference
+    if named not in (BEST, *names):
+        raise BadInput(
+            f"choice.reference: '{asked.reference}' was not trained; allowed are {BEST}, {', '.join(sorted(names))}"
+        )
+    results = (
+        [run.result for run in runs if run.result] if settings.finalists else [r.outcome for r in every if r.outcome]
+    )
+    measured = {int(c) for result in results for c in result.test_late_by_context}
+    if asked.context is not None and measured and asked.context not in measured:
+        raise BadInput(
+            f"choice.context: {asked.context} was not measured; measured are {', '.join(map(str, sorted(measured)))}"
+        )
 
 
 def _fixed(settings: StudySettings) -> dict[str, Any]:

@@ -9,14 +9,17 @@ from l2m_design.condition import Demand
 from l2m_design.corpus import Corpus
 from l2m_design.search.record import Record
 from l2m_design.search.results import finalists, tables
-from l2m_design.search.results.choice import Choice, Comparison, Contender, Rule, choose
+from l2m_design.search.results.choice import Comparison, Rule, choose
 from l2m_design.search.results.finalists import FinalRun
 from l2m_design.search.results.ladder import ladder
 from l2m_design.search.results.tradeoff import tradeoff
 from l2m_design.search.settings import StudySettings
 from l2m_design.search.workers.shared import SharedStudy
 
-FAR = 16  # a model uses context if it gains from beyond this part of the window
+FAR, LEAST_GAIN = (
+    16,
+    0.01,
+)  # a model uses context if it gains so much, nats a token, from beyond this part of the window
 BY_DOCUMENT = ("test_by_seed", "cut_by_seed")
 
 
@@ -51,13 +54,18 @@ def outcome(
     reference = finalists.reference_of(every, settings.choice.reference)
     own = [r for r in every if r.copy_of is None]
     rows = tables.finalist_rows(runs, every, demand, settings) if settings.finalists else []
-    length = max((int(at) for row in rows for at in row["lengths"]), default=None)
+    asked_for = str(settings.compared_at)
+    length = settings.compared_at if any(asked_for in row["lengths"] for row in rows) else None
     contenders = (
         tables.finalist_contenders(rows, length, settings.context)
         if length
         else tables.trial_contenders(every, settings.context)
     )
-    made = _choice(contenders, reference, rows, length, settings)
+    rule = _rule(settings, confirming=bool(length))
+    name = tables.trial_name(reference) if reference else None
+    if length:
+        name = tables.reference_name({row["name"]: row["picked_by"] for row in rows if row["picked_by"]}, settings)
+    made = choose(contenders, next((one for one in contenders if one.name == name), None), rule)
     if length:
         chosen = _chosen_finalist(made.chosen, rows, every, reference, length)
     else:
@@ -81,6 +89,7 @@ def outcome(
         "effective_context": chosen["effective_context"] if chosen else None,
         "context_gain": chosen["context_gain"] if chosen else {},
         "uses_context": _uses_context(shown, length or settings.recipe.length),
+        "trial_reference": tables.trial_name(reference) if reference else None,
         "choice": {
             "among": "finalists" if rows else "trials",
             "length": length or settings.recipe.length,
@@ -89,9 +98,10 @@ def outcome(
             "delta": settings.choice.delta,
             "confidence": settings.choice.confidence,
             "recall": settings.choice.recall,
-            "said": made.said,
+            "said": made.reasons,
             "confirmed": made.confirmed,
-            "comparisons": {name: _compared(found, settings) for name, found in made.comparisons.items()},
+            "worse": made.worse,
+            "comparisons": {name: _compared(found, rule) for name, found in made.comparisons.items()},
         },
         "tradeoff": tradeoff(contenders),
         "front": [tables.trial_row(r, reference) for r in finalists.front(every)],
@@ -103,44 +113,28 @@ def outcome(
     }
 
 
-def _choice(
-    contenders: list[Contender],
-    reference: Record | None,
-    rows: list[dict[str, Any]],
-    length: int | None,
-    settings: StudySettings,
-) -> Choice:
-    """The choice among finalists, else among trials, where nothing can be confirmed."""
-    asked = settings.choice
-    if length:
-        picked = {row["name"]: row["picked_by"] for row in rows if row["picked_by"] is not None}
-        name = tables.reference_name(picked, settings)
-    else:
-        name = tables.trial_name(reference) if reference else None
-    rule = Rule(
-        asked.delta,
-        asked.confidence,
-        confirming=bool(length),
-        recall=asked.recall,
-        context=settings.context,
-        budget="a larger finalists.tokens" if length else "a larger recipe.tokens",
-    )
-    return choose(contenders, next((one for one in contenders if one.name == name), None), rule)
+def _rule(settings: StudySettings, confirming: bool) -> Rule:
+    """Among finalists, else among trials, where nothing can be confirmed."""
+    asked, larger = settings.choice, "finalists.tokens" if confirming else "recipe.tokens"
+    return Rule(asked.delta, asked.confidence, confirming, asked.recall, f"a larger {larger}")
 
 
-def _compared(found: Comparison, settings: StudySettings) -> dict[str, Any]:
+def _compared(found: Comparison, rule: Rule) -> dict[str, Any]:
     """A comparison with the reference, JSON-ready; p: that of the test of non-inferiority, before Holm's correction."""
     return {
         "difference": found.loss.plain(),
         "lost_gain": found.lost_gain.plain() if found.lost_gain else None,
-        "p": found.p_inferior(settings.choice.delta),
+        "p": found.p(rule),
     }
 
 
 def _uses_context(shown: list[dict[str, Any]], length: int) -> bool | None:
-    """Does any model gain from beyond a sixteenth of the window? None where that was not measured."""
-    reached = [row["effective_context"] for row in shown if row["effective_context"] is not None]
-    return any(c >= length // FAR for c in reached) if reached else None
+    """Does any model gain LEAST_GAIN or more, beyond chance, from beyond a sixteenth of the window? None where that was
+    not measured.
+    """
+    gains = [(int(c), gain) for row in shown for c, gain in row["context_gain"].items()]
+    far = [gain for c, gain in gains if c >= length // FAR]
+    return any(gain["low"] > 0 and gain["value"] >= LEAST_GAIN for gain in far) if far else None
 
 
 def _chosen_finalist(

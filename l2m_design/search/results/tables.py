@@ -79,7 +79,7 @@ def baselines(records: Iterable[Record]) -> list[Record]:
 
 
 def trial_contenders(records: Iterable[Record], context: int) -> list[Contender]:
-    """Complete trials, feasible or not, each drawing once: one seed, held against each other on test documents."""
+    """Complete trials, feasible or not, each drawing once: one seed, compared on test documents."""
     done = [r for r in records if r.state == "complete" and r.copy_of is None and r.outcome]
     return [_of_trial(record, context) for record in done]
 
@@ -114,7 +114,7 @@ def finalist_rows(
     by_name: dict[str, list[FinalRun]] = {}
     for run in runs:
         by_name.setdefault(run.job.name, []).append(run)
-    picking = finalists.picking_runs(runs, finalists.lengths(settings)[0])
+    picking = finalists.picking_runs(runs, settings.compared_at)
     losses = {name: run.result.late_loss for name, run in picking.items() if run.result}
     reference = by_name.get(reference_name(losses, settings) or "", [])
     recalled = {r.fingerprint: r.recall for r in records if r.recall is not None}
@@ -141,7 +141,7 @@ def finalist_rows(
                 "recall_bits": _recall_bits(own, recalled.get(drawing.fingerprint)),
                 "lengths": {
                     str(length): _at_length(drawing, own, reference, length, demand)
-                    for length in sorted({run.job.length for run in own if run.result})
+                    for length in finalists.lengths(settings)
                     if confirming_seeds(own, length)
                 },
             }
@@ -150,7 +150,7 @@ def finalist_rows(
 
 
 def reference_name(picked_by: dict[str, float], settings: StudySettings) -> str | None:
-    """The finalist that others are held against: the best of those that picked, or the one that is named."""
+    """The finalist with which others are compared: the best by the seed that picks, or the one that is named."""
     asked = settings.choice.reference
     if asked == choice.BEST:
         return min(picked_by, key=lambda name: picked_by[name], default=None)
@@ -166,15 +166,13 @@ def _recall_bits(own: list[FinalRun], trial: float | None) -> float | None:
 
 
 def confirming_seeds(runs: list[FinalRun], length: int) -> dict[int, Result]:
-    """Results by fresh seed of the learning rate with the most seeds at a length, then the least loss."""
-    by_rate: dict[float, dict[int, Result]] = {}
-    for run in finalists.on_corpus(runs):
-        if run.result and run.job.length == length and run.job.seed != finalists.PICKS:
-            by_rate.setdefault(run.job.rate, {})[run.job.seed] = run.result
-    if not by_rate:
-        return {}
-    best = min(by_rate.values(), key=lambda own: (-len(own), np.mean([r.late_loss for r in own.values()])))
-    return dict(sorted(best.items()))
+    """Results by fresh seed at a length, at the learning rate that the seed which picks has picked."""
+    own = [run for run in finalists.on_corpus(runs) if run.result]
+    tuned = finalists.best_rates(own, min((run.job.length for run in own), default=length))
+    rates = set(tuned.values())
+    fresh = [run for run in own if run.job.length == length and run.job.seed != finalists.PICKS]
+    found = {run.job.seed: run.result for run in fresh if run.job.rate in rates and run.result}
+    return dict(sorted(found.items()))
 
 
 def _at_length(

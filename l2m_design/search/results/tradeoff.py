@@ -12,19 +12,26 @@ from l2m_design.search.results.paired import difference
 
 
 def front_of(contenders: Sequence[Contender]) -> list[Contender]:
-    """Those that no other beats in both state and late loss, by falling state."""
+    """Those that no other beats in both state and the loss that picked, by falling state.
+
+    Picked so, the losses that are quoted along the front are of documents and seeds that did not make it.
+    """
     best: list[Contender] = []
-    for one in sorted(contenders, key=lambda one: (one.state_bytes, one.loss)):
-        if not best or one.loss < best[-1].loss:
+    for one in sorted(contenders, key=lambda one: (one.state_bytes, _picked_by(one))):
+        if not best or _picked_by(one) < _picked_by(best[-1]):
             best.append(one)
     return best[::-1]
+
+
+def _picked_by(one: Contender) -> float:
+    return one.loss if one.picked_by is None else one.picked_by
 
 
 def tradeoff(contenders: Sequence[Contender]) -> list[dict[str, Any]]:
     """A step along the front from each model to the next smaller, JSON-ready; the knee is marked at the model it leads
     to.
 
-    halvings: log2 of the ratio of states. cost: late loss gained, nats a token, paired over documents and seeds.
+    halvings: log2 of the ratio of states. cost: rise of the late loss, nats a token, paired over documents and seeds.
     cost_per_halving: the same divided by halvings; both with 95% intervals.
     """
     front = front_of(contenders)
@@ -56,7 +63,7 @@ def knee(front: Sequence[Contender]) -> str | None:
     if len(front) < 3:
         return None
     size = np.log2([max(1, one.state_bytes) for one in front])
-    loss = np.array([one.loss for one in front])
+    loss = np.array([_picked_by(one) for one in front])
     x = (size - size.min()) / (size.max() - size.min())
     y = (loss - loss.min()) / (loss.max() - loss.min())
     below = (1 - x) - y  # the chord runs from (0, 1) to (1, 0)

@@ -1,7 +1,11 @@
 """Recall: a rung below the user's data, on a source whose information and Bayes loss are known exactly."""
 
+from l2m_design.corpus import open_corpus
+from l2m_design.corpus.synthetic import is_exact_on_windows
+from l2m_design.errors import BadInput
 from l2m_design.search.record import Record, Records
-from l2m_design.search.settings import StudySettings
+from l2m_design.search.settings import RecallSettings, StudySettings
+from l2m_design.training.batches import held_out_windows
 from l2m_design.training.recipe import Recipe
 
 LEAST_BETA, MOST_BETA = 0.2, 0.9
@@ -9,9 +13,9 @@ MOST_KEYS = 1024
 DOCUMENTS = 2000
 
 
-def source(settings: StudySettings, beta: float, vocabulary: int) -> tuple[str, Recipe]:
+def source(settings: StudySettings, beta: float, vocabulary: int, rate: float = 1.0) -> tuple[str, Recipe]:
     """The source that the study names, or the Santa Fe source of the demanded exponent that fits a vocabulary; and how
-    to train on it.
+    to train on it. rate: factor of its learning rate.
     """
     asked = settings.recall
     assert asked is not None
@@ -23,12 +27,25 @@ def source(settings: StudySettings, beta: float, vocabulary: int) -> tuple[str, 
             "length": asked.length,
             "tokens": asked.tokens,
             "batch_tokens": max(asked.batch_tokens, asked.length),
-            "learning_rate": asked.learning_rate,
+            "learning_rate": min(1.0, asked.learning_rate * rate),
             "rungs": (),
             "contexts": (),
         }
     )
     return asked.corpus or known, recipe
+
+
+def check_recall(asked: RecallSettings, vocabulary: int) -> None:
+    """Raises BadInput where a named recall source cannot judge: unknown, without a Bayes loss, too large, too short."""
+    assert asked.corpus is not None
+    corpus = open_corpus(asked.corpus)
+    if not is_exact_on_windows(corpus):
+        raise BadInput(
+            f"recall.corpus: {corpus.name} does not know its Bayes loss; mqar, noisy-recall, santa-fe, ... do"
+        )
+    if corpus.vocabulary > vocabulary:
+        raise BadInput(f"recall.corpus: {corpus.name} has {corpus.vocabulary} tokens, the study's models {vocabulary}")
+    held_out_windows(corpus, "test", asked.length, 1)
 
 
 def behind(record: Record, records: Records, settings: StudySettings) -> bool:

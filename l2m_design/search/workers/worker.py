@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from l2m_design.search.record import Record
-from l2m_design.search.results.finalists import RECALL, FinalJob
+from l2m_design.search.results.finalists import RECALL, FinalJob, run_recipe
 from l2m_design.search.study.asked import Asked
 from l2m_design.search.study.queue import JOB, SHARED, Queue, TakenAway, Ticket, this_worker
 from l2m_design.search.study.storage import StorageAway
@@ -103,10 +103,10 @@ class Worker:
 
     def _finalist(self, job: FinalJob, shared: Recipe, stop: Callable[[], bool]) -> Outcome:
         """By the ticket's recipe: the study may have been planned again with another since this worker joined."""
-        corpus, recipe = self._settings.corpus, job.recipe(shared)
+        corpus, recipe = self._settings.corpus, run_recipe(self._settings, job, shared)
         if job.task == RECALL:
             beta, vocabulary = self._shared.descriptor.demand.exponent, self._shared.descriptor.corpus["vocabulary"]
-            corpus, recipe = recall.source(self._settings, beta, vocabulary)
+            corpus, recipe = recall.source(self._settings, beta, vocabulary, job.rate)
         work = Job(
             architecture=job.architecture,
             corpus=corpus,
