@@ -1,6 +1,6 @@
-"""How many training tokens the recipe saves: Muon in steps of one window beside AdamW at one rate in steps of four.
+"""How many training tokens the recipe saves, and seconds: Muon in steps of one window beside AdamW at one rate in steps of four.
 
-Run: python benchmarks/recipe.py [--tokens 655360] [--workers 2] [--corpus stdlib:tokenizer=bpe:2048]. Each of four
+Run: python benchmarks/recipe.py [--tokens 491520] [--workers 2] [--corpus stdlib:tokenizer=bpe:2048]. Each of four
 designs is trained by the former recipe on all tokens and by the new one on half of them, with three seeds, at rates
 tuned before (docs/lab-book.md); a run is a process with one thread. Rows go to reports/recipe/runs.jsonl, and what is
 there is not run again. Losses are those of the second half of held-out windows of 1,024 tokens, seconds those of
@@ -70,7 +70,7 @@ def one(job: dict[str, Any]) -> None:
         run.optimiser_of = former
     _, result = run.train(drawing, corpus, recipe, torch.device("cpu"))
     found = {"late_loss": result.late_loss, "test_late_loss": result.test_late_loss, "seconds": result.train_seconds}
-    print(json.dumps(job | found | {"spent": result.tokens}))
+    print(json.dumps(job | found | {"spent": result.tokens, "curve": result.curve}))
 
 
 def jobs(tokens: int, corpus: str) -> list[dict[str, Any]]:
@@ -143,9 +143,40 @@ def table(rows: list[dict[str, Any]]) -> None:
         print(f"| {' '.join(design)} | {sides} | {interval} | {speed[1] / speed[0]:.2f} |")
 
 
+def reached(row: dict[str, Any], loss: float) -> float:
+    """Tokens after which the mean training loss over an eighth of the run is down to `loss`; infinite where never."""
+    tokens, losses = (np.array(column) for column in zip(*row["curve"], strict=True))
+    span = max(1, len(losses) // 8)
+    smooth = np.convolve(losses, np.ones(span) / span, "valid")
+    below = np.nonzero(smooth <= loss)[0]
+    return float(tokens[span - 1 + below[0]]) if below.size else np.inf
+
+
+def reaching(rows: list[dict[str, Any]]) -> None:
+    """Tokens and seconds to the training losses that the former recipe ends with, and has after half of its tokens.
+
+    No run reads a text twice, so training losses are of unseen windows; medians over seeds, `-` where never reached.
+    """
+    print("\n| design | loss | former: tokens | seconds | new: tokens | seconds | share of tokens |")
+    print("|---|---|---|---|---|---|---|")
+    for design in DESIGNS:
+        own = {name: [r for r in rows if (r["recipe"], r["design"]) == (name, design)] for name in RECIPES}
+        curves = np.array([[loss for _, loss in row["curve"]] for row in own["former"]])
+        points = curves.shape[1]
+        for end in (points // 2, points):
+            loss = float(curves[:, end - points // 8 : end].mean())
+            tokens = {name: float(np.median([reached(row, loss) for row in side])) for name, side in own.items()}
+            each = {name: np.median([row["seconds"] / row["spent"] for row in side]) for name, side in own.items()}
+            cells = " | ".join(
+                f"{tokens[name]:,.0f} | {tokens[name] * each[name]:.0f}" if np.isfinite(tokens[name]) else "- | -"
+                for name in RECIPES
+            )
+            print(f"| {' '.join(design)} | {loss:.2f} | {cells} | {tokens['new'] / tokens['former']:.2f} |")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tokens", type=int, default=655_360)
+    parser.add_argument("--tokens", type=int, default=491_520)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--corpus", default=CORPUS)
     parser.add_argument("--one", type=json.loads)
@@ -154,4 +185,6 @@ if __name__ == "__main__":
         one(asked.one)
     else:
         work_off(jobs(asked.tokens, asked.corpus), asked.workers)
-        table([row for row in read() if row["corpus"] == asked.corpus])
+        found = [row for row in read() if row["corpus"] == asked.corpus]
+        table(found)
+        reaching(found)
