@@ -1,4 +1,4 @@
-"""How many training tokens the recipe saves, and seconds: Muon in steps of one window beside AdamW at one rate in steps of four.
+"""Training tokens and seconds that the recipe saves: Muon in steps of one window beside AdamW in steps of four.
 
 Run: python benchmarks/recipe.py [--tokens 491520] [--workers 2] [--corpus stdlib:tokenizer=bpe:2048]. Each of four
 designs is trained by the former recipe on all tokens and by the new one on half of them, with three seeds, at rates

@@ -192,7 +192,8 @@ def _at_length(
     excess = [r.late_excess_nats for r in results.values() if r.late_excess_nats is not None]
     test = {seed: r.test_late_by_document for seed, r in results.items()}
     first = next(iter(results.values()))
-    cut = {c: {seed: r.test_late_by_context[c] for seed, r in results.items()} for c in first.test_late_by_context}
+    measured = set.intersection(*(set(r.test_late_by_context) for r in results.values()))
+    cut = {c: {s: r.test_late_by_context[c] for s, r in results.items()} for c in sorted(measured, key=int)}
     return {
         "seeds": len(results),
         "learning_rate": next((run.job.rate for run in own if run.result is first), 1.0),
