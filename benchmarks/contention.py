@@ -53,9 +53,8 @@ def measure(processes: int, threads: int, waiting: str, steps: int) -> float:
 
 def main(steps: int) -> None:
     """One row a way: alone, beside busy cores, and the ratio."""
-    print(
-        "| processes x threads | waiting threads | ms a step, alone | beside busy cores | ratio |\n|---|---|---|---|---|"
-    )
+    print("| processes x threads | waiting threads | ms a step, alone | beside busy cores | ratio |")
+    print("|---|---|---|---|---|")
     for processes, threads in ((1, CORES), (CORES, 1)):
         for waiting in ("", "PASSIVE"):
             alone = measure(processes, threads, waiting, steps)
