@@ -13,7 +13,7 @@ from l2m_design.model.backends import autocast
 from l2m_design.training.evaluate import TOKENS_A_BATCH
 from l2m_design.training.result import Losses, by_document
 
-SHARES = (64, 16, 4)  # the past is cut to a 64th, a 16th and a quarter of the window
+SHARES = (64, 16, 4, 2)  # the past is cut to a 64th, a 16th, a quarter and a half of the window
 SHORTEST = 16
 
 

@@ -14,8 +14,8 @@ class Recipe(Values):
     length: training context in tokens. tokens: budget. batch_tokens: tokens in each optimiser step.
     learning_rate: peak of a warm-up and cosine schedule. windows: held-out windows scored at the
     end; a quarter of them at the rungs, which are shares of the budget at which a search may stop a run.
-    contexts: tokens to which the past is cut at the end, to see what far context gains (a 64th, a 16th and a quarter of
-    the window unless they are named; an empty list for none).
+    contexts: tokens to which the past is cut at the end, to see what far context gains (a 64th, a 16th, a quarter and
+    a half of the window unless they are named; an empty list for none).
     optimiser: muon for the matrices of layers and AdamW for the rest, or adamw for all; rates are those of a width of
     128 and are carried to others (see l2m_design.training.optimiser). kernels: `auto` takes faster ones that agree with
     torch's on the device, `torch` none. compile: torch.compile, on a GPU only. recompute: keep only each layer's inputs

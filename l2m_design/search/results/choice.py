@@ -98,14 +98,16 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Choice:
-    """chosen: a contender's name or none. comparisons: by name, to the reference. confirmed, worse: names of those that
-    are shown to keep up, and of those that are shown not to. reasons: why, and what would decide, in sentences.
+    """chosen: a contender's name or none. comparisons: by name, to the reference. tested: names of those that could be
+    chosen in its place; confirmed, worse: of those that are shown to keep up, and of those that are shown not to.
+    reasons: why, and what would decide, in sentences.
     """
 
     chosen: str | None
     reference: str | None
     verdict: Verdict
     comparisons: dict[str, Comparison] = field(default_factory=dict)
+    tested: list[str] = field(default_factory=list)
     confirmed: list[str] = field(default_factory=list)
     worse: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
@@ -150,7 +152,8 @@ def choose(contenders: Sequence[Contender], reference: Contender | None, rule: R
     elif rule.confirming and chosen.name in worse:
         verdict = "not confirmed"
     reasons = _reasons(chosen, itself, rivals, confirmed, worse, smaller, rule, compared)
-    return Choice(chosen.name, reference.name, verdict, compared, confirmed, worse, reasons)
+    tested = [one.name for one in rivals]
+    return Choice(chosen.name, reference.name, verdict, compared, tested, confirmed, worse, reasons)
 
 
 def compare(one: Contender, reference: Contender) -> Comparison | None:

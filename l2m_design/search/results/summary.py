@@ -99,6 +99,7 @@ def outcome(
             "confidence": settings.choice.confidence,
             "recall": settings.choice.recall,
             "said": made.reasons,
+            "tested": made.tested,
             "confirmed": made.confirmed,
             "worse": made.worse,
             "comparisons": {name: _compared(found, rule) for name, found in made.comparisons.items()},
