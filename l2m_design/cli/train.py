@@ -61,7 +61,7 @@ def command(
         )
     files = _write(out, model, source, result.plain() | {"recipe": recipe.plain()}) if out else []
     if as_json:
-        print_json(result.plain() | {"files": files})
+        print_json(result.plain() | _context(result) | {"files": files})
         return
     say(
         f"{drawing.picture}: late loss {result.late_loss:.4f} nats a token (validation), "
@@ -78,14 +78,30 @@ def _of_source(result: "Result", source: "Corpus", length: int) -> list[str]:
     from math import log
 
     from l2m_design.corpus.synthetic import is_exact, knows_information
+    from l2m_design.training.result import context_gains, effective_context
 
     found = []
+    if gains := context_gains(result):
+        each = ", ".join(f"{c:,}: {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" for c, gain in gains.items())
+        found.append(f"Gain from beyond c tokens, nats a token: {each}")
+        found.append(f"Effective context: {effective_context(gains):,} tokens")
     if knows_information(source) or not is_exact(source):
         found.append(f"MI captured at n = {length // 2}: {result.mi_captured_nats:.1f} nats")
     if result.late_excess_nats is not None:
         bits = result.late_excess_nats / log(2)
         found.append(f"Excess over the exact Bayes predictor: {bits:.4f} bits a judged token of a window's second half")
     return found
+
+
+def _context(result: "Result") -> dict[str, Any]:
+    """What far context gains, JSON-ready."""
+    from l2m_design.training.result import context_gains, effective_context
+
+    gains = context_gains(result)
+    return {
+        "context_gain": {str(c): gain.plain() for c, gain in gains.items()},
+        "effective_context": effective_context(gains) if gains else None,
+    }
 
 
 def _write(out: Path, model: "LanguageModel", source: "Corpus", result: dict[str, Any]) -> list[str]:

@@ -117,6 +117,12 @@ def _rounded(value: Any) -> Any:
     return value
 
 
+def context_gains(result: Result) -> dict[int, Estimate]:
+    """By context c in tokens, what the past beyond c gains on the test tokens, nats a token, documents resampled."""
+    whole = result.test_late_by_document
+    return {int(c): paired_difference(cut, whole) for c, cut in result.test_late_by_context.items()}
+
+
 def effective_context(gains: Mapping[int, Estimate]) -> int:
     """The longest context c, in tokens, from beyond which a model gains by more than chance; 0 where there is none.
 

@@ -33,7 +33,7 @@ def test_real_text_becomes_an_exported_architecture(tmp_path: Path, repository: 
     assert chosen.fingerprint == summary["chosen"]["fingerprint"]
     assert summary["verdict"] in ("confirmed", "not confirmed", "undecided")
     assert summary["reference"] in {row["name"] for row in summary["finalists"]}
-    assert set(summary["context_gain"]) == {"64"}
+    assert set(summary["context_gain"]) <= {"16", "64", "128"}
     assert summary["demand"]["measurement"]["bytes_per_token"] > 1.5
     assert "finalists.seeds: 2; fewer than 3" in done.stderr
     assert abs(chosen.parameters / 120_000 - 1) <= 0.03

@@ -67,8 +67,10 @@ def summary() -> dict[str, Any]:
             "finalists": {"tokens": None, "seeds": 3, "rates": [1.0]}, "choice": {"reference": "best"},
         },
         "space": {"depth": 1},
-        "choice": {"among": "trials", "length": 64, "delta": 0.02, "confidence": 0.95, "said": ["The least state."],
-                   "confirmed": ["trial 2"], "worse": [], "context": 16, "recipe": {"tokens": 1000},
+        "choice": {"among": "trials", "length": 64, "delta": 0.02, "confidence": 0.95,
+                   "said": ["The least state."],
+                   "confirmed": ["trial 2"], "tested": ["trial 2"], "worse": [], "context": 16,
+                   "recipe": {"tokens": 1000},
                    "comparisons": {"trial 2": {"difference": None, "p": 0.01,
                                                "lost_gain": {"value": 0.0, "low": -0.01, "high": 0.01}}}},
         "reference": "trial 0 (all attention)", "trial_reference": "trial 0 (all attention)",
@@ -166,6 +168,7 @@ def test_finalists_are_tabled_by_length_with_their_excess_drawn(summary: dict[st
     summary["choice"] |= {
         "among": "finalists",
         "length": 128,
+        "tested": ["all attention"],
         "confirmed": ["all attention"],
         "comparisons": {"all attention": {"lost_gain": None}},
     }

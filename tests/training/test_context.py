@@ -68,8 +68,8 @@ def test_a_model_without_memory_gains_nothing() -> None:
 
 
 def test_contexts_are_shares_of_the_window_and_no_longer_than_half_of_it() -> None:
-    assert contexts_of(1024) == (16, 64, 256)
-    assert contexts_of(128) == (32,)
+    assert contexts_of(1024) == (16, 64, 256, 512)
+    assert contexts_of(128) == (32, 64)
     with pytest.raises(ValueError, match="contexts: 300 is longer than half of the windows"):
         Recipe.parse({"length": 512, "contexts": [300]}, "recipe")
 
