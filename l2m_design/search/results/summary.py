@@ -9,7 +9,7 @@ from l2m_design.condition import Demand
 from l2m_design.corpus import Corpus
 from l2m_design.search.record import Record
 from l2m_design.search.results import finalists, tables
-from l2m_design.search.results.choice import Comparison, Rule, choose
+from l2m_design.search.results.choice import Choice, Comparison, Rule, choose
 from l2m_design.search.results.finalists import FinalRun
 from l2m_design.search.results.ladder import ladder
 from l2m_design.search.results.tradeoff import tradeoff
@@ -90,20 +90,7 @@ def outcome(
         "context_gain": chosen["context_gain"] if chosen else {},
         "uses_context": _uses_context(shown, length or settings.recipe.length),
         "trial_reference": tables.trial_name(reference) if reference else None,
-        "choice": {
-            "among": "finalists" if rows else "trials",
-            "length": length or settings.recipe.length,
-            "context": settings.context,
-            "recipe": _recipe(settings, length),
-            "delta": settings.choice.delta,
-            "confidence": settings.choice.confidence,
-            "recall": settings.choice.recall,
-            "said": made.reasons,
-            "tested": made.tested,
-            "confirmed": made.confirmed,
-            "worse": made.worse,
-            "comparisons": {name: _compared(found, rule) for name, found in made.comparisons.items()},
-        },
+        "choice": _choice(made, rule, settings, length),
         "tradeoff": tradeoff(contenders),
         "front": [tables.trial_row(r, reference) for r in finalists.front(every)],
         "baselines": [tables.trial_row(r, reference) for r in tables.baselines(every)],
@@ -111,6 +98,24 @@ def outcome(
         "ladder": ladder(every, finalists.on_corpus(runs), length),
         "seconds": _seconds(every, runs, wall_seconds, settings.workers),
         "records": [asdict(r) for r in every],
+    }
+
+
+def _choice(made: Choice, rule: Rule, settings: StudySettings, length: int | None) -> dict[str, Any]:
+    """How the choice was made, JSON-ready; length: the finalists' window, if there are any."""
+    return {
+        "among": "finalists" if length else "trials",
+        "length": length or settings.recipe.length,
+        "context": settings.context,
+        "recipe": _recipe(settings, length),
+        "delta": rule.delta,
+        "confidence": rule.confidence,
+        "recall": rule.recall,
+        "said": made.reasons,
+        "tested": made.tested,
+        "confirmed": made.confirmed,
+        "worse": made.worse,
+        "comparisons": {name: _compared(found, rule) for name, found in made.comparisons.items()},
     }
 
 
