@@ -11,7 +11,7 @@ from l2m_design.export.card import card, known, write_card
 from l2m_design.laws import PowerLaw
 from l2m_design.settings import read_mapping
 
-ROW = ("trial", "design", "rate", "seeds", "loss", "test_loss", "difference", "mi_captured_nats")
+ROW = ("trial", "design", "rate", "seeds", "loss", "test_loss", "difference", "mi_captured_nats", "effective_context")
 
 
 def demand_of(summary: dict[str, Any]) -> Demand:
@@ -47,6 +47,8 @@ def write_chosen(summary: dict[str, Any], folder: Path, corpus: Corpus) -> list[
         "study": summary["study"],
         "corpus": summary["corpus"],
         "recipe": summary["choice"].get("recipe", summary["settings"]["recipe"]),
+        "reference": summary["reference"],
+        "verdict": summary["verdict"],
     }
     drawing = Architecture.parse(chosen["architecture"], "chosen")
     content = card(drawing, demand_of(summary), provenance | {key: chosen[key] for key in ROW if key in chosen})
