@@ -98,33 +98,33 @@ def _answer(summary: dict[str, Any]) -> str:
 
 def _verdict(summary: dict[str, Any]) -> str:
     """Is it confirmed that the chosen model keeps up, by what evidence, and how much state does it save?"""
-    chosen, choice, reference = summary["chosen"], summary["choice"], summary["reference"]
+    chosen, choice = summary["chosen"], summary["choice"]
     verdict = {
         "confirmed": "Confirmed: it keeps up",
         "not confirmed": "Not confirmed: it does not keep up",
         "undecided": "Undecided: it is open whether it keeps up",
     }[summary["verdict"]]
     named = summary["settings"]["choice"].get("reference", "best") != "best"
-    bar = f"the reference, {reference}" if named else f"{reference}, the best that was trained"
-    if reference in (chosen.get("name"), chosen["design"], *_trial_names(chosen)):
-        smaller = (
-            "no smaller state keeps up" if summary["verdict"] == "confirmed" else "whether a smaller state keeps up"
-        )
-        return f"It is itself {bar}. {summary['verdict'].capitalize()}: {smaller}."
-    own = next((choice["comparisons"][name] for name in _names(chosen) if name in choice["comparisons"]), None)
-    both = (
-        "late loss and gain from beyond " + f"{choice['context']:,} tokens" if own and own["lost_gain"] else "late loss"
-    )
-    rows = [*summary["finalists"], *summary["baselines"], *summary["front"]]
-    sizes = [row["state_bytes"] for row in rows if reference in (row.get("name"), *_trial_names(row))]
-    saved = f", with {sizes[0] / chosen['state_bytes']:.3g} times less state" if sizes else ""
+    bar = f"with {summary['reference']}" if named else "with every model that was trained again"
+    own = next((choice["standings"][name] for name in _names(chosen) if name in choice["standings"]), None)
+    if own is None:
+        return f"{verdict} {bar}."
+    gained = f" and gain from beyond {choice['context']:,} tokens" if own["lost_gain"] else ""
+    lost = f", gain lost {estimate(own['lost_gain'], sign=True)}" if own["lost_gain"] else ""
     seeds = chosen.get("seeds", 1)
     over = f"documents and {seeds} fresh seeds" if seeds > 1 else "documents; one seed"
-    gain = f", gain lost {estimate(own['lost_gain'], sign=True)}" if own and own["lost_gain"] else ""
     return (
-        f"{verdict} with {bar} ({both} at most {choice['delta']:g} nats a token worse). On test documents: late loss "
-        f"{estimate(chosen['difference'], sign=True)}{gain} (paired over {over}){saved}."
+        f"{verdict} {bar} (late loss{gained} at most {choice['delta']:g} nats a token worse). Nearest to failing: "
+        f"{own['rival']}, late loss {estimate(own['difference'], sign=True)}{lost}, paired over {over}"
+        f"{_saved(summary)}."
     )
+
+
+def _saved(summary: dict[str, Any]) -> str:
+    """How much less state than full attention, where that was trained."""
+    full = [row["state_bytes"] for row in summary["baselines"] if row["design"] == "all attention"]
+    saved = full[0] / summary["chosen"]["state_bytes"] if full else 1.0
+    return f"; its state is {saved:.3g} times less than full attention's" if saved > 1 else ""
 
 
 def _names(row: dict[str, Any]) -> list[str]:

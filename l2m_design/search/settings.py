@@ -132,12 +132,13 @@ class FinalistSettings(Values):
 
 
 class ChoiceSettings(Values):
-    """What is chosen: the least state that is worse than the reference by at most delta, with confidence.
+    """What is chosen: the least state that is at most delta worse than any other finalist, with confidence.
 
     delta: nats a token, of the late loss and of the gain from far context. confidence: of the one-sided tests over
-    documents and seeds, all of them together. reference: best (the lowest loss that was trained), full attention, or a
-    baseline's or finalist's name. context: tokens from beyond which the gain is asked for; a quarter of the window
-    unless it is named. recall: most bits a judged token above Bayes on the study's `recall` source.
+    documents and seeds, all of them together. reference: best (compared with every finalist; differences are quoted
+    from the lowest loss), full attention, or a baseline's or finalist's name. context: tokens from beyond which the
+    gain is asked for; a quarter of the window unless it is named. recall: most bits a judged token above Bayes on the
+    study's `recall` source.
     """
 
     delta: Annotated[float, Field(ge=0.0)] = 0.02

@@ -69,10 +69,13 @@ def summary() -> dict[str, Any]:
         "space": {"depth": 1},
         "choice": {"among": "trials", "length": 64, "delta": 0.02, "confidence": 0.95,
                    "said": ["The least state."],
-                   "confirmed": ["trial 2"], "tested": ["trial 2"], "worse": [], "context": 16,
+                   "confirmed": ["trial 2"], "worse": [], "context": 16,
                    "recipe": {"tokens": 1000},
-                   "comparisons": {"trial 2": {"difference": None, "p": 0.01,
-                                               "lost_gain": {"value": 0.0, "low": -0.01, "high": 0.01}}}},
+                   "comparisons": {},
+                   "standings": {"trial 2": {
+                       "rival": "trial 0 (all attention)", "p": 0.01,
+                       "difference": {"value": 0.01, "low": 0.0, "high": 0.02},
+                       "lost_gain": {"value": 0.0, "low": -0.01, "high": 0.01}}}},
         "reference": "trial 0 (all attention)", "trial_reference": "trial 0 (all attention)",
         "verdict": "confirmed", "uses_context": True,
         "tradeoff": [
@@ -130,9 +133,9 @@ def test_the_outcome_names_choice_state_and_difference(summary: dict[str, Any]) 
     said = " ".join(outcome(summary))
     assert "Chosen: A (trial 2)" in said
     assert "3 KiB of state at 4,096 tokens" in said
-    assert "0.333 times less state" in said
     assert "effective context 16 tokens" in said
-    assert "Confirmed: it keeps up with trial 0 (all attention), the best that was trained" in said
+    assert "Confirmed: it keeps up with every model that was trained again" in said
+    assert "Nearest to failing: trial 0 (all attention), late loss +0.010" in said
     assert "late loss and gain from beyond 16 tokens at most 0.02 nats" in said
     assert "gain lost +0.000 [-0.010, +0.010]" in said
     assert "Halving the state costs, nats a token: a to b (2 KiB) +0.010 [+0.000, +0.020] (knee); a to b" in said
@@ -168,9 +171,9 @@ def test_finalists_are_tabled_by_length_with_their_excess_drawn(summary: dict[st
     summary["choice"] |= {
         "among": "finalists",
         "length": 128,
-        "tested": ["all attention"],
         "confirmed": ["all attention"],
         "comparisons": {"all attention": {"lost_gain": None}},
+        "standings": {"all attention": {"p": 0.02, "rival": "b"}},
     }
     write_page(summary | {"finalists": [finalist]}, tmp_path / "index.html")
     text = (tmp_path / "index.html").read_text()
@@ -184,7 +187,7 @@ def test_finalists_are_tabled_by_length_with_their_excess_drawn(summary: dict[st
         "+0.025 [+0.020, +0.030]",
         "0.0222",
         "3 further seeds",
-        ">confirmed<",
+        ">keeps up (0.02, b)<",
     ):
         assert said in text
 

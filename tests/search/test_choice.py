@@ -56,12 +56,12 @@ def made(contenders: list[Contender], reference: Contender | None = FULL, rule: 
 
 
 def test_the_least_state_within_delta_is_chosen_not_the_lowest_loss() -> None:
-    rivals = [FULL, contender("better, large", -0.5, 900), contender("good, small", 0.01, 100),
+    rivals = [FULL, contender("large", -0.001, 900), contender("good, small", 0.005, 100),
               contender("bad, smallest", 0.2, 10), contender("good, infeasible", 0.0, 5, feasible=False)]  # fmt: skip
     found = made(rivals)
     assert (found.chosen, found.verdict, found.reference) == ("good, small", "confirmed", "all attention")
-    assert set(found.confirmed) == {"better, large", "good, small"}
-    assert found.worse == ["bad, smallest"]
+    assert set(found.confirmed) == {"all attention", "large", "good, small"}
+    assert set(found.worse) == {"bad, smallest"}
 
 
 def test_of_equal_states_the_lower_loss_is_chosen() -> None:
@@ -72,14 +72,18 @@ def test_a_better_reference_is_a_higher_bar() -> None:
     best = contender("Mamba-2 + attention", -0.3, 700, feasible=False)
     rivals = [FULL, best, contender("small", 0.0, 10)]
     assert made(rivals, best).verdict == "not confirmed"  # within delta of full attention, 0.3 behind the best
-    assert made(rivals, FULL).verdict == "confirmed"
+    named = replace(RULE, named=True)
+    assert (made(rivals, FULL, named).chosen, made(rivals, FULL, named).verdict) == ("small", "confirmed")
 
 
-def test_the_reference_is_confirmed_only_where_all_smaller_states_are_worse() -> None:
-    refuted = made([FULL, contender("bad", 0.3, 10)])
-    assert (refuted.chosen, refuted.verdict) == ("all attention", "confirmed")
-    open_ = made([FULL, contender("noisy", 0.0, 10, noise=0.1)])
-    assert (open_.chosen, open_.verdict) == ("all attention", "undecided")
+def test_the_picked_reference_itself_must_keep_up_with_all_others() -> None:
+    """Who led by the picking seed was lucky: fresh seeds show another to be better by more than delta."""
+    lucky, better = contender("lucky", 0.1, 10), contender("better", 0.0, 1000)
+    found = made([lucky, better], replace(lucky, picked_by=0.5))
+    assert (found.chosen, found.confirmed, found.worse) == ("better", ["better"], ["lucky"])
+    near = made([contender("lucky", 0.005, 10), better], contender("lucky", 0.005, 10))
+    assert (near.chosen, near.verdict) == ("lucky", "confirmed")
+    assert near.standings["lucky"].rival == "better"
 
 
 def test_one_fresh_seed_confirms_nothing() -> None:
@@ -89,12 +93,6 @@ def test_one_fresh_seed_confirms_nothing() -> None:
     found = choose(rivals, rivals[0], RULE)
     assert found.verdict == "undecided"
     assert any("1 seed in common" in sentence for sentence in found.reasons)
-
-
-def test_more_state_than_the_reference_costs_the_others_no_confidence() -> None:
-    large = [contender(f"large {i}", 0.0, 2000 + i) for i in range(20)]
-    close = contender("close", 0.016, 10, noise=0.006)
-    assert made([FULL, close, *large]).confirmed == made([FULL, close]).confirmed == ["close"]
 
 
 def test_who_is_shown_to_be_worse_is_not_taken_where_others_are_open() -> None:
@@ -108,7 +106,7 @@ def test_who_is_shown_to_be_worse_is_not_taken_where_others_are_open() -> None:
 def test_a_model_that_does_not_use_far_context_is_not_confirmed_by_its_loss_alone() -> None:
     local = contender("local", 0.0, 10, gain=0.01)
     assert made([FULL, local]).chosen == "all attention"
-    assert made([FULL, contender("local", 0.0, 10, gain=0.09)]).chosen == "local"
+    assert made([FULL, contender("local", 0.0, 10, gain=0.095)]).chosen == "local"
     unmeasured = contender("local", 0.0, 10, gain=None)
     assert compare(unmeasured, FULL).incomplete
     assert made([FULL, unmeasured]).chosen == "all attention"
@@ -125,10 +123,15 @@ def test_recall_is_a_bound_and_not_a_rank() -> None:
     assert "within 0.1 bits of Bayes" in none.reasons[0]
 
 
+def test_nobody_to_be_compared_with_is_no_confirmation() -> None:
+    alone = made([FULL])
+    assert (alone.chosen, alone.verdict) == ("all attention", "undecided")
+
+
 def test_an_uncertain_difference_is_undecided_and_it_is_said_what_varies_and_what_would_decide() -> None:
     noisy = contender("noisy", 0.0, 100, noise=0.04)
     found = made([FULL, noisy])
-    assert found.chosen == "all attention"
+    assert (found.chosen, found.verdict) == ("noisy", "undecided")
     assert any(
         "noisy" in sentence and "undecided, since" in sentence and "would decide" in sentence
         for sentence in found.reasons
@@ -249,7 +252,6 @@ def test_one_document_and_one_seed_prove_nothing() -> None:
     assert found.plain() is None
     one = Contender("one", 1.0, {0: [1.0]}, 10, True)
     reference = Contender("all attention", 1.0, {0: [1.0]}, 20, True)
-    assert choose([one, reference], reference, RULE).chosen == "all attention"
     assert choose([one, reference], reference, RULE).verdict == "undecided"
 
 

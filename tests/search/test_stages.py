@@ -70,10 +70,10 @@ def test_the_choice_among_finalists_is_the_least_state_that_keeps_up(opened, job
     assert chosen["seeds"] == 3
     assert chosen["loss"] == pytest.approx(rows[chosen["fingerprint"]]["lengths"]["64"]["loss"])
     spared = [r for r in rows.values() if r["feasible"] and r["state_bytes"] < chosen["state_bytes"]]
-    assert all(summary["choice"]["comparisons"][row["name"]]["p"] > 0.05 for row in spared)
+    assert all(summary["choice"]["standings"][row["name"]]["p"] > 0.01 for row in spared)
     assert summary["verdict"] == "confirmed"
     assert summary["reference"] == min(rows.values(), key=lambda row: row["picked_by"])["name"]
-    assert {"difference", "lost_gain", "p"} <= set(summary["choice"]["comparisons"][summary["reference"]])
+    assert {"difference", "lost_gain", "p", "rival"} <= set(summary["choice"]["standings"][chosen["design"]])
 
 
 def test_what_confirms_picked_nothing(opened, jobs) -> None:

@@ -1,10 +1,11 @@
-"""The choice: of the models that are not worse than the reference by more than delta, the one with the least state.
+"""The choice: of the models that are worse than none by more than delta, the one with the least state.
 
-One seed and the validation documents pick the reference. Then each smaller model is compared with it on test documents
-and on seeds that picked nothing: a test of non-inferiority of the late loss and of the gain from far context (both must
-pass, so the larger of the two p-values counts), corrected for the number of models by Holm's procedure, which holds
-however the models are related and loses less power than a bound over all at once. A model counts as worse only where
-that is shown at a level shared by all models and both parts (Bonferroni).
+Each model that meets the condition is compared with every other finalist (or with the one that the study names) on test
+documents and on seeds that picked nothing: tests of non-inferiority of the late loss and of the gain from far context.
+To be within delta of the best, whichever that is, all of them must pass, so the largest p-value is the model's own (an
+intersection-union test, Berger 1982). The models' p-values are corrected by Holm's procedure, which holds however they
+are related and loses less power than a bound over all at once. A model counts as worse only where that is shown at a
+level shared by all models, rivals and both parts (Bonferroni).
 """
 
 import math
@@ -50,6 +51,7 @@ class Contender:
 class Rule:
     """delta: nats a token that may be lost. confidence: of all tests together. confirming: are there fresh seeds (else
     nothing is confirmed)? recall: most bits over Bayes, if any. budget: what a larger one would be, in words.
+    named: is the reference the only rival, since the study names it?
     """
 
     delta: float
@@ -57,6 +59,7 @@ class Rule:
     confirming: bool = True
     recall: float | None = None
     budget: str = "a larger budget"
+    named: bool = False
 
     @property
     def fewest_seeds(self) -> int:
@@ -87,19 +90,34 @@ class Comparison:
             return 1.0
         return max(part.p_at_most(rule.delta) for part in self.parts.values())
 
-    def worse(self, rule: Rule, tests: int) -> bool:
-        """Is it shown that either is worse by more than delta, when `tests` models are asked?"""
-        if self.loss.seeds < rule.fewest_seeds:
-            return False
-        level = (1 - rule.confidence) / (2 * tests)
+    def p_worse(self, rule: Rule) -> float:
+        """The p-value against "neither is worse by more than delta", corrected for the two; 1 where too little is
+        known.
+        """
         known = [part for part in self.parts.values() if math.isfinite(part.error)]
-        return any(1 - part.p_at_most(rule.delta) < level for part in known)
+        if self.loss.seeds < rule.fewest_seeds or not known:
+            return 1.0
+        return min(1.0, 2 * min(1 - part.p_at_most(rule.delta) for part in known))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A model among its rivals: the rival to which it is least surely not inferior, and the comparison with it.
+
+    p: of the test that it is inferior to none. p_worse: of the test that it is not worse than any, corrected for
+    rivals.
+    """
+
+    rival: str
+    comparison: Comparison
+    p: float
+    p_worse: float
 
 
 @dataclass(frozen=True)
 class Choice:
-    """chosen: a contender's name or none. comparisons: by name, to the reference. tested: names of those that could be
-    chosen in its place; confirmed, worse: of those that are shown to keep up, and of those that are shown not to.
+    """chosen: a contender's name or none. comparisons: by name, to the reference. standings: by name, of those that
+    were tested. confirmed, worse: names of those that are shown to keep up, and of those that are shown not to.
     reasons: why, and what would decide, in sentences.
     """
 
@@ -107,7 +125,7 @@ class Choice:
     reference: str | None
     verdict: Verdict
     comparisons: dict[str, Comparison] = field(default_factory=dict)
-    tested: list[str] = field(default_factory=list)
+    standings: dict[str, Standing] = field(default_factory=dict)
     confirmed: list[str] = field(default_factory=list)
     worse: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
@@ -124,13 +142,12 @@ def holm(p_values: dict[str, float], confidence: float) -> list[str]:
 
 
 def choose(contenders: Sequence[Contender], reference: Contender | None, rule: Rule) -> Choice:
-    """The least state among the feasible that are confirmed, of equal states the lower loss; else the reference itself
-    where it may be chosen; else the likeliest of those that are not shown to be worse.
+    """The least state among the feasible that are confirmed, of equal states the lower loss; else the likeliest of
+    those that are not shown to be worse.
     """
     if reference is None:
-        return Choice(
-            None, None, "undecided", reasons=["Nothing can be chosen: the reference was not trained to the end."]
-        )
+        why = "Nothing can be chosen: the reference was not trained to the end."
+        return Choice(None, None, "undecided", reasons=[why])
     compared = {one.name: found for one in contenders if (found := compare(one, reference)) is not None}
     able = [one for one in contenders if one.name in compared and one.feasible and _recalls(one, rule)]
     if not able:
@@ -138,22 +155,33 @@ def choose(contenders: Sequence[Contender], reference: Contender | None, rule: R
         if any(one.feasible for one in contenders) and rule.recall is not None:
             why = f"none that meets the condition is within {rule.recall:g} bits of Bayes on the recall source"
         return Choice(None, reference.name, "undecided", compared, reasons=[f"Nothing qualifies: {why}."])
-    itself = next((one for one in able if one.name == reference.name), None)
-    rivals = [one for one in able if one is not itself and (not itself or one.state_bytes < itself.state_bytes)]
-    confirmed = holm({one.name: compared[one.name].p(rule) for one in rivals}, rule.confidence)
-    worse = [one.name for one in rivals if compared[one.name].worse(rule, len(rivals))]
-    chosen = _least([one for one in rivals if one.name in confirmed]) or itself
-    chosen = chosen or _likeliest([one for one in rivals if one.name not in worse] or rivals, reference, rule)
-    smaller = [one.name for one in rivals if one.state_bytes < chosen.state_bytes and one.name not in confirmed]
-    open_ = [name for name in smaller if name not in worse]
+    rivals = [reference] if rule.named else contenders
+    standings = {one.name: own for one in able if (own := standing(one, rivals, rule)) is not None}
+    confirmed = holm({name: found.p for name, found in standings.items()}, rule.confidence)
+    level = (1 - rule.confidence) / max(1, len(standings))
+    worse = [name for name, found in standings.items() if found.p_worse < level]
+    chosen = _least([one for one in able if one.name in confirmed])
+    if chosen is None:
+        chosen = _likeliest([one for one in able if one.name not in worse] or able, reference, rule)
     verdict: Verdict = "undecided"
-    if rule.confirming and (chosen.name in confirmed or (chosen is itself and not open_)):
+    if rule.confirming and chosen.name in confirmed:
         verdict = "confirmed"
     elif rule.confirming and chosen.name in worse:
         verdict = "not confirmed"
-    reasons = _reasons(chosen, itself, rivals, confirmed, worse, smaller, rule, compared)
-    tested = [one.name for one in rivals]
-    return Choice(chosen.name, reference.name, verdict, compared, tested, confirmed, worse, reasons)
+    smaller = [one.name for one in able if one.state_bytes < chosen.state_bytes]
+    reasons = _reasons(chosen, able, smaller, standings, confirmed, worse, rule)
+    return Choice(chosen.name, reference.name, verdict, compared, standings, confirmed, worse, reasons)
+
+
+def standing(one: Contender, rivals: Sequence[Contender], rule: Rule) -> Standing | None:
+    """One model among all rivals; none where it has nobody to be compared with."""
+    others = [other for other in rivals if other.name != one.name]
+    found = {other.name: pair for other in others if (pair := compare(one, other)) is not None}
+    if not found:
+        return None
+    hardest = max(found, key=lambda name: found[name].p(rule))
+    p_worse = min(pair.p_worse(rule) for pair in found.values()) * len(found)
+    return Standing(hardest, found[hardest], found[hardest].p(rule), min(1.0, p_worse))
 
 
 def compare(one: Contender, reference: Contender) -> Comparison | None:
@@ -187,13 +215,12 @@ def _likeliest(contenders: Sequence[Contender], reference: Contender, rule: Rule
 
 def _reasons(
     chosen: Contender,
-    itself: Contender | None,
-    rivals: Sequence[Contender],
+    able: Sequence[Contender],
+    smaller: list[str],
+    standings: dict[str, Standing],
     confirmed: list[str],
     worse: list[str],
-    smaller: list[str],
     rule: Rule,
-    compared: dict[str, Comparison],
 ) -> list[str]:
     """How the choice came about, and what would decide what is open."""
     if not rule.confirming:
@@ -201,31 +228,35 @@ def _reasons(
             "One seed says nothing of how much seeds vary, and it picked the candidates too: finalists (finalists:) "
             "are trained again with fresh seeds."
         ]
+    left = len(standings) - len(confirmed)
     found = []
     if chosen.name in confirmed:
         found.append(
-            f"{len(confirmed)} of {len(rivals)} models that meet the condition are confirmed; it has the least state."
+            f"{len(confirmed)} of the {len(able)} models that meet the condition keep up; it has the least state."
         )
-    elif chosen is itself:
-        found.append("No model with less state is confirmed; the reference meets the condition itself.")
+    elif chosen.name in standings:
+        found.append(_why(chosen.name, standings[chosen.name], rule, left, worse))
     else:
-        found.append(_why(chosen.name, compared[chosen.name], rule, len(rivals) - len(confirmed), worse))
-    left = len(rivals) - len(confirmed)
-    found += [_why(name, compared[name], rule, left, worse) for name in smaller if name != chosen.name]
-    if chosen is itself and not rivals:
-        found.append(f"No model with less state was trained again: {rule.budget} or more trials are needed.")
+        found.append(f"{chosen.name}: nothing else was trained again with the same seeds.")
+    found += [_why(name, standings[name], rule, left, worse) for name in smaller if name in standings]
+    if not smaller:
+        found.append("No model with less state that meets the condition was trained again.")
     return found
 
 
-def _why(name: str, found: Comparison, rule: Rule, tests: int, worse: list[str]) -> str:
+def _why(name: str, found: Standing, rule: Rule, tests: int, worse: list[str]) -> str:
     """Why a model is not confirmed, and what would decide; tests: models that are open."""
-    if found.incomplete:
+    pair = found.comparison
+    if pair.incomplete:
         return f"{name}: its gain from far context was not measured, so nothing is decided."
-    if found.loss.seeds < rule.fewest_seeds:
-        return f"{name}: {found.loss.seeds} seed in common with the reference says nothing of how much seeds vary."
-    what, part = max(found.parts.items(), key=lambda item: item[1].p_at_most(rule.delta))
+    if pair.loss.seeds < rule.fewest_seeds:
+        return f"{name}: {pair.loss.seeds} seed in common with {found.rival} says nothing of how much seeds vary."
+    what, part = max(pair.parts.items(), key=lambda item: item[1].p_at_most(rule.delta))
     interval = part.estimate()
-    start = f"{name}: {what} worse by {part.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}] nats a token"
+    start = (
+        f"{name}: {what} worse than that of {found.rival} by {part.value:+.3f} [{interval.low:+.3f}, "
+        f"{interval.high:+.3f}] nats a token"
+    )
     if name in worse:
         return f"{start}, more than {rule.delta:g}; {rule.budget} may change that."
     confidence = 1 - (1 - rule.confidence) / max(1, tests)

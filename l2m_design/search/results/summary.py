@@ -9,7 +9,7 @@ from l2m_design.condition import Demand
 from l2m_design.corpus import Corpus
 from l2m_design.search.record import Record
 from l2m_design.search.results import finalists, tables
-from l2m_design.search.results.choice import Choice, Comparison, Rule, choose
+from l2m_design.search.results.choice import BEST, Choice, Comparison, Rule, choose
 from l2m_design.search.results.finalists import FinalRun
 from l2m_design.search.results.ladder import ladder
 from l2m_design.search.results.tradeoff import tradeoff
@@ -112,25 +112,28 @@ def _choice(made: Choice, rule: Rule, settings: StudySettings, length: int | Non
         "confidence": rule.confidence,
         "recall": rule.recall,
         "said": made.reasons,
-        "tested": made.tested,
+        "standings": {
+            name: {"rival": found.rival, "p": found.p, **_compared(found.comparison)}
+            for name, found in made.standings.items()
+        },
         "confirmed": made.confirmed,
         "worse": made.worse,
-        "comparisons": {name: _compared(found, rule) for name, found in made.comparisons.items()},
+        "comparisons": {name: _compared(found) for name, found in made.comparisons.items()},
     }
 
 
 def _rule(settings: StudySettings, confirming: bool) -> Rule:
     """Among finalists, else among trials, where nothing can be confirmed."""
     asked, larger = settings.choice, "finalists.tokens" if confirming else "recipe.tokens"
-    return Rule(asked.delta, asked.confidence, confirming, asked.recall, f"a larger {larger}")
+    named = asked.reference != BEST
+    return Rule(asked.delta, asked.confidence, confirming, asked.recall, f"a larger {larger}", named)
 
 
-def _compared(found: Comparison, rule: Rule) -> dict[str, Any]:
-    """A comparison with the reference, JSON-ready; p: that of the test of non-inferiority, before Holm's correction."""
+def _compared(found: Comparison) -> dict[str, Any]:
+    """A comparison with another model, JSON-ready."""
     return {
         "difference": found.loss.plain(),
         "lost_gain": found.lost_gain.plain() if found.lost_gain else None,
-        "p": found.p(rule),
     }
 
 
