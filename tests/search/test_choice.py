@@ -129,11 +129,11 @@ def test_nobody_to_be_compared_with_is_no_confirmation() -> None:
 
 
 def test_an_uncertain_difference_is_undecided_and_it_is_said_what_varies_and_what_would_decide() -> None:
-    noisy = contender("noisy", 0.0, 100, noise=0.04)
+    noisy = contender("noisy", 0.005, 100, noise=0.03)
     found = made([FULL, noisy])
     assert (found.chosen, found.verdict) == ("noisy", "undecided")
     assert any(
-        "noisy" in sentence and "undecided, since" in sentence and "would decide" in sentence
+        "noisy" in sentence and "undecided among 2 open models, since" in sentence and "would decide" in sentence
         for sentence in found.reasons
     )
     alone = made([contender("all attention", 0.0, 1000, feasible=False), noisy])
