@@ -53,6 +53,7 @@ def write_page(summary: dict[str, Any], path: Path) -> None:
         trim_blocks=True,
     )
     environment.filters |= {"size": words.size, "estimate": words.estimate, "tokens": words.tokens}
+    environment.globals |= {"standing": words.standing}
     text = environment.get_template("study.html.j2").render(
         summary=summary,
         marks=words.MARKS,
@@ -89,6 +90,7 @@ def _figures(summary: dict[str, Any]) -> dict[str, str | None]:
         "state": figures.state_and_demand(drawings, law, terms, demand["has_level"], measured),
         "loss": figures.loss_and_state(summary["records"], [row["trial"] for row in summary["front"]], chosen),
         "excess": _excess(summary["finalists"]),
+        "finalists": _finalists_drawn(summary),
         "gains": figures.context_gains(gains) if (gains := _gains(summary)) else None,
     }
     if demand["measurement"]:
@@ -102,11 +104,31 @@ def _gains(summary: dict[str, Any]) -> dict[str, dict[int, dict[str, float]]]:
     """By model, what the past beyond so many tokens gains: of finalists at the choice's length, else of trials."""
     if summary["finalists"]:
         at = str(summary["choice"]["length"])
-        rows = {row["name"]: row["lengths"][at] for row in summary["finalists"] if at in row["lengths"]}
+        rows = {_named(row): row["lengths"][at] for row in summary["finalists"] if at in row["lengths"]}
     else:
         rows = _finalists(summary)
     gains = {name: {int(c): g for c, g in row["context_gain"].items()} for name, row in rows.items()}
     return {name: found for name, found in gains.items() if found}
+
+
+def _named(row: dict[str, Any]) -> str:
+    """A finalist's name, with its layer pattern where it is a trial's number."""
+    return row["name"] if row["known"] else f"{row['name']}: {row['picture']}"
+
+
+def _finalists_drawn(summary: dict[str, Any]) -> str | None:
+    """Late loss against state of the finalists, as far as their error is known."""
+    choice, at = summary["choice"], str(summary["choice"]["length"])
+    rows = {
+        _named(row): {
+            "state_bytes": row["state_bytes"],
+            "difference": row["lengths"][at]["difference"],
+            "verdict": words.standing(row["name"], choice),
+        }
+        for row in summary["finalists"]
+        if at in row["lengths"] and row["lengths"][at]["difference"]
+    }
+    return figures.finalists(rows, choice["delta"]) if rows else None
 
 
 def _context_seconds(summary: dict[str, Any]) -> float:

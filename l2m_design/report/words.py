@@ -120,6 +120,15 @@ def _verdict(summary: dict[str, Any]) -> str:
     )
 
 
+def standing(name: str, choice: dict[str, Any]) -> str:
+    """What the tests say of a model."""
+    if name in choice["confirmed"]:
+        return "keeps up"
+    if name in choice["worse"]:
+        return "worse"
+    return "undecided" if name in choice["standings"] else "fails the condition"
+
+
 def _saved(summary: dict[str, Any]) -> str:
     """How much less state than full attention, where that was trained."""
     full = [row["state_bytes"] for row in summary["baselines"] if row["design"] == "all attention"]

@@ -27,7 +27,7 @@ def test_real_text_becomes_an_exported_architecture(tmp_path: Path, repository: 
     assert "stdlib by compression: beta 0." in done.stdout
     assert "mlflow ui --backend-store-uri sqlite:///mlflow.db" in done.stdout
     report = tmp_path / "reports" / "small"
-    assert (report / "index.html").read_text().count("<svg") == 5
+    assert (report / "index.html").read_text().count("<svg") == 6
     summary = json.loads((report / "study.json").read_text())
     chosen = Architecture.load(report / "architecture.yaml")
     assert chosen.fingerprint == summary["chosen"]["fingerprint"]

@@ -164,7 +164,8 @@ def test_finalists_are_tabled_by_length_with_their_excess_drawn(summary: dict[st
         "context_gain": {"8": {"value": 0.3, "low": 0.2, "high": 0.4, "level": 0.95}},
     }  # fmt: skip
     finalist = {
-        "name": "all attention", "picture": "A", "fingerprint": "x", "state_bytes": 1024, "growth_exponent": 1.0,
+        "name": "all attention", "known": True, "picture": "A", "fingerprint": "x", "state_bytes": 1024,
+        "growth_exponent": 1.0,
         "meets_growth": True, "meets_level": True, "lengths": {"64": at, "128": at}, "feasible": True,
         "recall_bits": 0.0222,
     }  # fmt: skip
@@ -177,7 +178,7 @@ def test_finalists_are_tabled_by_length_with_their_excess_drawn(summary: dict[st
     }
     write_page(summary | {"finalists": [finalist]}, tmp_path / "index.html")
     text = (tmp_path / "index.html").read_text()
-    assert text.count("<svg") == 6
+    assert text.count("<svg") == 7
     for said in (
         "1.2345",
         "50%",

@@ -29,7 +29,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "allocate": "global", "choose": "value",
     },
 }  # fmt: skip
-SECONDS = ("train_seconds", "evaluate_seconds", "compile_seconds", "peak_memory_bytes")
+SECONDS = ("train_seconds", "evaluate_seconds", "context_seconds", "compile_seconds", "peak_memory_bytes")
 
 
 class Cut(Exception):

@@ -187,6 +187,46 @@ def _name_points(axes: Any, done: list[dict[str, Any]], chosen: int | None) -> N
             )
 
 
+def finalists(rows: dict[str, dict[str, Any]], delta: float) -> str:
+    """Late loss on test documents, less the reference's, against state bytes; bars are 95% intervals, paired.
+
+    rows: by name, state_bytes, difference and verdict (keeps up, worse, undecided, fails the condition). The band is
+    what is within delta of the lowest.
+    """
+    marks = {"keeps up": ("o", GOOD), "undecided": ("o", DATA), "worse": ("v", BAD), "fails the condition": ("x", BAD)}
+    with matplotlib.rc_context(STYLE):
+        drawing, axes = figure(3.8, 6.4)
+        lowest = min(row["difference"]["value"] for row in rows.values())
+        axes.axhspan(lowest, lowest + delta, color=GOOD, alpha=0.10, lw=0)
+        for verdict, (marker, color) in marks.items():
+            own = [row for row in rows.values() if row["verdict"] == verdict]
+            if not own:
+                continue
+            value, low, high = (np.array([row["difference"][key] for row in own]) for key in ("value", "low", "high"))
+            axes.errorbar(
+                [row["state_bytes"] for row in own],
+                value,
+                yerr=[value - low, high - value],
+                fmt=marker,
+                ms=6,
+                color=color,
+                capsize=2,
+                label=verdict,
+            )
+        ordered = sorted(rows.items(), key=lambda item: item[1]["state_bytes"])
+        for number, (name, row) in enumerate(ordered):  # names above and below in turn, so that neighbours do not meet
+            place, away = (row["state_bytes"], row["difference"]["value"]), (1 + number // 2) * 13
+            offset = (4, away if number % 2 else -away - 6)
+            axes.annotate(name, place, fontsize=8, xytext=offset, textcoords="offset points", color=INK)
+        axes.set_xscale("log", base=2)
+        axes.margins(x=0.18, y=0.25)
+        axes.set_xlabel("state at the target length, bytes")
+        axes.set_ylabel("late loss - reference, nats a token")
+        axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: size(x)))
+        axes.legend(fontsize=8)
+        return as_svg(drawing)
+
+
 def context_gains(gains: dict[str, dict[int, dict[str, float]]]) -> str:
     """What the past beyond c tokens gains on the same tokens, nats a token, against c; bars are 95% intervals."""
     with matplotlib.rc_context(STYLE):
