@@ -123,7 +123,7 @@ def test_a_killed_search_goes_on_too(study: Path) -> None:
     process.wait()
     kept = records_of(study)
     answer = json.loads(l2m("search", "study.yaml", "--json", cwd=study).stdout)
-    assert len(answer["baselines"]) == 6
+    assert len(answer["baselines"]) == 7
     assert kept
     assert kept.items() <= records_of(study).items()
 

@@ -153,7 +153,7 @@ def test_a_periodic_space_draws_the_designs_that_repeat() -> None:
     designs = known_designs(space, 0.7)
     assert set(designs) == {
         "all attention", "all Mamba-2", "all windows", "1 attention in 4", "window + attention 3:1",
-        "Samba-like (Mamba-2 + window)", "all sparse at the demand"
+        "Samba-like (Mamba-2 + window)", "Gemma-like (window + attention 5:1)", "all sparse at the demand"
     }  # fmt: skip
     for design in designs.values():
         assert space.arranged(design.picks) == design.layers

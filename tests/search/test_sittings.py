@@ -29,7 +29,7 @@ def test_an_interrupted_search_keeps_its_trials_and_goes_on_to_the_same_plan(
     again = opened()
     summary = again.run(resume=True)
     assert {row["design"] for row in summary["baselines"]} == designs
-    assert len(summary["baselines"]) == 6
+    assert len(summary["baselines"]) == 7
     assert len(trained) == 8
     assert len({r["number"] for r in summary["records"]}) == len(summary["records"])
 
@@ -55,7 +55,7 @@ def test_a_record_without_a_told_end_is_told_on_the_next_start(opened, trained, 
     states = [state for (state,) in database.execute("select state from trials where study_id = 1 order by number")]
     assert "RUNNING" not in states
     assert states[2] == "COMPLETE"
-    assert len(summary["baselines"]) == 6
+    assert len(summary["baselines"]) == 7
 
 
 def test_a_finished_study_is_not_searched_again(opened, trained) -> None:

@@ -14,7 +14,7 @@ from l2m_design.training.result import Result
 
 ARCHITECTURE = {"vocabulary": 10, "width": 16, "layers": [{"kind": "mamba2", "d_state": 4, "head_dim": 8}]}
 CORPUS = "santa-fe:beta=0.5,pairs=128,keys=8,documents=64"
-RECIPE = {"length": 64, "tokens": 2048, "batch_tokens": 256, "windows": 8, "rungs": [0.5]}
+RECIPE = {"length": 64, "tokens": 2048, "batch_tokens": 256, "windows": 8, "rungs": [0.5], "optimiser": "adamw"}
 
 
 def job(**changes) -> Job:
