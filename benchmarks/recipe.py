@@ -1,6 +1,6 @@
 """Training tokens and seconds that the recipe saves: Muon in steps of one window beside AdamW in steps of four.
 
-Run: python benchmarks/recipe.py [--tokens 491520] [--workers 2] [--corpus stdlib:tokenizer=bpe:2048]. Each of four
+Run: python benchmarks/recipe.py [--tokens 393216] [--workers 2] [--corpus stdlib:tokenizer=bpe:2048]. Each of four
 designs is trained by the former recipe on all tokens and by the new one on half of them, with three seeds, at rates
 tuned before (docs/lab-book.md); a run is a process with one thread. Rows go to reports/recipe/runs.jsonl, and what is
 there is not run again. Losses are those of the second half of held-out windows of 1,024 tokens, seconds those of
@@ -176,7 +176,7 @@ def reaching(rows: list[dict[str, Any]]) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tokens", type=int, default=491_520)
+    parser.add_argument("--tokens", type=int, default=393_216)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--corpus", default=CORPUS)
     parser.add_argument("--one", type=json.loads)
