@@ -131,6 +131,9 @@ def table(rows: list[dict[str, Any]]) -> None:
     for design in DESIGNS:
         own = [sorted((r for r in rows if (r["recipe"], r["design"]) == (name, design)), key=lambda r: r["seed"])
                for name in RECIPES]  # fmt: skip
+        if [row["seed"] for row in own[0]] != [row["seed"] for row in own[1]] or len(own[0]) < 2:
+            print(f"| {' '.join(design)} | not all runs are there |")
+            continue
         losses = [np.array([row["late_loss"] for row in side]) for side in own]
         change = losses[1] - losses[0]
         half = stats.t.ppf(0.975, len(change) - 1) * change.std(ddof=1) / np.sqrt(len(change))
@@ -161,6 +164,8 @@ def reaching(rows: list[dict[str, Any]]) -> None:
     print("|---|---|---|---|---|---|---|")
     for design in DESIGNS:
         own = {name: [r for r in rows if (r["recipe"], r["design"]) == (name, design)] for name in RECIPES}
+        if not all(own.values()):
+            continue
         curves = np.array([[loss for _, loss in row["curve"]] for row in own["former"]])
         points = curves.shape[1]
         for end in (points // 2, points):

@@ -170,7 +170,9 @@ def _plan(search: Any, space: Any, as_json: bool) -> None:
     recipe, trials = settings.recipe, settings.search.trials
     resolved = space.resolved(settings.demand.beta or 0.7)
     designs = len(known_designs(resolved, settings.demand.beta or 0.7)) if settings.search.known_designs else 0
-    tokens, troubles = tokens_at_most(settings, designs), search.rehearse()
+    named = settings.finalists.baselines if settings.finalists else None
+    again = designs if named is None else min(designs, len(named) + 1)  # the best of all trials may be another
+    tokens, troubles = tokens_at_most(settings, again), search.rehearse()
     plan = {
         "study": settings.name,
         "corpus": search.corpus.name,

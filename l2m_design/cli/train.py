@@ -84,7 +84,10 @@ def _of_source(result: "Result", source: "Corpus", length: int) -> list[str]:
     if gains := context_gains(result):
         each = ", ".join(f"{c:,}: {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" for c, gain in gains.items())
         found.append(f"Gain from beyond c tokens, nats a token: {each}")
-        found.append(f"Effective context: {effective_context(gains):,} tokens")
+        reached = effective_context(gains)
+        found.append(
+            f"Effective context: {reached:,} tokens" if reached else f"No gain from beyond {min(gains):,} tokens"
+        )
     if knows_information(source) or not is_exact(source):
         found.append(f"MI captured at n = {length // 2}: {result.mi_captured_nats:.1f} nats")
     if result.late_excess_nats is not None:

@@ -41,7 +41,10 @@ def open_corpus(
         _no_tokenizer(tokenizer, spec, "a synthetic source")
         return synthetic(kind, options, spec)
     where, options = (spec, "") if Path(spec).expanduser().exists() else split_options(spec)
-    if tokenizer and "tokenizer=" not in options:
+    named = next((part.partition("=")[2] for part in options.split(",") if part.startswith("tokenizer=")), None)
+    if tokenizer and named and tokenizer != named:
+        raise BadInput(f"{spec}: its tokenizer is {named}, --tokenizer says {tokenizer}; name one of them")
+    if tokenizer and not named:
         options = ",".join(filter(None, (options, f"tokenizer={tokenizer}")))
     if kind == "hf":
         return _hugging_face(where.removeprefix("hf:"), options, spec, trust_remote_code, otherwise)

@@ -55,6 +55,13 @@ def test_a_size_that_cannot_be_is_one_line(folder: Path, name: str, words: str) 
         open_corpus(str(folder), name)
 
 
+def test_two_tokenizers_for_one_corpus_are_refused(folder: Path) -> None:
+    spec = f"{folder}:tokenizer=bpe:300"
+    with pytest.raises(BadInput, match="its tokenizer is bpe:300, --tokenizer says bytes; name one of them"):
+        open_corpus(spec, "bytes")
+    assert open_corpus(spec, "bpe:300").vocabulary == 300
+
+
 def test_bytes_are_numbered_by_their_value() -> None:
     from tokenizers import pre_tokenizers
 
