@@ -1,10 +1,10 @@
 """Training tokens and seconds that the recipe saves: Muon in steps of one window beside AdamW in steps of four.
 
-Run: python benchmarks/recipe.py [--tokens 393216] [--workers 2] [--corpus stdlib:tokenizer=bpe:2048]. Each of four
-designs is trained by the former recipe on all tokens and by the new one on half of them, with three seeds, at rates
-tuned before (docs/lab-book.md); a run is a process with one thread. Rows go to reports/recipe/runs.jsonl, and what is
-there is not run again. Losses are those of the second half of held-out windows of 1,024 tokens, seconds those of
-training.
+Run: python benchmarks/recipe.py [--designs AAAA MMMM] [--tokens 393216] [--workers 2] [--corpus
+stdlib:tokenizer=bpe:2048]. Each of four designs is trained by the former recipe on all tokens and by the new one on
+half of them, with three seeds, at rates tuned before (docs/lab-book.md); a run is a process with one thread. Rows go to
+reports/recipe/runs.jsonl, and what is there is not run again. Losses are those of the second half of held-out windows
+of 1,024 tokens, seconds those of training.
 """
 
 import argparse
@@ -73,18 +73,18 @@ def one(job: dict[str, Any]) -> None:
     print(json.dumps(job | found | {"spent": result.tokens, "curve": result.curve}))
 
 
-def jobs(tokens: int, corpus: str) -> list[dict[str, Any]]:
-    """Longest first."""
+def jobs(tokens: int, corpus: str, designs: list[str]) -> list[dict[str, Any]]:
+    """Design by design, the longer runs first."""
     found = [
         {
             "recipe": name, "design": design, "seed": seed, "tokens": int(tokens * asked["share"]), "corpus": corpus,
             "batch_tokens": asked["batch_tokens"], "learning_rate": asked["rates"].get(design, asked["rate"]),
         }
         for name, asked in RECIPES.items()
-        for design in DESIGNS
+        for design in designs
         for seed in SEEDS
     ]  # fmt: skip
-    return sorted(found, key=lambda job: (-job["tokens"], -job["design"].count("M")))
+    return sorted(found, key=lambda job: (designs.index(job["design"]), -job["tokens"]))
 
 
 def work_off(wanted: list[dict[str, Any]], workers: int) -> None:
@@ -184,12 +184,13 @@ if __name__ == "__main__":
     parser.add_argument("--tokens", type=int, default=393_216)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--corpus", default=CORPUS)
+    parser.add_argument("--designs", nargs="+", default=list(DESIGNS), choices=DESIGNS)
     parser.add_argument("--one", type=json.loads)
     asked = parser.parse_args()
     if asked.one:
         one(asked.one)
     else:
-        work_off(jobs(asked.tokens, asked.corpus), asked.workers)
+        work_off(jobs(asked.tokens, asked.corpus, asked.designs), asked.workers)
         found = [row for row in read() if row["corpus"] == asked.corpus]
         table(found)
         reaching(found)
