@@ -2,7 +2,7 @@
 
 Run: python benchmarks/contention.py [--steps 60]. Two ways to use the cores, as a study's `workers` and `threads`: one
 process with all threads, and a process a core with one thread each; threads that wait either spin (OpenMP's own way) or
-sleep (OMP_WAIT_POLICY=PASSIVE, which the command line sets).
+sleep (OMP_WAIT_POLICY=PASSIVE).
 """
 
 import argparse

@@ -56,7 +56,6 @@ for module in (estimate, check, calibrate, space, search, train, worker, cache, 
 
 def main() -> None:
     """Entry point: bad input is one line and exit 2, failed work one line and exit 1."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads: threads that wait must not take cores
     sys.unraisablehook = interrupt_again
     signal.signal(signal.SIGTERM, _interrupt)
     try:
