@@ -35,9 +35,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             "evaluate_seconds": 0.1,
             "peak_memory_bytes": 10**9, "device": "cpu", "seed": job.recipe["seed"], "late_excess_nats": recall,
             "decode_ms": 2.0 if job.latency else None,
-            "test_late_by_context": {
-                str(c): [loss + 0.05, loss + 0.15, loss + 0.25] for c in job.recipe["contexts"] or ()
-            },
+            "test_late_by_context": {str(c): [loss + x for x in (0.05, 0.15, 0.25)] for c in job.recipe["contexts"] or ()},
         })  # fmt: skip
 
     monkeypatch.setattr(processes, "run_isolated", pretend)
