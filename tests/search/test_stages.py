@@ -14,6 +14,7 @@ from l2m_design.search.settings import load_study
 from l2m_design.search.trials import processes
 from l2m_design.search.trials.processes import Outcome
 
+CUT = (0.05, 0.15, 0.25)  # what a past that is cut loses, by document
 FINALISTS = "finalists={top: 2, seeds: 3, tokens: 4096, lengths: [32, 64], rates: [0.5, 1.0]}"
 
 
@@ -35,7 +36,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             "evaluate_seconds": 0.1,
             "peak_memory_bytes": 10**9, "device": "cpu", "seed": job.recipe["seed"], "late_excess_nats": recall,
             "decode_ms": 2.0 if job.latency else None,
-            "test_late_by_context": {str(c): [loss + x for x in (0.05, 0.15, 0.25)] for c in job.recipe["contexts"] or ()},
+            "test_late_by_context": {str(c): [loss + x for x in CUT] for c in job.recipe["contexts"] or ()},
         })  # fmt: skip
 
     monkeypatch.setattr(processes, "run_isolated", pretend)
