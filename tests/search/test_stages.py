@@ -77,8 +77,7 @@ def test_the_choice_among_finalists_is_the_least_state_that_keeps_up(opened, job
 
 def test_what_confirms_picked_nothing(opened, jobs) -> None:
     """Trials and tuning share one seed; the quoted difference comes from others, and from test documents."""
-    search = opened(FINALISTS, "search.trials=10")
-    summary = search.run()
+    summary = opened(FINALISTS, "search.trials=10").run()
     picking = {j.recipe["seed"] for j in jobs if j.recipe["tokens"] == 2048 or j.recipe["learning_rate"] > 0.009}
     confirming = {j.recipe["seed"] for j in jobs} - picking
     assert picking == {0}
