@@ -60,16 +60,30 @@ def uniform_windows(
 def spread_windows(
     documents: Documents, length: int, count: int, rng: np.random.Generator, name: str, period: int = 1
 ) -> Windows:
-    """`count` windows over as many documents as there are: whole rounds first, each at a random offset.
+    """`count` windows over as many families of documents as there are, one each before any gives a second.
 
-    A document that gives several windows is divided between them, so that they overlap as little as they can.
-    Raises BadInput when no document is long enough.
+    No document gives more windows than lie in it side by side, unless all of them together are too few; a document that
+    gives several is divided between them, so that they overlap as little as they can. Raises BadInput when no document
+    is long enough.
     """
     fitting = _long_enough(documents, length, name)
-    rounds = [rng.permutation(fitting) for _ in range(-(-count // fitting.size))]
-    which = np.concatenate(rounds)[:count]
-    round_ = np.arange(count) // fitting.size
+    room = np.minimum(documents.lengths[fitting] // length, count)
+    document = np.repeat(fitting, room)[rng.permutation(int(room.sum()))]
+    families = document if documents.families is None else documents.families[document]
+    turn = _rank(families)
+    order = np.argsort(turn, kind="stable")
+    which = np.resize(document[order], count)
+    number = _rank(which)
     shares = np.bincount(which, minlength=len(documents))[which]
     offsets = (documents.lengths[which] - length) // period + 1
-    start = ((round_ + rng.random(count)) / shares * offsets).astype(np.int64) * period
+    start = ((number + rng.random(count)) / shares * offsets).astype(np.int64) * period
     return Windows(documents, length, which, start)
+
+
+def _rank(names: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[n] how many equal names stand before each."""
+    order = np.argsort(names, kind="stable")
+    begins = np.searchsorted(names[order], names[order])
+    rank = np.empty(len(names), np.int64)
+    rank[order] = np.arange(len(names)) - begins
+    return rank

@@ -64,6 +64,14 @@ def test_the_least_state_within_delta_is_chosen_not_the_lowest_loss() -> None:
     assert set(found.worse) == {"bad, smallest"}
 
 
+def test_it_is_said_who_keeps_up_with_less_state_without_meeting_the_condition() -> None:
+    rivals = [FULL, contender("good", 0.005, 100)]
+    outside = [contender("window", 0.001, 5, feasible=False), contender("worse", 0.2, 4, feasible=False)]
+    said = made([*rivals, *outside]).reasons[-1]
+    assert said.startswith("With less state, window also keeps up at the trained length without meeting")
+    assert not any(reason.startswith("With less state") for reason in made([*rivals, outside[1]]).reasons)
+
+
 def test_of_equal_states_the_lower_loss_is_chosen() -> None:
     assert made([FULL, contender("a", 0.01, 100), contender("b", 0.0, 100)]).chosen == "b"
 

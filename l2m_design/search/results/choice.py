@@ -170,7 +170,25 @@ def choose(contenders: Sequence[Contender], reference: Contender | None, rule: R
         verdict = "not confirmed"
     smaller = [one.name for one in able if one.state_bytes < chosen.state_bytes]
     reasons = _reasons(chosen, able, smaller, standings, confirmed, worse, rule)
+    if rule.confirming:
+        reasons += _without_the_condition(chosen, [one for one in contenders if one.name in compared], rivals, rule)
     return Choice(chosen.name, reference.name, verdict, compared, standings, confirmed, worse, reasons)
+
+
+def _without_the_condition(
+    chosen: Contender, contenders: Sequence[Contender], rivals: Sequence[Contender], rule: Rule
+) -> list[str]:
+    """Who keeps up with less state although it does not meet the condition (Holm's procedure among those alone)."""
+    fewer = [one for one in contenders if not one.feasible and one.state_bytes < chosen.state_bytes]
+    tests = {one.name: own.p for one in fewer if (own := standing(one, rivals, rule)) is not None}
+    names = holm(tests, rule.confidence)
+    if not names:
+        return []
+    return [
+        f"With less state, {' and '.join(names)} also {'keeps' if len(names) == 1 else 'keep'} up at the trained length "
+        "without meeting the condition: these runs do not show that the required growth is needed there. The condition "
+        "concerns longer contexts than were trained."
+    ]
 
 
 def standing(one: Contender, rivals: Sequence[Contender], rule: Rule) -> Standing | None:
