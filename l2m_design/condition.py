@@ -57,6 +57,13 @@ class Terms(Values):
         return plain
 
 
+def growth_words(exponent: float, logarithmic: bool) -> str:
+    """A growth in words."""
+    if exponent > 0:
+        return f"t^{exponent:.2f}"
+    return "log t" if logarithmic else "none"
+
+
 def unknown_kind(kind: str) -> str | None:
     """One sentence about a kind that no layer's state has, naming the nearest that one has."""
     if kind in STATE_KINDS:
@@ -90,6 +97,17 @@ class Demand:
         beta = self.law.beta
         return min(1.0, {"upper": beta.high, "value": beta.value, "lower": beta.low}[self.terms.end])
 
+    @property
+    def growth(self) -> str:
+        """The required growth in words: t^0.71, log t, or none."""
+        return growth_words(self.exponent, self.law.form == "logarithm")
+
+    def grows(self, state: StateLaw) -> bool:
+        """Does the state grow at least as fast as required? A logarithm is less than any power, more than nothing."""
+        if self.law.form == "logarithm":
+            return state.exponent > 0 or state.logarithmic
+        return state.exponent >= self.exponent
+
     def nats(self, length: int) -> float:
         """I(L/2; L) in nats at context length L, at the chosen end of its band."""
         at = self.law.at(length / 2)
@@ -112,6 +130,8 @@ class Demand:
         return Verdict(
             growth=state.exponent,
             asked=self.exponent,
+            meets_growth=self.grows(state),
+            growths=(growth_words(state.exponent, state.logarithmic), self.growth),
             slack=slack,
             reach_hard=self.reach(state, self.hard_nats) if self.has_level else None,
             reach_effective=self.reach(state) if self.has_level else None,
@@ -177,21 +197,19 @@ class Demand:
 class Verdict:
     """The answer of the condition.
 
-    slack: by context length, ln(held / asked elements). reach: tokens, or None when no end shows up to
-    REACH_LIMIT (or when has_level is false: a demand without a prefactor cannot judge levels).
+    growths: the state's and the required one, in words. slack: by context length, ln(held / asked elements). reach:
+    tokens, or None when no end shows up to REACH_LIMIT (or when has_level is false: a demand without a prefactor cannot
+    judge levels).
     """
 
     growth: float
     asked: float
+    meets_growth: bool
+    growths: tuple[str, str]
     slack: dict[int, float] | None
     reach_hard: int | None
     reach_effective: int | None
     has_level: bool = True
-
-    @property
-    def meets_growth(self) -> bool:
-        """Does the state grow at least as fast as asked?"""
-        return self.growth >= self.asked
 
     @property
     def meets_level(self) -> bool:
@@ -209,6 +227,8 @@ class Verdict:
         return {
             "growth_exponent": self.growth,
             "asked_exponent": self.asked,
+            "growth": self.growths[0],
+            "required_growth": self.growths[1],
             "meets_growth": self.meets_growth,
             "meets_level": self.meets_level if self.has_level else None,
             "level_slack": finite,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
@@ -23,9 +23,13 @@ STATE_KINDS = (
 )
 
 
+Form = Literal["power", "logarithm", "constant"]
+
+
 @dataclass(frozen=True)
 class PowerLaw:
-    """I(n;n) = prefactor · n^exponent + offset, in nats, n tokens on each side (context L = 2n).
+    """I(n;n) = prefactor · n^exponent + offset, in nats, n tokens on each side (context L = 2n); or, where data have no
+    exponent, prefactor · ln n + offset (form "logarithm") or offset alone ("constant").
 
     draws: [replicates, 3] joint bootstrap draws of (prefactor, exponent, offset), or none for a given law.
     Source: the sub-volume law, arXiv 2503.04725, section 4; the offset is what finite sources add to it.
@@ -36,6 +40,7 @@ class PowerLaw:
     offset: float = 0.0
     draws: Floats | None = field(default=None, compare=False)
     level: float = 0.95
+    form: Form = "power"
 
     def at(self, n: float) -> Estimate:
         """I(n;n) in nats with the band of the draws."""
@@ -46,14 +51,24 @@ class PowerLaw:
 
     def counted_in(self, unit: float) -> "PowerLaw":
         """The same law with n counted in units of so many of its tokens (bytes a token: from bytes to tokens)."""
-        draws = self.draws
-        if draws is not None:
-            draws = np.stack([draws[:, 0] * unit ** draws[:, 1], draws[:, 1], draws[:, 2]], axis=1)
-        return PowerLaw(self.prefactor * unit**self.exponent, self.exponent, self.offset, draws, self.level)
+
+        def changed(rows: Floats) -> Floats:
+            prefactor, exponent, offset = rows.T
+            if self.form == "logarithm":
+                return np.stack([prefactor, exponent, offset + prefactor * np.log(unit)], axis=1)
+            return np.stack([prefactor * unit**exponent, exponent, offset], axis=1)
+
+        prefactor, exponent, offset = changed(np.array([[self.prefactor, self.exponent, self.offset]]))[0].tolist()
+        draws = None if self.draws is None else changed(self.draws)
+        return PowerLaw(prefactor, exponent, offset, draws, self.level, self.form)
 
     def formula(self) -> str:
         """Such as 3.1 n^0.66 -2.5."""
+        if self.form == "constant":
+            return f"{self.offset:.3g}"
         offset = f" {self.offset:+.3g}" if self.offset else ""
+        if self.form == "logarithm":
+            return f"{self.prefactor:.3g} ln n{offset}"
         return f"{self.prefactor:.3g} n^{self.exponent:.3f}{offset}"
 
     @property
@@ -66,7 +81,7 @@ class PowerLaw:
     def plain(self) -> dict[str, Any]:
         """JSON-ready: the parameters and the joint draws, to six digits."""
         draws = None if self.draws is None else [[float(f"{x:.6g}") for x in row] for row in self.draws]
-        return {
+        return ({} if self.form == "power" else {"form": self.form}) | {
             "prefactor": self.prefactor,
             "exponent": self.exponent,
             "offset": self.offset,
@@ -79,10 +94,14 @@ class PowerLaw:
         """The law that `plain` wrote (KeyError, TypeError or ValueError when it did not)."""
         draws = None if data["draws"] is None else np.array(data["draws"], dtype=np.float64).reshape(-1, 3)
         prefactor, exponent, offset = (float(data[key]) for key in ("prefactor", "exponent", "offset"))
-        return cls(prefactor, exponent, offset, draws, float(data["level"]))
+        form = data.get("form", "power")
+        if form not in get_args(Form):
+            raise ValueError(f"form: {form}")
+        return cls(prefactor, exponent, offset, draws, float(data["level"]), form)
 
-    @staticmethod
-    def _value(n: float, rows: Floats) -> Floats:
+    def _value(self, n: float, rows: Floats) -> Floats:
+        if self.form == "logarithm":
+            return rows[:, 0] * np.log(float(n)) + rows[:, 2]
         return rows[:, 0] * float(n) ** rows[:, 1] + rows[:, 2]
 
 
@@ -92,6 +111,11 @@ class Growth(Protocol):
     @property
     def exponent(self) -> float:
         """gamma: the count grows as t^gamma in the limit."""
+        ...
+
+    @property
+    def logarithmic(self) -> bool:
+        """Where gamma is 0: does the count still grow, as log t?"""
         ...
 
     def count(self, t: int) -> int:
@@ -106,6 +130,7 @@ class Fixed:
     """One slot at every length: a recurrent state."""
 
     exponent: float = 0.0
+    logarithmic = False
 
     def count(self, t: int) -> int:
         """One."""
@@ -117,6 +142,7 @@ class Tokens:
     """One slot a token, up to a cap when there is one (a sliding window)."""
 
     cap: int | None = None
+    logarithmic = False
 
     @property
     def exponent(self) -> float:
@@ -197,3 +223,8 @@ class StateLaw:
     def exponent(self) -> float:
         """gamma: the largest exponent among the terms, exact. Never a slope fitted to state(L)."""
         return max((term.growth.exponent for term in self.terms if term.elements), default=0.0)
+
+    @property
+    def logarithmic(self) -> bool:
+        """Does some term grow as log t?"""
+        return any(term.growth.logarithmic for term in self.terms if term.elements)

@@ -28,7 +28,7 @@ def by_length(
     held_elements: after half the context, which the level compares with what is asked; state_elements and state_bytes:
     at the length itself. meets: growth, and the level up to the length. member: see `members`.
     """
-    grows = stack.state.exponent >= demand.exponent
+    grows = demand.grows(stack.state)
     rows = []
     for length in lengths:
         covered = demand.covers(stack.state, length) if demand.has_level else None

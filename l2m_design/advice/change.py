@@ -61,7 +61,7 @@ class Change:
             "thinned_layers": list(self.thinned),
             "state_elements": state.elements(terms.length),
             "state_bytes": state.bytes(terms.length, terms.dtype),
-            "meets_growth": state.exponent >= demand.exponent,
+            "meets_growth": demand.grows(state),
             "meets_level": self.after.covers(demand) if demand.has_level else None,
             "meets": self.after.meets(demand),
         }

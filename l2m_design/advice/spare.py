@@ -82,7 +82,7 @@ def free(stack: Stack, demand: Demand) -> tuple[tuple[int, ...], tuple[int, ...]
     may = [i for i in growing if keeps_tokens(stack.layers[i])]
     may.sort(key=lambda i: (-stack.layers[i].elements(length), i))
     stays = [i for i in growing if i not in may]
-    if may and not stays and asked > 0:
+    if may and not stays and not demand.grows(StateLaw()):
         stays = [may.pop()]
     return tuple(may), tuple(stays)
 

@@ -42,4 +42,4 @@ class Stack:
 
     def meets(self, demand: Demand) -> bool:
         """Are growth and level met?"""
-        return self.state.exponent >= demand.exponent and self.covers(demand)
+        return demand.grows(self.state) and self.covers(demand)

@@ -31,6 +31,11 @@ class ChunkSchedule(ABC):
     exponent: float
     sinks: int = 0
 
+    @property
+    def logarithmic(self) -> bool:
+        """Does kept(t) grow as log t?"""
+        return False
+
     @abstractmethod
     def survivors(self, current: int) -> Integers:
         """[chunks of age >= 2] tokens kept of each while chunk number `current` is read, sinks left out of account."""
@@ -72,6 +77,11 @@ class PowerSchedule(ChunkSchedule):
     exponent: float
     keep: float = 1.0
 
+    @property
+    def logarithmic(self) -> bool:
+        """With exponent 0 the chunks' budgets fall as 1/age, and their sum grows as log t."""
+        return self.exponent == 0
+
     def survivors(self, current: int) -> Integers:
         """See ChunkSchedule."""
         old = max(0, current - 1)
@@ -112,6 +122,11 @@ class GlobalBudget:
     window: int = 0
     sinks: int = 0
 
+    @property
+    def logarithmic(self) -> bool:
+        """By its law."""
+        return self.law == "log"
+
     def budget(self, current: int) -> int:
         """B while chunk number `current` is read, never more than there are old tokens."""
         t, old = current * self.chunk, max(0, current - 1) * self.chunk
@@ -132,6 +147,7 @@ class FenwickLevels:
     """One slot for each level of a Fenwick tree over t tokens: floor(log2 t) + 1 (arXiv 2506.04761)."""
 
     exponent: float = 0.0
+    logarithmic = True
 
     def count(self, t: int) -> int:
         """The bits of t."""
@@ -144,6 +160,7 @@ class Snapshots:
 
     exponent: float
     keep: float = 1.0
+    logarithmic = False
 
     def count(self, t: int) -> int:
         """Copies held after t tokens."""

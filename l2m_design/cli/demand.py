@@ -34,9 +34,10 @@ def law(beta: float | None, prefactor: float | None, estimate: Path | None) -> t
             raise BadInput("--estimate brings its own beta and prefactor: give one or the other")
         try:
             data = json.loads(read_text(estimate))
-            if data["beta"] is None:
-                raise BadInput(f"{estimate}: has no beta: its data prefer the law '{data['preferred_law']}'")
-            return PowerLaw.of_plain(data["law"]), True, str(estimate)
+            required = data["required"] if "required" in data else data["law"] if data["beta"] else None
+            if required is None:
+                raise BadInput(f"{estimate}: gives no requirement: vocabulary explains what was measured; give --beta")
+            return PowerLaw.of_plain(required), True, str(estimate)
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, BadInput):
                 raise

@@ -34,7 +34,13 @@ Tokenizer = Annotated[
 ]
 Shortest = Annotated[int | None, typer.Option(help="Shortest n, tokens: 128, or 32 for --model train.")]
 Longest = Annotated[int | None, typer.Option(help="Longest n; by default what 16 documents hold.")]
-Windows = Annotated[int | None, typer.Option(help="Windows of 2 x longest tokens to read: 256, gaussian 4096.")]
+Windows = Annotated[
+    int | None, typer.Option(help="Windows of 2 x longest tokens to read: 256, compression 128, gaussian 4096.")
+]
+Prime = Annotated[
+    int | None,
+    typer.Option(help="Tokens of other documents that compression reads first: 1,048,576, a third of all at most."),
+]
 Spots = Annotated[int | None, typer.Option(help="Most places in a window at which one length is read.")]
 Control = Annotated[str, typer.Option(help="Control variate of profile: compression, none, auto (with a model).")]
 Pairing = Annotated[str, typer.Option(help="The second term's Y: same document; other (direct); none (profile).")]
@@ -55,6 +61,7 @@ def command(
     longest: Longest = None,
     windows: Windows = None,
     spots: Spots = None,
+    prime: Prime = None,
     control: Control = "auto",
     pairing: Pairing = "same",
     bigram_correction: Bigram = "none",
@@ -77,7 +84,7 @@ def command(
     """
     given: dict[str, Any] = {"shortest": shortest, "longest": longest, "windows": windows, "spots": spots, "seed": seed}
     given |= {"control": control, "pairing": pairing, "bigram_correction": bigram_correction, "split": split}
-    given |= {"level": level, "replicates": replicates}
+    given |= {"prime": prime, "level": level, "replicates": replicates}
     asked = _asked(estimator, model, given, scores, plot, published)
     work = _Work(corpus, tokenizer, trust_remote_code, device, tokens, scores)
     if dry_run:

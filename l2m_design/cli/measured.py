@@ -10,22 +10,14 @@ if TYPE_CHECKING:
 
 def print_measurement(found: "Measurement") -> None:
     """The curve as a table, then sentences."""
-    lengths, law = found.curve.lengths.tolist(), found.fit.law
-    slopes = [""] + [f"{s.value:.2f} [{s.low:.2f}, {s.high:.2f}]" for s in found.fit.local_slopes]
-    table(
-        [_unit(found), "I(n;n), nats", "interval", "local slope"],
-        [
-            [f"{n}", f"{e.value:.4g}", f"{e.low:.4g} .. {e.high:.4g}", slope]
-            for n, e, slope in zip(lengths, found.interval, slopes, strict=True)
-        ],
-    )
+    _print_curve(found)
     if found.beta:
         say(
-            f"beta = {found.beta} ({law.level:.0%}, {len(found.curve.nats)} {found.curve.unit} resampled); "
-            f"I(n;n) = {law.formula()} nats"
+            f"beta = {found.beta} ({found.fit.law.level:.0%}, {len(found.curve.nats)} {found.curve.unit} resampled); "
+            f"I(n;n) = {found.fit.law.formula()} nats"
         )
     else:
-        say(f"no beta: these data prefer the law '{found.fit.preferred}'")
+        say(f"no beta: {_why_none(found)}")
     say(
         f"Law: {found.fit.sentence}.",
         f"Estimator: {found.curve.estimator}; {found.tokens_scored:,} tokens scored in {found.seconds:.1f} s.",
@@ -34,10 +26,53 @@ def print_measurement(found: "Measurement") -> None:
         losses = found.losses.by_position
         at = [2**j for j in range(0, len(losses).bit_length(), 2)]
         say("Loss by position, nats: " + ", ".join(f"{losses[t - 1]:.2f} at {t}" for t in at))
+    if found.compression:
+        say(_primed(found))
     if found.explained is not None:
         low, high = max(0.0, min(found.explained)), max(0.0, *found.explained)
         say(f"Control variate: a compressor's nats took off {low:.0%} to {high:.0%} of the variance between documents.")
     say(*(f"Note: {note}." for note in found.notes))
+
+
+def _print_curve(found: "Measurement") -> None:
+    """A row a length; beside the amount its controls, where there are some."""
+    slopes = [""] + [f"{s.value:.2f} [{s.low:.2f}, {s.high:.2f}]" for s in found.fit.local_slopes]
+    names = [_unit(found), "I(n;n), nats", "interval", "local slope"]
+    columns = [
+        [f"{n}" for n in found.curve.lengths.tolist()],
+        [f"{e.value:.4g}" for e in found.interval],
+        [f"{e.low:.4g} .. {e.high:.4g}" for e in found.interval],
+        slopes,
+    ]
+    if found.compression:
+        names += ["words shuffled", "another document"]
+        for control in (found.compression.words, found.compression.learnt):
+            columns.append([f"{value:.4g}" for value in control.mean()])
+    table(names, [list(row) for row in zip(*columns, strict=True)])
+
+
+def _primed(found: "Measurement") -> str:
+    """How much the coder had read, and whether that was enough."""
+    assert found.compression is not None
+    sizes = ", ".join(f"{nats:.4g} after {tokens:,}" for tokens, nats in sorted(found.compression.plateau.items()))
+    return (
+        f"Coder: {found.compression.bits:.2f} bits a token at the longest n; nats there by the tokens it had read of "
+        f"other documents, in {found.compression.words.nats.shape[0]} {found.curve.unit}: {sizes}. Words shuffled: "
+        "what vocabulary tells without order. Another document: what its X saves of Y's code, language that was not "
+        "known yet."
+    )
+
+
+def _why_none(found: "Measurement") -> str:
+    """Why there is no exponent."""
+    if found.explained_by == "nothing":
+        return "no amount differs from 0 beyond chance; one half says nothing of the other that n-grams can tell"
+    if found.explained_by == "vocabulary":
+        return (
+            "shuffled words tell as much of each other, so what was measured is the documents' vocabulary, and nothing "
+            "of their order"
+        )
+    return f"these data prefer the law '{found.fit.preferred}', I(n;n) = {found.fit.required.formula()} nats"
 
 
 def _unit(found: "Measurement") -> str:

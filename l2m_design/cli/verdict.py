@@ -75,10 +75,9 @@ def _judgement(demand: "Demand", result: dict[str, Any], held: str) -> None:
     from l2m_design.report.words import tokens
 
     answer = "meets" if result["meets_growth"] else "does not meet"
-    say(
-        f"Growth: the state grows as t^{result['growth_exponent']:.3g}, "
-        f"the data ask for t^{result['asked_exponent']:.3g}: {answer} the condition."
-    )
+    required = "no growth" if result["required_growth"] == "none" else f"growth as {result['required_growth']}"
+    grows = "does not grow" if result["growth"] == "none" else f"grows as {result['growth']}"
+    say(f"Growth: the state {grows}, the data require {required}: it {answer} the growth condition.")
     if result["level_slack"] is None:
         say("Level: not judged (a beta alone names no amount; give --prefactor or --estimate).")
         return

@@ -62,6 +62,7 @@ class Corpus(ABC):
     period: windows must start at multiples of it (2 where tokens come in pairs; a document's length where they must
     start with the document), else the source would not look stationary. whole: documents mean something only as they
     are, cut in their middle (a tree, a copy).
+    spaces: tokens between which words stand, where words can be told (text in bytes).
     shares: of documents (of families, where a source knows them) in train, validation and test. notes: what the user
     should be told about the source (skipped files, ...).
     """
@@ -70,6 +71,7 @@ class Corpus(ABC):
     vocabulary: int
     period: int = 1
     whole: bool = False
+    spaces: tuple[int, ...] = ()
     shares: tuple[float, float, float] = SHARES
 
     @property

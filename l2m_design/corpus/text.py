@@ -51,6 +51,7 @@ class TextCorpus(Corpus):
         self.name = name
         self.tokenizer = tokenizer or Bytes()
         self.vocabulary = self.tokenizer.vocabulary
+        self.spaces = tuple(b" \t\n\r\f\v") if isinstance(self.tokenizer, Bytes) else ()
         self._files = files
         self._notes = notes or []
         self._packages = packages

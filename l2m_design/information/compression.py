@@ -1,47 +1,173 @@
-"""Compression estimator: C(X) + C(Y) - C(XY) with a universal coder (PPMd), model-free.
+"""Compression estimator: how much shorter Y's code is after X of its own document than after X of another.
 
-It counts the cost of learning the language twice and once, so the amount is over-stated and its exponent
-bounds the source's from above (Debowski's work on Hilberg's conjecture). Coder: PPMd, variant I (PPMd8).
+The coder (coder.py) has read other documents of the corpus, so what is counted is not the cost of learning the
+language. Two controls stand beside the curve: what another document's X saves, which should be next to nothing, and
+the same estimate with the words of every document shuffled, which is what vocabulary tells without order. No model but
+n-grams is behind it: order of other kinds stays unseen.
 """
 
-import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-import pyppmd
+from numpy.typing import NDArray
 
-from l2m_design.estimates import Curve
-from l2m_design.information.places import Places
+from l2m_design.corpus.base import Corpus
+from l2m_design.corpus.windows import spread_windows
+from l2m_design.estimates import Curve, Floats
+from l2m_design.information.coder import THREADS, CodeLengths, DocumentCoder
+from l2m_design.information.division import Division, texts
+from l2m_design.information.places import Places, spread_places, whole_places
 from l2m_design.information.profile import Advance
+from l2m_design.information.shuffling import shuffled, shuffled_places
 
-ORDER = 6
-MEMORY = 1 << 24
+TUNED = 1 << 18  # positions on which weights are fitted
+TUNED_STEP = 2  # of the lengths every second
+CONTROL_WINDOWS = 64
+PLATEAU = (0.25, 0.5)  # of the priming tokens: does the amount still depend on them?
+REPLICATES = 1000
 
-
-def code_nats(data: bytes) -> float:
-    """Length of the PPMd code of `data` in nats, beyond that of nothing."""
-    if not data:
-        return 0.0
-    memory = min(MEMORY, max(1 << 20, 64 * len(data)))
-    coded = len(pyppmd.compress(data, max_order=ORDER, mem_size=memory)) - _EMPTY
-    return 8 * coded * math.log(2)
+Tokens = NDArray[np.int64]
+Estimator = Callable[[Places], CodeLengths]
 
 
-_EMPTY = len(pyppmd.compress(b"", max_order=ORDER, mem_size=1 << 20))
+@dataclass(frozen=True)
+class Compression:
+    """What the estimator found; curves in nats by n, row by row as `curve`.
+
+    learnt: what an X of another document saves. words: the same estimate of shuffled documents, in fewer windows;
+    ordered: the estimate less that, in those. bits: of a token of Y after X at the longest n. plateau: nats at the
+    longest n by the number of priming tokens.
+    """
+
+    curve: Curve
+    learnt: Curve
+    words: Curve
+    ordered: Curve
+    bits: float
+    plateau: dict[int, float] = field(default_factory=dict)
+
+    def plain(self, level: float) -> dict[str, Any]:
+        """JSON-ready: the controls by length with intervals."""
+        rng = np.random.default_rng(0)
+        shown = {"another_document": self.learnt, "shuffled": self.words, "order": self.ordered}
+        curves = {
+            name: [estimate.plain() for estimate in curve.interval(REPLICATES, level, rng)]
+            for name, curve in shown.items()
+        }
+        return {"bits_per_token": round(self.bits, 4), "nats_by_priming": self.plateau, **curves}
 
 
-def halves_nats(x: bytes, y: bytes) -> float:
-    """C(X) + C(Y) - C(XY) in nats."""
-    return code_nats(x) + code_nats(y) - code_nats(x + y)
+def compression(
+    corpus: Corpus, division: Division, places: Places, rng: np.random.Generator, advance: Advance = lambda rows: None
+) -> Compression:
+    """Measure at places of the measured documents; advance is told how many places were coded."""
+    prime, tuning = texts(division.prime, division.prime.size), _tuning_places(corpus, division, places, rng)
+    few = places.of_windows(0, min(places.windows, CONTROL_WINDOWS))
+    coder = _coder(prime, tuning, corpus.vocabulary, rng)
+    found = coded(coder, places, rng, advance)
+    amount = _information(found, places)
+    without_order = _coder(
+        [shuffled(text, corpus.spaces, rng) for text in prime],
+        shuffled_places(tuning, corpus.spaces, rng),
+        corpus.vocabulary,
+        rng,
+    )
+    words = _information(coded(without_order, shuffled_places(few, corpus.spaces, rng), rng), few)
+    longest = few.n == few.lengths[-1]
+    return Compression(
+        curve=places.curve(amount, "compression"),
+        learnt=places.curve(found.alone - found.other, "another document"),
+        words=few.curve(words, "words shuffled"),
+        ordered=few.curve(amount[: len(few)] - words, "order"),
+        bits=float(found.same[places.n == places.lengths[-1]].mean() / places.lengths[-1] / np.log(2)),
+        plateau=_plateau(prime, tuning, few, corpus.vocabulary, rng)
+        | {coder.counts.tokens: float(amount[: len(few)][longest].mean())},
+    )
 
 
-def compression_curve(places: Places, vocabulary: int, advance: Advance = lambda windows: None) -> Curve:
-    """I(n;n) by document. Tokens are coded as bytes, or as wider little-endian numbers."""
-    dtype = np.min_scalar_type(vocabulary - 1).newbyteorder("<")
-    tokens, nats, window = places.documents.tokens, np.empty(len(places)), -1
-    for index, (begin, n) in enumerate(zip(places.begin.tolist(), places.n.tolist(), strict=True)):
-        x, y = (np.asarray(tokens[at : at + n]).astype(dtype).tobytes() for at in (begin, begin + n))
-        nats[index] = halves_nats(x, y)
-        if places.window[index] != window:
-            window = int(places.window[index])
-            advance(1)
-    return places.curve(nats, "compression")
+def _information(found: CodeLengths, places: Places) -> Floats:
+    """[places] nats that X of the same document saves, beside the better code of Y that does not know it.
+
+    With X of another document or with none, both bound the entropy of Y from above: at each n the shorter is taken.
+    """
+    nats = np.empty(len(places))
+    for n in np.unique(places.n):
+        rows = places.n == n
+        codes = (found.other[rows], found.alone[rows])
+        nats[rows] = min(codes, key=lambda code: float(code.mean())) - found.same[rows]
+    return nats
+
+
+def _plateau(
+    prime: list[Tokens], tuning: Places, few: Places, vocabulary: int, rng: np.random.Generator
+) -> dict[int, float]:
+    """Nats at the longest n with fewer priming tokens."""
+    longest = few.chosen(np.flatnonzero(few.n == few.lengths[-1]))
+    tuning = tuning.chosen(np.flatnonzero(tuning.window % 2 == 0))
+    found = {}
+    for share in PLATEAU:
+        part = [text[: max(1, int(share * len(text)))] for text in prime]
+        coder = _coder(part, tuning, vocabulary, rng)
+        found[coder.counts.tokens] = float(_information(coded(coder, longest, rng), longest).mean())
+    return found
+
+
+def _tuning_places(corpus: Corpus, division: Division, places: Places, rng: np.random.Generator) -> Places:
+    """Where the weights are fitted: in tuning documents, at every second length, about TUNED positions of Y."""
+    if corpus.whole:
+        return whole_places(division.tune, places.lengths)
+    parts, lengths = [], places.lengths[::-1][::TUNED_STEP][::-1]
+    for n in lengths.tolist():
+        count = max(2, min(TUNED // len(lengths), division.tune.size // 2) // n)
+        windows = spread_windows(division.tune, 2 * n, count, rng, corpus.name, corpus.period)
+        parts.append(spread_places(windows, lengths[lengths == n], 1))
+    first = np.cumsum([0, *(part.windows for part in parts[:-1])])
+    columns = [np.concatenate([getattr(part, name) for part in parts]) for name in ("document", "window", "begin", "n")]
+    columns[1] += np.repeat(first, [len(part) for part in parts])
+    return Places(division.tune, lengths, *columns)
+
+
+def _coder(prime: list[Tokens], tuning: Places, vocabulary: int, rng: np.random.Generator) -> DocumentCoder:
+    pairs = [(tuning.tokens(n), _others(tuning, n, rng)) for n in np.unique(tuning.n).tolist()]
+    repeats = max(1.0, int(tuning.n.sum()) / tuning.documents.size)
+    return DocumentCoder.primed(prime, pairs, vocabulary, repeats)
+
+
+def coded(
+    coder: DocumentCoder, places: Places, rng: np.random.Generator, advance: Advance = lambda windows: None
+) -> CodeLengths:
+    """Code lengths [places] of every place's second half."""
+    jobs = []
+    for n in np.unique(places.n).tolist():
+        rows = np.flatnonzero(places.n == n)
+        xy, other = places.tokens(n), _others(places, n, rng)
+        size = max(1, (1 << 18) // (2 * n))
+        jobs += [(rows[i : i + size], xy[i : i + size], other[i : i + size]) for i in range(0, len(rows), size)]
+    nats: list[Floats] = [np.empty(len(places)) for _ in CodeLengths._fields]
+    with ThreadPoolExecutor(THREADS) as pool:
+        for (rows, _, _), found in zip(jobs, pool.map(lambda job: coder.code(job[1], job[2]), jobs), strict=True):
+            for column, values in zip(nats, found, strict=True):
+                column[rows] = values
+            advance(len(rows))
+    return CodeLengths(*nats)
+
+
+def _others(places: Places, n: int, rng: np.random.Generator) -> Tokens:
+    """[places of length n, n] the X of a place in another family of documents; far away where there is but one."""
+    rows = np.flatnonzero(places.n == n)
+    families = places.documents.families
+    family = places.document[rows] if families is None else families[places.document[rows]]
+    order = np.argsort(family, kind="stable")
+    begins = np.searchsorted(family[order], family)
+    sizes = np.searchsorted(family[order], family, side="right") - begins
+    rest = len(rows) - sizes
+    if (rest > 0).all():
+        partner = order[(begins + sizes + rng.integers(0, rest)) % len(rows)]
+    else:
+        order = np.argsort(places.begin[rows])
+        partner = np.empty_like(order)
+        partner[order] = np.roll(order, len(order) // 2)
+    return np.asarray(places.documents.tokens[places.begin[rows[partner]][:, None] + np.arange(n)], dtype=np.int64)

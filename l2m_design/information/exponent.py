@@ -12,8 +12,8 @@ import numpy as np
 
 from l2m_design.errors import BadInput
 from l2m_design.estimates import Curve, Estimate, Floats
-from l2m_design.information.regression import LAWS, fit_power, fitted, held_out_miss, misfit
-from l2m_design.laws import PowerLaw
+from l2m_design.information.regression import DECAYS, LAWS, fit_power, fitted, held_out_miss, misfit
+from l2m_design.laws import Form, PowerLaw
 
 MISFIT = 0.003
 HELD_OUT = 2
@@ -29,12 +29,14 @@ JUDGED_DRAWS = 200
 class Fit:
     """The fitted law, the preferred law's name, and how the laws compare.
 
-    misses: root mean square error on the held-out lengths, in standard errors. agreement: share of the bootstrap
-    replicates that prefer the same law (either power law counts as the other). local_slopes: between neighbouring
-    lengths. line: [2, points] lengths and nats of the preferred law.
+    law: the power law, whatever is preferred. required: what is preferred, with draws: the power law, a logarithm or a
+    constant (of a saturation its asymptote). misses: root mean square error on the held-out lengths, in standard
+    errors. agreement: share of the bootstrap replicates that prefer the same law (either power law counts as the
+    other). local_slopes: between neighbouring lengths. line: [2, points] lengths and nats of the preferred law.
     """
 
     law: PowerLaw
+    required: PowerLaw
     preferred: str
     misses: dict[str, float]
     agreement: float
@@ -76,14 +78,33 @@ def fit_curve(curve: Curve, replicates: int, level: float, rng: np.random.Genera
     prefactor, exponent, offset = fit_power(lengths, mean[None], covariance, preferred != "power")[0].tolist()
     grid = np.geomspace(lengths[0], lengths[-1], 60)
     fits = _plausible_fits(lengths, draws, covariance, preferred)
+    law = PowerLaw(prefactor, exponent, offset, fits, level)
     return Fit(
-        law=PowerLaw(prefactor, exponent, offset, fits, level),
+        law=law,
+        required=law
+        if preferred.startswith("power")
+        else _without_exponent(preferred, lengths, mean, draws, covariance, level),
         preferred=preferred,
         misses=misses,
         agreement=float(np.mean([kind == kinds[0] for kind in kinds[1:]])),
         local_slopes=_local_slopes(lengths, mean, draws, level),
         line=np.stack([grid, fitted(preferred, lengths, mean[None], covariance, grid)[0]]),
     )
+
+
+def _without_exponent(
+    preferred: str, lengths: Floats, mean: Floats, draws: Floats, covariance: Floats, level: float
+) -> PowerLaw:
+    """The preferred law without an exponent, with its draws: a + b ln n, a constant, or a saturation's asymptote."""
+    rows = np.concatenate([mean[None], draws[:KEPT_DRAWS]])
+    if preferred == "saturation":
+        offset, slope = fit_power(lengths, rows, covariance, True, DECAYS)[:, 2], np.zeros(len(rows))
+    else:
+        at_one, at_e = fitted(preferred, lengths, rows, covariance, np.array([1.0, np.e])).T
+        offset, slope = at_one, at_e - at_one
+    fits = np.stack([slope, np.zeros(len(rows)), offset], axis=1)
+    form: Form = "logarithm" if preferred == "logarithm" else "constant"
+    return PowerLaw(float(slope[0]), 0.0, float(offset[0]), fits[1:], level, form)
 
 
 def _covariance(draws: Floats, mean: Floats, rows: int) -> Floats:

@@ -6,24 +6,33 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from l2m_design.corpus import Corpus
+from l2m_design.corpus import Corpus, Documents
 from l2m_design.corpus.arrays import ArrayCorpus
 from l2m_design.errors import BadInput
 from l2m_design.estimates import Curve, Estimate
-from l2m_design.information.compression import compression_curve
+from l2m_design.information.compression import Compression, compression
 from l2m_design.information.control import controlled, one_spot
 from l2m_design.information.direct import direct_curve
-from l2m_design.information.exponent import POOR, Fit, fit_curve
+from l2m_design.information.doubts import dominated, doubts, explained_by, far_context, known_faults, words_tell_as_much
+from l2m_design.information.exponent import Fit, fit_curve
 from l2m_design.information.gaussian import gaussian_curve
 from l2m_design.information.places import Places
-from l2m_design.information.plan import GAUSSIAN_WINDOWS, documents_of, lengths_of, placed, planned_tokens
+from l2m_design.information.plan import (
+    GAUSSIAN_WINDOWS,
+    divided_places,
+    documents_of,
+    lengths_of,
+    placed,
+    planned_tokens,
+)
 from l2m_design.information.profile import Advance, Losses, profile_curve
 from l2m_design.information.scores.base import Scores
 from l2m_design.information.settings import MeasurementSettings
 from l2m_design.information.vclub import vclub_curve
+from l2m_design.laws import PowerLaw
 
-FEW = 20.0
 CONTROL_TOKENS = 1 << 25
 CONTROL_WINDOWS = 4096
 
@@ -49,12 +58,22 @@ class Measurement:
     seconds: float
     losses: Losses | None
     explained: list[float] | None
+    compression: Compression | None
+    explained_by: str | None
     notes: list[str]
 
     @property
     def beta(self) -> Estimate | None:
-        """The MI exponent, or none when the data prefer a law without one."""
-        return self.fit.law.beta if self.fit.has_exponent else None
+        """The MI exponent; none when the data prefer a law without one, or when a control explains the curve."""
+        return self.fit.law.beta if self.fit.has_exponent and self.explained_by is None else None
+
+    @property
+    def required(self) -> PowerLaw | None:
+        """The law that a state is held against, with an exponent or without; none where vocabulary explains it."""
+        power = self.fit.has_exponent and self.beta is None
+        if self.explained_by == "nothing" and power:
+            return PowerLaw(0.0, 0.0, max(0.0, self.interval[-1].high), form="constant")
+        return None if power else self.fit.required
 
     def plain(self) -> dict[str, Any]:
         """JSON-ready, with the keys that other programs rely on."""
@@ -73,6 +92,7 @@ class Measurement:
             "preference": self.fit.sentence,
             "preferred_by_replicates": self.fit.agreement,
             "law": self.fit.law.plain(),
+            "required": self.required.plain() if self.required else None,
             "documents": self.documents,
             "vocabulary": self.vocabulary,
             "resampled": self.curve.unit,
@@ -81,6 +101,8 @@ class Measurement:
             "corpus_fingerprint": self.corpus_fingerprint,
             "losses_nats": None if self.losses is None else [round(h, 4) for h in self.losses.by_position.tolist()],
             "control_explained": None if self.explained is None else [round(x, 3) for x in self.explained],
+            "explained_by": self.explained_by,
+            "compression": None if self.compression is None else self.compression.plain(self.fit.law.level),
             "context_used": None if self.losses is None else self.losses.context_used(),
             "notes": self.notes,
         }
@@ -106,63 +128,113 @@ def measure(
         )
     documents = scores.documents if scores else documents_of(corpus, settings)
     lengths = lengths_of(settings, documents, corpus, scores.scorer.context if scores else None)
-    done = 0
-
-    def advance(parts: int) -> None:
-        nonlocal done
-        done += parts
-        on_progress(done, total)
-
-    losses, places = None, None
-    if settings.estimator == "gaussian":
-        total = len(lengths)
-        windows = settings.windows or GAUSSIAN_WINDOWS
-        curve, notes = gaussian_curve(documents, lengths, corpus.period, windows, corpus.whole, advance)
-        used, tokens = len(documents), documents.size
-    else:
-        places = placed(corpus, settings, documents, lengths, rng)
-        total = places.windows
-        curve, losses, notes, tokens = _estimated(corpus, settings, places, scores, advance)
-        curve = _controlled(corpus, settings, curve, places, scores, rng)
-        used = len(np.unique(places.document))
-        notes += _dominated(places, curve)
-        if losses and scores and not scores.scorer.exact:
-            notes += _far_context(losses)
-    explained = curve.explained()
+    by = {"gaussian": _by_gaussian, "compression": _by_compression}.get(settings.estimator, _by_model)
+    found = by(_Task(corpus, settings, documents, lengths, scores, rng, on_progress))
+    curve, explained = found.curve, found.curve.explained()
     fit = fit_curve(curve, settings.replicates, settings.level, rng)
     return Measurement(
         corpus_fingerprint=corpus.fingerprint,
         vocabulary=corpus.vocabulary,
-        documents=used,
+        documents=found.documents,
         curve=curve,
         interval=curve.interval(settings.replicates, settings.level, rng),
         fit=fit,
-        tokens_scored=tokens,
+        tokens_scored=found.tokens,
         seconds=time.perf_counter() - began,
-        losses=losses,
+        losses=found.losses,
         explained=None if explained is None else explained.tolist(),
-        notes=_doubts(curve, fit) + _notes(settings, scores) + notes,
+        compression=found.compressed,
+        explained_by=explained_by(curve, found.compressed),
+        notes=doubts(curve, fit) + known_faults(settings, scores) + found.notes,
     )
 
 
+@dataclass(frozen=True)
+class _Task:
+    """What to measure, by what."""
+
+    corpus: Corpus
+    settings: MeasurementSettings
+    documents: Documents
+    lengths: NDArray[np.int64]
+    scores: Scores | None
+    rng: np.random.Generator
+    on_progress: Progress
+
+    def advance(self, total: int) -> Advance:
+        """Counts parts done, of so many in all."""
+        done = 0
+
+        def step(parts: int) -> None:
+            nonlocal done
+            done += parts
+            self.on_progress(done, total)
+
+        return step
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A curve, from how many documents and tokens, and what an estimator knows besides."""
+
+    curve: Curve
+    documents: int
+    tokens: int
+    notes: list[str]
+    losses: Losses | None = None
+    compressed: Compression | None = None
+
+
+def _by_gaussian(task: _Task) -> _Found:
+    corpus, settings, documents = task.corpus, task.settings, task.documents
+    windows, advance = settings.windows or GAUSSIAN_WINDOWS, task.advance(len(task.lengths))
+    curve, notes = gaussian_curve(documents, task.lengths, corpus.period, windows, corpus.whole, advance)
+    return _Found(curve, len(documents), documents.size, notes)
+
+
+def _by_compression(task: _Task) -> _Found:
+    division, places = divided_places(task.corpus, task.settings, task.documents, task.lengths, task.rng)
+    found = compression(task.corpus, division, places, task.rng, task.advance(len(places)))
+    notes = dominated(places, found.curve)
+    if division.stretches:
+        notes.append(
+            "too few families of documents to prime the coder with others: it read the beginnings of the measured "
+            "ones, and what a document shares with its own beginning is not counted"
+        )
+    if words_tell_as_much(found):
+        notes.append(
+            f"at n = {found.curve.lengths[-1]:,} shuffled words tell as much: growth there is that of the documents' "
+            "vocabulary"
+        )
+    documents = len(np.unique(places.document))
+    return _Found(found.curve, documents, planned_tokens(places, task.settings), notes, compressed=found)
+
+
+def _by_model(task: _Task) -> _Found:
+    assert task.scores is not None
+    places = placed(task.corpus, task.settings, task.documents, task.lengths, task.rng)
+    curve, losses, tokens = _estimated(task.settings, places, task.scores, task.advance(places.windows))
+    curve = _controlled(task.corpus, task.settings, curve, places, task.scores, task.rng)
+    notes = dominated(places, curve)
+    if losses and not task.scores.scorer.exact:
+        notes += far_context(losses)
+    return _Found(curve, len(np.unique(places.document)), tokens, notes, losses)
+
+
 def _estimated(
-    corpus: Corpus, settings: MeasurementSettings, places: Places, scores: Scores | None, advance: Advance
-) -> tuple[Curve, Losses | None, list[str], int]:
-    """The curve, h_t where there is one, notes, and tokens coded or asked of the model."""
-    if settings.estimator == "compression":
-        return compression_curve(places, corpus.vocabulary, advance), None, [], planned_tokens(places, settings)
-    assert scores is not None
+    settings: MeasurementSettings, places: Places, scores: Scores, advance: Advance
+) -> tuple[Curve, Losses | None, int]:
+    """The curve, h_t where there is one, and tokens asked of the model."""
     scores.check_context(2 * int(places.lengths[-1]))
     before = scores.tokens_asked
+    pairing: Any = settings.pairing
     if settings.estimator == "vclub":
         curve, losses = vclub_curve(places, scores, advance)
     elif settings.estimator == "direct":
-        pairing: Any = settings.pairing
         curve, losses = direct_curve(places, scores, pairing, settings.bigram_correction, advance)
     else:
-        pairing = settings.pairing
         curve, losses = profile_curve(places, scores, pairing, settings.bigram_correction, advance)
-    return curve, losses, [], scores.tokens_asked - before
+    return curve, losses, scores.tokens_asked - before
 
 
 def _controlled(
@@ -187,57 +259,3 @@ def _controlled(
     count = max(places.windows, min(CONTROL_WINDOWS, most))
     many = one_spot(placed(corpus, settings, places.documents, places.lengths, rng, count), rng)
     return controlled(curve, places, many, corpus.vocabulary)
-
-
-def _notes(settings: MeasurementSettings, scores: Scores | None) -> list[str]:
-    """What an estimator is known to get wrong."""
-    if settings.estimator == "compression":
-        return [
-            "compression also counts the cost of learning the language: the amount is too high, and this exponent is "
-            "an upper bound of the source's"
-        ]
-    if settings.estimator == "vclub":
-        return ["vclub overstates the amount: it adds the divergence of independent halves from real ones"]
-    if settings.needs_scorer and scores and not scores.scorer.exact:
-        return ["relative to this model: what it cannot use it cannot show"]
-    return []
-
-
-def _dominated(places: Places, curve: Curve) -> list[str]:
-    """A warning when few documents give most windows."""
-    count = np.bincount(np.unique(places.document, return_inverse=True)[1]).astype(np.float64)
-    effective = count.sum() ** 2 / (count**2).sum()
-    if curve.unit.startswith("stretches"):
-        return [
-            f"too few documents to resample ({len(count)}, or too akin): stretches of them were resampled, so the "
-            "interval is one for these documents, not for their kind"
-        ]
-    if len(count) < FEW:
-        return [f"few documents: everything rests on {len(count)}"]
-    if effective < FEW:
-        return [f"few documents dominate: {len(count)} give windows, as unevenly as if {effective:.0f} gave all"]
-    return []
-
-
-def _far_context(losses: Losses) -> list[str]:
-    """A warning when the loss no longer falls in the last octave."""
-    used, longest = losses.context_used(), len(losses.by_position)
-    if used is None or used >= longest:
-        return []
-    falls = f"falls measurably up to {used} tokens of context and no further" if used else "gains nothing measurable"
-    return [
-        f"the model's loss {falls} (windows hold {longest}): information that it does not use it cannot show, so beta "
-        "may look too small"
-    ]
-
-
-def _doubts(curve: Curve, fit: Fit) -> list[str]:
-    """What the fit itself gives reason to doubt."""
-    doubts = []
-    if min(fit.misses.values()) > POOR:
-        doubts.append("no law fits these data well: what is said of their law, beta too, is the least bad")
-    if fit.has_exponent and fit.law.exponent > 0.995:
-        doubts.append("beta is at its bound of 1: more is impossible, so the curve may be off")
-    if (curve.mean() < -2 * curve.resampled(200, np.random.default_rng(0)).std(axis=0)).any():
-        doubts.append("some values are below 0, which no information is: the estimator is off by at least as much")
-    return doubts

@@ -10,6 +10,7 @@ from l2m_design.corpus.arrays import ArrayCorpus
 from l2m_design.corpus.synthetic import is_exact, knows_information
 from l2m_design.corpus.windows import spread_windows
 from l2m_design.errors import BadInput
+from l2m_design.information.division import Division, divided
 from l2m_design.information.gaussian import enough
 from l2m_design.information.places import Places, spread_places, whole_places
 from l2m_design.information.settings import MeasurementSettings
@@ -19,6 +20,7 @@ SHORTEST, LONGEST = 128, 8192
 GAUSSIAN_SHORTEST, GAUSSIAN_LONGEST = 4, 512
 WINDOWS, GAUSSIAN_WINDOWS = 256, 4096
 SPOTS = 8
+CODED_WINDOWS, CODED_SPOTS = 128, 4
 FEWEST_LENGTHS = 5
 FEWEST_ROWS = 5
 
@@ -36,7 +38,12 @@ def plan(corpus: Corpus, settings: MeasurementSettings, values: bool = False) ->
     }
     if settings.estimator == "gaussian":
         return numbers | {"windows": settings.windows or GAUSSIAN_WINDOWS}
-    places = placed(corpus, settings, documents, lengths, np.random.default_rng(settings.seed))
+    rng = np.random.default_rng(settings.seed)
+    if settings.estimator == "compression":
+        division, places = divided_places(corpus, settings, documents, lengths, rng)
+        numbers |= {"priming_tokens": division.prime.size, "tuning_tokens": division.tune.size}
+    else:
+        places = placed(corpus, settings, documents, lengths, rng)
     tokens = planned_tokens(places, settings)
     return numbers | {"windows": places.windows, "places": len(places), "tokens_read": tokens}
 
@@ -44,7 +51,7 @@ def plan(corpus: Corpus, settings: MeasurementSettings, values: bool = False) ->
 def planned_tokens(places: Places, settings: MeasurementSettings) -> int:
     """Tokens coded or scored: of overlapping segments that start in one place the longest counts."""
     if not settings.needs_scorer:
-        return 4 * int(places.n.sum())
+        return 3 * int(places.n.sum())  # Y, after three pasts
     longest: dict[int, int] = {}
     both = [(0, 2)] + ([(1, 1)] if settings.estimator != "vclub" and settings.pairing != "none" else [])
     for shift, times in both:
@@ -62,6 +69,18 @@ def documents_of(corpus: Corpus, settings: MeasurementSettings, values: bool = F
     return corpus.documents(settings.split) if settings.split else corpus.all_documents
 
 
+def divided_places(
+    corpus: Corpus,
+    settings: MeasurementSettings,
+    documents: Documents,
+    lengths: NDArray[np.int64],
+    rng: np.random.Generator,
+) -> tuple[Division, Places]:
+    """How compression divides the documents, and where it reads those that it measures."""
+    division = divided(documents, int(lengths[-1]), settings.prime, corpus.name, rng, corpus.period)
+    return division, placed(corpus, settings, division.measured, lengths, rng)
+
+
 def placed(
     corpus: Corpus,
     settings: MeasurementSettings,
@@ -73,10 +92,11 @@ def placed(
     """Where to read: whole documents cut in their middle where the source says so, else `windows`, if given."""
     if corpus.whole:
         return whole_places(documents, lengths)
-    spots = settings.spots or SPOTS
+    coded = settings.estimator == "compression"
+    spots = settings.spots or (CODED_SPOTS if coded else SPOTS)
     if settings.estimator in ("direct", "vclub") or settings.pairing == "none":
         spots = 1
-    count = windows or settings.windows or WINDOWS
+    count = windows or settings.windows or (CODED_WINDOWS if coded else WINDOWS)
     read = spread_windows(documents, 2 * int(lengths[-1]), count, rng, corpus.name, corpus.period)
     places = spread_places(read, lengths, spots)
     if (rows := places.rows()) < FEWEST_ROWS:

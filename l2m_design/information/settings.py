@@ -14,11 +14,12 @@ class MeasurementSettings(Values):
 
     estimator: profile, direct and vclub need a scorer. shortest: 128 tokens unless given (gaussian: 4 time steps).
     longest: none for the largest that at least 16 documents hold (at most 8192; gaussian: 512). windows: of
-    2 · longest tokens, spread over the documents; 256 unless given (gaussian: 4096). spots: most places at which a
-    window is read for one length; 8 unless given. control: "compression" takes off what a
-    compressor explains of a profile; auto does where a model of the source scores. pairing: where the second term's Y
-    comes from; profile knows same and none, direct same and other. bigram_correction: "paper" replaces what a model
-    says of the first two tokens (profile, direct). split: which documents; none for all.
+    2 · longest tokens, spread over the documents; 256 unless given (compression: 128, gaussian: 4096). spots: most
+    places at which a window is read for one length; 8 unless given (compression: 4). prime: tokens of other documents
+    that the coder of compression has read before; 2^20 or a third of all unless given. control: "compression" takes
+    off what a compressor explains of a profile; auto does where a model of the source scores. pairing: where the
+    second term's Y comes from; profile knows same and none, direct same and other. bigram_correction: "paper"
+    replaces what a model says of the first two tokens (profile, direct). split: which documents; none for all.
     """
 
     estimator: Literal["compression", "profile", "direct", "vclub", "gaussian"] = "compression"
@@ -26,6 +27,7 @@ class MeasurementSettings(Values):
     longest: Length | None = None
     windows: Annotated[int, Field(ge=8, le=10**6)] | None = None
     spots: Annotated[int, Field(ge=1, le=1024)] | None = None
+    prime: Annotated[int, Field(ge=1024, le=2**26)] | None = None
     control: Literal["auto", "compression", "none"] = "auto"
     pairing: Literal["same", "other", "none"] = "same"
     bigram_correction: Literal["none", "paper"] = "none"

@@ -39,10 +39,10 @@ def advice(stack: Stack, kinds: Sequence[str], demand: Demand, changes: list[Cha
     if not changes:
         return [*said, "No change is known that holds less and still meets the condition." if met else _hopeless(stack)]
     if met:
-        said.append(
-            f"More is kept than asked: for growth one layer that grows as t^{demand.exponent:.3g} or faster is enough, "
-            "all others are there for the level."
-        )
+        enough = f"one layer that grows as {demand.growth} or faster is enough"
+        if demand.growth == "none":
+            enough = "no layer has to grow"
+        said.append(f"More is kept than required: {enough} for the growth condition, all others serve the capacity.")
     elif not any(change.after.meets(demand) for change in changes):
         said.append("No change of these layers alone meets the whole condition.")
     for index, change in enumerate(_told(changes)):

@@ -68,13 +68,13 @@ def measured(
 
 
 def measured_law(measurement: Measurement) -> PowerLaw:
-    """The law to hold architectures against. Raises BadInput when the data prefer a law without an exponent."""
-    if measurement.beta is None:
+    """The law to hold architectures against. Raises BadInput where the amount is a matter of vocabulary alone."""
+    if measurement.required is None:
         raise BadInput(
-            f"demand: these data prefer the law '{measurement.fit.preferred}', which has no exponent; give a beta "
-            "of your own in demand.beta, or measure other lengths"
+            "demand: shuffled words of these documents tell as much of each other as words in order: the growth found "
+            "is that of vocabulary, so no beta is given; set demand.beta yourself, or measure by a model"
         )
-    return measurement.fit.law
+    return measurement.required
 
 
 def given_law(settings: DemandSettings) -> PowerLaw:

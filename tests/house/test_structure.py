@@ -38,7 +38,7 @@ DOORS = {
     "datasets": ("corpus/records.py",),
     "sklearn": ("information/gaussian.py",),
     "urllib": ("information/scores/server.py",),
-    "pyppmd": ("information/compression.py",),
+    "pyppmd": ("information/control.py",),
     "yaml": ("settings.py",),
     "multiprocessing": ("search/trials/processes.py",),
 }

@@ -9,8 +9,7 @@ from l2m_design.corpus import open_corpus
 from l2m_design.corpus.windows import spread_windows
 from l2m_design.errors import BadInput
 from l2m_design.information import MeasurementSettings, two_point
-from l2m_design.information.compression import code_nats, halves_nats
-from l2m_design.information.control import controlled, one_spot
+from l2m_design.information.control import code_nats, controlled, halves_nats, one_spot
 from l2m_design.information.direct import other_documents
 from l2m_design.information.entropy import grassberger
 from l2m_design.information.places import Places, spread_places

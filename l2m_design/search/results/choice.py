@@ -185,9 +185,9 @@ def _without_the_condition(
     if not names:
         return []
     return [
-        f"With less state, {' and '.join(names)} also {'keeps' if len(names) == 1 else 'keep'} up at the trained length "
-        "without meeting the condition: these runs do not show that the required growth is needed there. The condition "
-        "concerns longer contexts than were trained."
+        f"With less state, {' and '.join(names)} also {'keeps' if len(names) == 1 else 'keep'} up at the trained "
+        "length without meeting the condition: these runs do not show that the required growth is needed there. The "
+        "condition concerns longer contexts than were trained."
     ]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from l2m_design.architecture import Architecture
-from l2m_design.condition import Demand
+from l2m_design.condition import Demand, growth_words
 from l2m_design.errors import BadInput
 from l2m_design.estimates import NORMAL
 from l2m_design.laws import StateLaw
@@ -73,7 +73,7 @@ def judged_by(demand: Demand, enforced: Sequence[str] = BOTH) -> Judge:
 
 def meets(demand: Demand, state: StateLaw, enforced: Sequence[str] = BOTH) -> bool:
     """Does a state meet these parts of the condition?"""
-    if "growth" in enforced and state.exponent < demand.exponent:
+    if "growth" in enforced and not demand.grows(state):
         return False
     if "level" not in enforced or not demand.has_level:
         return True
@@ -123,9 +123,12 @@ def _fitting(space: Space, drawings: list[Layers], vocabulary: int) -> Iterator[
 def refusal(space: Space, demand: Demand, vocabulary: int, where: str, enforced: Sequence[str] = BOTH) -> str:
     """One sentence for a space of whose drawings none meets the condition: what was asked, and the nearest change."""
     fitting = list(_fitting(space, _extremes(space), vocabulary))
-    most = max((drawing.state.exponent for drawing in fitting), default=0.0)
-    said = f"t^{demand.exponent:.2f} asked, at most t^{most:.2f} offered"
-    if most >= demand.exponent or "growth" not in enforced:
+    most = max(
+        (drawing.state for drawing in fitting), key=lambda state: (state.exponent, state.logarithmic), default=None
+    )
+    offered = growth_words(most.exponent, most.logarithmic) if most else "none"
+    said = f"{demand.growth} asked, at most {offered} offered"
+    if (most and demand.grows(most)) or "growth" not in enforced:
         slacks = [min(demand.slack(drawing.state, n) for n in demand.grid(demand.terms.length)) for drawing in fitting]
         said = f"the largest state is {math.exp(max(slacks, default=-math.inf)):.2g} times what is asked"
     change = nearest_change(space, demand, vocabulary, enforced)

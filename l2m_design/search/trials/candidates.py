@@ -122,7 +122,7 @@ class Candidates:
             limit = self._settings.search.memory_gib
             return f"its training needs {needs:.2g} GiB at least, search.memory_gib is {limit:g}"
         if not verdict.meets_growth and "growth" in enforced:
-            return f"its state grows as t^{verdict.growth:.2f}, the data ask for t^{verdict.asked:.2f}"
+            return f"its state's growth is {verdict.growths[0]}, the data require {verdict.growths[1]}"
         assert verdict.slack is not None
         length, slack = min(verdict.slack.items(), key=lambda item: item[1])
         return (
