@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from l2m_design.architecture.schedules import PowerSchedule
+from l2m_design.architecture.schedules import FenwickLevels, GlobalBudget, PowerSchedule
 from l2m_design.condition import REACH_LIMIT, Demand, Terms, read_nats_by_kind
 from l2m_design.errors import BadInput
-from l2m_design.laws import Fixed, PowerLaw, StateLaw, StateTerm, Tokens
+from l2m_design.laws import Fixed, Growth, PowerLaw, StateLaw, StateTerm, Tokens
 
 LAW = PowerLaw(2.0, 0.7)
 
@@ -33,6 +33,48 @@ def test_adding_fixed_layers_never_takes_growth_away() -> None:
     """A slope fitted to state(L) would fall from 1.00 to 0.36 here and reject the hybrid."""
     hybrid = attention(2) + ssm(10**6)
     assert Demand(LAW, Terms()).judge(hybrid).meets_growth
+
+
+CONSTANT = PowerLaw(0.0, 0.0, 30.0, form="constant")
+LOGARITHM = PowerLaw(3.0, 0.0, 2.0, form="logarithm")
+
+
+@pytest.mark.parametrize(
+    ("growth", "none", "log", "power"),
+    [
+        (Fixed(), True, False, False),
+        (Tokens(4096), True, False, False),
+        (FenwickLevels(), True, True, False),
+        (PowerSchedule(32, 0.0), True, True, False),
+        (GlobalBudget(32, "log"), True, True, False),
+        (GlobalBudget(32, "fixed", window=64), True, False, False),
+        (PowerSchedule(32, 0.3), True, True, False),
+        (Tokens(), True, True, True),
+    ],
+)
+def test_a_logarithm_is_less_than_any_power_and_more_than_nothing(
+    growth: Growth, none: bool, log: bool, power: bool
+) -> None:
+    state = StateLaw((StateTerm(64, growth),))
+    met = [Demand(law, Terms()).judge(state).meets_growth for law in (CONSTANT, LOGARITHM, LAW)]
+    assert met == [none, log, power]
+    assert [Demand(law, Terms()).growth for law in (CONSTANT, LOGARITHM, LAW)] == ["none", "log t", "t^0.70"]
+
+
+def test_a_fixed_state_that_is_large_enough_for_a_constant_reaches_without_end() -> None:
+    demand = Demand(CONSTANT, Terms(nats_per_element=0.06))
+    large, small = demand.judge(ssm(500)), demand.judge(ssm(499))
+    assert large.met
+    assert large.reach_effective is None
+    assert small.meets_growth
+    assert not small.meets_level
+
+
+def test_a_fixed_state_reaches_as_far_as_the_logarithm_allows() -> None:
+    demand = Demand(LOGARITHM, Terms(nats_per_element=0.06, shortest=4))
+    found = demand.judge(ssm(int((3 * math.log(5000) + 2) / 0.06) + 1))
+    assert not found.meets_growth
+    assert found.reach_effective == pytest.approx(10_000, rel=0.05)
 
 
 @pytest.mark.parametrize(("exponent", "met"), [(0.69, False), (0.7, True), (0.71, True)])

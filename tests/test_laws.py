@@ -1,5 +1,7 @@
 """Laws of growth: exact sums for states, power laws with bands for data."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -91,3 +93,16 @@ def test_a_law_counted_in_other_units_says_the_same_of_the_same_text() -> None:
     for n in (10.0, 1000.0):
         here, there = tokens.at(n), law.at(3.1 * n)
         assert (here.value, here.low, here.high) == pytest.approx((there.value, there.low, there.high))
+
+
+@pytest.mark.parametrize(("form", "prefactor", "words"), [("logarithm", 3.0, "3 ln n +2"), ("constant", 0.0, "2")])
+def test_laws_without_an_exponent_survive_plain_data_and_other_units(form: Any, prefactor: float, words: str) -> None:
+    law = PowerLaw(prefactor, 0.0, 2.0, np.array([[prefactor, 0.0, 1.9], [prefactor, 0.0, 2.1]]), form=form)
+    again = PowerLaw.of_plain(law.plain())
+    assert (again, again.formula()) == (law, words)
+    for read in (law, again):
+        assert read.at(1000).value == pytest.approx(prefactor * np.log(1000) + 2)
+    assert law.counted_in(4.0).at(100) == law.at(400)
+    assert law.beta.high == 0.0
+    with pytest.raises(ValueError, match="form"):
+        PowerLaw.of_plain(law.plain() | {"form": "cubic"})

@@ -17,7 +17,7 @@ def print_measurement(found: "Measurement") -> None:
             f"I(n;n) = {found.fit.law.formula()} nats"
         )
     else:
-        say(f"no beta: {_why_none(found)}")
+        say(f"no beta: {found.without_beta}")
     say(
         f"Law: {found.fit.sentence}.",
         f"Estimator: {found.curve.estimator}; {found.tokens_scored:,} tokens scored in {found.seconds:.1f} s.",
@@ -63,18 +63,6 @@ def _primed(found: "Measurement") -> str:
     )
 
 
-def _why_none(found: "Measurement") -> str:
-    """Why there is no exponent."""
-    if found.explained_by == "nothing":
-        return "no amount differs from 0 beyond chance; one half says nothing of the other that n-grams can tell"
-    if found.explained_by == "vocabulary":
-        return (
-            "shuffled words tell as much of each other, so what was measured is the documents' vocabulary, and nothing "
-            "of their order"
-        )
-    return f"these data prefer the law '{found.fit.preferred}', I(n;n) = {found.fit.required.formula()} nats"
-
-
 def _unit(found: "Measurement") -> str:
     return "n, time steps" if found.curve.estimator == "gaussian" else "n, tokens"
 
@@ -100,7 +88,7 @@ def print_compared(found: "list[Measurement]") -> None:
         "n counts tokens (gaussian: time steps): rows of unequal vocabularies read other tokens, and their n and nats "
         "are not the same. "
         "Models differ by what they can use: the better one (lower loss, in the same tokens) is nearer to the data. "
-        "Compression is an upper bound of the exponent; direct and vclub share a term and do not confirm each other."
+        "Compression sees what n-grams see; direct and vclub share a term and do not confirm each other."
     )
 
 

@@ -23,7 +23,7 @@ def show(subject: "Subject", demand: "Demand", result: dict[str, Any]) -> None:
     counted = f"{subject.parameters:,} parameters" + (f" ({active:,} active)" if active != subject.parameters else "")
     say(
         f"{f'{subject.name}: ' if subject.name else ''}{subject.picture}: {counted}, width {subject.width}",
-        f"Demand: {result['demand']['source']}; beta {demand.law.beta}, judged at its {result['demand']['end']} end",
+        f"Requirement: {result['demand']['source']}; {requirement(demand)}",
     )
     if subject.name is None:
         table(["layer", "kind", "growth", f"state at {length:,}", "share"], list(_each(result)))
@@ -38,6 +38,13 @@ def show(subject: "Subject", demand: "Demand", result: dict[str, Any]) -> None:
     if "by_length" in result:
         tabulate(result["by_length"], constant(demand.terms.plain(), subject.state.kinds))
     say("", *result["advice"])
+
+
+def requirement(demand: "Demand") -> str:
+    """The law that the state is held against, in words."""
+    if demand.law.form != "power":
+        return f"no beta: I(n;n) = {demand.law.formula()} nats"
+    return f"beta {demand.law.beta}, judged at its {demand.terms.end} end"
 
 
 def _each(result: dict[str, Any]) -> Iterator[list[str]]:

@@ -133,6 +133,11 @@ def _usage(library: str, own_code: bool, drawing: Architecture, spoken: Spoken |
     return _text(name, {"own_code": own_code, "prompt": prompt, "imports": imports})
 
 
+def _growth(verdict: dict[str, Any], name: str, exponent: str) -> str:
+    """A growth in words; cards of earlier versions name exponents alone."""
+    return str(verdict.get(name) or f"t^{verdict[exponent]:.2f}")
+
+
 def _demand(verdict: dict[str, Any] | None) -> str:
     if verdict is None:
         return "None was given: `l2m check` judges the drawing by the demand of your data.\n"
@@ -140,8 +145,9 @@ def _demand(verdict: dict[str, Any] | None) -> str:
     level = {True: "met", False: "not met", None: "not judged"}[verdict.get("meets_level")]
     return _list(
         [
-            f"growth: asked t^{verdict['asked_exponent']:.3f} (the {terms.get('end', 'upper')} end of the interval), "
-            f"has t^{verdict['growth_exponent']:.3f}: {'met' if verdict['meets_growth'] else 'not met'}",
+            f"growth: required {_growth(verdict, 'required_growth', 'asked_exponent')} (the "
+            f"{terms.get('end', 'upper')} end of the interval), has {_growth(verdict, 'growth', 'growth_exponent')}: "
+            f"{'met' if verdict['meets_growth'] else 'not met'}",
             f"level up to {terms.get('length', 0):,} tokens at {_held(terms)}: {level}",
             f"reach: {_reach(verdict)}",
         ]

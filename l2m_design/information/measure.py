@@ -68,6 +68,20 @@ class Measurement:
         return self.fit.law.beta if self.fit.has_exponent and self.explained_by is None else None
 
     @property
+    def without_beta(self) -> str | None:
+        """Why there is no exponent, in words; none where there is one."""
+        if self.beta:
+            return None
+        if self.explained_by == "nothing":
+            return "no amount differs from 0 beyond chance: n-grams of one half tell nothing of the other"
+        if self.explained_by == "vocabulary":
+            return (
+                "shuffled words tell as much of each other: what was measured is the documents' vocabulary, and "
+                "nothing of their order"
+            )
+        return f"these data prefer the law '{self.fit.preferred}', I(n;n) = {self.fit.required.formula()} nats"
+
+    @property
     def required(self) -> PowerLaw | None:
         """The law that a state is held against, with an exponent or without; none where vocabulary explains it."""
         power = self.fit.has_exponent and self.beta is None

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from l2m_design.condition import REACH_LIMIT
+from l2m_design.condition import REACH_LIMIT, growth_words
+from l2m_design.laws import PowerLaw
 
 MARKS = {True: "met", False: "not met", None: "not judged"}
 
@@ -165,11 +166,16 @@ def _demand(summary: dict[str, Any]) -> str:
         "value": "its value",
         "lower": "the lower end of its interval",
     }
+    law = PowerLaw.of_plain(demand["law"])
+    required = growth_words(demand["exponent"], law.form == "logarithm")
+    start = "" if measurement is None else f"{summary['corpus']['name']} by {measurement['estimator']}: "
+    if law.form != "power":
+        return f"{start}no beta, I(n;n) = {law.formula()} nats; required growth: {required}."
     if measurement is None:
-        start = f"The exponent was given: beta {demand['law']['exponent']:.3g}"
+        start = f"The exponent was given: beta {law.exponent:.3g}"
     else:
-        start = f"{summary['corpus']['name']} by {measurement['estimator']}: beta {estimate(measurement['beta'])}"
-    return f"{start}; asked of every candidate is t^{demand['exponent']:.3f}, {end[terms['end']]}."
+        start = f"{start}beta {estimate(measurement['beta'])}"
+    return f"{start}; every candidate must grow as {required} or faster, {end[terms['end']]}."
 
 
 def _ground(terms: dict[str, Any]) -> str:
@@ -226,7 +232,8 @@ def caveats(summary: dict[str, Any]) -> list[str]:
     )
     if measurement and measurement["estimator"] == "compression":
         said.append(
-            "Compression counts the cost of learning the language: it over-states the amount of information, "
-            "and its exponent is an upper bound of the source's."
+            "The requirement was measured by n-grams of other documents and of the window: order of other kinds stays "
+            "unseen, and the amount is no bound in either direction. How much is vocabulary, the control of shuffled "
+            "words shows."
         )
     return said

@@ -40,7 +40,14 @@ def test_an_exact_law_is_recovered(beta: float, offset: float) -> None:
     ],
 )
 def test_the_law_behind_the_data_is_preferred(law: str, mean: np.ndarray) -> None:
-    assert fit_curve(noisy(mean), 300, 0.95, np.random.default_rng(0)).preferred == law
+    fit = fit_curve(noisy(mean), 300, 0.95, np.random.default_rng(0))
+    assert fit.preferred == law
+    within = [fit.required.at(n) for n in N]
+    if law == "saturation":  # its asymptote is required: no less than it has
+        assert fit.required.at(N[-1]).value == pytest.approx(20.0, rel=0.1)
+    else:
+        np.testing.assert_allclose([e.value for e in within], mean, rtol=0.05)
+    assert all(e.low <= e.value <= e.high for e in within)
 
 
 def test_replicates_say_how_sure_the_law_is() -> None:

@@ -114,7 +114,7 @@ def test_three_things_are_said_aloud(summary: dict[str, Any]) -> None:
     assert "is an assumption" in said
     assert "two questions" in said
     assert "upper end" in said
-    assert "upper bound" in said  # compression's exponent
+    assert "no bound in either direction" in said  # compression's amount
 
 
 def test_measured_nats_are_said_to_be_measured_and_drawn(summary: dict[str, Any], tmp_path: Path) -> None:

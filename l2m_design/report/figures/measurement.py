@@ -62,6 +62,10 @@ def _information(axes: Axes, found: list[Measurement], published: bool) -> None:
             axes.plot(grid, [e.value for e in band], color=color, lw=1.2, label=f"{label}: {law.formula()}")
         else:
             axes.plot(*m.fit.line, color=color, lw=1.2, ls="--", label=f"{label}: {m.fit.preferred}, no beta")
+        if m.compression:
+            for control, style in ((m.compression.words, "--"), (m.compression.learnt, ":")):
+                values = np.where(control.mean() > 0, control.mean(), np.nan)
+                axes.plot(n, values, style, color=GREY, lw=1.2, label=f"control: {control.estimator}")
     if published:
         for style, line in zip(("--", ":"), PUBLISHED, strict=True):
             n = np.array(CONTEXTS) / 2

@@ -13,6 +13,8 @@ from l2m_design.laws import PowerLaw
 from l2m_design.report.figures.style import BAD, DATA, GOOD, GREY, INK, LINES, STYLE, as_svg, figure, log_axes
 from l2m_design.report.words import size
 
+CONTROLS = {"shuffled": "words shuffled", "another_document": "another document"}
+
 
 def information(measurement: dict[str, Any], law: PowerLaw) -> str:
     """I(n;n) in nats against n, with intervals and the fitted law with its band."""
@@ -27,7 +29,7 @@ def information(measurement: dict[str, Any], law: PowerLaw) -> str:
             grid,
             [e.value for e in band],
             color=DATA,
-            label=f"{law.prefactor:.3g} · n^{law.exponent:.3f}" + (f" {law.offset:+.3g}" if law.offset else ""),
+            label=law.formula(),
         )
         axes.errorbar(
             n,
@@ -39,6 +41,10 @@ def information(measurement: dict[str, Any], law: PowerLaw) -> str:
             capsize=2,
             label=measurement["estimator"],
         )
+        for name, style in (("shuffled", "--"), ("another_document", ":")):
+            if control := (measurement.get("compression") or {}).get(name):
+                values = [estimate["value"] if estimate["value"] > 0 else np.nan for estimate in control]
+                axes.plot(n, values, style, color=GREY, lw=1.2, label=f"control: {CONTROLS[name]}")
         log_axes(axes, "n, tokens on each side", "I(n;n), nats")
         axes.legend()
         return as_svg(drawing)
