@@ -1,7 +1,7 @@
 """What a search costs besides training, and how many training tokens it saves: replay, rejections, overhead, workers.
 
-Run: python benchmarks/search.py [replay] [rejections] [overhead] [workers]. `replay` needs the table that
-`l2m search benchmarks/search_table.yaml` trains; `keep` makes its study.json, put into reports/search-table, short.
+Run: python benchmarks/search.py [replay] [regrets] [rejections] [overhead] [workers]. `replay` and `regrets` need the
+table that `l2m search benchmarks/search_table.yaml` trains; `keep` shortens its study.json in reports/search-table.
 The others run small studies in a temporary folder and want an idle machine.
 """
 
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -32,7 +33,7 @@ from l2m_design.search.trials.candidates import Candidates
 
 HERE = Path(__file__).parent
 TABLE = HERE.parent / "reports" / "search-table" / "table.json"
-KEPT = ("settings", "space", "demand")
+KEPT = ("settings", "space", "demand", "corpus")
 SEEDS, RANDOM_TRIALS, SHARE = range(5), 64, 1 / 3
 
 
@@ -50,6 +51,7 @@ class Table:
     settings: StudySettings
     space: Space
     demand: Demand
+    vocabulary: int
     trained: dict[str, dict[str, Any]]
 
     def value(self, fingerprint: str) -> float:
@@ -58,6 +60,12 @@ class Table:
     def penalty(self, fingerprint: str) -> float:
         row = self.trained[fingerprint]
         return float(row["value"] - row["late_loss"])
+
+    def regret(self, fingerprint: str) -> float:
+        """Nats a token by which the best feasible design with no more state loses less."""
+        row = self.trained[fingerprint]
+        rivals = (r["late_loss"] for r in self.trained.values() if r["state_bytes"] <= row["state_bytes"])
+        return float(row["late_loss"] - min(rivals))
 
 
 def keep() -> None:
@@ -78,7 +86,8 @@ def load_table() -> Table:
     settings = StudySettings.parse(summary["settings"], "table")
     demand = Demand(PowerLaw.of_plain(summary["demand"]["law"]), Terms.parse(summary["demand"]["terms"], "terms"))
     space = Space.parse(summary["space"], "space").resolved(demand.exponent)
-    return Table(settings, space, demand, {row["fingerprint"]: row for row in summary["rows"]})
+    vocabulary = summary["corpus"]["vocabulary"]
+    return Table(settings, space, demand, vocabulary, {row["fingerprint"]: row for row in summary["rows"]})
 
 
 def best_of_random(table: Table, seed: int) -> tuple[float, int]:
@@ -90,9 +99,15 @@ def best_of_random(table: Table, seed: int) -> tuple[float, int]:
 
 def tokens_to_reach(table: Table, goal: float, sampler: str, rule: str, seed: int, most: int) -> int | None:
     """Training tokens until a complete trial is as good as the goal; none where `most` tokens did not do."""
+    searched = searching(table, sampler, rule, seed, most)
+    return next((spent for spent, name in searched if table.value(name) <= goal + 1e-12), None)
+
+
+def searching(table: Table, sampler: str, rule: str, seed: int, most: int) -> Iterator[tuple[int, str]]:
+    """The complete trials of a search in their order, with the tokens spent so far, until `most` are spent."""
     settings = table.settings
     search = settings.search.model_copy(update={"pruner": rule, "sampler": sampler, "seed": seed})
-    candidates = Candidates(settings, table.space, table.demand, 256)
+    candidates = Candidates(settings, table.space, table.demand, table.vocabulary)
     seen: set[str] = set()
 
     def name_of(picks: dict[str, Any]) -> str:
@@ -129,9 +144,8 @@ def tokens_to_reach(table: Table, goal: float, sampler: str, rule: str, seed: in
                 break
         spent += gone if stopped else settings.recipe.tokens
         asked.finish({}, None if stopped else [table.value(name)], stopped)
-        if not stopped and table.value(name) <= goal + 1e-12:
-            return spent
-    return None
+        if not stopped:
+            yield spent, name
 
 
 def replay() -> None:
@@ -150,6 +164,21 @@ def replay() -> None:
                 shares.append(spent / cost if spent else 1.0)
             shown = " ".join(f"{share:.2f}" for share in shares)
             print(f"{sampler:<8} {rule:<10} {shown:<44} {statistics.mean(shares):.3f}", flush=True)
+
+
+def regrets() -> None:
+    """Late loss of the design chosen with the tokens of 64 random trials, less the best feasible at its state."""
+    table = load_table()
+    most = RANDOM_TRIALS * table.settings.recipe.tokens
+    print(f"{'sampler':<8} {'rule':<10} {'nats a token above the best at its state, by seed':<52} mean")
+    for sampler in ("tpe", "gp", "nsga2", "random"):
+        for rule in ("none", "median", "asha"):
+            found = []
+            for seed in SEEDS:
+                done = [name for _, name in searching(table, sampler, rule, seed, most)]
+                found.append(table.regret(min(done, key=table.value)))
+            shown = " ".join(f"{regret:.4f}" for regret in found)
+            print(f"{sampler:<8} {rule:<10} {shown:<52} {statistics.mean(found):.4f}", flush=True)
 
 
 def rejections() -> None:
@@ -223,9 +252,11 @@ def workers() -> None:
 
 
 def main() -> None:
-    parts = {"replay": replay, "rejections": rejections, "overhead": overhead, "workers": workers, "keep": keep}
+    measured = {"replay": replay, "regrets": regrets, "rejections": rejections, "overhead": overhead}
+    measured["workers"] = workers
+    parts = measured | {"keep": keep}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", choices=[*parts, []], default=list(parts)[:4])
+    parser.add_argument("parts", nargs="*", choices=[*parts, []], default=list(measured))
     for part in parser.parse_args().parts:
         print(f"== {part}")
         parts[part]()

@@ -18,7 +18,10 @@ REFERENCE_TOKENS = 500_000
 
 
 CorpusName = Annotated[str, typer.Argument(help="stdlib, santa-fe:beta=0.7, a file, folder, glob, hf:NAME (README).")]
-Estimators = Annotated[list[str], typer.Option(help=", ".join(ESTIMATORS) + ". Repeatable.")]
+Estimators = Annotated[
+    list[str],
+    typer.Option(help=", ".join(ESTIMATORS) + ". Repeatable. Default: compression, gaussian for real arrays."),
+]
 Models = Annotated[
     list[str],
     typer.Option(
@@ -54,7 +57,7 @@ Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that 
 
 def command(
     corpus: CorpusName,
-    estimator: Estimators = ["compression"],  # noqa: B006 - typer copies it
+    estimator: Estimators = [],  # noqa: B006 - typer copies it
     model: Models = [],  # noqa: B006 - typer copies it
     tokenizer: Tokenizer = None,
     shortest: Shortest = None,
@@ -85,8 +88,9 @@ def command(
     given: dict[str, Any] = {"shortest": shortest, "longest": longest, "windows": windows, "spots": spots, "seed": seed}
     given |= {"control": control, "pairing": pairing, "bigram_correction": bigram_correction, "split": split}
     given |= {"prime": prime, "level": level, "replicates": replicates}
-    asked = _asked(estimator, model, given, scores, plot, published)
     work = _Work(corpus, tokenizer, trust_remote_code, device, tokens, scores)
+    estimator = estimator or [work.default(model)]
+    asked = _asked(estimator, model, given, scores, plot, published)
     if dry_run:
         work.plan(asked, model, as_json)
         return
@@ -199,6 +203,12 @@ class _Work:
         if own not in self._opened:
             self._opened[own] = open_corpus(self._spec, self._tokenizer, self._trust, own)
         return self._opened[own]
+
+    def default(self, models: list[str]) -> str:
+        """Where no estimator is named: gaussian for arrays of real numbers, else compression."""
+        from l2m_design.corpus.arrays import ArrayCorpus
+
+        return "gaussian" if not models and isinstance(self.corpus(), ArrayCorpus) else "compression"
 
     def notes(self) -> list[str]:
         """What the corpora tell of themselves, each sentence once."""
