@@ -2,7 +2,7 @@
 
 The coder (coder.py) has read other documents of the corpus, so what is counted is not the cost of learning the
 language. Two controls stand beside the curve: what another document's X saves, which should be next to nothing, and
-the same estimate with the words of every document shuffled, which is what vocabulary tells without order. No model but
+the same estimate with the words of X and of Y shuffled, which is what vocabulary tells without order. No model but
 n-grams is behind it: order of other kinds stays unseen.
 """
 
@@ -37,9 +37,9 @@ Estimator = Callable[[Places], CodeLengths]
 class Compression:
     """What the estimator found; curves in nats by n, row by row as `curve`.
 
-    learnt: what an X of another document saves. words: the same estimate of shuffled documents, in fewer windows;
-    ordered: the estimate less that, in those. bits: of a token of Y after X at the longest n. plateau: nats at the
-    longest n by the number of priming tokens.
+    learnt: what an X of another document saves. words: the same estimate of shuffled halves, in fewer windows; ordered:
+    the estimate less that, in those. bits: of a token of Y after X at the longest n. plateau: nats at the longest n by
+    the number of priming tokens.
     """
 
     curve: Curve

@@ -1,4 +1,8 @@
-"""Shuffled documents: the words of a document in random order, which keep its vocabulary and lose what order says."""
+"""Shuffled halves: the words of X and of Y, each in random order, which keep both vocabularies and lose all order.
+
+Shuffling each half by itself cannot add information (data processing), so what is left is the part of vocabulary.
+Shuffling whole documents would: it spreads the words of every passage over the document, and neighbours share more.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,7 +10,6 @@ from numpy.typing import NDArray
 from l2m_design.corpus.base import Documents
 from l2m_design.information.places import Places
 
-BLOCK = 1 << 18  # tokens around a window that are shuffled together
 LONGEST_WORD = 64  # tokens on average: a text of longer ones has no words
 
 
@@ -24,16 +27,13 @@ def shuffled(tokens: NDArray[np.int64], spaces: tuple[int, ...], rng: np.random.
 
 
 def shuffled_places(places: Places, spaces: tuple[int, ...], rng: np.random.Generator) -> Places:
-    """The same places in copies of their documents, of BLOCK tokens around each window at most, each shuffled."""
-    documents, begin = places.documents, places.begin.copy()
-    longest, blocks, at = 2 * int(places.lengths[-1]), [], 0
-    for window in np.unique(places.window):
-        rows = places.window == window
-        low, high = documents.spans[places.document[rows][0]]
-        low = max(low, int(begin[rows].min()) - BLOCK // 2)
-        high = min(high, int(begin[rows].min()) + longest + BLOCK // 2)
-        blocks.append(shuffled(np.asarray(documents.tokens[low:high], dtype=np.int64), spaces, rng))
-        begin[rows] += at - low
-        at += high - low
-    copied = Documents(np.concatenate(blocks), documents.spans, documents.families)
+    """The same places in copies of their own, each half shuffled."""
+    tokens = places.documents.tokens
+    halves = [
+        shuffled(np.asarray(tokens[at : at + n], dtype=np.int64), spaces, rng)
+        for begin, n in zip(places.begin.tolist(), places.n.tolist(), strict=True)
+        for at in (begin, begin + n)
+    ]
+    copied = Documents(np.concatenate(halves), places.documents.spans, places.documents.families)
+    begin = 2 * (np.cumsum(places.n) - places.n)
     return Places(copied, places.lengths, places.document, places.window, begin, places.n)
