@@ -1,6 +1,6 @@
 """Six novels of Jane Austen as one record a chapter, from the Debian package r-cran-janeaustenr: data for novels.yaml.
 
-Run: python benchmarks/novels.py [runs/novels], then l2m search benchmarks/novels.yaml --runs runs. The package keeps
+Run: python benchmarks/novels.py [runs/corpora], then l2m search benchmarks/novels.yaml. The package keeps
 the lines of each novel as an R object; chapters begin where a line says so. Nothing is downloaded again.
 """
 
@@ -53,4 +53,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/novels"))
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/corpora"))

@@ -31,7 +31,8 @@ def answer(subject: "Subject", demand: "Demand", source: str, lengths: list[int]
         "notes": subject.notes,
         "demand": {
             "source": source,
-            "beta": demand.law.beta.plain(),
+            "beta": demand.law.beta.plain() if demand.law.form == "power" else None,
+            "law": demand.law.formula(),
             "nats_per_element": terms.nats_per_element,
             "nats_by_kind": terms.nats_by_kind,
             "end": terms.end,

@@ -36,7 +36,10 @@ def law(beta: float | None, prefactor: float | None, estimate: Path | None) -> t
             data = json.loads(read_text(estimate))
             required = data["required"] if "required" in data else data["law"] if data["beta"] else None
             if required is None:
-                raise BadInput(f"{estimate}: gives no requirement: vocabulary explains what was measured; give --beta")
+                why = "vocabulary explains it" if data.get("explained_by") else f"law '{data.get('preferred_law')}'"
+                raise BadInput(
+                    f"{estimate}: has no beta and gives no requirement ({why}); give --beta, or measure again"
+                )
             return PowerLaw.of_plain(required), True, str(estimate)
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, BadInput):

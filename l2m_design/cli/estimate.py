@@ -147,6 +147,8 @@ def _known(estimator: str, given: dict[str, Any], count: int) -> dict[str, Any]:
             mine["bigram_correction"] = "none"
         if estimator != "profile":
             mine["control"] = "auto"
+        if estimator != "compression":
+            mine["prime"] = None
     return mine
 
 

@@ -4,10 +4,10 @@ It interpolates the n-grams of priming documents, then those of the text before 
 of Y so far alone. Three sets of weights, fitted on tuning documents, tell what it may expect of X: `same`, X stands
 before Y in one document; `other`, X is of another document; `alone`, there is no X. With Y the same in all three,
 
-    I(X;Y) = C(Y | X of another document) - C(Y | X of the same document),
+    I(X;Y) = min(C(Y | X of another document), C(Y)) - C(Y | X of the same document).
 
-so what X teaches of the language alone is in both terms and cancels, and so does the cost of Y itself. Lengths are
-exact, -ln q in nats, not whole bytes.
+The first two both bound the entropy of Y from above; after X of another document, what X teaches of the language alone
+is in both terms and cancels. So does the cost of Y itself. Lengths are exact, -ln q in nats, not whole bytes.
 """
 
 import os

@@ -1,4 +1,6 @@
-"""Compression estimator: how much shorter Y's code is after X of its own document than after X of another.
+"""Compression estimator: how much shorter Y's code is after X of its own document than without it.
+
+Without it: after X of another document, or after none, whichever code is shorter at that n.
 
 The coder (coder.py) has read other documents of the corpus, so what is counted is not the cost of learning the
 language. Two controls stand beside the curve: what another document's X saves, which should be next to nothing, and
@@ -64,8 +66,9 @@ def compression(
     corpus: Corpus, division: Division, places: Places, rng: np.random.Generator, advance: Advance = lambda rows: None
 ) -> Compression:
     """Measure at places of the measured documents; advance is told how many places were coded."""
-    prime, tuning = texts(division.prime, division.prime.size), _tuning_places(corpus, division, places, rng)
-    few = places.of_windows(0, min(places.windows, CONTROL_WINDOWS))
+    prime, tuning = texts(division.prime, division.priming), _tuning_places(corpus, division, places, rng)
+    control = _control_rows(places)
+    few = places.chosen(control)
     coder = _coder(prime, tuning, corpus.vocabulary, rng)
     found = coded(coder, places, rng, advance)
     amount = _information(found, places)
@@ -81,11 +84,20 @@ def compression(
         curve=places.curve(amount, "compression"),
         learnt=places.curve(found.alone - found.other, "another document"),
         words=few.curve(words, "words shuffled"),
-        ordered=few.curve(amount[: len(few)] - words, "order"),
+        ordered=few.curve(amount[control] - words, "order"),
         bits=float(found.same[places.n == places.lengths[-1]].mean() / places.lengths[-1] / np.log(2)),
         plateau=_plateau(prime, tuning, few, corpus.vocabulary, rng)
-        | {coder.counts.tokens: float(amount[: len(few)][longest].mean())},
+        | {coder.counts.tokens: float(amount[control][longest].mean())},
     )
+
+
+def _control_rows(places: Places) -> NDArray[np.int64]:
+    """Places of the first CONTROL_WINDOWS windows of each length."""
+    kept = np.zeros(len(places), dtype=bool)
+    for n in np.unique(places.n):
+        windows = np.unique(places.window[places.n == n])[:CONTROL_WINDOWS]
+        kept |= (places.n == n) & np.isin(places.window, windows)
+    return np.flatnonzero(kept)
 
 
 def _information(found: CodeLengths, places: Places) -> Floats:
@@ -106,7 +118,6 @@ def _plateau(
 ) -> dict[int, float]:
     """Nats at the longest n with fewer priming tokens."""
     longest = few.chosen(np.flatnonzero(few.n == few.lengths[-1]))
-    tuning = tuning.chosen(np.flatnonzero(tuning.window % 2 == 0))
     found = {}
     for share in PLATEAU:
         part = [text[: max(1, int(share * len(text)))] for text in prime]

@@ -16,11 +16,14 @@ FEWEST_FAMILIES = 6  # two of each part, so that each has another document
 
 @dataclass(frozen=True)
 class Division:
-    """prime, tune, measured: documents apart. stretches: too few families, so parts of the same documents stand in."""
+    """prime, tune, measured: documents apart. priming: tokens of the first that are read. stretches: too few families,
+    so parts of the same documents stand in.
+    """
 
     prime: Documents
     tune: Documents
     measured: Documents
+    priming: int
     stretches: bool = False
 
 
@@ -49,7 +52,9 @@ def _by_families(
     """Whole families, drawn in turn; none where they are too few."""
     families = np.arange(len(documents)) if documents.families is None else documents.families
     names, family = np.unique(families, return_inverse=True)
-    rank = rng.permutation(len(names))[family]
+    large = np.bincount(family, documents.lengths, len(names)) > max(prime, tune)  # these would leave too few others
+    turn = np.lexsort([rng.permutation(len(names)), large])
+    rank = np.argsort(turn)[family]
     order = np.argsort(rank, kind="stable")
     tokens = np.bincount(rank, documents.lengths, len(names))
     long = np.bincount(rank, np.maximum(0, documents.lengths // (2 * longest)), len(names))
@@ -63,7 +68,7 @@ def _by_families(
         return None
     cuts = np.searchsorted(rank[order], [first, second])
     parts = [documents.chosen(np.sort(rows)) for rows in np.split(order, cuts)]
-    return Division(parts[0], parts[1], parts[2])
+    return Division(parts[0], parts[1], parts[2], prime)
 
 
 def _by_stretches(documents: Documents, longest: int, prime: int, tune: int, name: str, period: int) -> Division:
@@ -73,13 +78,18 @@ def _by_stretches(documents: Documents, longest: int, prime: int, tune: int, nam
     spans = documents.spans[:, :1] + (documents.lengths[:, None] * cuts / period).astype(np.int64) * period
     parts = [Documents(documents.tokens, spans[:, i : i + 2], documents.families) for i in range(3)]
     parts = [part.chosen(part.lengths > 0) for part in parts]
+    if not len(parts[0]):
+        raise BadInput(
+            f"{name}: no document begins with {period} tokens to prime the coder with; give a larger --prime"
+        )
     for part, what in zip(parts[1:], ("tune on", "measure"), strict=True):
         if not (part.lengths >= 2 * longest).any():
             raise BadInput(
-                f"{name}: {len(documents)} documents are too few to divide, and no part of one that is left to {what} "
-                f"holds {2 * longest:,} tokens; give a smaller --longest or more documents, {FEWEST_FAMILIES} at least"
+                f"{name}: fewer than {FEWEST_FAMILIES} families of documents that hold {2 * longest:,} tokens can be "
+                f"divided, and no part of one that is left to {what} holds so many; give a smaller --longest, or more "
+                "long documents"
             )
-    return Division(parts[0], parts[1], parts[2], stretches=True)
+    return Division(parts[0], parts[1], parts[2], prime, stretches=True)
 
 
 def texts(documents: Documents, most: int) -> list[NDArray[np.int64]]:

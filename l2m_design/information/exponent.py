@@ -102,8 +102,10 @@ def _without_exponent(
     else:
         at_one, at_e = fitted(preferred, lengths, rows, covariance, np.array([1.0, np.e])).T
         offset, slope = at_one, at_e - at_one
+    form: Form = "logarithm" if preferred == "logarithm" and slope[0] > 0 else "constant"
+    if form == "constant" and slope[0] < 0:  # what falls is a fault of the estimator: the largest value is required
+        offset, slope = rows.max(axis=1), np.zeros(len(rows))
     fits = np.stack([slope, np.zeros(len(rows)), offset], axis=1)
-    form: Form = "logarithm" if preferred == "logarithm" else "constant"
     return PowerLaw(float(slope[0]), 0.0, float(offset[0]), fits[1:], level, form)
 
 

@@ -15,7 +15,15 @@ from l2m_design.estimates import Curve, Estimate
 from l2m_design.information.compression import Compression, compression
 from l2m_design.information.control import controlled, one_spot
 from l2m_design.information.direct import direct_curve
-from l2m_design.information.doubts import dominated, doubts, explained_by, far_context, known_faults, words_tell_as_much
+from l2m_design.information.doubts import (
+    dominated,
+    doubts,
+    explained_by,
+    far_context,
+    known_faults,
+    order_is_open,
+    still_learning,
+)
 from l2m_design.information.exponent import Fit, fit_curve
 from l2m_design.information.gaussian import gaussian_curve
 from l2m_design.information.places import Places
@@ -73,21 +81,20 @@ class Measurement:
         if self.beta:
             return None
         if self.explained_by == "nothing":
-            return "no amount differs from 0 beyond chance: n-grams of one half tell nothing of the other"
+            return "no amount differs from 0 beyond chance: as far as n-grams see, one half tells nothing of the other"
         if self.explained_by == "vocabulary":
             return (
-                "shuffled words tell as much of each other: what was measured is the documents' vocabulary, and "
-                "nothing of their order"
+                "with their words shuffled the halves tell as much about each other: what was measured is vocabulary, "
+                "not order"
             )
         return f"these data prefer the law '{self.fit.preferred}', I(n;n) = {self.fit.required.formula()} nats"
 
     @property
     def required(self) -> PowerLaw | None:
         """The law that a state is held against, with an exponent or without; none where vocabulary explains it."""
-        power = self.fit.has_exponent and self.beta is None
-        if self.explained_by == "nothing" and power:
+        if self.explained_by == "nothing":
             return PowerLaw(0.0, 0.0, max(0.0, self.interval[-1].high), form="constant")
-        return None if power else self.fit.required
+        return None if self.explained_by == "vocabulary" else self.fit.required
 
     def plain(self) -> dict[str, Any]:
         """JSON-ready, with the keys that other programs rely on."""
@@ -158,7 +165,7 @@ def measure(
         losses=found.losses,
         explained=None if explained is None else explained.tolist(),
         compression=found.compressed,
-        explained_by=explained_by(curve, found.compressed),
+        explained_by=found.explained_by,
         notes=doubts(curve, fit) + known_faults(settings, scores) + found.notes,
     )
 
@@ -197,6 +204,7 @@ class _Found:
     notes: list[str]
     losses: Losses | None = None
     compressed: Compression | None = None
+    explained_by: str | None = None
 
 
 def _by_gaussian(task: _Task) -> _Found:
@@ -215,13 +223,11 @@ def _by_compression(task: _Task) -> _Found:
             "too few families of documents to prime the coder with others: it read the beginnings of the measured "
             "ones, and what a document shares with its own beginning is not counted"
         )
-    if words_tell_as_much(found):
-        notes.append(
-            f"at n = {found.curve.lengths[-1]:,} shuffled words tell as much: growth there is that of the documents' "
-            "vocabulary"
-        )
+    why = explained_by(found.curve, found)
+    notes += still_learning(found) + ([] if why else order_is_open(found))
     documents = len(np.unique(places.document))
-    return _Found(found.curve, documents, planned_tokens(places, task.settings), notes, compressed=found)
+    tokens = planned_tokens(places, task.settings)
+    return _Found(found.curve, documents, tokens, notes, compressed=found, explained_by=why)
 
 
 def _by_model(task: _Task) -> _Found:

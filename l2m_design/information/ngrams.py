@@ -1,8 +1,8 @@
 """n-grams: how often each context was seen before a position, in other documents (Counts) and in its own window.
 
-A context of order k is the k tokens before a position. Contexts are 64-bit hashes, so any alphabet will do: with a
-million tokens two of them collide with a probability below 1e-6. Rows of tokens are counted apart, all positions at
-once, by sorting.
+A context of order k is the k tokens before a position. Contexts are 64-bit hashes, so any alphabet will do: among a
+million two are equal by chance with a probability below 1e-6, in a batch of windows (46 bits) below 1e-3. Rows of
+tokens are counted apart, all positions at once, by sorting.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,8 @@ INVERSE = pow(STEP, -1, 1 << 64)
 
 
 class Seen(NamedTuple):
-    """What was seen of a position's context: times, times followed by the position's token, different followers.
-
-    Each [b t].
+    """Of a position's context, each [b t]: how often it was seen (times), how often the position's token followed it
+    (hits), how many different tokens did (kinds).
     """
 
     times: Ints

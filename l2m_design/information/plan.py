@@ -41,7 +41,7 @@ def plan(corpus: Corpus, settings: MeasurementSettings, values: bool = False) ->
     rng = np.random.default_rng(settings.seed)
     if settings.estimator == "compression":
         division, places = divided_places(corpus, settings, documents, lengths, rng)
-        numbers |= {"priming_tokens": division.prime.size, "tuning_tokens": division.tune.size}
+        numbers |= {"priming_tokens": min(division.priming, division.prime.size), "tuning_tokens": division.tune.size}
     else:
         places = placed(corpus, settings, documents, lengths, rng)
     tokens = planned_tokens(places, settings)
@@ -78,7 +78,20 @@ def divided_places(
 ) -> tuple[Division, Places]:
     """How compression divides the documents, and where it reads those that it measures."""
     division = divided(documents, int(lengths[-1]), settings.prime, corpus.name, rng, corpus.period)
+    if corpus.whole:
+        _check_whole(division, lengths, corpus.name)
     return division, placed(corpus, settings, division.measured, lengths, rng)
+
+
+def _check_whole(division: Division, lengths: NDArray[np.int64], name: str) -> None:
+    """Documents that count as wholes cannot be cut into parts, and every length needs two in each part."""
+    parts = (division.tune, division.measured)
+    counts = [int((part.lengths == 2 * n).sum()) for part in parts for n in lengths.tolist()]
+    if division.stretches or min(counts) < 2:
+        raise BadInput(
+            f"{name}: too few documents of every length to prime a coder, to tune it and to measure others; give more "
+            "documents"
+        )
 
 
 def placed(

@@ -27,7 +27,7 @@ class MeasurementSettings(Values):
     longest: Length | None = None
     windows: Annotated[int, Field(ge=8, le=10**6)] | None = None
     spots: Annotated[int, Field(ge=1, le=1024)] | None = None
-    prime: Annotated[int, Field(ge=1024, le=2**26)] | None = None
+    prime: Annotated[int, Field(ge=1024, le=2**23)] | None = None
     control: Literal["auto", "compression", "none"] = "auto"
     pairing: Literal["same", "other", "none"] = "same"
     bigram_correction: Literal["none", "paper"] = "none"
@@ -44,6 +44,8 @@ class MeasurementSettings(Values):
             )
         if self.control == "compression" and (self.estimator, self.pairing) != ("profile", "same"):
             raise ValueError("control 'compression' is for profile, paired in the same document")
+        if self.prime is not None and self.estimator != "compression":
+            raise ValueError(f"prime is for compression, {self.estimator} reads no other documents first")
         corrected = self.estimator in ("profile", "direct") and self.pairing != "none"
         if self.bigram_correction != "none" and not corrected:
             raise ValueError("bigram_correction goes with profile and direct, with pairing same or other")

@@ -28,7 +28,7 @@ def measured_demand(
     """The law of a corpus in its own tokens, and its measurement, JSON-ready.
 
     The compressor reads text as bytes, whatever the corpus' tokenizer: lengths are then counted in tokens, by the bytes
-    that a token holds on average. Raises BadInput when the data prefer a law without an exponent.
+    that a token holds on average. Raises BadInput where vocabulary explains what was measured.
     """
     if settings.estimator != "compression" or not isinstance(corpus, TextCorpus) or isinstance(corpus.tokenizer, Bytes):
         found = measured(corpus, settings, model, device, on_progress)
@@ -42,7 +42,9 @@ def measured_demand(
     return law, plain | {
         "lengths": [round(n / unit, 1) for n in plain["lengths"]],
         "prefactor_nats": law.prefactor,
+        "offset_nats": law.offset,
         "law": law.plain(),
+        "required": law.plain(),
         "bytes_per_token": unit,
         "notes": [*plain["notes"], note],
     }
