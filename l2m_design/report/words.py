@@ -70,7 +70,13 @@ def outcome(summary: dict[str, Any]) -> list[str]:
 def _context_warning(summary: dict[str, Any]) -> list[str]:
     """Where no model used far context, its losses cannot judge designs for it."""
     if summary["uses_context"] is not False:
-        return []
+        if summary.get("gains_at_context") is not False:
+            return []
+        return [
+            "These losses judge short context alone: no model gains from beyond "
+            f"{summary['choice']['context']:,} tokens, where the choice asks for a gain. Longer windows, more training tokens, or data of longer memory would "
+            "tell more."
+        ]
     choice = summary["choice"]
     recipe = choice["recipe"]
     return [

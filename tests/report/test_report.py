@@ -143,6 +143,8 @@ def test_the_outcome_names_choice_state_and_difference(summary: dict[str, Any]) 
 
 def test_losses_that_cannot_judge_long_context_are_said_first(summary: dict[str, Any]) -> None:
     assert not outcome(summary)[0].startswith("These losses cannot judge long context")
+    summary["gains_at_context"] = False
+    assert outcome(summary)[0].startswith("These losses judge short context alone: no model gains from beyond")
     summary["uses_context"] = False
     assert outcome(summary)[0].startswith("These losses cannot judge long context: no model gains from beyond 4 tokens")
 

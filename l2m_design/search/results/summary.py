@@ -88,7 +88,8 @@ def outcome(
         "verdict": made.verdict,
         "effective_context": chosen["effective_context"] if chosen else None,
         "context_gain": chosen["context_gain"] if chosen else {},
-        "uses_context": _uses_context(shown, length or settings.recipe.length),
+        "uses_context": _gains_from(shown, (length or settings.recipe.length) // FAR),
+        "gains_at_context": _gains_from(shown, settings.context),
         "trial_reference": tables.trial_name(reference) if reference else None,
         "choice": _choice(made, rule, settings, length),
         "tradeoff": tradeoff(contenders),
@@ -137,12 +138,12 @@ def _compared(found: Comparison) -> dict[str, Any]:
     }
 
 
-def _uses_context(shown: list[dict[str, Any]], length: int) -> bool | None:
-    """Does any model gain LEAST_GAIN or more, beyond chance, from beyond a sixteenth of the window? None where that was
-    not measured.
+def _gains_from(shown: list[dict[str, Any]], context: int) -> bool | None:
+    """Does any model gain LEAST_GAIN or more, beyond chance, from beyond so many tokens? None where that was not
+    measured.
     """
     gains = [(int(c), gain) for row in shown for c, gain in row["context_gain"].items()]
-    far = [gain for c, gain in gains if c >= length // FAR]
+    far = [gain for c, gain in gains if c >= context]
     return any(gain["low"] > 0 and gain["value"] >= LEAST_GAIN for gain in far) if far else None
 
 
