@@ -74,8 +74,8 @@ def _context_warning(summary: dict[str, Any]) -> list[str]:
             return []
         return [
             "These losses judge short context alone: no model gains from beyond "
-            f"{summary['choice']['context']:,} tokens, where the choice asks for a gain. Longer windows, more training tokens, or data of longer memory would "
-            "tell more."
+            f"{summary['choice']['context']:,} tokens, where the choice asks for a gain. Longer windows, more training "
+            "tokens, or data of longer memory would tell more."
         ]
     choice = summary["choice"]
     recipe = choice["recipe"]
