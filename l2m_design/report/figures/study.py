@@ -6,6 +6,7 @@ from typing import Any
 import matplotlib
 import matplotlib.ticker
 import numpy as np
+from matplotlib.axes import Axes
 
 from l2m_design.architecture import Architecture
 from l2m_design.condition import Demand, Terms
@@ -13,6 +14,7 @@ from l2m_design.laws import PowerLaw
 from l2m_design.report.figures.style import BAD, DATA, GOOD, GREY, INK, LINES, STYLE, as_svg, figure, log_axes
 from l2m_design.report.words import size
 
+NEIGHBOURS = 8  # times the state: names of such points would meet
 CONTROLS = {"shuffled": "words shuffled", "another_document": "another document"}
 
 
@@ -219,11 +221,7 @@ def finalists(rows: dict[str, dict[str, Any]], delta: float) -> str:
                 capsize=2,
                 label=verdict,
             )
-        ordered = sorted(rows.items(), key=lambda item: item[1]["state_bytes"])
-        for number, (name, row) in enumerate(ordered):  # names above and below in turn, so that neighbours do not meet
-            place, away = (row["state_bytes"], row["difference"]["value"]), (1 + number // 2) * 13
-            offset = (4, away if number % 2 else -away - 6)
-            axes.annotate(name, place, fontsize=8, xytext=offset, textcoords="offset points", color=INK)
+        _name_finalists(axes, rows)
         axes.set_xscale("log", base=2)
         axes.margins(x=0.18, y=0.25)
         axes.set_xlabel("state at the target length, bytes")
@@ -231,6 +229,29 @@ def finalists(rows: dict[str, dict[str, Any]], delta: float) -> str:
         axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: size(x)))
         axes.legend(fontsize=8)
         return as_svg(drawing)
+
+
+def _name_finalists(axes: Axes, rows: dict[str, dict[str, Any]]) -> None:
+    """Each finalist's name, a thin line to its point; near neighbours above and below in turn, ever further away."""
+    ordered = sorted(rows.items(), key=lambda item: item[1]["state_bytes"])
+    middle = float(np.sqrt(ordered[0][1]["state_bytes"] * ordered[-1][1]["state_bytes"]))
+    near, before = 0, 0.0
+    for name, row in ordered:
+        near = near + 1 if row["state_bytes"] < NEIGHBOURS * before else 0
+        before = row["state_bytes"]
+        up = row["difference"]["high"] if near % 2 == 0 else row["difference"]["low"]
+        away = (10 + 14 * (near // 2)) * (1 if near % 2 == 0 else -1)
+        axes.annotate(
+            name,
+            (row["state_bytes"], up),
+            fontsize=8,
+            color=INK,
+            xytext=(0, away),
+            textcoords="offset points",
+            ha="left" if before < middle else "right",
+            va="bottom" if away > 0 else "top",
+            arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.6, "shrinkA": 0, "shrinkB": 1},
+        )
 
 
 def context_gains(gains: dict[str, dict[int, dict[str, float]]]) -> str:
