@@ -55,8 +55,8 @@ def test_processes_take_the_gpus_from_the_named_one_on(monkeypatch: pytest.Monke
     ("layers", "batch_tokens", "optimiser", "within"),
     [
         ((ATTENTION, MAMBA), 512, "adamw", 1e-4),
-        ((VALUE, MAMBA), 512, "adamw", 1e-4),
-        ((VALUE, MAMBA), 256, "adamw", 1e-4),
+        ((VALUE, MAMBA), 512, "adamw", 2e-3),  # a last bit decides which token is evicted, from some step on
+        ((VALUE, MAMBA), 256, "adamw", 2e-3),
         ((ATTENTION, MAMBA), 512, "muon", 2e-3),  # orthogonalised in bfloat16: a last bit of the sum is 1e-3 of a step
     ],
     ids=["attention and mamba2", "a lesson that is shared", "a lesson that each process has", "muon"],
@@ -69,9 +69,10 @@ def test_two_processes_train_what_one_trains(
     one, alone = train(drawing(*layers), open_corpus(SPEC), recipe, CPU, lambda rung: seen[0].append(rung) is None)
     two, together = train_together(2, plan(drawing(*layers), recipe=recipe), lambda rung: seen[1].append(rung) is None)
     assert together.late_loss == pytest.approx(alone.late_loss, abs=within)
-    for (tokens, loss), (tokens_alone, loss_alone) in zip(together.curve, alone.curve, strict=True):
+    exact = 1e-5 if optimiser == "adamw" else within
+    for index, ((tokens, loss), (tokens_alone, loss_alone)) in enumerate(zip(together.curve, alone.curve, strict=True)):
         assert tokens == tokens_alone
-        assert loss == pytest.approx(loss_alone, abs=within)
+        assert loss == pytest.approx(loss_alone, abs=exact if index < len(alone.curve) // 3 else within)
     assert [rung.step for rung in seen[1]] == [rung.step for rung in seen[0]]
     for name, p in two.named_parameters():
         torch.testing.assert_close(p, one.get_parameter(name), atol=20 * within, rtol=1e-2, msg=name)
