@@ -34,7 +34,9 @@ def divided(
 
     prime: tokens for priming, PRIME unless given, and without it a third of all tokens at most.
     """
-    total = documents.size
+    total, most = documents.size, int(documents.lengths.max(initial=0))
+    if most < 2 * longest:
+        raise BadInput(f"{name}: no document holds the asked {2 * longest} tokens; the longest has {most}")
     wanted = prime or min(PRIME, int(PRIME_SHARE * total))
     tune = max(4 * longest, min(TUNE, int(TUNE_SHARE * total)))
     if wanted + tune + 4 * longest > total:
