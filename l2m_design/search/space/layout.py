@@ -190,4 +190,4 @@ def _resolved(option: Option, exponent: float) -> Option:
         return option
     asked = exponent + float(found[1] or 0)
     rounded = min(1.0, math.ceil(asked * 100 - 1e-9) / 100)
-    return max(LEAST_EXPONENT, rounded) if found[1] else rounded
+    return max(LEAST_EXPONENT, rounded)  # where no growth is required too
