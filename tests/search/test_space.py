@@ -28,6 +28,7 @@ def test_the_demanded_exponent_is_rounded_up_and_never_past_one() -> None:
     assert 0.69 in space.resolved(0.6801).choices["exponent"]
     assert 0.68 in space.resolved(0.68).choices["exponent"]
     assert max(space.resolved(1.0).choices["exponent"]) == 1.0
+    assert min(space.resolved(0.0).choices["exponent"]) == 0.05  # no growth is required: sparse layers stay on offer
 
 
 def test_an_exponent_that_is_there_already_is_not_offered_twice() -> None:
