@@ -8,7 +8,6 @@ the same estimate with the words of X and of Y shuffled, which is what vocabular
 n-grams is behind it: order of other kinds stays unseen.
 """
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,7 +31,6 @@ PLATEAU = (0.25, 0.5)  # of the priming tokens: does the amount still depend on 
 REPLICATES = 1000
 
 Tokens = NDArray[np.int64]
-Estimator = Callable[[Places], CodeLengths]
 
 
 @dataclass(frozen=True)

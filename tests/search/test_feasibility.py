@@ -155,7 +155,7 @@ def test_a_lower_end_of_beta_is_named_where_only_that_helps() -> None:
 def test_a_refusal_says_what_is_asked_what_is_offered_and_what_would_help() -> None:
     said = refusal(made(kinds={"mamba2": KINDS["mamba2"]}), demand(0.7), 64, "space.yaml")
     assert said == (
-        "space.yaml: no drawing of it meets the condition (t^0.70 asked, at most none offered); "
+        "space.yaml: no drawing of it meets the condition (growth required: t^0.70, offered at most: none); "
         "nearest change: a kind of full attention, in one layer, would meet it"
     )
     level = refusal(made(), demand(0.5, 1e9), 64, "space.yaml")

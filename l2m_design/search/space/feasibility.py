@@ -127,7 +127,7 @@ def refusal(space: Space, demand: Demand, vocabulary: int, where: str, enforced:
         (drawing.state for drawing in fitting), key=lambda state: (state.exponent, state.logarithmic), default=None
     )
     offered = growth_words(most.exponent, most.logarithmic) if most else "none"
-    said = f"{demand.growth} asked, at most {offered} offered"
+    said = f"growth required: {demand.growth}, offered at most: {offered}"
     if (most and demand.grows(most)) or "growth" not in enforced:
         slacks = [min(demand.slack(drawing.state, n) for n in demand.grid(demand.terms.length)) for drawing in fitting]
         said = f"the largest state is {math.exp(max(slacks, default=-math.inf)):.2g} times what is asked"
