@@ -10,8 +10,11 @@ import pytest
 from l2m_design.corpus import open_corpus
 from l2m_design.corpus.base import Documents
 from l2m_design.errors import BadInput
+from l2m_design.estimates import Curve
 from l2m_design.information import Measurement
+from l2m_design.information.compression import Compression
 from l2m_design.information.division import divided
+from l2m_design.information.doubts import explained_by
 from l2m_design.information.shuffling import shuffled
 
 Measured = Callable[..., Measurement]
@@ -76,6 +79,20 @@ def test_a_text_of_shuffled_words_has_a_vocabulary_and_no_beta(tmp_path: Path, m
     found = measured(written(tmp_path, documents), **SMALL)
     assert (found.curve.mean() > 0).all()
     assert (found.explained_by, found.beta, found.required) == ("vocabulary", None, None)
+
+
+@pytest.mark.parametrize(("part", "explained"), [(0.06, "vocabulary"), (0.5, None)])
+def test_a_small_part_that_grows_is_no_order(part: float, explained: str | None) -> None:
+    """Shuffled novels once got a beta of 1: order added 6% of the amount, the distance of two coders, and that grew."""
+    rng = np.random.default_rng(4)
+    lengths = 128 * 2 ** np.arange(7)
+    amount = 0.02 * lengths * (1 + 0.1 * rng.normal(size=(60, 1)))
+
+    def curve(nats: np.ndarray) -> Curve:
+        return Curve(lengths, nats, "test")
+
+    found = Compression(curve(amount), curve(0 * amount), curve((1 - part) * amount), curve(part * amount), 1.8)
+    assert explained_by(found.curve, found) == explained
 
 
 def test_families_stay_together_and_every_part_has_two_that_hold_a_window() -> None:
