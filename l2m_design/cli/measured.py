@@ -56,11 +56,15 @@ def _primed(found: "Measurement") -> str:
     assert found.compression is not None
     sizes = ", ".join(f"{nats:.4g} after {tokens:,}" for tokens, nats in sorted(found.compression.plateau.items()))
     words, order = (curve.mean()[-1] for curve in (found.compression.words, found.compression.ordered))
-    share = f"At the longest n shuffled words tell {words / (words + order):.0%} of it. " if words + order > 0 else ""
+    share = (
+        f"At the longest n shuffled words tell {max(0.0, words / (words + order)):.0%} of it. "
+        if words + order > 0
+        else ""
+    )
     return (
         f"Coder: {found.compression.bits:.2f} bits a token at the longest n; nats there by the tokens it had read of "
-        f"other documents, in {found.compression.words.nats.shape[0]} {found.curve.unit}: {sizes}. {share}Words shuffled: "
-        "what vocabulary tells without order. Another document: what its X saves of Y's code, language that was not "
+        f"other documents, in {found.compression.words.nats.shape[0]} {found.curve.unit}: {sizes}. {share}"
+        "Words shuffled: what vocabulary tells without order. Another document: what its X saves of Y's code, language that was not "
         "known yet."
     )
 
