@@ -64,8 +64,8 @@ def _primed(found: "Measurement") -> str:
     return (
         f"Coder: {found.compression.bits:.2f} bits a token at the longest n; nats there by the tokens it had read of "
         f"other documents, in {found.compression.words.nats.shape[0]} {found.curve.unit}: {sizes}. {share}"
-        "Words shuffled: what vocabulary tells without order. Another document: what its X saves of Y's code, language that was not "
-        "known yet."
+        "Words shuffled: what vocabulary tells without order. Another document: what its X saves of Y's code, language "
+        "that was not known yet."
     )
 
 
