@@ -16,7 +16,7 @@ import numpy as np
 from scipy import stats
 
 from l2m_design.architecture import Architecture
-from l2m_design.condition import Demand, Terms, read_nats_by_kind
+from l2m_design.condition import Demand, Terms, read_capacity
 from l2m_design.laws import PowerLaw
 
 HERE = Path(__file__).parent.parent
@@ -45,7 +45,7 @@ def verdicts(row: dict[str, Any], law: PowerLaw, terms: Terms) -> list[str]:
     """Growth, and reach in tokens at the assumed and at the measured nats an element."""
     state = Architecture.parse(row["architecture"], row["name"]).state
     said = []
-    for own in (terms, terms.model_copy(update={"nats_by_kind": read_nats_by_kind(MEASURED)})):
+    for own in (terms, Terms.parse(terms.plain() | read_capacity(MEASURED), str(MEASURED))):
         reach = Demand(law, own).judge(state).reach_effective
         said.append("no end" if reach is None else f"{reach:,}")
     return [f"t^{row['growth_exponent']:.2f} " + ("met" if row["meets_growth"] else "not met"), *said]

@@ -1,67 +1,100 @@
 """The L²M condition: may this state law keep up with what these data ask for?
 
 Two questions, two answers. Growth: is the state's exact exponent at least beta (default: the upper end of
-beta's interval)? Level: is dim z(L/2) at least I(L/2; L) / eta at every length up to the target, eta being
-nats per state element, an assumption, or measured for each kind of layer (`l2m calibrate`) on a known source? The
-condition fixes a rate; the constant eta it cannot give.
+beta's interval)? Level: is dim z(L/2) at least I(L/2; L) / eta at every length up to the target, eta being the
+capacity of a state element in nats, measured for each kind of layer (`l2m calibrate`) on a known source, or given? The
+condition fixes a rate; the constant eta it cannot give. So whether a state is large enough has three answers: yes where
+the lowest capacity suffices, no where the highest does not, and between them it is not decided by what is known.
 Source: arXiv 2503.04725, theorems 5.2 and 5.4. Necessary, not sufficient.
 """
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from l2m_design.errors import BadInput
-from l2m_design.laws import ELEMENT_BYTES, STATE_KINDS, PowerLaw, StateLaw
+from l2m_design.laws import ELEMENT_BYTES, STATE_KINDS, PowerLaw, StateLaw, growth_words
 from l2m_design.settings import Values, nearest, read_mapping
 
 REACH_LIMIT = 2**24
-EFFECTIVE_NATS = 0.06
+MEASURED = Path(__file__).with_name("capacity.yaml")  # reports/calibration
+OTHER = "other"  # kinds of layers that have no capacity of their own
 
 End = Literal["upper", "value", "lower"]
 Dtype = Literal["float32", "bfloat16", "float16", "float8"]
+Enough = Literal["yes", "no", "not decided"]
 Nats = Annotated[float, Field(gt=0.0)]
+
+
+@cache
+def measured_capacity() -> dict[str, Any]:
+    """The capacities that come with the package, as `l2m calibrate` wrote them (see reports/calibration)."""
+    return read_mapping(MEASURED)
 
 
 class Terms(Values):
     """What the condition is judged by, beside the law of the data.
 
-    nats_per_element: eta, what one state element holds, for kinds of layers without one of their own in nats_by_kind
-    (those of laws.STATE_KINDS), which `l2m calibrate` measures.
+    nats_by_kind: capacity of a state element by kind of layer (of laws.STATE_KINDS); nats_per_element: of all other
+    kinds; nats_range: lowest and highest of a kind, or of `other`, where they are not one number. Where none of the
+    three is given they are the ones that `l2m calibrate` measured; one number for all kinds stands alone.
     """
 
     length: Annotated[int, Field(ge=4, le=REACH_LIMIT)] = 65536
     shortest: Annotated[int, Field(ge=4)] = 256
     end: End = "upper"
-    nats_per_element: Nats = EFFECTIVE_NATS
+    nats_per_element: Nats = Field(default_factory=lambda: measured_capacity()["nats_per_element"])
     nats_by_kind: dict[str, Nats] = Field(default_factory=dict)
+    nats_range: dict[str, Annotated[tuple[Nats, Nats], Field(strict=False)]] = Field(default_factory=dict)
     dtype: Dtype = "bfloat16"
 
-    @field_validator("nats_by_kind")
+    @model_validator(mode="before")
     @classmethod
-    def _known_kinds(cls, given: dict[str, float]) -> dict[str, float]:
+    def _measured_unless_given(cls, data: Any) -> Any:
+        given = isinstance(data, dict) and data.keys() & {"nats_per_element", "nats_by_kind", "nats_range"}
+        return data if given or not isinstance(data, dict) else data | measured_capacity()
+
+    @field_validator("nats_by_kind", "nats_range")
+    @classmethod
+    def _known_kinds(cls, given: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         for kind in given:
+            if kind == OTHER and info.field_name == "nats_range":
+                continue
             if message := unknown_kind(kind):
                 raise ValueError(message)
         return given
 
+    @field_validator("nats_range")
+    @classmethod
+    def _in_order(cls, given: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        for kind, (low, high) in given.items():
+            if low > high:
+                raise ValueError(f"{kind}: the lowest capacity ({low:g}) is above the highest ({high:g})")
+        return given
+
     @model_serializer(mode="wrap")
-    def _without_an_empty_mapping(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Terms with one eta for all stay what they were, so that studies begun with them go on."""
+    def _without_empty_mappings(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Terms with one capacity for all stay what they were, so that studies begun with them go on."""
         plain: dict[str, Any] = handler(self)
-        if not self.nats_by_kind:
-            plain.pop("nats_by_kind")
-        return plain
+        return {key: value for key, value in plain.items() if value != {}}
 
-
-def growth_words(exponent: float, logarithmic: bool) -> str:
-    """A growth in words."""
-    if exponent > 0:
-        return f"t^{exponent:.2f}"
-    return "log t" if logarithmic else "none"
+    def capacity(self, kind: str | None) -> tuple[float, float, float]:
+        """Lowest, central and highest nats an element of a kind of layer."""
+        own = kind if kind in self.nats_by_kind else OTHER
+        value = self.nats_by_kind.get(own, self.nats_per_element)
+        low, high = self.nats_range.get(own, (value, value))
+        return low, value, high
 
 
 def unknown_kind(kind: str) -> str | None:
@@ -72,12 +105,13 @@ def unknown_kind(kind: str) -> str | None:
     return f"unknown kind '{kind}'; " + (f"did you mean '{close}'?" if close else f"allowed: {', '.join(STATE_KINDS)}")
 
 
-def read_nats_by_kind(path: str | Path) -> dict[str, float]:
-    """Nats per element by kind from the file that `l2m calibrate` wrote. Raises BadInput when it is none."""
+def read_capacity(path: str | Path) -> dict[str, Any]:
+    """The capacities in the file that `l2m calibrate` wrote, as Terms take them. Raises BadInput when it is none."""
     data = read_mapping(path)
-    if set(data) != {"nats_by_kind"}:
-        raise BadInput(f"{path}: not a file of `l2m calibrate`: nats_by_kind, and nothing else, is expected in it")
-    return Terms.parse(data, str(path)).nats_by_kind
+    if "nats_by_kind" not in data or not set(data) <= {"nats_per_element", "nats_by_kind", "nats_range"}:
+        raise BadInput(f"{path}: not a file of `l2m calibrate`: nats_by_kind is expected, and capacities alone")
+    Terms.parse(data, str(path))
+    return data
 
 
 @dataclass(frozen=True)
@@ -131,12 +165,34 @@ class Demand:
             growth=state.exponent,
             asked=self.exponent,
             meets_growth=self.grows(state),
-            growths=(growth_words(state.exponent, state.logarithmic), self.growth),
+            growths=(state.growth, self.growth),
             slack=slack,
             reach_hard=self.reach(state, self.hard_nats) if self.has_level else None,
             reach_effective=self.reach(state) if self.has_level else None,
             has_level=self.has_level,
+            enough=self.enough(state),
         )
+
+    def enough(self, state: StateLaw) -> Enough | None:
+        """Is the state large enough at every judged length? None where the demand has no amount.
+
+        yes: even at the lowest capacity and the upper end of the amount; no: somewhere not even at the highest capacity
+        and the amount's lower end.
+        """
+        if not self.has_level:
+            return None
+        lengths = self.grid(self.terms.length)
+        held = {length: self.held(state, max(1, length // 2)) for length in lengths}
+        asked = {length: self.law.at(length / 2) for length in lengths}
+        if any(held[length][2] < asked[length].low for length in lengths):
+            return "no"
+        return "yes" if all(held[length][0] >= asked[length].high for length in lengths) else "not decided"
+
+    def held(self, state: StateLaw, t: int) -> tuple[float, float, float]:
+        """Nats that the state after t tokens holds: at the lowest, the central and the highest capacity."""
+        parts = [(StateLaw((term,)).elements(t), self.terms.capacity(term.kind)) for term in state.terms]
+        low, value, high = (sum(count * capacity[i] for count, capacity in parts) for i in range(3))
+        return low, value, high
 
     def covers(self, state: StateLaw, longest: int, nats_per_element: float | None = None) -> bool:
         """Is the level met at every judged context length up to `longest` (yes where no level is asked)?
@@ -150,7 +206,7 @@ class Demand:
     def slack(self, state: StateLaw, length: int, nats_per_element: float | None = None) -> float:
         """ln(what z(L/2) can hold) - ln(I(L/2; L)): negative where the state is too small.
 
-        nats_per_element: one for all elements; without it those of the terms, by kind where they are given.
+        nats_per_element: one for all elements; without it the central ones of the terms, by kind.
         """
         asked = self.nats(length)
         if asked <= 0:
@@ -161,8 +217,8 @@ class Demand:
     def capacity(self, state: StateLaw, t: int, nats_per_element: float | None = None) -> float:
         """Nats that a state can hold after t tokens, by the terms or by one number for all elements."""
         if nats_per_element is not None:
-            return state.capacity(t, {}, nats_per_element)
-        return state.capacity(t, self.terms.nats_by_kind, self.terms.nats_per_element)
+            return state.elements(t) * nats_per_element
+        return self.held(state, t)[1]
 
     def grid(self, longest: int) -> list[int]:
         """Context lengths at which the level is judged: doublings from the shortest, and the longest."""
@@ -210,6 +266,7 @@ class Verdict:
     reach_hard: int | None
     reach_effective: int | None
     has_level: bool = True
+    enough: Enough | None = None
 
     @property
     def meets_level(self) -> bool:
@@ -225,6 +282,7 @@ class Verdict:
         """JSON-ready."""
         finite = None if self.slack is None else {str(k): min(v, 1e9) for k, v in self.slack.items()}
         return {
+            "enough_state": self.enough,
             "growth_exponent": self.growth,
             "asked_exponent": self.asked,
             "growth": self.growths[0],

@@ -105,6 +105,13 @@ class PowerLaw:
         return rows[:, 0] * float(n) ** rows[:, 1] + rows[:, 2]
 
 
+def growth_words(exponent: float, logarithmic: bool) -> str:
+    """A growth in words."""
+    if exponent > 0:
+        return f"t^{exponent:.2f}"
+    return "log t" if logarithmic else "none"
+
+
 class Growth(Protocol):
     """How many slots a layer holds after t tokens."""
 
@@ -182,6 +189,11 @@ class StateLaw:
             raise BadInput(f"a context of {t} tokens: at least one is needed")
         return sum(term.elements * term.growth.count(t) for term in self.terms)
 
+    @property
+    def growth(self) -> str:
+        """How it grows, in words: t^0.71, log t or none."""
+        return growth_words(self.exponent, self.logarithmic)
+
     def of_kind(self, kind: str) -> "StateLaw":
         """The same law, held by layers of this kind."""
         return StateLaw(tuple(replace(term, kind=kind) for term in self.terms))
@@ -198,16 +210,6 @@ class StateLaw:
     def kinds(self) -> tuple[str, ...]:
         """The kinds that hold a part of it, each once, in their order."""
         return tuple(dict.fromkeys(term.kind for term in self.terms if term.kind is not None and term.elements))
-
-    def capacity(self, t: int, eta: Mapping[str, float], default: float) -> float:
-        """Nats that the state after t >= 1 tokens can hold: every element counts the eta of its kind, else `default`.
-
-        eta, default: nats per element. Raises BadInput for fewer tokens.
-        """
-        own = tuple(term for term in self.terms if term.kind in eta)
-        others = tuple(term for term in self.terms if term.kind not in eta)
-        measured = sum(StateLaw((term,)).elements(t) * eta[term.kind or ""] for term in own)
-        return measured + StateLaw(others).elements(t) * default
 
     def bytes(self, t: int, dtype: str = "bfloat16") -> int:
         """Bytes held after t tokens, in `dtype` but for terms that name their own."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from l2m_design.architecture.schedules import FenwickLevels, GlobalBudget, PowerSchedule
-from l2m_design.condition import REACH_LIMIT, Demand, Terms, read_nats_by_kind
+from l2m_design.condition import REACH_LIMIT, Demand, Terms, read_capacity
 from l2m_design.errors import BadInput
 from l2m_design.laws import Fixed, Growth, PowerLaw, StateLaw, StateTerm, Tokens
 
@@ -113,7 +113,7 @@ def test_a_fixed_state_reaches_exactly_as_far_as_its_elements_allow() -> None:
 
 
 def test_growth_fast_enough_has_no_end_and_the_hard_bound_reaches_further() -> None:
-    verdict = Demand(LAW, Terms()).judge(attention(64))
+    verdict = Demand(LAW, Terms(nats_per_element=0.06)).judge(attention(64))
     assert verdict.reach_effective is None
     small = Demand(PowerLaw(20.0, 0.7), Terms()).judge(ssm(5000))
     assert small.reach_effective is not None
@@ -169,8 +169,8 @@ def test_one_eta_for_every_kind_changes_nothing() -> None:
 
 def test_a_smaller_eta_shortens_the_effective_reach_and_leaves_the_hard_one() -> None:
     law, demand = ssm(50_000).of_kind("mamba2"), PowerLaw(20.0, 0.7)
-    assumed = Demand(demand, Terms()).judge(law)
-    measured = Demand(demand, Terms(nats_by_kind={"mamba2": 0.03})).judge(law)
+    assumed = Demand(demand, Terms(nats_per_element=0.06)).judge(law)
+    measured = Demand(demand, Terms(nats_per_element=0.06, nats_by_kind={"mamba2": 0.03})).judge(law)
     assert measured.reach_effective is not None
     assert assumed.reach_effective is not None
     assert 0 < measured.reach_effective < assumed.reach_effective
@@ -180,7 +180,8 @@ def test_a_smaller_eta_shortens_the_effective_reach_and_leaves_the_hard_one() ->
 
 def test_the_eta_of_a_kind_that_is_not_there_changes_nothing() -> None:
     law = ssm(5000).of_kind("mamba2")
-    assert Demand(LAW, Terms(nats_by_kind={"window": 1e-6})).judge(law) == Demand(LAW, Terms()).judge(law)
+    one = Demand(LAW, Terms(nats_per_element=0.06)).judge(law)
+    assert Demand(LAW, Terms(nats_per_element=0.06, nats_by_kind={"window": 1e-6})).judge(law) == one
 
 
 @pytest.mark.parametrize(
@@ -198,8 +199,8 @@ def test_kinds_are_known_and_their_nats_positive(given: dict[str, float], said: 
     assert said in str(refused.value)
 
 
-def test_terms_without_kinds_are_written_as_they_always_were() -> None:
-    assert set(Terms().plain()) == {"length", "shortest", "end", "nats_per_element", "dtype"}
+def test_one_number_for_all_kinds_is_written_as_it_always_was() -> None:
+    assert set(Terms(nats_per_element=0.06).plain()) == {"length", "shortest", "end", "nats_per_element", "dtype"}
     measured = Terms(nats_by_kind={"mamba2": 0.01})
     assert Terms.parse(measured.plain(), "again") == measured
 
@@ -208,4 +209,66 @@ def test_terms_without_kinds_are_written_as_they_always_were() -> None:
 def test_a_file_that_calibration_did_not_write_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "eta.yaml").write_text(text)
     with pytest.raises(BadInput, match=r"eta\.yaml"):
-        read_nats_by_kind(tmp_path / "eta.yaml")
+        read_capacity(tmp_path / "eta.yaml")
+
+
+def test_the_capacities_that_come_with_the_package_are_the_default_and_ordered() -> None:
+    terms = Terms()
+    assert {"attention", "mamba2", "gated_deltanet"} <= set(terms.nats_by_kind)
+    for kind in (*terms.nats_by_kind, None):
+        low, value, high = terms.capacity(kind)
+        assert 0 < low <= value <= high
+    assert Terms.parse(terms.plain(), "again") == terms
+
+
+def test_enough_state_is_decided_by_both_ends_of_capacity_and_amount() -> None:
+    draws = np.array([[1.0, 0.5, 0.0], [4.0, 0.5, 0.0]])
+    law = PowerLaw(2.0, 0.5, 0.0, draws)
+    terms = Terms(length=1024, nats_per_element=0.1, nats_range={"other": (0.01, 1.0)})
+    required = law.at(512)
+    for elements, answer in (
+        (required.high / 0.01 * 1.01, "yes"),
+        (required.high / 0.01 * 0.99, "not decided"),
+        (required.low / 1.0 * 1.01, "not decided"),
+        (required.low / 1.0 * 0.99, "no"),
+    ):
+        verdict = Demand(law, terms).judge(ssm(math.ceil(elements) if answer != "no" else int(elements)))
+        assert verdict.enough == answer
+        assert verdict.plain()["enough_state"] == answer
+
+
+def test_a_beta_alone_cannot_say_whether_a_state_is_enough() -> None:
+    assert Demand(LAW, Terms(), has_level=False).judge(ssm(5)).enough is None
+
+
+def test_ranges_are_in_order_and_of_known_kinds() -> None:
+    with pytest.raises(BadInput, match=r"window: the lowest capacity \(0.2\) is above the highest \(0.1\)"):
+        Terms.parse({"nats_range": {"window": [0.2, 0.1]}}, "condition")
+    with pytest.raises(BadInput, match="did you mean 'mamba"):
+        Terms.parse({"nats_range": {"mamba3": [0.1, 0.2]}}, "condition")
+
+
+def capacity(state: StateLaw, t: int, by_kind: dict[str, float]) -> float:
+    return Demand(LAW, Terms(nats_per_element=0.06, nats_by_kind=by_kind)).capacity(state, t)
+
+
+def mixed() -> StateLaw:
+    return ssm(640).of_kind("mamba2") + attention(64).of_kind("attention") + ssm(32)
+
+
+@pytest.mark.parametrize("t", [1, 100, 4096])
+def test_one_eta_for_all_makes_capacity_elements_times_eta(t: int) -> None:
+    assert capacity(mixed(), t, {}) == pytest.approx(mixed().elements(t) * 0.06)
+    alike = {"mamba2": 0.06, "attention": 0.06}
+    assert capacity(mixed(), t, alike) == pytest.approx(mixed().elements(t) * 0.06)
+
+
+def test_capacities_add_term_by_term() -> None:
+    own = {"mamba2": 0.01, "attention": 0.002}
+    parts = [capacity(StateLaw((term,)), 300, own) for term in mixed().terms]
+    assert capacity(mixed(), 300, own) == pytest.approx(sum(parts))
+
+
+def test_the_eta_of_a_kind_scales_only_its_share() -> None:
+    once, twice = (capacity(mixed(), 300, {"mamba2": nats}) for nats in (0.01, 0.02))
+    assert twice - once == pytest.approx(0.01 * 640)

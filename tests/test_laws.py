@@ -58,26 +58,9 @@ def mixed() -> StateLaw:
     return SSM.of_kind("mamba2") + ATTENTION.of_kind("attention") + WINDOW
 
 
-@pytest.mark.parametrize("t", [1, 100, 4096])
-def test_one_eta_for_all_makes_capacity_elements_times_eta(t: int) -> None:
-    assert mixed().capacity(t, {}, 0.06) == mixed().elements(t) * 0.06
-    assert mixed().capacity(t, {"mamba2": 0.06, "attention": 0.06}, 0.06) == pytest.approx(mixed().elements(t) * 0.06)
-
-
-def test_capacities_add_term_by_term() -> None:
-    eta = {"mamba2": 0.01, "attention": 0.002}
-    parts = [StateLaw((term,)).capacity(300, eta, 0.06) for term in mixed().terms]
-    assert mixed().capacity(300, eta, 0.06) == pytest.approx(sum(parts))
-
-
-def test_the_eta_of_a_kind_scales_only_its_share() -> None:
-    once, twice = (mixed().capacity(300, {"mamba2": nats}, 0.06) for nats in (0.01, 0.02))
-    assert twice - once == pytest.approx(0.01 * SSM.elements(300))
-
-
 def test_no_state_is_held_before_the_first_token() -> None:
     with pytest.raises(BadInput, match="at least one"):
-        ATTENTION.of_kind("attention").capacity(0, {"attention": 1.0}, 1.0)
+        ATTENTION.elements(0)
 
 
 def test_laws_that_count_alike_are_equal_whatever_holds_them() -> None:

@@ -7,15 +7,21 @@ from typing import Any
 from l2m_design.advice.series import Dimension, depth, factor, is_fixed, member
 from l2m_design.advice.stack import Stack
 from l2m_design.condition import Demand
+from l2m_design.laws import StateLaw
 
 
-def asked(demand: Demand, length: int) -> dict[str, Any]:
-    """JSON-ready: nats asked at a context length, and elements under the terms' assumption and by the hard bound."""
+def asked(demand: Demand, length: int, state: StateLaw) -> dict[str, Any]:
+    """JSON-ready: nats required at a context length, and the elements that hold them, as those of this state on average
+    and by the hard bound.
+    """
     if not demand.has_level:
         return {"asked_nats": None, "asked_elements": {"effective": None, "hard": None}}
+    half = max(1, length // 2)
+    held = state.elements(half)
+    own = demand.capacity(state, half) / held if held else demand.terms.nats_per_element
     elements = {
         name: math.ceil(demand.elements(length, nats))
-        for name, nats in (("effective", demand.terms.nats_per_element), ("hard", demand.hard_nats))
+        for name, nats in (("effective", own), ("hard", demand.hard_nats))
     }
     return {"asked_nats": demand.nats(length), "asked_elements": elements}
 
@@ -36,7 +42,7 @@ def by_length(
         rows.append(
             {
                 "length": length,
-                **asked(demand, length),
+                **asked(demand, length, stack.state),
                 "held_elements": stack.state.elements(max(1, length // 2)),
                 "state_elements": stack.state.elements(length),
                 "state_bytes": stack.state.bytes(length, demand.terms.dtype),

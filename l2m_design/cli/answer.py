@@ -12,13 +12,19 @@ def answer(subject: "Subject", demand: "Demand", source: str, lengths: list[int]
     """What the JSON says of one model; by_length where lengths are asked for."""
     from l2m_design.advice import advise, then
     from l2m_design.advice.by_length import by_length
+    from l2m_design.advice.practice import practised
     from l2m_design.report.advice import advice, payers
 
     verdict, terms = demand.judge(subject.state), demand.terms
     changes = advise(subject.stack, demand)
     later = then(subject.stack, demand, changes)
+    practice = practised(subject.stack, demand) if verdict.met else None
     rows = by_length(subject.stack, subject.width, subject.dimensions, demand, lengths)
+    held = demand.held(subject.state, max(1, terms.length // 2))
+    required = demand.law.at(terms.length / 2) if demand.has_level else None
     said = verdict.plain() | {
+        "capacity_nats": dict(zip(("low", "value", "high"), held, strict=True)),
+        "required_nats": required.plain() if required else None,
         "state_elements": subject.state.elements(terms.length),
         "state_bytes": subject.state.bytes(terms.length, terms.dtype),
         "bytes_per_token": subject.state.bytes_per_token(terms.length, terms.dtype),
@@ -35,6 +41,7 @@ def answer(subject: "Subject", demand: "Demand", source: str, lengths: list[int]
             "law": demand.law.formula(),
             "nats_per_element": terms.nats_per_element,
             "nats_by_kind": terms.nats_by_kind,
+            "nats_range": terms.nats_range,
             "end": terms.end,
         },
         "meets": verdict.met,
@@ -43,6 +50,7 @@ def answer(subject: "Subject", demand: "Demand", source: str, lengths: list[int]
             "pays": payers(subject.stack, subject.kinds, demand),
             "options": [change.plain(demand) for change in changes],
             "then": later.plain(demand) if later else None,
+            "practised": practice.plain(demand) if practice else None,
         },
     }
     return said | {"by_length": rows} if rows else said

@@ -1,4 +1,4 @@
-"""`l2m calibrate`: how many nats does a state element of each kind of layer hold?"""
+"""`l2m calibrate`: the capacity of a state element of each kind of layer."""
 
 import shlex
 import sys
@@ -20,12 +20,15 @@ def command(
     kinds: Annotated[str | None, typer.Option(help="Kinds of layers, with commas; by default all.")] = None,
     beta: Annotated[float, typer.Option(help="Of the Santa Fe source.")] = 0.7,
     bits: Annotated[int, typer.Option(help="Bits of each of its facts.")] = 4,
-    length: Annotated[int, typer.Option(help="Window, tokens: two halves that share I(n;n).")] = 512,
-    tokens: Annotated[int, typer.Option(help="Training tokens of each run.")] = 1_638_400,
-    batch_tokens: Annotated[int, typer.Option(help="Tokens of each step.")] = 4096,
-    seeds: Annotated[int, typer.Option(help="Runs of each size and rate.")] = 2,
-    rates: Annotated[str, typer.Option(help="Learning rates, with commas; the best is kept.")] = "0.003,0.01",
+    lengths: Annotated[str, typer.Option(help="Windows, tokens, with commas: two halves that share I(n;n).")] = (
+        "512,2048"
+    ),
+    steps: Annotated[int, typer.Option(help="Training steps of each run.")] = 600,
+    batch_tokens: Annotated[int, typer.Option(help="Tokens of each step.")] = 16384,
+    seeds: Annotated[int, typer.Option(help="Runs of each size and rate.")] = 3,
+    rates: Annotated[str, typer.Option(help="Learning rates, with commas; the best is kept.")] = "0.006,0.012",
     device: Device = "auto",
+    so_far: Annotated[bool, typer.Option("--so-far", help="Train nothing: answer by the runs that ended.")] = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -40,8 +43,8 @@ def command(
     given: dict[str, Any] = {
         "beta": beta,
         "bits": bits,
-        "length": length,
-        "tokens": tokens,
+        "lengths": parse_yaml(f"[{lengths}]", "--lengths"),
+        "steps": steps,
         "batch_tokens": batch_tokens,
         "seeds": seeds,
         "rates": parse_yaml(f"[{rates}]", "--rates"),
@@ -55,23 +58,36 @@ def command(
     if dry_run:
         _plan(settings, rows, as_json)
         return
-    _calibrate(settings, rows, out, device, as_json)
+    _answer(settings, _ended(settings, rows) if so_far else _trained(settings, rows, device), rows, out, as_json)
 
 
-def _calibrate(settings: "CalibrationSettings", rows: "Rows", out: Path, device: str, as_json: bool) -> None:
+def _ended(settings: "CalibrationSettings", rows: "Rows") -> "list[Row]":
+    from l2m_design.errors import BadInput
+    from l2m_design.search.calibration.calibrate import ended
+
+    if not (found := ended(settings, rows)):
+        raise BadInput(f"--so-far: {rows.path} has no run of these settings")
+    return found
+
+
+def _trained(settings: "CalibrationSettings", rows: "Rows", device: str) -> "list[Row]":
     from l2m_design.model.backends import pick_device
     from l2m_design.search.calibration.calibrate import jobs, measured
-    from l2m_design.search.calibration.eta import sizes_of, summary_of, write_eta
 
     again = shlex.join(["l2m", *sys.argv[1:]])
     try:
         with progress() as on_progress:
-            found = measured(settings, rows, pick_device(device), on_progress, lambda row: on_progress.note(_line(row)))
+            return measured(settings, rows, pick_device(device), on_progress, lambda row: on_progress.note(_line(row)))
     except KeyboardInterrupt:
         total = len(list(jobs(settings)))
         warn(f"l2m: interrupted: of {total} runs those that ended are kept in {rows.path}; go on with: {again}")
         raise typer.Exit(1) from None
-    summary = summary_of(settings, found, again)
+
+
+def _answer(settings: "CalibrationSettings", found: "list[Row]", rows: "Rows", out: Path, as_json: bool) -> None:
+    from l2m_design.search.calibration.eta import sizes_of, summary_of, write_eta
+
+    summary = summary_of(settings, found, shlex.join(["l2m", *sys.argv[1:]]))
     files = [*write_eta(summary, out), str(rows.path)]
     if as_json:
         print_json({key: value for key, value in summary.items() if key != "rows"} | {"files": files})
@@ -95,16 +111,21 @@ def _plan(settings: "CalibrationSettings", rows: "Rows", as_json: bool) -> None:
     from l2m_design.search.calibration.calibrate import drawing_of, jobs, missing
 
     todo = missing(settings, rows)
-    recipe, vocabulary = settings.recipe(settings.rates[0], 0), settings.source.vocabulary
-    flops = sum(3 * drawing_of(job, vocabulary).flops(recipe.length) * recipe.steps * recipe.batch for job in todo)
+    recipes = {length: settings.recipe(length, settings.rates[0], 0) for length in settings.lengths}
+    vocabularies = {length: settings.source(length).vocabulary for length in settings.lengths}
+    flops = sum(
+        3 * drawing_of(job, vocabularies[job["length"]]).flops(recipe.length) * recipe.steps * recipe.batch
+        for job in todo
+        for recipe in [recipes[job["length"]]]
+    )
     plan = {
         "kinds": list(settings.kinds),
         "runs": len(list(jobs(settings))),
         "runs_kept": len(list(jobs(settings))) - len(todo),
-        "steps_a_run": recipe.steps,
-        "tokens_a_run": recipe.spent,
+        "steps_a_run": settings.steps,
+        "tokens_a_run": max(recipe.spent for recipe in recipes.values()),
         "training_flops": flops,
-        "exact_nats": settings.source.information(settings.n),
+        "exact_nats": {str(length): settings.exact(length) for length in settings.lengths},
         "rows": str(rows.path),
     }
     if as_json:
@@ -126,7 +147,8 @@ def _print(sizes: list[Any], summary: dict[str, Any], files: list[str]) -> None:
         [
             "kind",
             "size",
-            f"elements at {summary['n']:,}",
+            "length",
+            "elements",
             "captured, nats",
             "of exact",
             "nats per element",
@@ -137,8 +159,9 @@ def _print(sizes: list[Any], summary: dict[str, Any], files: list[str]) -> None:
             [
                 size.kind,
                 size.size,
+                f"{size.length:,}",
                 f"{size.elements:,}",
-                " ".join(f"{value:.2f}" for value in size.captured) or "-",
+                " ".join(f"{value:.1f}" for value in size.captured) or "-",
                 f"{size.share:.0%}",
                 f"{size.eta:.3g}",
                 "-" if size.rate is None else f"{size.rate:g}",
@@ -148,7 +171,7 @@ def _print(sizes: list[Any], summary: dict[str, Any], files: list[str]) -> None:
         ],
     )
     say(
-        f"Exact I(n;n) at n = {summary['n']}: {summary['exact_nats']:.2f} nats. Nats per element, by kind:",
+        "Capacity of a state element, nats, by kind (where loss departs from full; [enough, most that was held]):",
         *sentences(summary),
         "Measured on one source and at one training budget: longer training or richer facts may show more.",
         *(f"Wrote {file}" for file in files),

@@ -29,8 +29,13 @@ def command(
     estimate: Annotated[Path | None, typer.Option(help="The output of `l2m estimate --json`, in a file.")] = None,
     length: Annotated[int, typer.Option(help="Target context, tokens.")] = 65536,
     end: Annotated[str, typer.Option(help="End of beta's interval to judge by: upper, value or lower.")] = "upper",
-    nats_per_element: Annotated[float, typer.Option(help="What one state element holds (an assumption).")] = 0.06,
-    eta: Annotated[Path | None, typer.Option(help="Nats per element by kind, as `l2m calibrate` wrote them.")] = None,
+    nats_per_element: Annotated[
+        float | None,
+        typer.Option(help="Capacity of every state element, nats.", show_default="as measured, by kind of layer"),
+    ] = None,
+    eta: Annotated[
+        Path | None, typer.Option(help="Capacities by kind of layer, as `l2m calibrate` wrote them.")
+    ] = None,
     dtype: Annotated[str, typer.Option(help="State elements: float32, bfloat16, float16 or float8.")] = "bfloat16",
     runtime: Runtime = None,
     lengths: Lengths = None,
@@ -48,7 +53,9 @@ def command(
     from l2m_design.cli import subject as subjects
     from l2m_design.cli.lengths import parse_lengths
 
-    given = {"length": length, "end": end, "nats_per_element": nats_per_element, "dtype": dtype}
+    given = {"length": length, "end": end, "dtype": dtype}
+    if nats_per_element is not None:
+        given["nats_per_element"] = nats_per_element
     demand, source = demands.demand(beta, prefactor, estimate, eta, given)
     contexts = [] if lengths is None else parse_lengths(lengths)
     if plot:

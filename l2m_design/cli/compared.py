@@ -22,6 +22,7 @@ def show(models: "dict[str, Subject]", demand: "Demand", results: list[dict[str,
     )
     columns = [
         "model",
+        "enough state",
         "grows as",
         "growth",
         "level",
@@ -34,7 +35,7 @@ def show(models: "dict[str, Subject]", demand: "Demand", results: list[dict[str,
     if demand.has_level:
         say(
             f"Level and reach if one element holds {held}, hard reach at {demand.hard_nats:.1f}; states in "
-            f"{terms.dtype}. The condition fixes a rate, not this constant."
+            f"{terms.dtype}. Enough state: yes if even the lowest capacity suffices, no if not even the highest does."
         )
     for name, result in zip(models, results, strict=True):
         say("", f"{name}: {'meets' if result['meets'] else 'does not meet'} the condition.")
@@ -49,7 +50,8 @@ def _row(name: str, result: dict[str, Any]) -> list[str]:
     reach = result["reach_tokens"] if result["level_slack"] is not None else None
     return [
         name,
-        f"t^{result['growth_exponent']:.2f}",
+        result["enough_state"] or "-",
+        result["growth"],
         MARKS[result["meets_growth"]],
         MARKS[result["meets_level"]],
         size(result["state_bytes"]),

@@ -15,11 +15,10 @@ def demand(
     beta: float | None, prefactor: float | None, estimate: Path | None, eta: Path | None, given: dict[str, Any]
 ) -> tuple["Demand", str]:
     """The demand under the given terms, and where its law comes from; raises BadInput."""
-    from l2m_design.condition import Demand, Terms, read_nats_by_kind
+    from l2m_design.condition import Demand, Terms, read_capacity
 
     found, has_level, source = law(beta, prefactor, estimate)
-    by_kind = {} if eta is None else read_nats_by_kind(eta)
-    terms = given | {"nats_by_kind": by_kind, "shortest": min(256, given["length"])}
+    terms = given | (read_capacity(eta) if eta else {}) | {"shortest": min(256, given["length"])}
     return Demand(found, Terms.parse(terms, "check"), has_level), source
 
 

@@ -96,6 +96,7 @@ def _of_drawing(drawing: "Architecture", length: int) -> Subject:
             "reads_layer": getattr(layer, "share", None),
             "letter": layer.letter,
             "growth_exponent": layer.state_law(drawing.width).exponent,
+            "growth": layer.state_law(drawing.width).growth,
             "state_elements": layer.state_law(drawing.width).elements(length),
         }
         for layer in drawing.layers
@@ -135,6 +136,7 @@ def _of_published(model: "Published", length: int) -> Subject:
             "reads_layer": layer.shares,
             "letter": layer.letter,
             "growth_exponent": layer.state.exponent,
+            "growth": layer.state.growth,
             "state_elements": layer.state.elements(length),
             "parameters": layer.parameters,
         }

@@ -33,6 +33,7 @@ def show(subject: "Subject", demand: "Demand", result: dict[str, Any]) -> None:
         f"State at {length:,} tokens: {result['state_elements']:,} elements, {size(result['state_bytes'])} in {dtype}, "
         f"{result['bytes_per_token']:,.0f} bytes a further token.",
         *subject.notes,
+        enough(result),
     )
     _judgement(demand, result, constant(demand.terms.plain(), subject.state.kinds))
     if "by_length" in result:
@@ -45,6 +46,32 @@ def requirement(demand: "Demand") -> str:
     if demand.law.form != "power":
         return f"no beta: I(n;n) = {demand.law.formula()} nats"
     return f"beta {demand.law.beta}, judged at its {demand.terms.end} end"
+
+
+def enough(result: dict[str, Any]) -> str:
+    """The first question: is there enough state at this length, and by which amounts?"""
+    if result["enough_state"] is None:
+        return "Enough state? Not judged: a beta alone names no amount; give --prefactor or --estimate."
+    held, required = result["capacity_nats"], result["required_nats"]
+    ends = "" if held["low"] == held["high"] else f" to {_nats(held['high'])}"
+    amount = _nats(required["value"])
+    if required["low"] != required["high"]:
+        amount += f" [{_nats(required['low'])}, {_nats(required['high'])}]"
+    meaning = {
+        "yes": "even if an element holds no more than the least that was measured",
+        "no": "even if an element holds the most that was measured, it is too small somewhere up to this length",
+        "not decided": "what one element can hold is not known well enough: only training can tell",
+    }[result["enough_state"]]
+    if not ends:
+        meaning = "under the capacity that was given"
+    return (
+        f"Enough state up to {result['length']:,} tokens? {result['enough_state'].capitalize()}: it holds "
+        f"{_nats(held['low'])}{ends} nats there, the data require {amount}; {meaning}."
+    )
+
+
+def _nats(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _each(result: dict[str, Any]) -> Iterator[list[str]]:
@@ -72,7 +99,7 @@ def _cells(row: dict[str, Any], total: int, result: dict[str, Any]) -> list[str]
     reads = row["reads_layer"]
     return [
         row["kind"] if reads is None else f"{row['kind']}, reads layer {reads}",
-        f"t^{row['growth_exponent']:.2f}",
+        row["growth"],
         f"{row['state_elements']:,}",
         f"{total / max(1, result['state_elements']):.1%}",
     ]
@@ -86,12 +113,10 @@ def _judgement(demand: "Demand", result: dict[str, Any], held: str) -> None:
     grows = "does not grow" if result["growth"] == "none" else f"grows as {result['growth']}"
     say(f"Growth: the state {grows}, the data require {required}: it {answer} the growth condition.")
     if result["level_slack"] is None:
-        say("Level: not judged (a beta alone names no amount; give --prefactor or --estimate).")
         return
     word = "large enough" if result["meets_level"] else "too small"
     say(
-        f"Level up to {result['length']:,} tokens: {word}, if one element holds {held}; "
-        "the condition fixes a rate, not this constant.",
+        f"Level up to {result['length']:,} tokens: {word}, if one element holds {held}.",
         f"Reach: {tokens(result['reach_tokens']['effective'])} under that, "
         f"{tokens(result['reach_tokens']['hard'])} by the hard bound of {demand.hard_nats:.1f} nats per element.",
     )

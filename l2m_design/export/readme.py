@@ -158,7 +158,10 @@ def _held(terms: dict[str, Any]) -> str:
     """What an element is taken to hold."""
     assumed = f"{terms.get('nats_per_element')} nats an element (an assumption, not a measurement)"
     by_kind = ", ".join(f"{kind} {nats:.3g}" for kind, nats in (terms.get("nats_by_kind") or {}).items())
-    return f"nats an element measured by kind of layer ({by_kind}), else {assumed}" if by_kind else assumed
+    if not by_kind:
+        return assumed
+    else_ = "" if "other" in (terms.get("nats_range") or {}) else f", else {assumed}"
+    return f"nats an element measured by kind of layer on a known source ({by_kind}){else_}"
 
 
 def _reach(verdict: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from l2m_design.advice import Change, Stack, then
 from l2m_design.advice.lack import HEAD
+from l2m_design.advice.practice import MODEL, ONE_IN, WINDOW, costs, practised
 from l2m_design.advice.surgery import THIN_CHUNK
 from l2m_design.condition import Demand
 from l2m_design.report.words import size
@@ -31,7 +32,7 @@ def payers(stack: Stack, kinds: Sequence[str], demand: Demand) -> list[dict[str,
 
 
 def advice(stack: Stack, kinds: Sequence[str], demand: Demand, changes: list[Change]) -> list[str]:
-    """Sentences: who pays, whether there is more than asked or less, and each change with the state it leaves."""
+    """Sentences: who pays; what others do and what it costs; what the condition alone allows, or what it misses."""
     met, terms = stack.meets(demand), demand.terms
     paid = [row for row in payers(stack, kinds, demand) if row["share"] >= 0.0005]
     shares = ", ".join(f"{_count(row['layers'], row['kind'])} {row['share']:.1%}" for row in paid)
@@ -39,19 +40,37 @@ def advice(stack: Stack, kinds: Sequence[str], demand: Demand, changes: list[Cha
     if not changes:
         return [*said, "No change is known that holds less and still meets the condition." if met else _hopeless(stack)]
     if met:
-        enough = f"one layer that grows as {demand.growth} or faster is enough"
-        if demand.growth == "none":
-            enough = "no layer has to grow"
-        said.append(f"More is kept than required: {enough} for the growth condition, all others serve the capacity.")
+        said += _practice(stack, kinds, demand)
     elif not any(change.after.meets(demand) for change in changes):
         said.append("No change of these layers alone meets the whole condition.")
     for index, change in enumerate(_told(changes)):
         lead = "Or" if index else "Least state of these" if change.after.meets(demand) else "For the level alone"
+        if met and not index:
+            lead = "The condition alone allows less"
         said.append(f"{lead}: {_said(change, kinds, demand)}; {_left(change, stack, demand)}.")
     if later := then(stack, demand, changes):
         said.append(f"After the first: {_said(later, kinds, demand)}; {_left(later, changes[0].after, demand)}.")
-    caution = "The condition is necessary, not sufficient: what is let go may still be missed."
+    caution = "The condition is necessary, not sufficient: what is let go may still be missed, and only training tells."
     return [*said, caution] if met or later else said
+
+
+def _practice(stack: Stack, kinds: Sequence[str], demand: Demand) -> list[str]:
+    """What published models do, and what it costs; nothing where it would be no change."""
+    change = practised(stack, demand)
+    if change is None:
+        return []
+    which = _which(change.layers, kinds)
+    known, length = costs(), demand.terms.length
+    rows = "; ".join(
+        f"{row['picture']} with windows of {row['window']} {row['nats']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+        for row in known["rows"]
+    )
+    return [
+        f"As {MODEL} does, one layer in {ONE_IN} stays and the others hold {WINDOW:,} tokens: {which} become windows; "
+        f"{_left(change, stack, demand)} at {length:,} tokens, and the condition is met.",
+        f"Measured cost, nats a token above full attention at {known['length']:,} tokens, in models of "
+        f"{known['parameters'] / 1e6:.1f} M parameters ({known['study']}): {rows}.",
+    ]
 
 
 def _told(changes: list[Change]) -> list[Change]:
@@ -72,10 +91,13 @@ def _said(change: Change, kinds: Sequence[str], demand: Demand) -> str:
     if change.to == "fixed":
         return f"{which} may become fixed states {_of_size(change.fixed_elements, 'elements')}"
     if change.to == "shorter_window":
-        held = "any number of" if change.window_tokens == 1 else f"{change.window_tokens:,}"
-        return f"{which} may hold {held} tokens each"
+        if change.window_tokens == 1:
+            return f"{which} may be shorter, down to where training shows a loss"
+        return f"{which} may hold {change.window_tokens:,} tokens each"
     if change.to == "smaller_state":
-        held = "of any size" if change.factor == 0.01 else f"{change.factor:g} times as large"
+        held = "smaller, down to where training shows a loss"
+        if change.factor != 0.01:
+            held = f"{change.factor:g} times as large"
         return f"the recurrent state of {which} may be {held}"
     own = f" of {_heads(change.slot_elements)} or more" if change.slot_elements else ""
     if change.to == "full":
@@ -132,9 +154,9 @@ def _thin(change: Change) -> str:
 
 
 def _of_size(count: int | None, unit: str) -> str:
-    """The least size; of one, any will do."""
+    """The least size; where one is enough, the condition leaves it open."""
     if count == 1:
-        return "or fixed states of any size" if unit == "tokens" else "of any size"
+        return "or fixed states, whose size it leaves open" if unit == "tokens" else "whose size it leaves open"
     return f"of {count or 0:,} {unit} or more"
 
 

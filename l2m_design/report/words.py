@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from l2m_design.condition import REACH_LIMIT, growth_words
-from l2m_design.laws import PowerLaw
+from l2m_design.condition import OTHER, REACH_LIMIT
+from l2m_design.laws import PowerLaw, growth_words
 
 MARKS = {True: "met", False: "not met", None: "not judged"}
 
@@ -44,11 +44,19 @@ def trial(record: Any) -> str:
 
 def constant(terms: dict[str, Any], kinds: tuple[str, ...] | None = None) -> str:
     """What an element is taken to hold, and on what ground; of `kinds` alone where they are given."""
-    own = {kind: nats for kind, nats in terms.get("nats_by_kind", {}).items() if kinds is None or kind in kinds}
+    by_kind, ranges = terms.get("nats_by_kind", {}), terms.get("nats_range", {})
+    own = {kind: nats for kind, nats in by_kind.items() if kinds is None or kind in kinds}
+    assumed = "" if OTHER in ranges else " (assumed)"
+    other = f"{terms['nats_per_element']:g}{_range(ranges.get(OTHER))}"
     if not own:
-        return f"{terms['nats_per_element']:g} nats (assumed)"
-    listed = ", ".join(f"{nats:.3g} nats in {kind}" for kind, nats in own.items())
-    return f"{listed} (measured by kind on a known source), {terms['nats_per_element']:g} elsewhere (assumed)"
+        return f"{other} nats{assumed}"
+    listed = ", ".join(f"{nats:.3g}{_range(ranges.get(kind))} nats in {kind}" for kind, nats in own.items())
+    rest = "" if kinds is not None and set(kinds) <= set(own) else f", {other} elsewhere{assumed}"
+    return f"{listed} (measured by kind on a known source){rest}"
+
+
+def _range(ends: Any) -> str:
+    return f" [{ends[0]:.3g}, {ends[1]:.3g}]" if ends else ""
 
 
 def outcome(summary: dict[str, Any]) -> list[str]:
@@ -190,11 +198,12 @@ def _ground(terms: dict[str, Any]) -> str:
     assumed = f"{terms['nats_per_element']:g} nats per state element, is an assumption (condition.nats_per_element)."
     if not by_kind:
         return f"The constant, {assumed}"
-    listed = ", ".join(f"{kind} {nats:.3g}" for kind, nats in by_kind.items())
+    ranges = terms.get("nats_range", {})
+    listed = ", ".join(f"{kind} {nats:.3g}{_range(ranges.get(kind))}" for kind, nats in by_kind.items())
+    rest = "" if OTHER in ranges else f" For all else the constant, {assumed}"
     return (
-        f"The constant was measured by kind of layer (condition.nats_by_kind, nats per state element: {listed}), in "
-        "small models on a source with a known answer: on other data it is an assumption too. "
-        f"For all else the constant, {assumed}"
+        f"The capacity of a state element was measured by kind of layer (nats per state element: {listed}), in "
+        f"small models on a source with a known answer: on other data it is an assumption too.{rest}"
     )
 
 

@@ -29,7 +29,9 @@ DRAWINGS = st.builds(
     st.lists(FIXED, min_size=1, max_size=5),
 )
 DEMANDS = st.builds(
-    lambda prefactor, beta: Demand(PowerLaw(prefactor, beta), Terms()), st.floats(0.1, 100.0), st.floats(0.1, 1.0)
+    lambda prefactor, beta: Demand(PowerLaw(prefactor, beta), Terms(nats_per_element=0.06)),
+    st.floats(0.1, 100.0),
+    st.floats(0.1, 1.0),
 )
 LENGTHS = st.sampled_from([4, 1000, 4096, 65536])
 LAWFUL = settings(max_examples=60, deadline=None)
@@ -104,7 +106,7 @@ def test_the_member_of_a_published_family_is_its_config_with_another_state(name:
     config, place = CONFIGS[name]
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config))
-    model, demand = published(path), Demand(PowerLaw(20.0, 0.7), Terms())
+    model, demand = published(path), Demand(PowerLaw(20.0, 0.7), Terms(nats_per_element=0.06))
     assert model.config.d_state is not None
     assert model.of_d_state(model.config.d_state) == model.state
     found = member(Dimension("d_state", model.config.d_state, model.of_d_state), demand, 1 << 20)
@@ -117,7 +119,7 @@ def test_the_member_of_a_published_family_is_its_config_with_another_state(name:
 
 def test_a_window_is_no_remedy_for_a_state_too_small_at_short_lengths() -> None:
     stack = Stack((StateLaw((StateTerm(2, Tokens(64), kind="window"),)),), 2)
-    demand = Demand(PowerLaw(100.0, 0.5), Terms())
+    demand = Demand(PowerLaw(100.0, 0.5), Terms(nats_per_element=0.06))
     (windows,) = window(stack)
     assert (windows.name, windows.now) == ("window", 64)
     assert member(windows, demand, 4096) is None
@@ -128,7 +130,7 @@ def test_what_grows_has_no_series() -> None:
     growing = Stack((StateLaw((StateTerm(2, Tokens(), kind="attention"),)), StateLaw((StateTerm(5, Fixed()),))), 2)
     assert not is_fixed(growing)
     assert not is_fixed(Stack((StateLaw(),), 2))
-    rows = by_length(growing, 8, (), Demand(PowerLaw(1.0, 0.7), Terms()), [1000, 2000])
+    rows = by_length(growing, 8, (), Demand(PowerLaw(1.0, 0.7), Terms(nats_per_element=0.06)), [1000, 2000])
     assert [row["member"] for row in rows] == [None, None]
     assert [row["held_elements"] for row in rows] == [1005, 2005]
 

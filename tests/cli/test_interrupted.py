@@ -15,7 +15,7 @@ import pytest
 from tests.command import l2m, start
 
 CALIBRATION = (
-    "calibrate", "--out", "made/eta.yaml", "--kinds", "window,gated_deltanet", "--length", "64", "--tokens", "2048",
+    "calibrate", "--out", "made/eta.yaml", "--kinds", "window,gated_deltanet", "--lengths", "64", "--steps", "4",
     "--batch-tokens", "512", "--seeds", "2", "--rates", "0.003", "--device", "cpu",
 )  # fmt: skip
 
@@ -34,12 +34,12 @@ def test_an_interrupted_calibration_says_how_to_go_on_and_does(folder: Path) -> 
     assert "Traceback" not in said
     kept = rows.read_text()
     plan = json.loads(l2m(*CALIBRATION, "--dry-run", "--json", cwd=folder).stdout)
-    assert (plan["runs"], plan["runs_kept"]) == (12, kept.count("\n"))
+    assert (plan["runs"], plan["runs_kept"]) == (16, kept.count("\n"))
     done = l2m(*CALIBRATION, "--json", cwd=folder)
     assert done.returncode in (0, 1), done.stderr
     assert set(json.loads(done.stdout)["files"]) == {"made/eta.yaml", "made/eta.json", "made/rows.jsonl"}
     assert rows.read_text().startswith(kept)
-    assert rows.read_text().count("\n") == 12
+    assert rows.read_text().count("\n") == 16
     assert l2m("check", "growing.yaml", "--eta", "made/eta.yaml", cwd=folder).returncode in (0, 1)
 
 

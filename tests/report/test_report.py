@@ -121,12 +121,16 @@ def test_measured_nats_are_said_to_be_measured_and_drawn(summary: dict[str, Any]
     write_page(summary, tmp_path / "assumed.html")
     summary["demand"]["terms"]["nats_by_kind"] = {"attention": 0.005}
     said = " ".join([*caveats(summary), *outcome(summary)])
-    assert "was measured by kind of layer (condition.nats_by_kind, nats per state element: attention 0.005)" in said
+    assert "was measured by kind of layer (nats per state element: attention 0.005)" in said
     assert "if an element holds 0.005 nats in attention (measured by kind on a known source), 0.06 elsewhere" in said
     assert "is an assumption" in said
+    summary["demand"]["terms"]["nats_range"] = {"attention": [0.001, 0.02], "other": [0.001, 0.02]}
+    said = " ".join([*caveats(summary), *outcome(summary)])
+    assert "attention 0.005 [0.001, 0.02]" in said
+    assert "is an assumption (" not in said
     write_page(summary, tmp_path / "measured.html")
-    drawn = [(tmp_path / name).read_text().count("stroke-dasharray") for name in ("assumed.html", "measured.html")]
-    assert drawn[1] > drawn[0]
+    bands = [(tmp_path / name).read_text().count("FillBetween") for name in ("assumed.html", "measured.html")]
+    assert bands[1] > bands[0]
 
 
 def test_the_outcome_names_choice_state_and_difference(summary: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from l2m_design.architecture import Architecture
 from l2m_design.condition import Demand, Terms
 from l2m_design.laws import PowerLaw
 from l2m_design.report.figures.style import BAD, DATA, GOOD, GREY, INK, LINES, STYLE, as_svg, figure, log_axes
+from l2m_design.report.figures.supply import band, required
 from l2m_design.report.words import size
 
 NEIGHBOURS = 8  # times the state: names of such points would meet
@@ -72,45 +73,21 @@ def losses(by_position: dict[str, list[float]], label: str = "loss, nats a token
 def state_and_demand(
     drawings: dict[str, Architecture], law: PowerLaw, terms: Terms, has_level: bool, measured: int | None
 ) -> str:
-    """State elements held at L/2 against context length L, beside the elements that the data ask for.
+    """Nats that states can hold at L/2 against context length L, beside the nats that the data require.
 
-    Elements are counted alike and asked for at the terms' default nats per element. Where kinds have nats of their own,
-    a second line says how many such elements a state is worth: that one the level is judged by.
-    measured: the longest context, in tokens, on which the law was measured.
+    Lines are central capacities, bands reach from the lowest to the highest. measured: the longest context, in tokens,
+    on which the law was measured.
     """
     with matplotlib.rc_context(STYLE):
         drawing, axes = figure(4.4, 9.6)
         demand = Demand(law, terms, has_level)
         lengths = np.unique(np.geomspace(terms.shortest, 16 * terms.length, 60).astype(int))
-        if has_level:
-            soft = [demand.elements(int(x), terms.nats_per_element) for x in lengths]
-            hard = [demand.elements(int(x), demand.hard_nats) for x in lengths]
-            axes.fill_between(lengths, hard, soft, color=BAD, alpha=0.10, lw=0)
-            axes.plot(
-                lengths,
-                soft,
-                color=BAD,
-                lw=1.6,
-                ls="--",
-                label=f"asked, at {terms.nats_per_element:g} nats per element (assumed)",
-            )
-            axes.plot(
-                lengths,
-                hard,
-                color=BAD,
-                lw=1,
-                ls=":",
-                label=f"asked, at {demand.hard_nats:.1f} nats per element (hard bound)",
-            )
         for color, (name, drawn) in zip(LINES * 9, drawings.items(), strict=False):
-            held = [drawn.state.elements(max(1, int(x) // 2)) for x in lengths]
-            axes.plot(lengths, held, color=color, lw=1.6, label=name)
-            if has_level and terms.nats_by_kind:
-                worth = [demand.capacity(drawn.state, max(1, int(x) // 2)) / terms.nats_per_element for x in lengths]
-                axes.plot(lengths, worth, color=color, lw=1, ls="-.")
-        if has_level and terms.nats_by_kind:
-            label = f"worth in elements of {terms.nats_per_element:g} nats, by kind as measured"
-            axes.plot([], [], color=GREY, lw=1, ls="-.", label=label)
+            band(axes, demand, drawn.state, lengths, color)
+            axes.plot([], [], color=color, lw=1.6, label=name)
+        if has_level:
+            required(axes, demand, lengths)
+            axes.plot([], [], color=INK, lw=1.4, ls="--", label="required by the data")
         marked = {"target": terms.length} | ({"measured to": measured} if measured else {})
         for word, length in marked.items():
             axes.axvline(length, color=GREY, lw=0.8)
@@ -123,7 +100,7 @@ def state_and_demand(
                 xytext=(3, -10),
                 textcoords="offset points",
             )
-        log_axes(axes, "context length L, tokens", "state at L/2, elements")
+        log_axes(axes, "context length L, tokens", "nats: held at L/2 (lines), required (dashed)")
         axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         return as_svg(drawing)
 

@@ -1,4 +1,4 @@
-"""The figure of supply over demand: elements that models hold after half the context, over those that data ask for."""
+"""The figure of supply over demand: nats that models can hold after half the context, over those that data require."""
 
 import io
 from collections.abc import Mapping
@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from l2m_design.condition import Demand
 from l2m_design.laws import StateLaw
@@ -14,6 +15,8 @@ from l2m_design.report.figures.state import name_ends
 from l2m_design.report.figures.style import GREY, INK, LINES, STYLE, as_svg, figure, log_axes
 
 POINTS = 120
+
+Lengths = NDArray[np.int64]
 
 
 def supply_svg(states: Mapping[str, StateLaw], demand: Demand, longest: int) -> str:
@@ -36,36 +39,32 @@ def _figure(states: Mapping[str, StateLaw], demand: Demand, longest: int) -> Fig
     lengths = np.unique(np.geomspace(min(demand.terms.shortest, longest // 2), longest, POINTS).astype(int))
     ends: list[tuple[float, str, str]] = []
     for index, (name, state) in enumerate(states.items()):
-        color, held = LINES[index % len(LINES)], [state.elements(max(1, int(each) // 2)) for each in lengths]
-        axes.plot(lengths, held, color=color, lw=1.6)
-        if held[-1]:
-            ends.append((held[-1], f"{name}, t^{state.exponent:.2g}", color))
-    if demand.has_level:
-        ends += _demand(axes, demand, [int(each) for each in lengths])
-    log_axes(axes, "context L, tokens (dotted: the target)", "elements after L/2 tokens: held (lines), asked (dashed)")
+        color = LINES[index % len(LINES)]
+        if last := band(axes, demand, state, lengths, color):
+            ends.append((last, f"{name}, {state.growth}" if state.exponent else name, color))
+    if demand.has_level and (last := required(axes, demand, lengths)):
+        ends.append((last, "required by the data", INK))
+    log_axes(axes, "context L, tokens (dotted: the target)", "nats after L/2 tokens: held (lines), required (dashed)")
     axes.axvline(demand.terms.length, color=GREY, lw=0.8, ls=":")
     name_ends(axes, ends, longest)
     return sheet
 
 
-def _demand(axes: Axes, demand: Demand, lengths: list[int]) -> list[tuple[float, str, str]]:
-    """Two lines, under the assumed nats per element and by the hard bound, with bands where the law has one."""
-    ends = []
-    for nats, style, color, word in (
-        (
-            demand.terms.nats_per_element,
-            "--",
-            INK,
-            f"asked: {demand.terms.nats_per_element:g} nats an element (assumed)",
-        ),
-        (demand.hard_nats, "-.", GREY, f"asked: {demand.hard_nats:.1f} nats an element (hard bound)"),
-    ):
-        asked = [demand.elements(length, nats) for length in lengths]
-        axes.plot(lengths, asked, style, color=color, lw=1.4)
-        if demand.law.draws is not None:
-            band = [demand.law.at(length / 2) for length in lengths]
-            low, high = ([max(getattr(each, end), 1e-9) / nats for each in band] for end in ("low", "high"))
-            axes.fill_between(lengths, low, high, color=GREY, alpha=0.25, lw=0)
-        if asked[-1] > 0:
-            ends.append((asked[-1], word, color))
-    return ends
+def band(axes: Axes, demand: Demand, state: StateLaw, lengths: Lengths, color: str) -> float:
+    """A state's nats at its central capacity, between the lowest and the highest; the last of the line."""
+    low, value, high = zip(*(demand.held(state, max(1, int(length) // 2)) for length in lengths), strict=True)
+    axes.plot(lengths, value, color=color, lw=1.6)
+    if low != high:
+        axes.fill_between(lengths, low, high, color=color, alpha=0.12, lw=0)
+    return float(value[-1])
+
+
+def required(axes: Axes, demand: Demand, lengths: Lengths) -> float:
+    """The nats of the demand at its judged end, between the ends of its interval; the last of the line."""
+    nats = [demand.nats(int(length)) for length in lengths]
+    axes.plot(lengths, nats, "--", color=INK, lw=1.4)
+    if demand.law.draws is not None:
+        ends = [demand.law.at(int(length) / 2) for length in lengths]
+        low, high = ([max(getattr(each, end), 1e-9) for each in ends] for end in ("low", "high"))
+        axes.fill_between(lengths, low, high, color=GREY, alpha=0.25, lw=0)
+    return float(nats[-1])

@@ -1,9 +1,8 @@
-"""Calibration: eta, the nats that a state element holds, measured for each kind of layer on Santa Fe sources.
+"""Calibration: the capacity of a state element, in nats, measured for each kind of layer on Santa Fe sources.
 
 One-layer models of several state sizes are trained on documents of exactly one window. What a model captured of the
 exact I(n;n), n half the window, is read off its own losses on the fact tokens (keys tell nothing of each other): early
-minus late ones, the profile (arXiv 2503.04725, section 4). Divided by the elements that it holds at n it is eta of one
-run. Where nearly all was captured the source is the limit, not the state, and eta is a lower bound.
+minus late ones, the profile (arXiv 2503.04725, section 4), beside the elements that it holds between the halves.
 """
 
 import json
@@ -28,17 +27,18 @@ from l2m_design.training.batches import held_out_windows
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.run import train
 
-WIDTH, MLP_RATIO = 64, 2.0
-WINDOWS = 256
+WIDTH, MLP_RATIO = 128, 2.0
+WINDOWS = 128
 RECALL = {"heads": 2, "qk_norm": True, "short_conv": 4}  # a query meets the key of the pair before it
 HEADS = RECALL | {"kv_heads": 1}
 
 Rate = Annotated[float, Field(gt=0.0, le=1.0)]
+Length = Annotated[int, Field(ge=64, le=2**20, multiple_of=4)]
 
 
 class CalibrationSettings(Values):
-    """kinds of laws.STATE_KINDS; the source (beta, bits of a fact, keys); length of a window in tokens, two halves of
-    whole pairs; tokens that each run reads, in steps of batch_tokens; learning rates, of which the best is kept; seeds.
+    """kinds of laws.STATE_KINDS; the source (beta, bits of a fact, keys); lengths of windows in tokens, two halves of
+    whole pairs; steps of each run, of batch_tokens each; learning rates, of which the best is kept; seeds.
 
     Facts of several bits let the state be the limit, not the number of keys that it can tell apart.
     """
@@ -47,11 +47,11 @@ class CalibrationSettings(Values):
     beta: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.7
     bits: Annotated[int, Field(ge=1, le=8)] = 4
     keys: Annotated[int, Field(ge=2, le=65536)] = 256
-    length: Annotated[int, Field(ge=64, le=2**20, multiple_of=4)] = 512
-    tokens: Annotated[int, Field(ge=1)] = 1_638_400
-    batch_tokens: Annotated[int, Field(ge=64)] = 4096
-    rates: Annotated[tuple[Rate, ...], Field(strict=False, min_length=1)] = (3e-3, 1e-2)
-    seeds: Annotated[int, Field(ge=1, le=100)] = 2
+    lengths: Annotated[tuple[Length, ...], Field(strict=False, min_length=1)] = (512, 2048)
+    steps: Annotated[int, Field(ge=1)] = 600
+    batch_tokens: Annotated[int, Field(ge=64)] = 16384
+    rates: Annotated[tuple[Rate, ...], Field(strict=False, min_length=1)] = (6e-3, 1.2e-2)
+    seeds: Annotated[int, Field(ge=1, le=100)] = 3
 
     @field_validator("kinds")
     @classmethod
@@ -62,30 +62,29 @@ class CalibrationSettings(Values):
         return tuple(dict.fromkeys(given))
 
     @model_validator(mode="after")
-    def _a_recipe_fits(self) -> Self:
-        self.recipe(self.rates[0], 0)
+    def _recipes_fit(self) -> Self:
+        for length in self.lengths:
+            if self.batch_tokens < length:
+                raise ValueError(f"batch_tokens ({self.batch_tokens}) must hold one window of {length} tokens")
+            self.recipe(length, self.rates[0], 0)
         return self
 
-    @property
-    def n(self) -> int:
-        """Tokens of half a window."""
-        return self.length // 2
-
-    @property
-    def source(self) -> SantaFe:
+    def source(self, length: int) -> SantaFe:
         """Documents of one window each, twice as many as training windows in the budget, a thousand at least."""
-        documents = min(10**6, max(1000, 2 * self.tokens // self.length))
-        settings = {"beta": self.beta, "bits": self.bits, "keys": self.keys, "pairs": self.n, "documents": documents}
-        return SantaFe(SantaFeSettings.parse(settings, "calibrate"))
+        documents = min(10**6, max(1000, 2 * self.steps * self.batch_tokens // length))
+        settings = {"beta": self.beta, "bits": self.bits, "keys": self.keys, "pairs": length // 2}
+        return SantaFe(SantaFeSettings.parse(settings | {"documents": documents}, "calibrate"))
 
-    def recipe(self, rate: float, seed: int) -> Recipe:
+    def exact(self, length: int) -> float:
+        """I(n;n) of the source, nats, n half of the length."""
+        return self.source(length).information(length // 2)
+
+    def recipe(self, length: int, rate: float, seed: int) -> Recipe:
         """How each run trains; a window's first token is given, so its length is one less."""
-        length = self.length - 1
-        batch_tokens = self.batch_tokens // self.length * length
-        tokens = self.tokens // self.length * length
+        batch_tokens = self.batch_tokens // length * (length - 1)
         return Recipe(
-            length=length, batch_tokens=batch_tokens, tokens=tokens, learning_rate=rate, seed=seed, rungs=(),
-            windows=WINDOWS,
+            length=length - 1, batch_tokens=batch_tokens, tokens=self.steps * batch_tokens, learning_rate=rate,
+            seed=seed, rungs=(), windows=WINDOWS, contexts=(),
         )  # fmt: skip
 
 
@@ -97,23 +96,23 @@ def layers_of(kind: str, n: int) -> list[tuple[str, dict[str, Any]]]:
     """
     chunk = 2 ** max(1, (n // 16).bit_length() - 1)
     sized: dict[str, tuple[str, tuple[float, ...], dict[str, Any]]] = {
-        "attention": ("head_dim", (4, 8, 16), {"kind": "attention", **HEADS}),
+        "attention": ("head_dim", (4, 8, 16, 32, 64), {"kind": "attention", **HEADS}),
         "window": (
             "window",
-            (n // 16, n // 4, n // 2),
+            (n // 8, n // 4, n // 2, n),
             {"kind": "attention", **HEADS, "head_dim": 16},
         ),
-        "mla": ("kv_rank", (2, 6, 14), {"kind": "mla", **RECALL, "head_dim": 16, "rope_dim": 2}),
+        "mla": ("kv_rank", (2, 6, 14, 30, 62), {"kind": "mla", **RECALL, "head_dim": 16, "rope_dim": 2}),
         "sparse_attention": (
             "keep",
-            (0.25, 0.5, 1.0),
+            (0.25, 0.5, 1.0, 2.0),
             {"kind": "sparse_attention", **HEADS, "head_dim": 16, "chunk": chunk, "exponent": 0.7},
         ),
-        "mamba1": ("d_state", (2, 8, 32), {"kind": "mamba1"}),
-        "mamba2": ("d_state", (2, 8, 32), {"kind": "mamba2", "head_dim": 32}),
-        "gated_deltanet": ("head_dim", (4, 8, 16), {"kind": "gated_deltanet", "heads": 2, "value_expand": 1}),
-        "log_linear": ("d_state", (1, 4, 16), {"kind": "log_linear", "head_dim": 32}),
-        "checkpointed_ssm": ("d_state", (1, 4), {"kind": "checkpointed_ssm", "head_dim": 32, "exponent": 0.7}),
+        "mamba1": ("d_state", (4, 16, 64), {"kind": "mamba1"}),
+        "mamba2": ("d_state", (4, 16, 64, 256, 1024), {"kind": "mamba2", "head_dim": 32}),
+        "gated_deltanet": ("head_dim", (8, 16, 32, 64), {"kind": "gated_deltanet", "heads": 2, "value_expand": 1}),
+        "log_linear": ("d_state", (4, 16, 64), {"kind": "log_linear", "head_dim": 32}),
+        "checkpointed_ssm": ("d_state", (1, 4, 16), {"kind": "checkpointed_ssm", "head_dim": 32, "exponent": 0.7}),
     }
     name, sizes, layer = sized[kind]
     return [(f"{name}={size:g}", {**layer, name: size}) for size in sizes]
@@ -121,19 +120,20 @@ def layers_of(kind: str, n: int) -> list[tuple[str, dict[str, Any]]]:
 
 def jobs(settings: CalibrationSettings) -> Iterator[dict[str, Any]]:
     """Everything that decides a run, JSON-ready, run by run; seeds last, so that a stop leaves whole kinds of runs."""
-    shared = {
-        "source": settings.source.name,
-        "width": WIDTH,
-        "mlp_ratio": MLP_RATIO,
-        "length": settings.length,
-        "tokens": settings.tokens,
-        "batch_tokens": settings.batch_tokens,
-    }
     for seed in range(settings.seeds):
-        for kind in settings.kinds:
-            for size, layer in layers_of(kind, settings.n):
-                for rate in settings.rates:
-                    yield {"kind": kind, "size": size, "layer": layer, "rate": rate, "seed": seed, **shared}
+        for length in settings.lengths:
+            shared = {
+                "source": settings.source(length).name,
+                "width": WIDTH,
+                "mlp_ratio": MLP_RATIO,
+                "length": length,
+                "steps": settings.steps,
+                "batch_tokens": settings.batch_tokens,
+            }
+            for kind in settings.kinds:
+                for size, layer in layers_of(kind, length // 2):
+                    for rate in settings.rates:
+                        yield {"kind": kind, "size": size, "layer": layer, "rate": rate, "seed": seed, **shared}
 
 
 def drawing_of(job: dict[str, Any], vocabulary: int) -> Architecture:
@@ -200,18 +200,23 @@ def measured(
 ) -> list[Row]:
     """The rows of all jobs in their order; those that the file lacks are trained now and added as they end."""
     known = {_key(row.job): row for row in rows.read()}
-    source = settings.source
     todo = list(jobs(settings))
     found = []
     for index, job in enumerate(todo):
         row = known.get(_key(job))
         if row is None:
             name = f"{index + 1} of {len(todo)}: {job['kind']} {job['size']}"
-            row = Row(job, _run(job, settings, source, device, partial(on_step, name)))
+            row = Row(job, _run(job, settings, device, partial(on_step, name)))
             rows.add(row)
             on_row(row)
         found.append(row)
     return found
+
+
+def ended(settings: CalibrationSettings, rows: Rows) -> list[Row]:
+    """The rows that the file has of the jobs, in their order."""
+    known = {_key(row.job): row for row in rows.read()}
+    return [known[key] for key in map(_key, jobs(settings)) if key in known]
 
 
 def missing(settings: CalibrationSettings, rows: Rows) -> list[dict[str, Any]]:
@@ -225,26 +230,22 @@ def _key(job: dict[str, Any]) -> str:
 
 
 def _run(
-    job: dict[str, Any],
-    settings: CalibrationSettings,
-    source: SantaFe,
-    device: Any,
-    on_step: Callable[[int, int], None],
+    job: dict[str, Any], settings: CalibrationSettings, device: Any, on_step: Callable[[int, int], None]
 ) -> dict[str, Any]:
-    began = time.perf_counter()
+    began, length = time.perf_counter(), job["length"]
+    source = settings.source(length)
     drawing = drawing_of(job, source.vocabulary)
-    recipe = settings.recipe(job["rate"], job["seed"])
-    found: dict[str, Any] = {"elements": drawing.state.elements(settings.n), "parameters": drawing.parameters}
+    recipe = settings.recipe(length, job["rate"], job["seed"])
+    found: dict[str, Any] = {"elements": drawing.state.elements(length // 2), "parameters": drawing.parameters}
     try:
         _, result = train(drawing, source, recipe, device, on_step=on_step)
     except FloatingPointError as error:
         return found | {"failed": first_line(error), "device": str(device)}
     tokens = held_out_windows(source, "validation", recipe.length, recipe.windows).tokens()
     best = source.bayes_nats(tokens).mean(axis=0)
-    nats = captured_nats(np.array(result.loss_by_position), best, source.information(settings.n))
+    nats = captured_nats(np.array(result.loss_by_position), best, settings.exact(length))
     return found | {
         **{name: round(value, 5) for name, value in nats.items()},
-        "eta": float(f"{nats['captured_nats'] / found['elements']:.5g}"),
         "steps": recipe.steps,
         "seconds": round(time.perf_counter() - began, 1),
         "device": str(device),

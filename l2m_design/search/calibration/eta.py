@@ -1,25 +1,31 @@
-"""Eta by kind: from the runs of a calibration to nats per element, with what is a bound said, and the files of it."""
+"""Capacity by kind: from the runs of a calibration to nats a state element, with an interval, and the files of it.
 
+Of each kind and length three numbers. Where loss departs from full: the smallest state that captured ENOUGH of the
+exact amount, and the next smaller one, which did not; the capacity is the exact amount divided by their geometric mean.
+Low: the exact amount by the smallest state that was enough, since more elements than that lost nothing. High: the most
+that any state held an element, however much it lost. Over lengths the lowest, the geometric mean and the highest.
+"""
+
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
 
 from l2m_design.search.calibration.calibrate import CalibrationSettings, Row
 from l2m_design.settings import to_json, to_yaml, write_atomically
 
-SATURATED = 0.9  # of the exact information: from here on the source is the limit, not the state
-LEVEL = 0.95
+ENOUGH = 0.95  # of the exact amount: less is a loss
+OTHER = "other"  # kinds that were not measured
 
 
 @dataclass(frozen=True)
 class Size:
-    """A kind at one state size, at its best learning rate (by the mean over seeds).
+    """A kind at one length and state size, at its best learning rate (by the mean over seeds).
 
-    elements: held at n tokens. captured: nats of I(n;n), a value for each seed. failed: runs without a finite loss, of
-    all rates.
+    elements: held between the halves. captured: nats, a value for each seed. failed: runs without a finite loss, of all
+    rates.
     """
 
     kind: str
@@ -29,6 +35,7 @@ class Size:
     rate: float | None
     captured: tuple[float, ...]
     failed: int
+    length: int = 0
 
     @property
     def eta(self) -> float:
@@ -41,50 +48,34 @@ class Size:
         return float(np.mean(self.captured)) / self.exact if self.captured else 0.0
 
     @property
-    def saturated(self) -> bool:
-        """Was the source the limit, not the state?"""
-        return self.share >= SATURATED
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """Student's interval of the mean of eta over seeds; none from one seed."""
-        if len(self.captured) < 2:
-            return None
-        values = np.array(self.captured) / self.elements
-        half = float(student.ppf(0.5 + LEVEL / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-        return max(0.0, self.eta - half), self.eta + half
+    def enough(self) -> bool:
+        """Did it capture all that there is, but for what ENOUGH leaves?"""
+        return self.share >= ENOUGH
 
 
 @dataclass(frozen=True)
-class Eta:
-    """Nats per element of a kind, and the size that it was taken at.
-
-    low, high: over seeds, none from one seed. bound: `lower` where the source was the limit, so that an element may
-    hold more; `none` where the state was (or training: no run shows that more could not be learned).
+class Capacity:
+    """Nats an element of a kind: see the module. full: whether at every length some state lost nothing, without which
+    value and low are of states that lost something. sizes: the smallest of each length that was enough, or the largest.
     """
 
-    eta: float
-    low: float | None
-    high: float | None
-    level: float
-    bound: Literal["none", "lower"]
-    size: str
-    elements: int
-    captured_nats: float
-    exact_nats: float
-    rate: float
+    value: float
+    low: float
+    high: float
+    full: bool
+    sizes: tuple[str, ...]
     seeds: int
 
 
 def sizes_of(rows: list[Row]) -> list[Size]:
-    """Kinds and sizes in the order of the rows; at each the learning rate whose mean over seeds captured most."""
-    groups: dict[tuple[str, str], list[Row]] = {}
+    """Kinds, lengths and sizes in the order of the rows; each at the learning rate that captured most, over seeds."""
+    groups: dict[tuple[str, int, str], list[Row]] = {}
     for row in rows:
-        groups.setdefault((row.job["kind"], row.job["size"]), []).append(row)
-    return [_size(kind, size, group) for (kind, size), group in groups.items()]
+        groups.setdefault((row.job["kind"], row.job["length"], row.job["size"]), []).append(row)
+    return [_size(*key, group) for key, group in groups.items()]
 
 
-def _size(kind: str, size: str, rows: list[Row]) -> Size:
+def _size(kind: str, length: int, size: str, rows: list[Row]) -> Size:
     done = [row for row in rows if "failed" not in row.found]
     by_rate: dict[float, list[float]] = {}
     for row in done:
@@ -95,6 +86,7 @@ def _size(kind: str, size: str, rows: list[Row]) -> Size:
     best = max(means, key=means.__getitem__, default=None)
     return Size(
         kind=kind,
+        length=length,
         size=size,
         elements=rows[0].found["elements"],
         exact=done[0].found["exact_nats"] if done else 0.0,
@@ -104,74 +96,88 @@ def _size(kind: str, size: str, rows: list[Row]) -> Size:
     )
 
 
-def eta_of(sizes: list[Size]) -> dict[str, Eta]:
-    """Eta by kind; a kind that captured nothing at any size has none.
-
-    The largest mean over sizes where the state was the limit. Where none was, or one that captured nearly everything
-    shows more, the largest over those is a lower bound.
-    """
+def capacities(sizes: list[Size]) -> dict[str, Capacity]:
+    """Capacity by kind; a kind that captured nothing at some length, or was tried at one size alone, has none."""
     found = {}
     for kind in dict.fromkeys(size.kind for size in sizes):
-        own = [size for size in sizes if size.kind == kind and size.eta > 0]
-        if own:
-            found[kind] = _eta(max(own, key=lambda size: size.eta))
+        lengths = dict.fromkeys(size.length for size in sizes)
+        each = [_at([size for size in sizes if (size.kind, size.length) == (kind, length)]) for length in lengths]
+        if all(one is not None for one in each):
+            found[kind] = _over([one for one in each if one is not None])
     return found
 
 
-def _eta(size: Size) -> Eta:
-    low, high = size.interval or (None, None)
-    assert size.rate is not None  # it captured something
-    return Eta(
-        eta=size.eta,
-        low=low,
-        high=high,
-        level=LEVEL,
-        bound="lower" if size.saturated else "none",
-        size=size.size,
-        elements=size.elements,
-        captured_nats=float(np.mean(size.captured)),
-        exact_nats=size.exact,
-        rate=size.rate,
-        seeds=len(size.captured),
+def _at(sizes: list[Size]) -> Capacity | None:
+    """Of one kind at one length."""
+    own = sorted((size for size in sizes if size.eta > 0), key=lambda size: size.elements)
+    if len(own) < 2:
+        return None
+    enough = next((size for size in own if size.enough), None)
+    high = max(max(size.captured) / size.elements for size in own)
+    if enough is None:
+        most = max(own, key=lambda size: size.share)
+        return Capacity(most.eta, most.eta, high, False, (f"{most.length}: {most.size}",), len(most.captured))
+    smaller = [size.elements for size in own if size.elements < enough.elements]
+    departs = math.sqrt(enough.elements * max(smaller, default=enough.elements))
+    named = (f"{enough.length}: {enough.size}",)
+    return Capacity(enough.exact / departs, enough.exact / enough.elements, high, True, named, len(enough.captured))
+
+
+def _over(each: list[Capacity]) -> Capacity:
+    """Over lengths, or kinds."""
+    return Capacity(
+        value=math.exp(sum(math.log(one.value) for one in each) / len(each)),
+        low=min(one.low for one in each),
+        high=max(max(one.high, one.value) for one in each),
+        full=all(one.full for one in each),
+        sizes=tuple(size for one in each for size in one.sizes),
+        seeds=min(one.seeds for one in each),
     )
 
 
 def summary_of(settings: CalibrationSettings, rows: list[Row], command: str) -> dict[str, Any]:
-    """JSON-ready: eta by kind as a study takes it (four digits), the same with all that is said of it, every run."""
-    found = eta_of(sizes_of(rows))
+    """JSON-ready: what a study takes (three digits), the same with all that is said of it, every run."""
+    found = capacities(sizes_of(rows))
+    both = found | ({OTHER: _over(list(found.values()))} if found else {})
     return {
-        "nats_by_kind": {kind: float(f"{eta.eta:.4g}") for kind, eta in found.items()},
-        "kinds": {kind: asdict(eta) for kind, eta in found.items()},
+        "nats_per_element": _short(both[OTHER].value) if found else None,
+        "nats_by_kind": {kind: _short(one.value) for kind, one in found.items()},
+        "nats_range": {kind: [_short(one.low), _short(one.high)] for kind, one in both.items()},
+        "kinds": {kind: asdict(one) for kind, one in found.items()},
         "captured_nothing": [kind for kind in settings.kinds if kind not in found],
-        "n": settings.n,
-        "exact_nats": settings.source.information(settings.n),
+        "exact_nats": {str(length): settings.exact(length) for length in settings.lengths},
         "settings": settings.plain(),
         "command": command,
         "rows": [row.plain() for row in rows],
     }
 
 
+def _short(value: float) -> float:
+    return float(f"{value:.3g}")
+
+
+TAKEN = ("nats_per_element", "nats_by_kind", "nats_range")
+
+
 def write_eta(summary: dict[str, Any], path: Path) -> list[str]:
     """Write the YAML that studies (under `condition`) and `l2m check --eta` take, and beside it the table as JSON."""
     table = path.with_suffix(".json")
-    lines = [*provenance(summary), to_yaml({"nats_by_kind": summary["nats_by_kind"]})]
-    write_atomically(path, "\n".join(lines))
+    taken = {key: summary[key] for key in TAKEN if summary[key]}
+    write_atomically(path, "\n".join([*provenance(summary), to_yaml(taken)]))
     write_atomically(table, to_json(summary))
     return [str(path), str(table)]
 
 
 def provenance(summary: dict[str, Any]) -> list[str]:
-    """Comment lines: what eta is, how it was measured, and a line for each kind."""
+    """Comment lines: what capacity is, how it was measured, and a line for each kind."""
     settings = summary["settings"]
-    steps = max((row["found"].get("steps", 0) for row in summary["rows"]), default=0)
+    exact = ", ".join(f"{nats:.4g} nats at {length} tokens" for length, nats in summary["exact_nats"].items())
     return [
-        "# Nats per state element by kind of layer, measured: paste under `condition` of a study, or l2m check --eta.",
+        "# Capacity of a state element by kind of layer, nats: paste under `condition` of a study, or l2m check --eta.",
         f"# {summary['command']}",
-        f"# One layer of a small model, Santa Fe beta {settings['beta']:g} with {settings['bits']}-bit facts, "
-        f"{summary['n']} + {summary['n']} tokens, exact I(n;n) {summary['exact_nats']:.2f} nats;",
-        f"# {steps} steps of {settings['batch_tokens']:,} tokens, best of the rates {settings['rates']}, "
-        f"largest over sizes, {settings['seeds']} seed(s). "
-        "What other data and longer training would show is not known.",
+        f"# One layer of a small model, Santa Fe beta {settings['beta']:g} with {settings['bits']}-bit facts, {exact};",
+        f"# {settings['steps']} steps of {settings['batch_tokens']:,} tokens, best of the rates {settings['rates']}, "
+        f"at most {settings['seeds']} seed(s). Other data, more layers, longer training: not known.",
         *(f"# {line}" for line in sentences(summary)),
     ]
 
@@ -179,13 +185,12 @@ def provenance(summary: dict[str, Any]) -> list[str]:
 def sentences(summary: dict[str, Any]) -> list[str]:
     """A line for each kind."""
     said = []
-    for kind, eta in summary["kinds"].items():
-        over = "one seed" if eta["low"] is None else f"{eta['low']:.2g} .. {eta['high']:.2g} over {eta['seeds']} seeds"
-        share = eta["captured_nats"] / eta["exact_nats"]
-        bound = "; a LOWER bound: the source was the limit" if eta["bound"] == "lower" else ""
+    for kind, one in summary["kinds"].items():
+        lost = "" if one["full"] else "; at some length every state lost more than a twentieth"
         said.append(
-            f"{kind}: {eta['eta']:.3g} ({over}) at {eta['size']}, {eta['elements']:,} elements, "
-            f"{eta['captured_nats']:.2f} nats ({share:.0%}){bound}"
+            f"{kind}: {one['value']:.3g} [{one['low']:.3g}, {one['high']:.3g}] (tokens: size: "
+            f"{', '.join(one['sizes'])}; seeds: {one['seeds']} or more){lost}"
         )
-    said += [f"{kind}: captured nothing at any size; left out" for kind in summary["captured_nothing"]]
+    why = "captured nothing at some length, or was not tried at two sizes; left out"
+    said += [f"{kind}: {why}" for kind in summary["captured_nothing"]]
     return said

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from l2m_design.architecture import Architecture
-from l2m_design.condition import Demand, growth_words
+from l2m_design.condition import Demand
 from l2m_design.errors import BadInput
 from l2m_design.estimates import NORMAL
 from l2m_design.laws import StateLaw
@@ -126,7 +126,7 @@ def refusal(space: Space, demand: Demand, vocabulary: int, where: str, enforced:
     most = max(
         (drawing.state for drawing in fitting), key=lambda state: (state.exponent, state.logarithmic), default=None
     )
-    offered = growth_words(most.exponent, most.logarithmic) if most else "none"
+    offered = most.growth if most else "none"
     said = f"growth required: {demand.growth}, offered at most: {offered}"
     if (most and demand.grows(most)) or "growth" not in enforced:
         slacks = [min(demand.slack(drawing.state, n) for n in demand.grid(demand.terms.length)) for drawing in fitting]
