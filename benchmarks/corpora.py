@@ -18,7 +18,7 @@ from sheet import write
 
 REPORT = Path(__file__).parents[1] / "reports" / "corpora"
 SMOL = ["--shortest", "16", "--longest", "512", "--windows", "48"]
-TRAIN = ["--model", "train", "--shortest", "32", "--longest", "1024", "--tokens", "500000"]
+TRAIN = ["--estimator", "profile", "--model", "train", "--tokens", "1000000"]
 
 
 @dataclass(frozen=True)
@@ -109,21 +109,20 @@ def main() -> None:
     REPORT.mkdir(parents=True, exist_ok=True)
     rows, parts = [], []
     for kind in KINDS:
-        pairs = ["--estimator", "compression", "--estimator", "two-point"]
-        runs = {"compression": pairs}
-        if kind.trained:
-            runs["reference"] = ["--estimator", "profile", *TRAIN]
+        runs = {"views": ["--estimator", "compression", *(TRAIN if kind.trained else []), "--estimator", "two-point"]}
         if kind.smol:
             table = str(data / f"{kind.name}.parquet")
             runs["smollm2"] = ["--estimator", "profile", "--model", str(model), *SMOL, "--scores", table]
         found = {what: measure(kind, what, words, data) for what, words in runs.items()}
-        rows += [row(kind, one) for one in found.values()]
+        rows += [row(kind, view) for one in found.values() for view in (one, *one["compared"])]  # type: ignore[misc]
         parts.append(f"<h2>{kind.words}</h2><p>{kind.source}.</p>")
         for what, one in found.items():
             svg = (REPORT / f"{kind.name}-{what}.svg").read_text()
             notes = " ".join(f"{note[:1].upper()}{note[1:]}." for note in one["notes"])  # type: ignore[union-attr]
             parts.append(f"<h3>{html.escape(str(one['estimator']))}</h3>{svg[svg.index('<svg') :]}")
             parts.append(f"<p>{html.escape(str(one['preference']))}. {html.escape(notes)}</p>")
+            if by := one.get("required_by"):
+                parts.append(f"<p>Which view: {html.escape(str(by['why']))}.</p>")  # type: ignore[index]
     filled = {"rows": "\n".join(rows), "parts": "\n".join(parts)}
     write(Path(__file__).with_suffix(".html"), filled, REPORT / "index.html")
 

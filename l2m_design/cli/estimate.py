@@ -83,7 +83,8 @@ def command(
 ) -> None:
     """Estimate how the mutual information between two halves of a text grows with its length.
 
-    Estimators and models may be several: the first is the answer, the others stand beside it.
+    Estimators and models may be several: the first is the answer, the others stand beside it, and the requirement is
+    taken from the one that finds most in the same tokens.
     """
     given: dict[str, Any] = {"shortest": shortest, "longest": longest, "windows": windows, "spots": spots, "seed": seed}
     given |= {"control": control, "pairing": pairing, "bigram_correction": bigram_correction, "split": split}
@@ -153,8 +154,14 @@ def _known(estimator: str, given: dict[str, Any], count: int) -> dict[str, Any]:
 
 
 def _tell(found: "list[Measurement]", pairs: "TwoPoint | None", fingerprint: str, as_json: bool) -> None:
+    from l2m_design.information.views import deciding
+
     if as_json:
         first = found[0].plain() if found else _only_pairs(pairs, fingerprint)
+        if len(found) > 1:
+            chosen, why = deciding(found)
+            own = found[chosen].required
+            first |= {"required": own.plain() if own else None, "required_by": {"view": chosen, "why": why}}
         compared = [measurement.plain() for measurement in found[1:]]
         print_json(first | {"compared": compared, "two_point": pairs.plain() if pairs else None})
         return
@@ -162,6 +169,7 @@ def _tell(found: "list[Measurement]", pairs: "TwoPoint | None", fingerprint: str
         print_measurement(measurement)
     if len(found) > 1:
         print_compared(found)
+        say(f"Which view: {deciding(found)[1]}.")
     if pairs:
         print_two_point(pairs)
 
@@ -229,7 +237,7 @@ class _Work:
         from l2m_design.search.scorer import open_scores, planned
 
         def on_window(done: int, total: int) -> None:
-            shown("windows", done, total)
+            shown("pieces of windows", done, total)
 
         found = {}
         for index, settings in enumerate(asked):

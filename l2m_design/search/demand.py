@@ -61,7 +61,7 @@ def measured(
     settings = planned(settings, model)
 
     def on_window(done: int, total: int) -> None:
-        on_progress("windows", done, total)
+        on_progress("pieces of windows", done, total)
 
     if model is None:
         return measure(corpus, settings, on_progress=on_window)

@@ -9,6 +9,7 @@ from l2m_design.corpus import Corpus
 from l2m_design.corpus.base import unigram_nats
 from l2m_design.information.scores.model import ModelScorer
 from l2m_design.training.recipe import Recipe
+from l2m_design.training.result import context_gains, effective_context
 from l2m_design.training.run import train
 
 
@@ -34,7 +35,7 @@ def reference_recipe(longest: int, tokens: int, seed: int = 0) -> Recipe:
         tokens=max(tokens, 2 * longest),
         batch_tokens=max(1024, 2 * longest),
         learning_rate=1.2e-2,
-        windows=16,
+        windows=64,
         rungs=(),
         seed=seed,
     )
@@ -51,5 +52,7 @@ def train_reference(
     The first token of a window, with nothing before it, is scored by the training split's unigram law.
     """
     model, result = train(reference_drawing(corpus.vocabulary), corpus, recipe, device, on_step=on_step)
-    name = f"reference model, {result.parameters:,} parameters, {result.tokens:,} training tokens"
+    reach = effective_context(context_gains(result))
+    used = f"gains from beyond {reach:,} tokens of past" if reach else "gains from no past that was cut"
+    name = f"reference model, {result.parameters:,} parameters, {result.tokens:,} training tokens, {used}"
     return ModelScorer(model, unigram_nats(corpus.documents("train"), corpus.vocabulary), name, device)
