@@ -73,6 +73,7 @@ class Corpus(ABC):
     whole: bool = False
     spaces: tuple[int, ...] = ()
     shares: tuple[float, float, float] = SHARES
+    _dropped: int = 0  # documents without a token, known once they were read
 
     @property
     @abstractmethod
@@ -86,7 +87,11 @@ class Corpus(ABC):
     @property
     def notes(self) -> list[str]:
         """Sentences about what was skipped or assumed."""
-        return ["few documents: each is cut 8:1:1 into the splits"] if self._cut_by_position else []
+        said = ["few documents: each is cut 8:1:1 into the splits"] if self._cut_by_position else []
+        if self._dropped:
+            held = len(self.all_documents)
+            said.append(f"{self._dropped} of {self._dropped + held} documents hold no text and are left out")
+        return said
 
     def judged(self, length: int) -> NDArray[np.bool_]:
         """[length] places of a window at which the past can help, in some windows at least: all."""
@@ -105,7 +110,7 @@ class Corpus(ABC):
 
     @cached_property
     def _stored(self) -> tuple[Documents, list[str]]:
-        tokens, ends, names = open_tokens(self.fingerprint, self.vocabulary, self.write)
+        tokens, ends, names, self._dropped = open_tokens(self.fingerprint, self.vocabulary, self.write)
         if not len(tokens):
             raise BadInput(f"{self.name}: the corpus is empty")
         starts = np.concatenate([[0], ends[:-1]])

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import sysconfig
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -12,30 +13,34 @@ from pathlib import Path
 import numpy as np
 
 from l2m_design.corpus.base import SHARES, Corpus
-from l2m_design.corpus.records import FIELD, jsonl_texts, parquet_texts
+from l2m_design.corpus.records import FIELD, texts_of
+from l2m_design.corpus.shapes import UNPACKING, Shape, head_of, named_shape, opened, seen_shape
 from l2m_design.corpus.tokenizers import Bytes, Tokenizer, open_tokenizer, save_tokenizer, tokenizer_files
 from l2m_design.corpus.tokens import TokenWriter
-from l2m_design.errors import BadInput
+from l2m_design.errors import BadInput, first_line
 from l2m_design.settings import Values
 
 PIECE = 1 << 20
-RECORDS = {".jsonl": jsonl_texts, ".parquet": parquet_texts}
 PACKAGES = (0.6, 0.2, 0.2)  # some 200 packages are few: to tell models apart, more of them are held out
 SKIPPED_FOLDERS = {"site-packages", "dist-packages", "__pycache__", "test", "tests", "idle_test"}
 
 
 class TextSettings(Values):
-    """field: of .jsonl and .parquet records. tokenizer: bytes, bpe:SIZE, or what transformers can load."""
+    """field: of records, with dots for one inside another. format: what the files are, where their content does not
+    tell. tokenizer: bytes, bpe:SIZE, or what transformers can load.
+    """
 
     field: str = FIELD
+    format: Shape | None = None
     tokenizer: str | None = None
 
 
 class TextCorpus(Corpus):
-    """Files as documents of text; each record of a .jsonl or .parquet file is a document.
+    """Files as documents of text; where files hold records, each record is a document.
 
-    files: (path, name) pairs; the name decides the split and takes part in the fingerprint. packages: files of
-    one top-level folder go into one split. Long files are tokenised in pieces that end with a line, or with a space.
+    shape: of all files. files: (path, name) pairs; the name decides the split and takes part in the fingerprint.
+    packages: files of one top-level folder go into one split. Long files are tokenised in pieces that end with a line,
+    or with a space.
     """
 
     def __init__(
@@ -47,6 +52,7 @@ class TextCorpus(Corpus):
         field: str = FIELD,
         tokenizer: Tokenizer | None = None,
         shares: tuple[float, float, float] = SHARES,
+        shape: Shape = "text",
     ) -> None:
         self.name = name
         self.tokenizer = tokenizer or Bytes()
@@ -57,11 +63,14 @@ class TextCorpus(Corpus):
         self._packages = packages
         self._field = field
         self.shares = shares
+        self._shape = shape
 
     @property
     def as_bytes(self) -> "TextCorpus":
         """The same documents as bytes."""
-        return TextCorpus(self.name, self._files, self._notes, self._packages, self._field, Bytes(), self.shares)
+        return TextCorpus(
+            self.name, self._files, self._notes, self._packages, self._field, Bytes(), self.shares, self._shape
+        )
 
     def family(self, name: str) -> str:
         """In a library of packages, the package: its modules can be near copies of each other."""
@@ -76,7 +85,7 @@ class TextCorpus(Corpus):
     def fingerprint(self) -> str:
         """Hash of every file's name and content, the field and the tokenizer."""
         splits = "" if self.shares == SHARES else f" {self.shares}"
-        digest = hashlib.sha256(f"text 2 {self._field} {self.tokenizer.fingerprint}{splits}".encode())
+        digest = hashlib.sha256(f"text 3 {self._shape} {self._field} {self.tokenizer.fingerprint}{splits}".encode())
         for path, name in self._files:
             try:
                 with path.open("rb") as file:
@@ -89,19 +98,25 @@ class TextCorpus(Corpus):
     def write(self, writer: TokenWriter) -> None:
         """Write the files in the order of their names. Raises BadInput on text that is not UTF-8."""
         for path, name in self._files:
-            if reader := RECORDS.get(path.suffix):
-                for number, text in reader(path, self._field):
-                    writer.begin(f"{name}:{number}")
-                    for piece in in_pieces([text]):
-                        writer.add(self.tokenizer.encode(piece))
-            elif isinstance(self.tokenizer, Bytes):
-                writer.begin(name)
-                for data in utf8_pieces(path):
-                    writer.add(np.frombuffer(data, dtype=np.uint8))
-            else:
-                writer.begin(name)
-                for piece in in_pieces(_decoded(path)):
+            try:
+                self._write(writer, path, name)
+            except UNPACKING as error:
+                raise BadInput(f"{path}: cannot be unpacked: {first_line(error)}") from None
+
+    def _write(self, writer: TokenWriter, path: Path, name: str) -> None:
+        if self._shape != "text":
+            for number, text in texts_of(path, self._shape, self._field):
+                writer.begin(f"{name}:{number}")
+                for piece in in_pieces([text]):
                     writer.add(self.tokenizer.encode(piece))
+        elif isinstance(self.tokenizer, Bytes):
+            writer.begin(name)
+            for data in utf8_pieces(path):
+                writer.add(np.frombuffer(data, dtype=np.uint8))
+        else:
+            writer.begin(name)
+            for piece in in_pieces(_decoded(path)):
+                writer.add(self.tokenizer.encode(piece))
 
 
 def keep_tokenizer(corpus: Corpus, folder: Path) -> list[Path]:
@@ -138,7 +153,7 @@ def utf8_pieces(path: Path) -> Iterator[bytes]:
     """A file's bytes in pieces; raises BadInput naming the byte offset where it is not UTF-8."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     offset = 0
-    with path.open("rb") as file:
+    with opened(path) as file:
         while True:
             piece = file.read(PIECE)
             pending = len(decoder.getstate()[0])
@@ -150,12 +165,6 @@ def utf8_pieces(path: Path) -> Iterator[bytes]:
                 return
             offset += len(piece)
             yield piece
-
-
-def is_binary(path: Path) -> bool:
-    """True when the file's first 8 KiB hold a zero byte."""
-    with path.open("rb") as file:
-        return b"\0" in file.read(8192)
 
 
 def standard_library(tokenizer: str | None, trust_remote_code: bool = False) -> TextCorpus:
@@ -190,22 +199,48 @@ def text_files(
     notes: list[str],
     trust_remote_code: bool = False,
 ) -> TextCorpus:
-    """The text and record files among `files`, named from `root`. Raises BadInput when there is none."""
+    """The files of text, or of records, among `files`, named from `root`. Raises BadInput on both, or none."""
     try:
-        text = [path for path in files if path.suffix in RECORDS or not is_binary(path)]
+        found = {path: _shape_of(path, settings, spec) for path in files}
     except OSError as error:
         raise BadInput(f"{spec}: {error.filename}: {error.strerror}") from None
-    binary = len(files) - len(text)
-    if not text:
+    kept = {path: shape for path, shape in found.items() if shape is not None}
+    binary = len(files) - len(kept)
+    if not kept:
         what = "a binary file (it holds zero bytes); text is expected" if len(files) == 1 else f"{binary} binary files"
         raise BadInput(f"{spec}: no text file there: {what}")
-    names = [(path, path.relative_to(root).as_posix()) for path in text]
+    shape, *others = sorted(set(kept.values()))
+    if others:
+        counts = Counter(kept.values())
+        listed = ", ".join(f"{counts[each]} of {each}" for each in (shape, *others))
+        raise BadInput(f"{spec}: files of several kinds ({listed}); name one kind, such as the glob 'FOLDER/*.jsonl'")
+    names = [(path, path.relative_to(root).as_posix()) for path in kept]
     skipped = [f"{binary} binary files skipped"] if binary else []
     return _tokenised(
         settings.tokenizer,
         trust_remote_code,
-        lambda read: TextCorpus(spec, names, skipped + notes, field=settings.field, tokenizer=read),
+        lambda read: TextCorpus(spec, names, skipped + notes, field=settings.field, tokenizer=read, shape=shape),
     )
+
+
+def _shape_of(path: Path, settings: TextSettings, spec: str) -> Shape | None:
+    """What a file holds; none where it is binary. Raises BadInput where it looks like records, but is not named so."""
+    if settings.format:
+        return settings.format
+    head, named = head_of(path), named_shape(path)
+    seen = seen_shape(head, settings.field)
+    if seen == "parquet":
+        return seen
+    if b"\0" in head[:8192]:
+        return None
+    if named in ("csv", "tsv") or named == "jsonl":
+        return named
+    if seen and named is None:
+        raise BadInput(
+            f"{spec}: {path.name} looks like records ({seen}); say which it is: '{spec}:format={seen}' or "
+            f"'{spec}:format=text'"
+        )
+    return seen or "text"
 
 
 def _is_utf8(path: Path) -> bool:

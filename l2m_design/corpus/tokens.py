@@ -52,12 +52,14 @@ class TokenWriter:
         np.save(self._folder / "ends.npy", ends[filled])
         names = [name for name, keep in zip(self._names, filled, strict=True) if keep]
         (self._folder / "names.json").write_text(json.dumps(names))
+        (self._folder / "dropped.json").write_text(json.dumps(int((~filled).sum())))
 
 
 def open_tokens(
     fingerprint: str, vocabulary: int, write: Callable[[TokenWriter], None]
-) -> tuple[NDArray[Any], NDArray[np.int64], list[str]]:
-    """Tokens [all], document ends [documents] and names of a corpus, from the cache or written now.
+) -> tuple[NDArray[Any], NDArray[np.int64], list[str], int]:
+    """Tokens [all], document ends [documents] and names of a corpus, from the cache or written now; how many documents
+    held nothing and were dropped.
 
     Two processes may do this at once: each writes a folder of its own and the first rename wins.
     """
@@ -71,10 +73,12 @@ def open_tokens(
             ) from None
     ends = np.load(folder / "ends.npy", allow_pickle=False)
     names = json.loads((folder / "names.json").read_text())
+    counted = folder / "dropped.json"
+    dropped = int(json.loads(counted.read_text())) if counted.exists() else 0
     if not len(ends):
-        return np.zeros(0, dtype=np.uint8), ends, names
+        return np.zeros(0, dtype=np.uint8), ends, names, dropped
     tokens = np.memmap(folder / "tokens.bin", dtype=np.min_scalar_type(vocabulary - 1), mode="r")
-    return tokens, ends, names
+    return tokens, ends, names, dropped
 
 
 def _fill(folder: Path, vocabulary: int, write: Callable[[TokenWriter], None]) -> None:

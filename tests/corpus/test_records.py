@@ -1,0 +1,139 @@
+"""Records as people bring them: the same documents whatever the shape, the ending and the packing."""
+
+import bz2
+import csv
+import gzip
+import json
+import lzma
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from l2m_design.corpus import open_corpus
+from l2m_design.errors import BadInput
+
+TEXTS = [f"document {i}, with a comma, a\ttab and é" for i in range(30)]
+ROWS = [{"id": i, "text": text, "meta": {"body": text}} for i, text in enumerate(TEXTS)]
+
+
+def lines(rows: list[dict[str, object]]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def table(path: Path, delimiter: str) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, delimiter=delimiter)
+        writer.writerow(["id", "text"])
+        writer.writerows([i, text] for i, text in enumerate(TEXTS))
+
+
+def parquet(path: Path) -> None:
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), path)
+
+
+def zstd(path: Path) -> None:
+    with pyarrow.CompressedOutputStream(str(path), "zstd") as file:
+        file.write(lines(ROWS))
+
+
+def texts(spec: str) -> set[str]:
+    return {bytes(document).decode() for document in open_corpus(spec).all_documents}
+
+
+SHAPES: dict[str, Callable[[Path], object]] = {
+    "a.jsonl": lambda path: path.write_bytes(lines(ROWS)),
+    "A.JSONL": lambda path: path.write_bytes(lines(ROWS)),
+    "a.ndjson": lambda path: path.write_bytes(lines(ROWS)),
+    "lines.json": lambda path: path.write_bytes(lines(ROWS)),
+    "array.json": lambda path: path.write_text(json.dumps(ROWS)),
+    "pretty.json": lambda path: path.write_text(json.dumps(ROWS, indent=2)),
+    "bom.jsonl": lambda path: path.write_bytes(b"\xef\xbb\xbf" + lines(ROWS)),
+    "crlf.jsonl": lambda path: path.write_bytes(lines(ROWS).replace(b"\n", b"\r\n")),
+    "a.csv": lambda path: table(path, ","),
+    "a.tsv": lambda path: table(path, "\t"),
+    "A.Parquet": parquet,
+    "a.jsonl.gz": lambda path: path.write_bytes(gzip.compress(lines(ROWS))),
+    "a.json.gz": lambda path: path.write_bytes(gzip.compress(json.dumps(ROWS).encode())),
+    "a.jsonl.bz2": lambda path: path.write_bytes(bz2.compress(lines(ROWS))),
+    "a.jsonl.xz": lambda path: path.write_bytes(lzma.compress(lines(ROWS))),
+    "a.jsonl.zst": zstd,
+    "unpacked-by-its-name.jsonl": lambda path: path.write_bytes(gzip.compress(lines(ROWS))),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_every_shape_holds_the_same_documents(name: str, tmp_path: Path) -> None:
+    SHAPES[name](tmp_path / name)
+    assert texts(str(tmp_path / name)) == set(TEXTS)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "array.json", "A.Parquet"])
+def test_a_field_inside_another_is_named_with_a_dot(name: str, tmp_path: Path) -> None:
+    SHAPES[name](tmp_path / name)
+    assert texts(f"{tmp_path / name}:field=meta.body") == set(TEXTS)
+
+
+def test_records_without_text_are_left_out_and_counted(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [*ROWS, {"id": 30, "text": None}, {"id": 31, "text": ""}]
+    (tmp_path / "a.jsonl").write_bytes(lines(rows))
+    for _ in range(2):  # read, and read again from the cache
+        corpus = open_corpus(str(tmp_path / "a.jsonl"))
+        assert len(corpus.all_documents) == 30
+        assert "2 of 32 documents hold no text and are left out" in corpus.notes
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "data", "dump.log"])
+def test_records_under_another_name_are_asked_about_and_read_as_is_said(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(lines(ROWS))
+    with pytest.raises(BadInput, match=r"looks like records \(jsonl\).*format=jsonl.*format=text"):
+        open_corpus(str(path))
+    assert texts(f"{path}:format=jsonl") == set(TEXTS)
+    assert len(open_corpus(f"{path}:format=text").all_documents) == 1
+
+
+def test_a_table_under_another_name_is_asked_about(tmp_path: Path) -> None:
+    table(tmp_path / "table.txt", ",")
+    with pytest.raises(BadInput, match=r"looks like records \(csv\)"):
+        open_corpus(str(tmp_path / "table.txt"))
+
+
+@pytest.mark.parametrize(
+    "text", ["Dear reader, this is prose,\nwith commas.\n", '{\n  "name": "one object"\n}\n', "[section]\nkey = 1\n"]
+)
+def test_prose_and_code_are_not_taken_for_records(text: str, tmp_path: Path) -> None:
+    for name in ("a.txt", "b.json", "c"):
+        (tmp_path / name).write_text(text)
+        assert texts(str(tmp_path / name)) == {text}
+
+
+def test_files_of_several_kinds_are_never_merged(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(lines(ROWS))
+    (tmp_path / "b.txt").write_text("prose")
+    with pytest.raises(BadInput, match=r"several kinds \(1 of jsonl, 1 of text\)"):
+        open_corpus(str(tmp_path))
+    assert texts(f"{tmp_path}/*.jsonl") == set(TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.jsonl", b'{"body": "x"}\n' * 3, "line 1: no field 'text'; it has body"),
+        ("a.jsonl", b'{"text": 3}\n', "line 1: no field 'text' that holds a string: it holds int"),
+        ("a.jsonl", b'{"text": "x"}\n[1]\n', "line 2: no field 'text': a record is an object"),
+        ("a.json", b'[{"text": "x"}, 3]', "record 2: no field 'text': a record is an object"),
+        ("a.json", b'[{"text": "x"}, {"te', "not JSON"),
+        ("a.csv", b"id,body\n1,x\n", "line 2: no field 'text'; it has id, body"),
+        ("a.csv", b"id,text\n1,\xff\xfe\n", "not UTF-8"),
+        ("a.jsonl.gz", gzip.compress(b'{"text": "x"}\n' * 9999)[:-40], "cannot be unpacked"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_in_one_line(name: str, content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadInput) as refused:
+        list(open_corpus(str(tmp_path / name)).all_documents)
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
