@@ -240,3 +240,14 @@ def test_an_unknown_type_is_told_the_known_ones(write) -> None:
         published(write({"model_type": "llama"}), "mamba-ssm")
     with pytest.raises(BadInput, match="unknown runtime 'vlm'; did you mean 'vllm'"):
         published(write({"model_type": "llama"}), "vlm")
+
+
+@pytest.mark.parametrize(("window", "binds"), [(4096, True), (131072, False), (262144, False), (None, False)])
+def test_windows_as_long_as_all_positions_never_bind(write, window: int | None, binds: bool) -> None:
+    phi = {"model_type": "phi3", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 99}
+    read = published(write(phi | {"max_position_embeddings": 131072, "sliding_window": window}))
+    full = published(write(phi | {"max_position_embeddings": 131072, "sliding_window": None}))
+    assert (read.state == full.state) is not binds
+    assert {layer.kind for layer in read.layers} == {"window" if binds else "attention"}
+    said = "Its windows are as long as its 131,072 positions, so it keeps all of them."
+    assert (said in read.notes) == (window is not None and not binds)

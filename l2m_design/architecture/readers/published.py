@@ -1,15 +1,16 @@
 """Published: what a published model keeps and how large it is, read from its config alone."""
 
 import json
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from l2m_design.architecture.picture import folded
 from l2m_design.architecture.readers.config import Block, Config
 from l2m_design.architecture.readers.files import mapping, model_type_of, text_of
-from l2m_design.architecture.readers.runtimes import convention, law
+from l2m_design.architecture.readers.runtimes import Keys, convention, law
 from l2m_design.architecture.readers.shared import Gemma4
 from l2m_design.architecture.readers.table import READERS
 from l2m_design.errors import BadInput
@@ -84,9 +85,10 @@ def published(path: str | Path, runtime: str | None = None, overrides: Iterable[
     runtime = _runtime(runtime or OWN_RUNTIME.get(kind, "transformers"), kind)
     config = READERS[kind].parse(data | {"model_type": kind}, str(path))
     try:
-        blocks = config.blocks
+        read = config.blocks
     except ValueError as error:
         raise BadInput(f"{path}: {error}") from None
+    blocks = tuple(_unbound(block, config.max_position_embeddings) for block in read)
     return Published(
         model_type=kind,
         runtime=runtime,
@@ -111,6 +113,7 @@ def published(path: str | Path, runtime: str | None = None, overrides: Iterable[
             *_unmeasured(runtime, kind),
             *said,
             *config.remarks,
+            *_never_bind(config, blocks != read),
             *_passed_over(config),
             *_assumed(config),
         ),
@@ -137,6 +140,27 @@ def _unmeasured(runtime: str, kind: str) -> tuple[str, ...]:
     if runtime == "transformers" and kind == "mamba_ssm":
         return ("transformers does not read mamba_ssm's configs: the numbers are those of its like layers.",)
     return ()
+
+
+def _unbound(block: Block, positions: int | None) -> Block:
+    """A window as long as all positions that the model has leaves nothing out: full attention."""
+    parts = tuple(
+        replace(part, kind="attention", window=None)
+        if isinstance(part, Keys) and part.window is not None and part.window >= (positions or math.inf)
+        else part
+        for part in block.mixer.parts
+    )
+    if parts == block.mixer.parts:
+        return block
+    mixer = replace(block.mixer, parts=parts)
+    return replace(block, mixer=replace(mixer, kind="attention", letter="A") if mixer.kind == "window" else mixer)
+
+
+def _never_bind(config: Config, any_: bool) -> tuple[str, ...]:
+    """Windows that are as long as the model's positions."""
+    if not any_:
+        return ()
+    return (f"Its windows are as long as its {config.max_position_embeddings:,} positions, so it keeps all of them.",)
 
 
 def _passed_over(config: Config) -> tuple[str, ...]:
