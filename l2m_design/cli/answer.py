@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from l2m_design.cli.demand import Asked
     from l2m_design.cli.subject import Subject
     from l2m_design.condition import Demand
 
 
-def answer(subject: "Subject", demand: "Demand", source: str, lengths: list[int]) -> dict[str, Any]:
+def answer(subject: "Subject", demand: "Demand", asked: "Asked", lengths: list[int]) -> dict[str, Any]:
     """What the JSON says of one model; by_length where lengths are asked for."""
     from l2m_design.advice import advise, then
     from l2m_design.advice.by_length import by_length
@@ -36,7 +37,9 @@ def answer(subject: "Subject", demand: "Demand", source: str, lengths: list[int]
         "active_parameters": subject.active_parameters,
         "notes": subject.notes,
         "demand": {
-            "source": source,
+            "source": asked.source,
+            "unit": asked.unit,
+            "bytes_per_token": asked.bytes_per_token,
             "beta": demand.law.beta.plain() if demand.law.form == "power" else None,
             "law": demand.law.formula(),
             "nats_per_element": terms.nats_per_element,

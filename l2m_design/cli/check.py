@@ -27,6 +27,10 @@ def command(
     beta: Annotated[float | None, typer.Option(help="The exponent that the data ask for.")] = None,
     prefactor: Annotated[float | None, typer.Option(help="A of I(n;n) = A n^beta, nats; needs --beta.")] = None,
     estimate: Annotated[Path | None, typer.Option(help="The output of `l2m estimate --json`, in a file.")] = None,
+    bytes_per_token: Annotated[
+        float | None,
+        typer.Option(help="Bytes that a token of the models holds on average: converts a demand that counts bytes."),
+    ] = None,
     length: Annotated[int, typer.Option(help="Target context, tokens.")] = 65536,
     end: Annotated[str, typer.Option(help="End of beta's interval to judge by: upper, value or lower.")] = "upper",
     nats_per_element: Annotated[
@@ -56,12 +60,14 @@ def command(
     given = {"length": length, "end": end, "dtype": dtype}
     if nats_per_element is not None:
         given["nats_per_element"] = nats_per_element
-    demand, source = demands.demand(beta, prefactor, estimate, eta, given)
     contexts = [] if lengths is None else parse_lengths(lengths)
     if plot:
         answer.check_plot(plot)
+    asked = demands.read(beta, prefactor, estimate)
     models = subjects.read_all(architecture, runtime, length, overrides)
-    results = [answer.answer(subject, demand, source, contexts) for subject in models.values()]
+    asked = asked.for_models({name: subject.vocabulary for name, subject in models.items()}, bytes_per_token)
+    demand = demands.demand(asked, eta, given)
+    results = [answer.answer(subject, demand, asked, contexts) for subject in models.values()]
     meets = all(result["meets"] for result in results)
     if plot:
         answer.draw(plot, models, demand, max([length, *contexts]), results)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from l2m_design.cli.by_length import tabulate
 from l2m_design.cli.terminal import say, table
-from l2m_design.cli.verdict import requirement
+from l2m_design.cli.verdict import counted, requirement
 
 if TYPE_CHECKING:
     from l2m_design.cli.subject import Subject
@@ -18,7 +18,7 @@ def show(models: "dict[str, Subject]", demand: "Demand", results: list[dict[str,
     kinds = tuple({kind: None for subject in models.values() for kind in subject.state.kinds})
     held, terms = constant(demand.terms.plain(), kinds), demand.terms
     say(
-        f"Requirement: {results[0]['demand']['source']}; {requirement(demand)}: growth {demand.growth}",
+        f"Requirement: {results[0]['demand']['source']}{counted(results[0]['demand'])}; {requirement(demand)}: growth {demand.growth}",
     )
     columns = [
         "model",

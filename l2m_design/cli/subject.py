@@ -26,6 +26,7 @@ class Subject:
 
     name: str | None
     picture: str
+    vocabulary: int
     width: int
     parameters: int
     active_parameters: int
@@ -108,6 +109,7 @@ def _of_drawing(drawing: "Architecture", length: int) -> Subject:
     return Subject(
         None,
         drawing.picture,
+        drawing.vocabulary,
         drawing.width,
         parameters,
         parameters,
@@ -153,6 +155,7 @@ def _of_published(model: "Published", length: int) -> Subject:
     return Subject(
         name=model.model_type,
         picture=model.picture,
+        vocabulary=model.vocabulary,
         width=model.width,
         parameters=model.parameters,
         active_parameters=model.active_parameters,

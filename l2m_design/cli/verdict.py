@@ -23,7 +23,7 @@ def show(subject: "Subject", demand: "Demand", result: dict[str, Any]) -> None:
     counted = f"{subject.parameters:,} parameters" + (f" ({active:,} active)" if active != subject.parameters else "")
     say(
         f"{f'{subject.name}: ' if subject.name else ''}{subject.picture}: {counted}, width {subject.width}",
-        f"Requirement: {result['demand']['source']}; {requirement(demand)}",
+        f"Requirement: {result['demand']['source']}{counted(result['demand'])}; {requirement(demand)}",
     )
     if subject.name is None:
         table(["layer", "kind", "growth", f"state at {length:,}", "share"], list(_each(result)))
@@ -39,6 +39,13 @@ def show(subject: "Subject", demand: "Demand", result: dict[str, Any]) -> None:
     if "by_length" in result:
         tabulate(result["by_length"], constant(demand.terms.plain(), subject.state.kinds))
     say("", *result["advice"])
+
+
+def counted(asked: dict[str, Any]) -> str:
+    """What its lengths count, where that is not the model's own matter."""
+    if asked["unit"] == "bytes":
+        return ", lengths in bytes"
+    return f", in tokens of {asked['bytes_per_token']:.3g} bytes" if asked["bytes_per_token"] else ""
 
 
 def requirement(demand: "Demand") -> str:

@@ -93,6 +93,11 @@ class Corpus(ABC):
             said.append(f"{self._dropped} of {self._dropped + held} documents hold no text and are left out")
         return said
 
+    @property
+    def bytes_per_token(self) -> float | None:
+        """Bytes of text that a token holds on average; none where tokens are no text."""
+        return None
+
     def judged(self, length: int) -> NDArray[np.bool_]:
         """[length] places of a window at which the past can help, in some windows at least: all."""
         return np.ones(length, dtype=bool)

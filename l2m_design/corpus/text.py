@@ -72,6 +72,13 @@ class TextCorpus(Corpus):
             self.name, self._files, self._notes, self._packages, self._field, Bytes(), self.shares, self._shape
         )
 
+    @cached_property
+    def bytes_per_token(self) -> float:
+        """1 for bytes; else counted over all documents."""
+        if isinstance(self.tokenizer, Bytes):
+            return 1.0
+        return self.as_bytes.all_documents.size / self.all_documents.size
+
     def family(self, name: str) -> str:
         """In a library of packages, the package: its modules can be near copies of each other."""
         return name.split("/")[0] if self._packages else name

@@ -52,8 +52,9 @@ class Measurement:
     """A corpus' measured information: the curve, its interval, the fit, and what it cost.
 
     tokens_scored: coded by the compressor, read by the gaussian estimator, or asked of the model (scored now, or held
-    by a table). losses: h_t by position, where a model scored. explained: by n, the share of the variance between
-    documents that a compressor took off (control.py). notes: what the user should be told.
+    by a table). bytes_per_token: of text, 1 where n counts bytes. losses: h_t by position, where a model scored.
+    explained: by n, the share of the variance between documents that a compressor took off (control.py). notes: what
+    the user should be told.
     """
 
     corpus_fingerprint: str
@@ -69,6 +70,7 @@ class Measurement:
     compression: Compression | None
     explained_by: str | None
     notes: list[str]
+    bytes_per_token: float | None = None
 
     @property
     def beta(self) -> Estimate | None:
@@ -114,6 +116,8 @@ class Measurement:
             "preferred_by_replicates": self.fit.agreement,
             "law": self.fit.law.plain(),
             "required": self.required.plain() if self.required else None,
+            "unit": "bytes" if self.bytes_per_token == 1 else "tokens",
+            "bytes_per_token": self.bytes_per_token,
             "documents": self.documents,
             "vocabulary": self.vocabulary,
             "resampled": self.curve.unit,
@@ -167,6 +171,7 @@ def measure(
         compression=found.compressed,
         explained_by=found.explained_by,
         notes=doubts(curve, fit) + known_faults(settings, scores) + found.notes,
+        bytes_per_token=corpus.bytes_per_token,
     )
 
 

@@ -35,7 +35,7 @@ def measured_demand(
         return measured_law(found), found.plain()
     text = corpus.as_bytes
     found = measured(text, settings, model, device, on_progress)
-    unit = text.all_documents.size / corpus.all_documents.size
+    unit = corpus.bytes_per_token
     plain = found.plain()
     law = measured_law(found).counted_in(unit)
     note = f"measured on bytes, {unit:.2f} of which make a token: lengths are counted in tokens"
@@ -45,6 +45,7 @@ def measured_demand(
         "offset_nats": law.offset,
         "law": law.plain(),
         "required": law.plain(),
+        "unit": "tokens",
         "bytes_per_token": unit,
         "notes": [*plain["notes"], note],
     }
@@ -79,21 +80,27 @@ def measured_law(measurement: Measurement) -> PowerLaw:
     return measurement.required
 
 
-def given_law(settings: DemandSettings) -> PowerLaw:
-    """The law that a study or a command gives: exact, or with the given interval of beta."""
+def given_law(settings: DemandSettings, bytes_per_token: float | None = 1.0) -> PowerLaw:
+    """The law that a study or a command gives: exact, or with the given interval of beta, n counted in tokens.
+
+    bytes_per_token: of the corpus, for a law that counts bytes. Raises BadInput where its tokens are no text.
+    """
     assert settings.beta is not None
+    if settings.unit == "bytes" and bytes_per_token is None:
+        raise BadInput("demand.unit: the corpus' tokens are no text, so that none has a number of bytes")
     prefactor = settings.prefactor or 1.0
     draws = None
     if settings.beta_interval:
         draws = np.array([[prefactor, beta, 0.0] for beta in settings.beta_interval])
-    return PowerLaw(prefactor, settings.beta, draws=draws, level=1.0 if draws is not None else 0.95)
+    law = PowerLaw(prefactor, settings.beta, draws=draws, level=1.0 if draws is not None else 0.95)
+    return law.counted_in(bytes_per_token or 1.0) if settings.unit == "bytes" else law
 
 
-def law_of(settings: DemandSettings) -> PowerLaw:
-    """The law of a given beta. Raises BadInput where the settings ask for a measurement instead."""
+def law_of(settings: DemandSettings, corpus: Corpus) -> PowerLaw:
+    """The law of a given beta, in the corpus' tokens. Raises BadInput where the settings ask for a measurement."""
     if settings.beta is None:
         raise BadInput("demand: nothing is measured here; give the law, as demand={beta: 0.7, prefactor: 5}")
-    return given_law(settings)
+    return given_law(settings, corpus.bytes_per_token if settings.unit == "bytes" else None)
 
 
 def demand_of(law: PowerLaw, settings: DemandSettings, terms: Terms) -> Demand:

@@ -244,7 +244,7 @@ class Search:
         known = read_kept(kept)
         measurement = None
         if settings.measure is None:
-            law = demands.given_law(settings)
+            law = demands.law_of(settings, self.corpus)
         elif known:
             law, measurement = PowerLaw.of_plain(known["law"]), known["measurement"]
         else:

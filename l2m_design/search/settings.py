@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from l2m_design.condition import Terms
 from l2m_design.errors import BadInput
@@ -20,7 +20,7 @@ class DemandSettings(Values):
     """Where the demand comes from: a measurement of the corpus, or a given law I(n;n) = prefactor · n^beta.
 
     model: what scores the corpus for profile, direct and vclub: oracle, train, or a Hugging Face model whose tokenizer
-    the corpus names.
+    the corpus names. unit: what n of a given law counts, tokens of the corpus or bytes.
     """
 
     measure: MeasurementSettings | None = None
@@ -28,6 +28,13 @@ class DemandSettings(Values):
     beta: Beta | None = None
     beta_interval: Annotated[tuple[Beta, Beta], Field(strict=False)] | None = None
     prefactor: Annotated[float, Field(gt=0.0, le=1e12)] | None = None
+    unit: Literal["tokens", "bytes"] = "tokens"
+
+    @model_serializer(mode="wrap")
+    def _without_the_usual_unit(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Settings that count tokens stay what they were, so that studies begun with them go on."""
+        plain: dict[str, Any] = handler(self)
+        return {key: value for key, value in plain.items() if (key, value) != ("unit", "tokens")}
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -37,6 +44,8 @@ class DemandSettings(Values):
             raise ValueError("model scores a measurement; it says nothing beside a given beta")
         if self.measure is not None and (self.prefactor is not None or self.beta_interval is not None):
             raise ValueError("prefactor and beta_interval go with a given beta, not with measure")
+        if self.unit == "bytes" and self.prefactor is None:
+            raise ValueError("unit: a measured demand knows its own, and without a prefactor there is none to convert")
         if self.measure and self.measure.needs_scorer != (self.model is not None):
             raise ValueError("model (oracle, train, a folder or a name) goes with profile, direct and vclub only")
         if self.beta and self.beta_interval and not self.beta_interval[0] <= self.beta <= self.beta_interval[1]:

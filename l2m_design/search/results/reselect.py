@@ -40,10 +40,11 @@ def reselected(
         _fixed(stored.settings) | {"space": stored.space.plain()}, _fixed(settings) | {"space": space.plain()}
     ):
         raise BadInput(f"--reselect: {settings.name} was searched with other settings ({'; '.join(changed[:3])})")
+    corpus = open_corpus(settings.corpus)
     law, measurement = stored.demand.law, None
     has_level = stored.demand.has_level
     if settings.demand != stored.settings.demand:
-        law = demands.law_of(settings.demand)
+        law = demands.law_of(settings.demand, corpus)
         has_level = settings.demand.prefactor is not None
     else:
         measurement = read_kept(folder / "demand.json").get("measurement")
@@ -53,7 +54,6 @@ def reselected(
     if not runs and shared.finals.trials():
         raise BadInput("--reselect: finalists were trained with other settings (finalists); leave those as they were")
     _check_choice(settings, every, runs)
-    corpus = open_corpus(settings.corpus)
     summary = outcome(settings, demand, every, runs, 0.0) | {
         "demand": {
             "law": law.plain(),
