@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from l2m_design.errors import BadInput
+from l2m_design.estimates import Estimate
 from l2m_design.laws import ELEMENT_BYTES, STATE_KINDS, PowerLaw, StateLaw, growth_words
 from l2m_design.settings import Values, nearest, read_mapping
 
@@ -33,7 +34,7 @@ OTHER = "other"  # kinds of layers that have no capacity of their own
 
 End = Literal["upper", "value", "lower"]
 Dtype = Literal["float32", "bfloat16", "float16", "float8"]
-Enough = Literal["yes", "no", "not decided"]
+Answer = Literal["yes", "no", "not decided"]
 Nats = Annotated[float, Field(gt=0.0)]
 
 
@@ -47,8 +48,8 @@ class Terms(Values):
     """What the condition is judged by, beside the law of the data.
 
     nats_by_kind: capacity of a state element by kind of layer (of laws.STATE_KINDS); nats_per_element: of all other
-    kinds; nats_range: lowest and highest of a kind, or of `other`, where they are not one number. Where none of the
-    three is given they are the ones that `l2m calibrate` measured; one number for all kinds stands alone.
+    kinds; nats_range: lowest and highest of a kind, or of `other`, where they are not one number. Kinds that are not
+    given have what `l2m calibrate` measured, unless nats_per_element is: then it holds for all others.
     """
 
     length: Annotated[int, Field(ge=4, le=REACH_LIMIT)] = 65536
@@ -62,8 +63,19 @@ class Terms(Values):
     @model_validator(mode="before")
     @classmethod
     def _measured_unless_given(cls, data: Any) -> Any:
-        given = isinstance(data, dict) and data.keys() & {"nats_per_element", "nats_by_kind", "nats_range"}
-        return data if given or not isinstance(data, dict) else data | measured_capacity()
+        if not isinstance(data, dict) or "nats_per_element" in data:
+            return data
+        own = data.get("nats_by_kind") or {}
+        if not isinstance(own, dict):
+            return data
+        known = measured_capacity()
+        ranges = {kind: ends for kind, ends in known["nats_range"].items() if kind not in own}
+        given = data.get("nats_range") or {}
+        return data | {
+            "nats_per_element": known["nats_per_element"],
+            "nats_by_kind": known["nats_by_kind"] | own,
+            "nats_range": ranges | (given if isinstance(given, dict) else {"": given}),
+        }
 
     @field_validator("nats_by_kind", "nats_range")
     @classmethod
@@ -75,13 +87,15 @@ class Terms(Values):
                 raise ValueError(message)
         return given
 
-    @field_validator("nats_range")
-    @classmethod
-    def _in_order(cls, given: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
-        for kind, (low, high) in given.items():
-            if low > high:
-                raise ValueError(f"{kind}: the lowest capacity ({low:g}) is above the highest ({high:g})")
-        return given
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        for kind, (low, high) in self.nats_range.items():
+            value = self.nats_per_element if kind == OTHER else self.nats_by_kind.get(kind)
+            if value is None:
+                raise ValueError(f"nats_range: {kind} has no value in nats_by_kind")
+            if not low <= value <= high:
+                raise ValueError(f"nats_range: {kind}: {value:g} does not lie in [{low:g}, {high:g}]")
+        return self
 
     @model_serializer(mode="wrap")
     def _without_empty_mappings(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -158,35 +172,54 @@ class Demand:
 
     def judge(self, state: StateLaw) -> "Verdict":
         """Hold a state law against this demand."""
-        slack = None
+        slack = room = None
         if self.has_level:
             slack = {length: self.slack(state, length) for length in self.grid(self.terms.length)}
+            room = {length: self.room(state, length) for length in slack}
         return Verdict(
             growth=state.exponent,
             asked=self.exponent,
             meets_growth=self.grows(state),
             growths=(state.growth, self.growth),
             slack=slack,
+            room=room,
             reach_hard=self.reach(state, self.hard_nats) if self.has_level else None,
             reach_effective=self.reach(state) if self.has_level else None,
             has_level=self.has_level,
             enough=self.enough(state),
         )
 
-    def enough(self, state: StateLaw) -> Enough | None:
+    def enough(self, state: StateLaw) -> "Enough | None":
         """Is the state large enough at every judged length? None where the demand has no amount.
 
-        yes: even at the lowest capacity and the upper end of the amount; no: somewhere not even at the highest capacity
-        and the amount's lower end.
+        yes: at the judged end of the amount even the lowest capacity suffices; no: somewhere not even the highest does,
+        at the amount's lower end. One capacity for all decides by itself, at the judged end.
         """
         if not self.has_level:
             return None
         lengths = self.grid(self.terms.length)
-        held = {length: self.held(state, max(1, length // 2)) for length in lengths}
-        asked = {length: self.law.at(length / 2) for length in lengths}
-        if any(held[length][2] < asked[length].low for length in lengths):
-            return "no"
-        return "yes" if all(held[length][0] >= asked[length].high for length in lengths) else "not decided"
+        least = {length: _ratio(self.held(state, max(1, length // 2))[0], self.nats(length)) for length in lengths}
+        most = {length: self.room(state, length) for length in lengths}
+        at = min(most, key=lambda length: (most[length], -length))
+        if most[at] < 0:
+            return self._enough("no", state, at)
+        at = min(least, key=lambda length: (least[length], -length))
+        return self._enough("yes" if least[at] >= 0 else "not decided", state, at)
+
+    def _enough(self, answer: Answer, state: StateLaw, at: int) -> "Enough":
+        return Enough(answer, at, self.held(state, max(1, at // 2)), self.law.at(at / 2), self._ranged(state))
+
+    def _ranged(self, state: StateLaw) -> bool:
+        """Is the capacity of some of its elements an interval?"""
+        ends = (self.terms.capacity(term.kind) for term in state.terms)
+        return any(low < high for low, _, high in ends)
+
+    def room(self, state: StateLaw, length: int) -> float:
+        """ln(held / required) where both are taken for the best: below 0 the state is too small whatever is known."""
+        required = self.nats(length)
+        if self._ranged(state):
+            required = min(required, max(0.0, self.law.at(length / 2).low))
+        return _ratio(self.held(state, max(1, length // 2))[2], required)
 
     def held(self, state: StateLaw, t: int) -> tuple[float, float, float]:
         """Nats that the state after t tokens holds: at the lowest, the central and the highest capacity."""
@@ -208,11 +241,7 @@ class Demand:
 
         nats_per_element: one for all elements; without it the central ones of the terms, by kind.
         """
-        asked = self.nats(length)
-        if asked <= 0:
-            return math.inf
-        held = self.capacity(state, max(1, length // 2), nats_per_element)
-        return math.log(held) - math.log(asked) if held else -math.inf
+        return _ratio(self.capacity(state, max(1, length // 2), nats_per_element), self.nats(length))
 
     def capacity(self, state: StateLaw, t: int, nats_per_element: float | None = None) -> float:
         """Nats that a state can hold after t tokens, by the terms or by one number for all elements."""
@@ -249,13 +278,42 @@ class Demand:
         return covered
 
 
+def _ratio(held: float, required: float) -> float:
+    """ln(held / required): infinite where nothing is required, minus infinity where nothing is held."""
+    if required <= 0:
+        return math.inf
+    return math.log(held) - math.log(required) if held else -math.inf
+
+
+@dataclass(frozen=True)
+class Enough:
+    """Has it enough state, and where that is decided: at the context length where it is nearest to failing, or fails
+    most. held: nats at the lowest, central and highest capacity; required: the amount there. ranged: is the capacity an
+    interval?
+    """
+
+    answer: Answer
+    length: int
+    held: tuple[float, float, float]
+    required: Estimate
+    ranged: bool
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "decided_at": self.length,
+            "capacity_nats": dict(zip(("low", "value", "high"), self.held, strict=True)),
+            "required_nats": self.required.plain(),
+        }
+
+
 @dataclass(frozen=True)
 class Verdict:
     """The answer of the condition.
 
-    growths: the state's and the required one, in words. slack: by context length, ln(held / asked elements). reach:
-    tokens, or None when no end shows up to REACH_LIMIT (or when has_level is false: a demand without a prefactor cannot
-    judge levels).
+    growths: the state's and the required one, in words. slack: by context length, ln(held / required) at the central
+    capacity; room: at the best that is known of both. reach: at the central capacity, tokens, or None when no end shows
+    up to REACH_LIMIT (or when has_level is false: a demand without a prefactor cannot judge levels).
     """
 
     growth: float
@@ -263,32 +321,33 @@ class Verdict:
     meets_growth: bool
     growths: tuple[str, str]
     slack: dict[int, float] | None
+    room: dict[int, float] | None
     reach_hard: int | None
     reach_effective: int | None
     has_level: bool = True
     enough: Enough | None = None
 
     @property
-    def meets_level(self) -> bool:
-        """Is the state large enough at every judged length, under the nats per element of the terms?"""
-        return self.slack is None or min(self.slack.values()) >= 0
+    def meets_level(self) -> bool | None:
+        """Is the state large enough at every judged length? None where that is not decided, or no amount is known."""
+        return None if self.enough is None or self.enough.answer == "not decided" else self.enough.answer == "yes"
 
     @property
     def met(self) -> bool:
-        """Both parts hold."""
-        return self.meets_growth and self.meets_level
+        """Growth holds, and nothing that is known says that the state is too small."""
+        return self.meets_growth and self.meets_level is not False
 
     def plain(self) -> dict[str, Any]:
         """JSON-ready."""
         finite = None if self.slack is None else {str(k): min(v, 1e9) for k, v in self.slack.items()}
         return {
-            "enough_state": self.enough,
+            "enough_state": self.enough.answer if self.enough else None,
             "growth_exponent": self.growth,
             "asked_exponent": self.asked,
             "growth": self.growths[0],
             "required_growth": self.growths[1],
             "meets_growth": self.meets_growth,
-            "meets_level": self.meets_level if self.has_level else None,
+            "meets_level": self.meets_level,
             "level_slack": finite,
             "reach_tokens": {"hard": self.reach_hard, "effective": self.reach_effective},
         }

@@ -97,6 +97,11 @@ class PowerLaw:
         form = data.get("form", "power")
         if form not in get_args(Form):
             raise ValueError(f"form: {form}")
+        numbers = np.concatenate([[prefactor, exponent, offset], [] if draws is None else draws.ravel()])
+        if not np.isfinite(numbers).all() or prefactor < 0 or not 0 <= exponent <= 2 or not 0 < data["level"] <= 1:
+            raise ValueError("a law's numbers are out of range")
+        if draws is not None and not len(draws):
+            raise ValueError("draws: none")
         return cls(prefactor, exponent, offset, draws, float(data["level"]), form)
 
     def _value(self, n: float, rows: Floats) -> Floats:

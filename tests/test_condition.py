@@ -127,7 +127,7 @@ def test_a_state_too_small_from_the_start_reaches_nothing() -> None:
 
 
 def test_coverage_to_a_length_and_growth_without_end_are_two_answers() -> None:
-    verdict = Demand(LAW, Terms(length=4096)).judge(ssm(10**6))
+    verdict = Demand(LAW, Terms(length=4096, nats_per_element=0.06)).judge(ssm(10**6))
     assert verdict.meets_level
     assert not verdict.meets_growth
     assert not verdict.met
@@ -233,8 +233,35 @@ def test_enough_state_is_decided_by_both_ends_of_capacity_and_amount() -> None:
         (required.low / 1.0 * 0.99, "no"),
     ):
         verdict = Demand(law, terms).judge(ssm(math.ceil(elements) if answer != "no" else int(elements)))
-        assert verdict.enough == answer
-        assert verdict.plain()["enough_state"] == answer
+        assert verdict.enough is not None
+        assert verdict.enough.answer == verdict.plain()["enough_state"] == answer
+        assert verdict.meets_level is {"yes": True, "no": False, "not decided": None}[answer]
+        assert verdict.enough.length == 1024
+
+
+def test_one_given_capacity_decides_by_itself_at_the_judged_end() -> None:
+    draws = np.array([[1.0, 0.5, 0.0], [4.0, 0.5, 0.0]])
+    demand = Demand(PowerLaw(2.0, 0.5, 0.0, draws), Terms(length=1024, nats_per_element=0.1))
+    needed = demand.nats(1024) / 0.1
+    answers = [demand.judge(ssm(n)).enough for n in (math.ceil(needed), math.floor(needed))]
+    assert [answer.answer for answer in answers if answer] == ["yes", "no"]
+
+
+def test_kinds_that_are_not_given_have_what_was_measured_unless_one_number_is() -> None:
+    shipped = Terms()
+    own = Terms.parse({"nats_by_kind": {"mamba2": 0.5}}, "condition")
+    assert own.capacity("mamba2") == (0.5, 0.5, 0.5)
+    assert own.capacity("attention") == shipped.capacity("attention")
+    alone = Terms.parse({"nats_per_element": 0.2, "nats_by_kind": {"mamba2": 0.5}}, "condition")
+    assert alone.capacity("attention") == (0.2, 0.2, 0.2)
+
+
+def test_a_source_of_nothing_never_makes_a_state_too_small() -> None:
+    draws = np.array([[0.0, 0.0, end] for end in (0.0, 30.0) for _ in range(50)])
+    demand = Demand(PowerLaw(0.0, 0.0, 1.0, draws, form="constant"), Terms())
+    assert demand.judge(ssm(10).of_kind("mamba2")).enough is not None
+    assert demand.judge(ssm(10).of_kind("mamba2")).meets_level is None
+    assert demand.judge(ssm(10).of_kind("mamba2")).met
 
 
 def test_a_beta_alone_cannot_say_whether_a_state_is_enough() -> None:
@@ -242,8 +269,12 @@ def test_a_beta_alone_cannot_say_whether_a_state_is_enough() -> None:
 
 
 def test_ranges_are_in_order_and_of_known_kinds() -> None:
-    with pytest.raises(BadInput, match=r"window: the lowest capacity \(0.2\) is above the highest \(0.1\)"):
-        Terms.parse({"nats_range": {"window": [0.2, 0.1]}}, "condition")
+    with pytest.raises(BadInput, match=r"window: 0.15 does not lie in \[0.2, 0.1\]"):
+        Terms.parse({"nats_by_kind": {"window": 0.15}, "nats_range": {"window": [0.2, 0.1]}}, "condition")
+    with pytest.raises(BadInput, match=r"attention: 1 does not lie in \[0.0001, 0.0002\]"):
+        Terms.parse({"nats_by_kind": {"attention": 1.0}, "nats_range": {"attention": [1e-4, 2e-4]}}, "condition")
+    with pytest.raises(BadInput, match="log_linear has no value in nats_by_kind"):
+        Terms.parse({"nats_range": {"log_linear": [0.1, 0.2]}}, "condition")
     with pytest.raises(BadInput, match="did you mean 'mamba"):
         Terms.parse({"nats_range": {"mamba3": [0.1, 0.2]}}, "condition")
 

@@ -64,4 +64,5 @@ class Change:
             "meets_growth": demand.grows(state),
             "meets_level": self.after.covers(demand) if demand.has_level else None,
             "meets": self.after.meets(demand),
+            "enough_state": enough.answer if (enough := demand.enough(state)) else None,
         }

@@ -58,7 +58,7 @@ def _more_layers(stack: Stack, demand: Demand) -> Iterator[Change]:
     """The fewest layers that must keep keys of all tokens: every key, or thinned to the asked exponent."""
     could, exponent = _candidates(stack), two_digits(demand.exponent)
     yield from _opened(stack, demand, could, None)
-    if exponent < 1 and demand.terms.length >= 2 * THIN_CHUNK:
+    if 0 < exponent < 1 and demand.terms.length >= 2 * THIN_CHUNK:
         yield from _opened(stack, demand, [i for i in could if i not in _having(stack, is_budget)], exponent)
 
 

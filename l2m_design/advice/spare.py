@@ -58,7 +58,7 @@ def _changes(stack: Stack, demand: Demand) -> Iterator[Change]:
 def _thin(stack: Stack, demand: Demand, layers: tuple[int, ...]) -> dict[int, StateLaw]:
     """Those of the layers that keep every key, thinned to the asked exponent; none where that thins nothing."""
     exponent = two_digits(demand.exponent)
-    if exponent >= 1 or demand.terms.length < 2 * THIN_CHUNK:
+    if not 0 < exponent < 1 or demand.terms.length < 2 * THIN_CHUNK:
         return {}
     return {i: thinned(stack.layers[i], exponent) for i in layers if _is_full(stack.layers[i])}
 

@@ -21,41 +21,42 @@ def answer(subject: "Subject", demand: "Demand", asked: "Asked", lengths: list[i
     later = then(subject.stack, demand, changes)
     practice = practised(subject.stack, demand) if verdict.met else None
     rows = by_length(subject.stack, subject.width, subject.dimensions, demand, lengths)
-    held = demand.held(subject.state, max(1, terms.length // 2))
-    required = demand.law.at(terms.length / 2) if demand.has_level else None
-    said = verdict.plain() | {
-        "capacity_nats": dict(zip(("low", "value", "high"), held, strict=True)),
-        "required_nats": required.plain() if required else None,
-        "state_elements": subject.state.elements(terms.length),
-        "state_bytes": subject.state.bytes(terms.length, terms.dtype),
-        "bytes_per_token": subject.state.bytes_per_token(terms.length, terms.dtype),
-        "length": terms.length,
-        "dtype": terms.dtype,
-        "runtime": subject.runtime,
-        "layers": subject.layers,
-        "parameters": subject.parameters,
-        "active_parameters": subject.active_parameters,
-        "notes": subject.notes,
-        "demand": {
-            "source": asked.source,
-            "unit": asked.unit,
-            "bytes_per_token": asked.bytes_per_token,
-            "beta": demand.law.beta.plain() if demand.law.form == "power" else None,
-            "law": demand.law.formula(),
-            "nats_per_element": terms.nats_per_element,
-            "nats_by_kind": terms.nats_by_kind,
-            "nats_range": terms.nats_range,
-            "end": terms.end,
-        },
-        "meets": verdict.met,
-        "advice": advice(subject.stack, subject.kinds, demand, changes),
-        "change": {
-            "pays": payers(subject.stack, subject.kinds, demand),
-            "options": [change.plain(demand) for change in changes],
-            "then": later.plain(demand) if later else None,
-            "practised": practice.plain(demand) if practice else None,
-        },
-    }
+    nothing = dict.fromkeys(("decided_at", "capacity_nats", "required_nats"))
+    said = (
+        verdict.plain()
+        | (verdict.enough.plain() if verdict.enough else nothing)
+        | {
+            "state_elements": subject.state.elements(terms.length),
+            "state_bytes": subject.state.bytes(terms.length, terms.dtype),
+            "bytes_per_token": subject.state.bytes_per_token(terms.length, terms.dtype),
+            "length": terms.length,
+            "dtype": terms.dtype,
+            "runtime": subject.runtime,
+            "layers": subject.layers,
+            "parameters": subject.parameters,
+            "active_parameters": subject.active_parameters,
+            "notes": subject.notes,
+            "demand": {
+                "source": asked.source,
+                "unit": asked.unit,
+                "bytes_per_token": asked.bytes_per_token,
+                "beta": demand.law.beta.plain() if demand.law.form == "power" else None,
+                "law": demand.law.formula(),
+                "nats_per_element": terms.nats_per_element,
+                "nats_by_kind": terms.nats_by_kind,
+                "nats_range": terms.nats_range,
+                "end": terms.end,
+            },
+            "meets": verdict.met,
+            "advice": advice(subject.stack, subject.kinds, demand, changes),
+            "change": {
+                "pays": payers(subject.stack, subject.kinds, demand),
+                "options": [change.plain(demand) for change in changes],
+                "then": later.plain(demand) if later else None,
+                "practised": practice.plain(demand) if practice else None,
+            },
+        }
+    )
     return said | {"by_length": rows} if rows else said
 
 

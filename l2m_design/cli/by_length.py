@@ -29,7 +29,7 @@ def tabulate(rows: list[dict[str, Any]], held: str) -> None:
 
 
 def _asked(row: dict[str, Any]) -> list[str]:
-    """Three cells: nats, elements under the assumption, elements by the hard bound."""
+    """Three cells: nats, elements at the central capacity, elements by the hard bound."""
     if row["asked_nats"] is None:
         return ["-"] * 3
     elements = row["asked_elements"]

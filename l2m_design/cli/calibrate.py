@@ -88,7 +88,9 @@ def _answer(settings: "CalibrationSettings", found: "list[Row]", rows: "Rows", o
     from l2m_design.search.calibration.eta import sizes_of, summary_of, write_eta
 
     summary = summary_of(settings, found, shlex.join(["l2m", *sys.argv[1:]]))
-    files = [*write_eta(summary, out), str(rows.path)]
+    if not summary["nats_by_kind"]:
+        warn(f"l2m: no kind captured anything at two sizes of every length; {out} is left as it is")
+    files = [*(write_eta(summary, out) if summary["nats_by_kind"] else []), str(rows.path)]
     if as_json:
         print_json({key: value for key, value in summary.items() if key != "rows"} | {"files": files})
     else:

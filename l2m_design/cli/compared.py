@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from l2m_design.cli.by_length import tabulate
 from l2m_design.cli.terminal import say, table
-from l2m_design.cli.verdict import counted, requirement
+from l2m_design.cli.verdict import counted_in, requirement
 
 if TYPE_CHECKING:
     from l2m_design.cli.subject import Subject
@@ -18,14 +18,14 @@ def show(models: "dict[str, Subject]", demand: "Demand", results: list[dict[str,
     kinds = tuple({kind: None for subject in models.values() for kind in subject.state.kinds})
     held, terms = constant(demand.terms.plain(), kinds), demand.terms
     say(
-        f"Requirement: {results[0]['demand']['source']}{counted(results[0]['demand'])}; {requirement(demand)}: growth {demand.growth}",
+        f"Requirement: {results[0]['demand']['source']}{counted_in(results[0]['demand'])}; {requirement(demand)}: "
+        f"growth {demand.growth}",
     )
     columns = [
         "model",
         "enough state",
         "grows as",
         "growth",
-        "level",
         f"state at {terms.length:,}",
         "bytes a token",
         "reach",
@@ -34,7 +34,7 @@ def show(models: "dict[str, Subject]", demand: "Demand", results: list[dict[str,
     table(columns, [_row(name, result) for name, result in zip(models, results, strict=True)])
     if demand.has_level:
         say(
-            f"Level and reach if one element holds {held}, hard reach at {demand.hard_nats:.1f}; states in "
+            f"Reach if one element holds {held}, hard reach at {demand.hard_nats:.1f}; states in "
             f"{terms.dtype}. Enough state: yes if even the lowest capacity suffices, no if not even the highest does."
         )
     for name, result in zip(models, results, strict=True):
@@ -53,7 +53,6 @@ def _row(name: str, result: dict[str, Any]) -> list[str]:
         result["enough_state"] or "-",
         result["growth"],
         MARKS[result["meets_growth"]],
-        MARKS[result["meets_level"]],
         size(result["state_bytes"]),
         f"{result['bytes_per_token']:,.0f}",
         *(_reach(reach[end]) if reach else "-" for end in ("effective", "hard")),

@@ -54,7 +54,10 @@ class Asked:
 def demand(asked: Asked, eta: Path | None, given: dict[str, Any]) -> "Demand":
     """The demand under the given terms; raises BadInput."""
     from l2m_design.condition import Demand, Terms, read_capacity
+    from l2m_design.errors import BadInput
 
+    if eta and "nats_per_element" in given:
+        raise BadInput("--eta brings capacities by kind, --nats-per-element one for all: give one or the other")
     terms = given | (read_capacity(eta) if eta else {}) | {"shortest": min(256, given["length"])}
     return Demand(asked.law, Terms.parse(terms, "check"), asked.has_level)
 

@@ -160,8 +160,12 @@ def _tell(found: "list[Measurement]", pairs: "TwoPoint | None", fingerprint: str
         first = found[0].plain() if found else _only_pairs(pairs, fingerprint)
         if len(found) > 1:
             chosen, why = deciding(found)
-            own = found[chosen].required
-            first |= {"required": own.plain() if own else None, "required_by": {"view": chosen, "why": why}}
+            own = found[chosen]
+            first |= {
+                "required": own.required.plain() if own.required else None,
+                "required_by": {"view": chosen, "estimator": own.curve.estimator, "why": why},
+                "explained_by": own.explained_by,
+            }
         compared = [measurement.plain() for measurement in found[1:]]
         print_json(first | {"compared": compared, "two_point": pairs.plain() if pairs else None})
         return

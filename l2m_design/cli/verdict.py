@@ -23,7 +23,7 @@ def show(subject: "Subject", demand: "Demand", result: dict[str, Any]) -> None:
     counted = f"{subject.parameters:,} parameters" + (f" ({active:,} active)" if active != subject.parameters else "")
     say(
         f"{f'{subject.name}: ' if subject.name else ''}{subject.picture}: {counted}, width {subject.width}",
-        f"Requirement: {result['demand']['source']}{counted(result['demand'])}; {requirement(demand)}",
+        f"Requirement: {result['demand']['source']}{counted_in(result['demand'])}; {requirement(demand)}",
     )
     if subject.name is None:
         table(["layer", "kind", "growth", f"state at {length:,}", "share"], list(_each(result)))
@@ -41,7 +41,7 @@ def show(subject: "Subject", demand: "Demand", result: dict[str, Any]) -> None:
     say("", *result["advice"])
 
 
-def counted(asked: dict[str, Any]) -> str:
+def counted_in(asked: dict[str, Any]) -> str:
     """What its lengths count, where that is not the model's own matter."""
     if asked["unit"] == "bytes":
         return ", lengths in bytes"
@@ -59,22 +59,30 @@ def enough(result: dict[str, Any]) -> str:
     """The first question: is there enough state at this length, and by which amounts?"""
     if result["enough_state"] is None:
         return "Enough state? Not judged: a beta alone names no amount; give --prefactor or --estimate."
-    held, required = result["capacity_nats"], result["required_nats"]
+    held, required, at = result["capacity_nats"], result["required_nats"], result["decided_at"]
     ends = "" if held["low"] == held["high"] else f" to {_nats(held['high'])}"
     amount = _nats(required["value"])
     if required["low"] != required["high"]:
         amount += f" [{_nats(required['low'])}, {_nats(required['high'])}]"
-    meaning = {
-        "yes": "even if an element holds no more than the least that was measured",
-        "no": "even if an element holds the most that was measured, it is too small somewhere up to this length",
-        "not decided": "what one element can hold is not known well enough: only training can tell",
-    }[result["enough_state"]]
-    if not ends:
-        meaning = "under the capacity that was given"
+    where = f"at {at:,} tokens" if at == result["length"] else f"at {at:,} tokens, where it is nearest to too little,"
     return (
-        f"Enough state up to {result['length']:,} tokens? {result['enough_state'].capitalize()}: it holds "
-        f"{_nats(held['low'])}{ends} nats there, the data require {amount}; {meaning}."
+        f"Enough state up to {result['length']:,} tokens? {result['enough_state'].capitalize()}: {where} it holds "
+        f"{_nats(held['low'])}{ends} nats, the data require {amount}; {_ground(result, bool(ends))}."
     )
+
+
+def _ground(result: dict[str, Any], ranged: bool) -> str:
+    """Why the first answer is what it is."""
+    if not ranged:
+        return "under the capacity that was given"
+    held, required = result["capacity_nats"], result["required_nats"]
+    if result["enough_state"] == "yes":
+        return "the lowest capacity of an element that was measured suffices"
+    if result["enough_state"] == "no":
+        return "not even the highest capacity of an element that was measured suffices"
+    if held["high"] / max(held["low"], 1e-9) >= required["high"] / max(required["low"], 1e-9):
+        return "what an element can hold is not known well enough, and only training tells"
+    return "the amount is not known well enough: measure more documents"
 
 
 def _nats(value: float) -> str:
@@ -121,9 +129,8 @@ def _judgement(demand: "Demand", result: dict[str, Any], held: str) -> None:
     say(f"Growth: the state {grows}, the data require {required}: it {answer} the growth condition.")
     if result["level_slack"] is None:
         return
-    word = "large enough" if result["meets_level"] else "too small"
     say(
-        f"Level up to {result['length']:,} tokens: {word}, if one element holds {held}.",
-        f"Reach: {tokens(result['reach_tokens']['effective'])} under that, "
+        f"Capacity: one element holds {held}.",
+        f"Reach: {tokens(result['reach_tokens']['effective'])} at these values, "
         f"{tokens(result['reach_tokens']['hard'])} by the hard bound of {demand.hard_nats:.1f} nats per element.",
     )

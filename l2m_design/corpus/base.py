@@ -73,6 +73,7 @@ class Corpus(ABC):
     whole: bool = False
     spaces: tuple[int, ...] = ()
     shares: tuple[float, float, float] = SHARES
+    tells_of_empty: bool = True  # in a library of modules some are empty
     _dropped: int = 0  # documents without a token, known once they were read
 
     @property
@@ -88,7 +89,7 @@ class Corpus(ABC):
     def notes(self) -> list[str]:
         """Sentences about what was skipped or assumed."""
         said = ["few documents: each is cut 8:1:1 into the splits"] if self._cut_by_position else []
-        if self._dropped:
+        if self._dropped and self.tells_of_empty:
             held = len(self.all_documents)
             said.append(f"{self._dropped} of {self._dropped + held} documents hold no text and are left out")
         return said

@@ -61,6 +61,7 @@ class TextCorpus(Corpus):
         self._files = files
         self._notes = notes or []
         self._packages = packages
+        self.tells_of_empty = not packages
         self._field = field
         self.shares = shares
         self._shape = shape

@@ -86,8 +86,8 @@ class Measurement:
             return "no amount differs from 0 beyond chance: as far as n-grams see, one half tells nothing of the other"
         if self.explained_by == "vocabulary":
             return (
-                "with their words shuffled the halves tell as much about each other: what was measured is vocabulary, "
-                "not order"
+                "with their words shuffled the halves still tell three quarters of it or more: what was measured is "
+                "vocabulary, not order"
             )
         return f"these data prefer the law '{self.fit.preferred}', I(n;n) = {self.fit.required.formula()} nats"
 
@@ -95,7 +95,7 @@ class Measurement:
     def required(self) -> PowerLaw | None:
         """The law that a state is held against, with an exponent or without; none where vocabulary explains it."""
         if self.explained_by == "nothing":
-            return PowerLaw(0.0, 0.0, max(0.0, self.interval[-1].high), form="constant")
+            return _at_most(self.interval[-1])
         return None if self.explained_by == "vocabulary" else self.fit.required
 
     def plain(self) -> dict[str, Any]:
@@ -131,6 +131,13 @@ class Measurement:
             "context_used": None if self.losses is None else self.losses.context_used(),
             "notes": self.notes,
         }
+
+
+def _at_most(found: Estimate) -> PowerLaw:
+    """A constant between nothing and what chance leaves open."""
+    high = max(0.0, found.high)
+    draws = np.array([[0.0, 0.0, end] for end in (0.0, high) for _ in range(50)])
+    return PowerLaw(0.0, 0.0, max(0.0, found.value), draws, form="constant")
 
 
 def measure(

@@ -41,12 +41,14 @@ def advice(stack: Stack, kinds: Sequence[str], demand: Demand, changes: list[Cha
         return [*said, "No change is known that holds less and still meets the condition." if met else _hopeless(stack)]
     if met:
         said += _practice(stack, kinds, demand)
+        if any(change.to in ("window", "fixed", "shorter_window", "smaller_state") for change in changes):
+            said.append(_cost())
     elif not any(change.after.meets(demand) for change in changes):
         said.append("No change of these layers alone meets the whole condition.")
     for index, change in enumerate(_told(changes)):
         lead = "Or" if index else "Least state of these" if change.after.meets(demand) else "For the level alone"
         if met and not index:
-            lead = "The condition alone allows less"
+            lead = "The condition alone allows"
         said.append(f"{lead}: {_said(change, kinds, demand)}; {_left(change, stack, demand)}.")
     if later := then(stack, demand, changes):
         said.append(f"After the first: {_said(later, kinds, demand)}; {_left(later, changes[0].after, demand)}.")
@@ -60,17 +62,24 @@ def _practice(stack: Stack, kinds: Sequence[str], demand: Demand) -> list[str]:
     if change is None:
         return []
     which = _which(change.layers, kinds)
-    known, length = costs(), demand.terms.length
+    length = demand.terms.length
+    return [
+        f"As {MODEL} does, one layer in {ONE_IN} stays and the others hold {WINDOW:,} tokens: {which} become windows; "
+        f"at {length:,} tokens {_left(change, stack, demand)}, and the condition is met.",
+    ]
+
+
+def _cost() -> str:
+    """What windows instead of full attention cost where it was measured."""
+    known = costs()
     rows = "; ".join(
         f"{row['picture']} with windows of {row['window']} {row['nats']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
         for row in known["rows"]
     )
-    return [
-        f"As {MODEL} does, one layer in {ONE_IN} stays and the others hold {WINDOW:,} tokens: {which} become windows; "
-        f"{_left(change, stack, demand)} at {length:,} tokens, and the condition is met.",
+    return (
         f"Measured cost, nats a token above full attention at {known['length']:,} tokens, in models of "
-        f"{known['parameters'] / 1e6:.1f} M parameters ({known['study']}): {rows}.",
-    ]
+        f"{known['parameters'] / 1e6:.1f} M parameters ({known['study']}): {rows}."
+    )
 
 
 def _told(changes: list[Change]) -> list[Change]:
@@ -128,6 +137,9 @@ def _left(change: Change, stack: Stack, demand: Demand) -> str:
     terms = demand.terms
     before, after = (each.state.bytes(terms.length, terms.dtype) for each in (stack, change.after))
     unmet = "" if change.after.meets(demand) else ", and growth is still not met"
+    before_, after_ = demand.enough(stack.state), demand.enough(change.after.state)
+    if before_ and after_ and before_.answer == "yes" != after_.answer:
+        unmet += ", and whether that is enough is then not decided"
     return f"{size(before)} become {size(after)}, {_difference(before, after)}{unmet}"
 
 

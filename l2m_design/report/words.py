@@ -5,7 +5,7 @@ from typing import Any
 from l2m_design.condition import OTHER, REACH_LIMIT
 from l2m_design.laws import PowerLaw, growth_words
 
-MARKS = {True: "met", False: "not met", None: "not judged"}
+MARKS = {True: "met", False: "not met", None: "not decided"}
 
 
 def size(count: float) -> str:
@@ -49,10 +49,16 @@ def constant(terms: dict[str, Any], kinds: tuple[str, ...] | None = None) -> str
     assumed = "" if OTHER in ranges else " (assumed)"
     other = f"{terms['nats_per_element']:g}{_range(ranges.get(OTHER))}"
     if not own:
-        return f"{other} nats{assumed}"
+        return f"{other} nats{_UNMEASURED if OTHER in ranges else assumed}"
     listed = ", ".join(f"{nats:.3g}{_range(ranges.get(kind))} nats in {kind}" for kind, nats in own.items())
-    rest = "" if kinds is not None and set(kinds) <= set(own) else f", {other} elsewhere{assumed}"
-    return f"{listed} (measured by kind on a known source){rest}"
+    rest = f", {other} elsewhere{assumed}"
+    if kinds is not None:
+        others = [kind for kind in kinds if kind not in own]
+        rest = f", {other} in {', '.join(others)}{_UNMEASURED if OTHER in ranges else assumed}" if others else ""
+    return f"{listed} (measured by kind on a known source, in windows of some thousand tokens){rest}"
+
+
+_UNMEASURED = " (not measured: between the lowest and the highest of the kinds that were)"
 
 
 def _range(ends: Any) -> str:

@@ -74,8 +74,8 @@ def measured_law(measurement: Measurement) -> PowerLaw:
     """The law to hold architectures against. Raises BadInput where the amount is a matter of vocabulary alone."""
     if measurement.required is None:
         raise BadInput(
-            "demand: shuffled words of these documents tell as much of each other as words in order: the growth found "
-            "is that of vocabulary, so no beta is given; set demand.beta yourself, or measure by a model"
+            "demand: shuffled words of these documents tell three quarters or more of what words in order tell: the "
+            "growth found is that of vocabulary, so no beta is given; set demand.beta yourself, or measure by a model"
         )
     return measurement.required
 

@@ -84,9 +84,9 @@ class Record:
 
 
 def meets(verdict: Verdict, enforced: Iterable[str]) -> bool:
-    """Do the enforced parts of the condition hold?"""
+    """Do the enforced parts of the condition hold, as far as is known?"""
     parts = {"growth": verdict.meets_growth, "level": verdict.meets_level}
-    return all(parts[part] for part in enforced)
+    return all(parts[part] is not False for part in enforced)
 
 
 class Records:

@@ -317,7 +317,7 @@ def test_before_what_the_condition_allows_stands_what_others_do_and_what_it_cost
     said = advice(stack, ["attention"] * 32, demand, advise(stack, demand))
     assert "26 of its 32 attention layers become windows" in said[1]
     assert "W W W W with windows of 64 +0." in said[2]
-    assert said[3].startswith("The condition alone allows less: ")
+    assert said[3].startswith("The condition alone allows: ")
 
 
 def test_no_practice_is_named_where_it_is_no_change_or_breaks_the_condition() -> None:

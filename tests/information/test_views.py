@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pytest
 
 from l2m_design.estimates import Curve
 from l2m_design.information import Measurement, fit_curve
@@ -44,12 +43,16 @@ def test_the_view_that_finds_most_is_taken_wherever_it_stands() -> None:
     assert deciding(views[::-1])[0] == 1
 
 
-@pytest.mark.parametrize("explanation", ["vocabulary", "nothing"])
-def test_what_controls_explain_no_model_may_call_order(explanation: str) -> None:
-    views = [view("profile", 140.0), view("compression", 100.0, explained_by=explanation)]
+def test_what_shuffled_words_explain_no_model_may_call_order() -> None:
+    views = [view("profile", 140.0), view("compression", 100.0, explained_by="vocabulary")]
     chosen, why = deciding(views)
     assert chosen == 1
-    assert "controls explain" in why
+    assert "shuffled words explain what compression measured" in why
+
+
+def test_what_n_grams_do_not_see_a_model_may_and_a_bound_from_above_does_not_compete() -> None:
+    views = [view("compression", 1.0, explained_by="nothing"), view("profile", 140.0), view("vclub", 900.0)]
+    assert deciding(views)[0] == 1
 
 
 def test_other_tokens_and_time_steps_do_not_compete() -> None:

@@ -53,6 +53,11 @@ class CalibrationSettings(Values):
     rates: Annotated[tuple[Rate, ...], Field(strict=False, min_length=1)] = (6e-3, 1.2e-2)
     seeds: Annotated[int, Field(ge=1, le=100)] = 3
 
+    @field_validator("lengths", "rates")
+    @classmethod
+    def _each_once(cls, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(dict.fromkeys(given))
+
     @field_validator("kinds")
     @classmethod
     def _known_kinds(cls, given: tuple[str, ...]) -> tuple[str, ...]:

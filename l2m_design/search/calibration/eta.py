@@ -56,7 +56,8 @@ class Size:
 @dataclass(frozen=True)
 class Capacity:
     """Nats an element of a kind: see the module. full: whether at every length some state lost nothing, without which
-    value and low are of states that lost something. sizes: the smallest of each length that was enough, or the largest.
+    value and low are of states that lost something. sizes: the smallest of each length that was enough, or the largest;
+    seeds: of these, most: of any.
     """
 
     value: float
@@ -65,6 +66,7 @@ class Capacity:
     full: bool
     sizes: tuple[str, ...]
     seeds: int
+    most: int
 
 
 def sizes_of(rows: list[Row]) -> list[Size]:
@@ -96,11 +98,14 @@ def _size(kind: str, length: int, size: str, rows: list[Row]) -> Size:
     )
 
 
-def capacities(sizes: list[Size]) -> dict[str, Capacity]:
-    """Capacity by kind; a kind that captured nothing at some length, or was tried at one size alone, has none."""
+def capacities(sizes: list[Size], wanted: tuple[int, ...] = ()) -> dict[str, Capacity]:
+    """Capacity by kind over the wanted lengths, all that there are by default.
+
+    A kind that captured nothing at some length, or was tried at one size alone, has none.
+    """
     found = {}
     for kind in dict.fromkeys(size.kind for size in sizes):
-        lengths = dict.fromkeys(size.length for size in sizes)
+        lengths = wanted or tuple(dict.fromkeys(size.length for size in sizes))
         each = [_at([size for size in sizes if (size.kind, size.length) == (kind, length)]) for length in lengths]
         if all(one is not None for one in each):
             found[kind] = _over([one for one in each if one is not None])
@@ -114,13 +119,15 @@ def _at(sizes: list[Size]) -> Capacity | None:
         return None
     enough = next((size for size in own if size.enough), None)
     high = max(max(size.captured) / size.elements for size in own)
+    seeds = max(len(size.captured) for size in own)
     if enough is None:
         most = max(own, key=lambda size: size.share)
-        return Capacity(most.eta, most.eta, high, False, (f"{most.length}: {most.size}",), len(most.captured))
+        return Capacity(most.eta, most.eta, high, False, (f"{most.length}: {most.size}",), len(most.captured), seeds)
     smaller = [size.elements for size in own if size.elements < enough.elements]
     departs = math.sqrt(enough.elements * max(smaller, default=enough.elements))
     named = (f"{enough.length}: {enough.size}",)
-    return Capacity(enough.exact / departs, enough.exact / enough.elements, high, True, named, len(enough.captured))
+    least = enough.exact / enough.elements
+    return Capacity(enough.exact / departs, least, high, True, named, len(enough.captured), seeds)
 
 
 def _over(each: list[Capacity]) -> Capacity:
@@ -132,12 +139,13 @@ def _over(each: list[Capacity]) -> Capacity:
         full=all(one.full for one in each),
         sizes=tuple(size for one in each for size in one.sizes),
         seeds=min(one.seeds for one in each),
+        most=max(one.most for one in each),
     )
 
 
 def summary_of(settings: CalibrationSettings, rows: list[Row], command: str) -> dict[str, Any]:
     """JSON-ready: what a study takes (three digits), the same with all that is said of it, every run."""
-    found = capacities(sizes_of(rows))
+    found = capacities(sizes_of(rows), settings.lengths)
     both = found | ({OTHER: _over(list(found.values()))} if found else {})
     return {
         "nats_per_element": _short(both[OTHER].value) if found else None,
@@ -171,13 +179,14 @@ def write_eta(summary: dict[str, Any], path: Path) -> list[str]:
 def provenance(summary: dict[str, Any]) -> list[str]:
     """Comment lines: what capacity is, how it was measured, and a line for each kind."""
     settings = summary["settings"]
+    seeds = " to ".join(map(str, sorted({one[end] for one in summary["kinds"].values() for end in ("seeds", "most")})))
     exact = ", ".join(f"{nats:.4g} nats at {length} tokens" for length, nats in summary["exact_nats"].items())
     return [
         "# Capacity of a state element by kind of layer, nats: paste under `condition` of a study, or l2m check --eta.",
         f"# {summary['command']}",
         f"# One layer of a small model, Santa Fe beta {settings['beta']:g} with {settings['bits']}-bit facts, {exact};",
         f"# {settings['steps']} steps of {settings['batch_tokens']:,} tokens, best of the rates {settings['rates']}, "
-        f"at most {settings['seeds']} seed(s). Other data, more layers, longer training: not known.",
+        f"{seeds} seed(s). Other data, more layers, longer training: not known.",
         *(f"# {line}" for line in sentences(summary)),
     ]
 
@@ -189,7 +198,7 @@ def sentences(summary: dict[str, Any]) -> list[str]:
         lost = "" if one["full"] else "; at some length every state lost more than a twentieth"
         said.append(
             f"{kind}: {one['value']:.3g} [{one['low']:.3g}, {one['high']:.3g}] (tokens: size: "
-            f"{', '.join(one['sizes'])}; seeds: {one['seeds']} or more){lost}"
+            f"{', '.join(one['sizes'])}; seeds: {one['seeds']}){lost}"
         )
     why = "captured nothing at some length, or was not tried at two sizes; left out"
     said += [f"{kind}: {why}" for kind in summary["captured_nothing"]]

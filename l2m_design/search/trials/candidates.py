@@ -98,9 +98,10 @@ class Candidates:
         enforced = self._settings.search.enforce
         named = {"parameters": 1.0 if found.misfit else self._space.misses(found.architecture) - self._space.tolerance}
         if "growth" in enforced:
-            named["l2m_growth"] = found.verdict.asked - found.verdict.growth
-        if "level" in enforced and found.verdict.slack is not None:
-            named |= {f"l2m_level@{length}": -slack for length, slack in found.verdict.slack.items()}
+            lacks = found.verdict.asked - found.verdict.growth
+            named["l2m_growth"] = lacks if found.verdict.meets_growth or lacks > 0 else 1.0
+        if "level" in enforced and found.verdict.room is not None:
+            named |= {f"l2m_level@{length}": -room for length, room in found.verdict.room.items()}
         return named
 
     def memory(self, taken: float) -> float:
@@ -123,8 +124,6 @@ class Candidates:
             return f"its training needs {needs:.2g} GiB at least, search.memory_gib is {limit:g}"
         if not verdict.meets_growth and "growth" in enforced:
             return f"its state's growth is {verdict.growths[0]}, the data require {verdict.growths[1]}"
-        assert verdict.slack is not None
-        length, slack = min(verdict.slack.items(), key=lambda item: item[1])
-        return (
-            f"at {length} tokens its state is {math.exp(-slack):.2g} times too small for the assumed nats per element"
-        )
+        assert verdict.room is not None
+        length, room = min(verdict.room.items(), key=lambda item: item[1])
+        return f"at {length} tokens its state is {math.exp(-room):.2g} times too small, at the highest capacity of it"
