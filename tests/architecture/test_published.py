@@ -251,3 +251,34 @@ def test_windows_as_long_as_all_positions_never_bind(write, window: int | None, 
     assert {layer.kind for layer in read.layers} == {"window" if binds else "attention"}
     said = "Its windows are as long as its 131,072 positions, so it keeps all of them."
     assert (said in read.notes) == (window is not None and not binds)
+
+
+LLAMA = {"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 99}
+
+
+def test_layers_that_stand_in_a_file_beside_the_config_are_not_judged_as_its_own(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    assert published(tmp_path).picture == "A A"
+    (tmp_path / "mamba_config.json").write_text(json.dumps({"d_model": 64, "n_layer": 2, "attn_layers": []}))
+    for path in (tmp_path, tmp_path / "config.json"):
+        with pytest.raises(BadInput, match=r"mamba_config\.json lies beside it"):
+            published(path)
+
+
+@pytest.mark.parametrize(
+    ("code", "ours"),
+    [
+        ("modeling_llama.LlamaForCausalLM", True),
+        ("org/repo--modeling_llama.LlamaForCausalLM", True),
+        ("modeling_hybrid.MambaInLlamaForCausalLM", False),
+        ("evil.Model", False),
+    ],
+)
+def test_code_of_its_own_under_the_type_of_another_is_refused(tmp_path: Path, code: str, ours: bool) -> None:
+    config = LLAMA | {"auto_map": {"AutoConfig": "x.Config", "AutoModelForCausalLM": code}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    if ours:
+        assert published(tmp_path).picture == "A A"
+    else:
+        with pytest.raises(BadInput, match="auto_map: its code"):
+            published(tmp_path)

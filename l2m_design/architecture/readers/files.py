@@ -10,6 +10,7 @@ from l2m_design.errors import BadInput
 from l2m_design.settings import nearest, read_text
 
 LONGEST_FILE = 4_000_000
+SIDECAR = "mamba_config.json"
 
 
 def is_published(path: str | Path) -> bool:
@@ -48,6 +49,28 @@ def mapping(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise BadInput(f"{path}: a JSON object is expected, found {type(data).__name__}")
     return data
+
+
+def refuse_other_layers(data: dict[str, Any], path: Path) -> None:
+    """Raises BadInput where the layers that run are not those that this config tells of.
+
+    A mamba_config.json beside it replaces layers of a Llama that it was made from; code of the model's own (auto_map)
+    under the type of a known one may keep whatever it likes, unless it is named after that type.
+    """
+    if path.name == "config.json" and (path.parent / SIDECAR).exists():
+        raise BadInput(
+            f"{path}: a {SIDECAR} lies beside it, whose layers replace those of this config; it is not read: describe "
+            "the model as a drawing (YAML) and judge that"
+        )
+    kind, own = str(data.get("model_type", "")), data.get("auto_map")
+    named = own.get("AutoModelForCausalLM", own.get("AutoModel")) if isinstance(own, dict) else None
+    if isinstance(named, str) and kind in READERS:
+        plain = named.rsplit("--", 1)[-1].rsplit(".", 1)[-1].lower()
+        if not plain.startswith(kind.replace("_", "").removesuffix("text")):
+            raise BadInput(
+                f"{path}: auto_map: its code ({named}) is not that of model_type {kind}, and may keep something else; "
+                "describe the model as a drawing (YAML), or take auto_map out if it is"
+            )
 
 
 def is_mamba_ssm(data: dict[str, Any]) -> bool:

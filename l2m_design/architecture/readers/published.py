@@ -9,7 +9,7 @@ from pathlib import Path
 
 from l2m_design.architecture.picture import folded
 from l2m_design.architecture.readers.config import Block, Config
-from l2m_design.architecture.readers.files import mapping, model_type_of, text_of
+from l2m_design.architecture.readers.files import mapping, model_type_of, refuse_other_layers, text_of
 from l2m_design.architecture.readers.runtimes import Keys, convention, law
 from l2m_design.architecture.readers.shared import Gemma4
 from l2m_design.architecture.readers.table import READERS
@@ -80,7 +80,9 @@ def published(path: str | Path, runtime: str | None = None, overrides: Iterable[
     the file. Raises BadInput naming file, field, what was found and what is allowed.
     """
     path = Path(path) / "config.json" if Path(path).is_dir() else Path(path)
-    data, said = text_of(override(mapping(path), overrides), str(path))
+    whole = override(mapping(path), overrides)
+    refuse_other_layers(whole, path)
+    data, said = text_of(whole, str(path))
     kind = model_type_of(data, str(path))
     runtime = _runtime(runtime or OWN_RUNTIME.get(kind, "transformers"), kind)
     config = READERS[kind].parse(data | {"model_type": kind}, str(path))
