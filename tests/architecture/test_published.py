@@ -282,3 +282,14 @@ def test_code_of_its_own_under_the_type_of_another_is_refused(tmp_path: Path, co
     else:
         with pytest.raises(BadInput, match="auto_map: its code"):
             published(tmp_path)
+
+
+def test_sizes_written_as_whole_floats_are_sizes(tmp_path: Path) -> None:
+    floats = {key: float(value) if isinstance(value, int) else value for key, value in LLAMA.items()}
+    (tmp_path / "config.json").write_text(json.dumps(floats))
+    whole = published(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    assert (whole.state, whole.parameters) == (published(tmp_path).state, published(tmp_path).parameters)
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA | {"num_hidden_layers": 2.5}))
+    with pytest.raises(BadInput, match="num_hidden_layers"):
+        published(tmp_path)

@@ -41,7 +41,7 @@ def mapping(path: Path) -> dict[str, Any]:
     if size > LONGEST_FILE:
         raise BadInput(f"{path}: {size:,} bytes are more than a config has (at most {LONGEST_FILE:,})")
     try:
-        data = json.loads(read_text(path))
+        data = _whole(json.loads(read_text(path)))
     except (ValueError, RecursionError) as error:
         if isinstance(error, BadInput):
             raise
@@ -49,6 +49,15 @@ def mapping(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise BadInput(f"{path}: a JSON object is expected, found {type(data).__name__}")
     return data
+
+
+def _whole(value: Any) -> Any:
+    """Numbers such as 32.0, which some tools write for sizes, as integers."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    if isinstance(value, list):
+        return [_whole(part) for part in value]
+    return {key: _whole(part) for key, part in value.items()} if isinstance(value, dict) else value
 
 
 def refuse_other_layers(data: dict[str, Any], path: Path) -> None:
