@@ -271,6 +271,7 @@ def test_layers_that_stand_in_a_file_beside_the_config_are_not_judged_as_its_own
         ("modeling_llama.LlamaForCausalLM", True),
         ("org/repo--modeling_llama.LlamaForCausalLM", True),
         ("modeling_hybrid.MambaInLlamaForCausalLM", False),
+        ("modeling_linear.LlamaLinearForCausalLM", False),
         ("evil.Model", False),
     ],
 )

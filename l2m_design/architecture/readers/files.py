@@ -75,7 +75,9 @@ def refuse_other_layers(data: dict[str, Any], path: Path) -> None:
     named = own.get("AutoModelForCausalLM", own.get("AutoModel")) if isinstance(own, dict) else None
     if isinstance(named, str) and kind in READERS:
         plain = named.rsplit("--", 1)[-1].rsplit(".", 1)[-1].lower()
-        if not plain.startswith(kind.replace("_", "").removesuffix("text")):
+        for ending in ("forcausallm", "lmheadmodel", "model"):
+            plain = plain.removesuffix(ending)
+        if plain not in (kind.replace("_", ""), kind.replace("_", "").removesuffix("text")):
             raise BadInput(
                 f"{path}: auto_map: its code ({named}) is not that of model_type {kind}, and may keep something else; "
                 "describe the model as a drawing (YAML), or take auto_map out if it is"
