@@ -16,8 +16,9 @@ import numpy as np
 from scipy import stats
 
 from l2m_design.architecture import Architecture
-from l2m_design.condition import Demand, Terms, read_capacity
+from l2m_design.condition import Demand
 from l2m_design.laws import PowerLaw
+from l2m_design.terms import Terms, read_capacity
 
 HERE = Path(__file__).parent.parent
 LIMIT = 0.02

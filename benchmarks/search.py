@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import optuna
 
-from l2m_design.condition import Demand, Terms
+from l2m_design.condition import Demand
 from l2m_design.laws import PowerLaw
 from l2m_design.search.settings import StudySettings
 from l2m_design.search.space.space import Space
@@ -30,6 +30,7 @@ from l2m_design.search.study.pruners import pruner, resource
 from l2m_design.search.study.queue import Queue, this_worker
 from l2m_design.search.study.sampler import FeasibleSampler, inner_sampler
 from l2m_design.search.trials.candidates import Candidates
+from l2m_design.terms import Terms
 
 HERE = Path(__file__).parent
 TABLE = HERE.parent / "reports" / "search-table" / "table.json"

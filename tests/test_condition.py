@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from l2m_design.architecture.schedules import FenwickLevels, GlobalBudget, PowerSchedule
-from l2m_design.condition import REACH_LIMIT, Demand, Terms, read_capacity
+from l2m_design.condition import Demand
 from l2m_design.errors import BadInput
 from l2m_design.laws import Fixed, Growth, PowerLaw, StateLaw, StateTerm, Tokens
+from l2m_design.terms import REACH_LIMIT, Terms, read_capacity
 
 LAW = PowerLaw(2.0, 0.7)
 

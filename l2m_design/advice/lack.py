@@ -16,8 +16,9 @@ from l2m_design.advice.surgery import (
     opened,
     widened,
 )
-from l2m_design.condition import REACH_LIMIT, Demand
+from l2m_design.condition import Demand
 from l2m_design.laws import StateLaw, StateTerm
+from l2m_design.terms import REACH_LIMIT
 
 HEAD = 128  # elements a token of one head: a key and a value of 64
 LARGEST = 10**9  # hundredths: no state is advised to grow more than ten million times

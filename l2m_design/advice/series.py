@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from l2m_design.advice.least import least_above
 from l2m_design.advice.stack import Stack
 from l2m_design.advice.surgery import is_window
-from l2m_design.condition import REACH_LIMIT, Demand
+from l2m_design.condition import Demand
 from l2m_design.laws import Fixed, StateLaw, Tokens
+from l2m_design.terms import REACH_LIMIT
 
 LARGEST = 10**9
 

@@ -24,8 +24,9 @@ from l2m_design.advice.surgery import (
     thinned,
     windowed,
 )
-from l2m_design.condition import REACH_LIMIT, Demand
+from l2m_design.condition import Demand
 from l2m_design.laws import StateLaw
+from l2m_design.terms import REACH_LIMIT
 
 
 def spare(stack: Stack, demand: Demand) -> list[Change]:

@@ -53,8 +53,9 @@ class Asked:
 
 def demand(asked: Asked, eta: Path | None, given: dict[str, Any]) -> "Demand":
     """The demand under the given terms; raises BadInput."""
-    from l2m_design.condition import Demand, Terms, read_capacity
+    from l2m_design.condition import Demand
     from l2m_design.errors import BadInput
+    from l2m_design.terms import Terms, read_capacity
 
     if eta and "nats_per_element" in given:
         raise BadInput("--eta brings capacities by kind, --nats-per-element one for all: give one or the other")

@@ -8,8 +8,8 @@ SHORTEST = 4
 
 def parse_lengths(text: str) -> list[int]:
     """Ascending, each once; k = 1024, M = 1024². Raises BadInput naming the first that is no length."""
-    from l2m_design.condition import REACH_LIMIT
     from l2m_design.errors import BadInput
+    from l2m_design.terms import REACH_LIMIT
 
     found = set()
     for word in text.split(","):

@@ -30,12 +30,13 @@ def command(
 
     Exit 1 where none of them does, with the nearest change that would help.
     """
-    from l2m_design.condition import Demand, Terms
+    from l2m_design.condition import Demand
     from l2m_design.errors import BadInput
     from l2m_design.laws import PowerLaw
     from l2m_design.search.space.feasibility import feasible, judged_by, refusal
     from l2m_design.search.space.schema import schema as schema_of_spaces
     from l2m_design.search.space.space import Space, check_space
+    from l2m_design.terms import Terms
 
     if schema:
         print_json(schema_of_spaces())

@@ -10,10 +10,10 @@ from transformers import __version__ as transformers_version
 from l2m_design import __version__
 from l2m_design.architecture import Architecture
 from l2m_design.architecture.picture import folded
-from l2m_design.condition import REACH_LIMIT
 from l2m_design.export.proof import STEPS, Proof
 from l2m_design.export.targets.base import REMOTE, Target
 from l2m_design.export.tokenizer import Spoken
+from l2m_design.terms import REACH_LIMIT
 
 TEMPLATES = Path(__file__).parent / "templates"
 LENGTHS = (4096, 65536)

@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from l2m_design.architecture import Architecture
-from l2m_design.condition import Demand, Terms
+from l2m_design.condition import Demand
 from l2m_design.corpus import Corpus
 from l2m_design.corpus.text import keep_tokenizer
 from l2m_design.export.card import card, known, write_card
 from l2m_design.laws import PowerLaw
 from l2m_design.settings import read_mapping
+from l2m_design.terms import Terms
 
 ROW = ("trial", "design", "rate", "seeds", "loss", "test_loss", "difference", "mi_captured_nats", "effective_context")
 

@@ -7,12 +7,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 
 from l2m_design.architecture import Architecture
-from l2m_design.condition import Terms
 from l2m_design.errors import BadInput
 from l2m_design.laws import PowerLaw
 from l2m_design.report import words
 from l2m_design.report.figures import study as figures
 from l2m_design.settings import read_text, to_yaml, write_atomically
+from l2m_design.terms import Terms
 
 __all__ = ["UndefinedError", "load_summary", "write_page"]
 MOST_DRAWN = 12

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from l2m_design.condition import OTHER, REACH_LIMIT
 from l2m_design.laws import PowerLaw, growth_words
+from l2m_design.terms import OTHER, REACH_LIMIT
 
 MARKS = {True: "met", False: "not met", None: "not decided"}
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from l2m_design.condition import Demand, Terms
+from l2m_design.condition import Demand
 from l2m_design.corpus import Corpus
 from l2m_design.corpus.text import TextCorpus
 from l2m_design.corpus.tokenizers import Bytes
@@ -14,6 +14,7 @@ from l2m_design.information import Measurement, MeasurementSettings, measure
 from l2m_design.laws import PowerLaw
 from l2m_design.search.scorer import open_scores, planned
 from l2m_design.search.settings import DemandSettings
+from l2m_design.terms import Terms
 
 Progress = Callable[[str, int, int], None]
 

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from l2m_design.condition import Terms
 from l2m_design.errors import BadInput
 from l2m_design.information import MeasurementSettings
 from l2m_design.search.space.space import Space
 from l2m_design.settings import Values, override, read_mapping
+from l2m_design.terms import Terms
 from l2m_design.training.recipe import Recipe
 
 Beta = Annotated[float, Field(gt=0.0, le=1.0)]

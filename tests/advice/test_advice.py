@@ -18,9 +18,10 @@ from l2m_design.advice.practice import costs, practised
 from l2m_design.advice.surgery import THIN_CHUNK, grown, is_recurrent, opened, shortened, thinned, windowed
 from l2m_design.architecture import Architecture
 from l2m_design.architecture.schedules import PowerSchedule
-from l2m_design.condition import Demand, Terms
+from l2m_design.condition import Demand
 from l2m_design.laws import Fixed, PowerLaw, StateLaw, StateTerm, Tokens
 from l2m_design.report.advice import advice, payers
+from l2m_design.terms import Terms
 
 KEYS = {"heads": 4, "head_dim": 8}
 FULL = st.builds(lambda kv: {"kind": "attention", "kv_heads": kv} | KEYS, st.sampled_from([1, 2, 4]))

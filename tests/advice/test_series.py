@@ -12,8 +12,9 @@ from l2m_design.advice.by_length import by_length
 from l2m_design.architecture import Architecture
 from l2m_design.architecture.readers import published
 from l2m_design.architecture.sizes import resized, sizes
-from l2m_design.condition import Demand, Terms
+from l2m_design.condition import Demand
 from l2m_design.laws import Fixed, PowerLaw, StateLaw, StateTerm, Tokens
+from l2m_design.terms import Terms
 
 FIXED = st.sampled_from(
     [

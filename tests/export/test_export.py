@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from l2m_design.architecture import Architecture
-from l2m_design.condition import Demand, Terms
+from l2m_design.condition import Demand
 from l2m_design.errors import BadInput, WorkFailed
 from l2m_design.export.card import card, known, write_card
 from l2m_design.export.huggingface import export_huggingface, write_model
@@ -23,6 +23,7 @@ from l2m_design.export.readme import readme
 from l2m_design.export.targets import pick
 from l2m_design.laws import PowerLaw
 from l2m_design.model.weights import load_weights
+from l2m_design.terms import Terms
 from tests.command import l2m
 
 
@@ -98,7 +99,7 @@ def test_the_card_tells_losses_with_intervals_limits_and_an_example_that_runs(
 @pytest.mark.parametrize(
     ("prefactor", "has_level", "said"),
     [
-        (1e9, True, "level up to 65,536 tokens at nats an element measured by kind of layer (attention 0.5), else"),
+        (1e9, True, "at nats an element measured by kind of layer on a known source (attention 0.5, "),
         (1e9, True, "- reach: 0 tokens"),
         (1e-9, True, "- reach: no end up to 16,777,216 tokens"),
         (2.0, False, "- reach: not judged"),

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from l2m_design.architecture import Architecture
-from l2m_design.condition import Terms, read_capacity
 from l2m_design.errors import BadInput
 from l2m_design.laws import STATE_KINDS
 from l2m_design.model.backends import pick_device
@@ -26,6 +25,7 @@ from l2m_design.search.calibration.calibrate import (
     missing,
 )
 from l2m_design.search.calibration.eta import Size, capacities, sizes_of, summary_of, write_eta
+from l2m_design.terms import Terms, read_capacity
 
 TINY = CalibrationSettings(
     kinds=("window", "gated_deltanet"), lengths=(64,), steps=2, batch_tokens=256, rates=(3e-3,), seeds=1, keys=32

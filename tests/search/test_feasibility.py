@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from l2m_design.condition import Demand, Terms
+from l2m_design.condition import Demand
 from l2m_design.errors import BadInput
 from l2m_design.laws import PowerLaw
 from l2m_design.search.space import counting
 from l2m_design.search.space.feasibility import feasible, judged_by, nearest_change, refusal, wilson
 from l2m_design.search.space.known import known_designs
 from l2m_design.search.space.space import Space, check_space
+from l2m_design.terms import Terms
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 KINDS = {

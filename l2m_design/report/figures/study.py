@@ -9,11 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from l2m_design.architecture import Architecture
-from l2m_design.condition import Demand, Terms
+from l2m_design.condition import Demand
 from l2m_design.laws import PowerLaw
 from l2m_design.report.figures.style import BAD, DATA, GOOD, GREY, INK, LINES, STYLE, as_svg, figure, log_axes
 from l2m_design.report.figures.supply import band, required
 from l2m_design.report.words import size
+from l2m_design.terms import Terms
 
 NEIGHBOURS = 8  # times the state: names of such points would meet
 CONTROLS = {"shuffled": "words shuffled", "another_document": "another document"}

@@ -17,12 +17,12 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from l2m_design.architecture import Architecture
-from l2m_design.condition import unknown_kind
 from l2m_design.corpus.synthetic.santa_fe import SantaFe, SantaFeSettings
 from l2m_design.errors import BadInput, first_line
 from l2m_design.estimates import Floats
 from l2m_design.laws import STATE_KINDS
 from l2m_design.settings import Values
+from l2m_design.terms import unknown_kind
 from l2m_design.training.batches import held_out_windows
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.run import train

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from l2m_design.condition import Demand, Terms
+from l2m_design.condition import Demand
 from l2m_design.errors import BadInput
 from l2m_design.laws import PowerLaw
 from l2m_design.search.record import Record, Records
@@ -17,6 +17,7 @@ from l2m_design.search.study.sampler import FeasibleSampler, inner_sampler, reso
 from l2m_design.search.study.storage import Storage
 from l2m_design.search.trials.candidates import DRAWING, TRAINS, Candidates
 from l2m_design.settings import to_json
+from l2m_design.terms import Terms
 from l2m_design.training.result import Result
 
 TRIAL, FINAL = "trial", "final"

@@ -1,0 +1,116 @@
+"""Terms: what the condition is judged by beside the law of the data, and the capacities that come with the package."""
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from l2m_design.errors import BadInput
+from l2m_design.laws import STATE_KINDS
+from l2m_design.settings import Values, nearest, read_mapping
+
+REACH_LIMIT = 2**24
+MEASURED = Path(__file__).with_name("capacity.yaml")  # reports/calibration
+OTHER = "other"  # kinds of layers that have no capacity of their own
+
+End = Literal["upper", "value", "lower"]
+Dtype = Literal["float32", "bfloat16", "float16", "float8"]
+Nats = Annotated[float, Field(gt=0.0)]
+
+
+@cache
+def measured_capacity() -> dict[str, Any]:
+    """The capacities that come with the package, as `l2m calibrate` wrote them (see reports/calibration)."""
+    return read_mapping(MEASURED)
+
+
+class Terms(Values):
+    """What the condition is judged by, beside the law of the data.
+
+    nats_by_kind: capacity of a state element by kind of layer (of laws.STATE_KINDS); nats_per_element: of all other
+    kinds; nats_range: lowest and highest of a kind, or of `other`, where they are not one number. Kinds that are not
+    given have what `l2m calibrate` measured, unless nats_per_element is: then it holds for all others.
+    """
+
+    length: Annotated[int, Field(ge=4, le=REACH_LIMIT)] = 65536
+    shortest: Annotated[int, Field(ge=4)] = 256
+    end: End = "upper"
+    nats_per_element: Nats = Field(default_factory=lambda: measured_capacity()["nats_per_element"])
+    nats_by_kind: dict[str, Nats] = Field(default_factory=dict)
+    nats_range: dict[str, Annotated[tuple[Nats, Nats], Field(strict=False)]] = Field(default_factory=dict)
+    dtype: Dtype = "bfloat16"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _measured_unless_given(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or "nats_per_element" in data:
+            return data
+        own = data.get("nats_by_kind") or {}
+        if not isinstance(own, dict):
+            return data
+        known = measured_capacity()
+        ranges = {kind: ends for kind, ends in known["nats_range"].items() if kind not in own}
+        given = data.get("nats_range") or {}
+        return data | {
+            "nats_per_element": known["nats_per_element"],
+            "nats_by_kind": known["nats_by_kind"] | own,
+            "nats_range": ranges | (given if isinstance(given, dict) else {"": given}),
+        }
+
+    @field_validator("nats_by_kind", "nats_range")
+    @classmethod
+    def _known_kinds(cls, given: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        for kind in given:
+            if kind == OTHER and info.field_name == "nats_range":
+                continue
+            if message := unknown_kind(kind):
+                raise ValueError(message)
+        return given
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        for kind, (low, high) in self.nats_range.items():
+            value = self.nats_per_element if kind == OTHER else self.nats_by_kind.get(kind)
+            if value is None:
+                raise ValueError(f"nats_range: {kind} has no value in nats_by_kind")
+            if not low <= value <= high:
+                raise ValueError(f"nats_range: {kind}: {value:g} does not lie in [{low:g}, {high:g}]")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_empty_mappings(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Terms with one capacity for all stay what they were, so that studies begun with them go on."""
+        plain: dict[str, Any] = handler(self)
+        return {key: value for key, value in plain.items() if value != {}}
+
+    def capacity(self, kind: str | None) -> tuple[float, float, float]:
+        """Lowest, central and highest nats an element of a kind of layer."""
+        own = kind if kind in self.nats_by_kind else OTHER
+        value = self.nats_by_kind.get(own, self.nats_per_element)
+        low, high = self.nats_range.get(own, (value, value))
+        return low, value, high
+
+
+def unknown_kind(kind: str) -> str | None:
+    """One sentence about a kind that no layer's state has, naming the nearest that one has."""
+    if kind in STATE_KINDS:
+        return None
+    close = nearest(kind, STATE_KINDS)
+    return f"unknown kind '{kind}'; " + (f"did you mean '{close}'?" if close else f"allowed: {', '.join(STATE_KINDS)}")
+
+
+def read_capacity(path: str | Path) -> dict[str, Any]:
+    """The capacities in the file that `l2m calibrate` wrote, as Terms take them. Raises BadInput when it is none."""
+    data = read_mapping(path)
+    if "nats_by_kind" not in data or not set(data) <= {"nats_per_element", "nats_by_kind", "nats_range"}:
+        raise BadInput(f"{path}: not a file of `l2m calibrate`: nats_by_kind is expected, and capacities alone")
+    Terms.parse(data, str(path))
+    return data
