@@ -41,7 +41,11 @@ def made(**fields: Any) -> Space:
 
 
 def demand(beta: float, prefactor: float | None = None, length: int = 4096, **terms: Any) -> Demand:
-    return Demand(PowerLaw(prefactor or 1.0, beta), Terms(length=length, **terms), prefactor is not None)
+    return Demand(
+        PowerLaw(prefactor or 1.0, beta),
+        Terms(**{"nats_per_element": 0.06, "length": length} | terms),
+        prefactor is not None,
+    )
 
 
 def test_a_small_space_is_counted_whole() -> None:
@@ -149,7 +153,7 @@ def test_the_named_length_is_the_longest_that_is_met() -> None:
 def test_a_lower_end_of_beta_is_named_where_only_that_helps() -> None:
     law = PowerLaw(1.0, 0.3, draws=np.array([[1.0, 0.3, 0.0], [1e6, 0.3, 0.0]]), level=1.0)
     fixed = made(kinds={"mamba2": KINDS["mamba2"]})
-    said = nearest_change(fixed, Demand(law, Terms(length=4096)), 64, ["level"])
+    said = nearest_change(fixed, Demand(law, Terms(length=4096, nats_per_element=0.06)), 64, ["level"])
     assert said == "condition.end: value instead of upper would meet it"
 
 

@@ -72,12 +72,12 @@ def judged_by(demand: Demand, enforced: Sequence[str] = BOTH) -> Judge:
 
 
 def meets(demand: Demand, state: StateLaw, enforced: Sequence[str] = BOTH) -> bool:
-    """Does a state meet these parts of the condition?"""
+    """Does a state meet these parts of the condition, as far as is known?"""
     if "growth" in enforced and not demand.grows(state):
         return False
     if "level" not in enforced or not demand.has_level:
         return True
-    return all(demand.slack(state, length) >= 0 for length in reversed(demand.grid(demand.terms.length)))
+    return all(demand.room(state, length) >= 0 for length in reversed(demand.grid(demand.terms.length)))
 
 
 def feasible(space: Space, judge: Judge, vocabulary: int, seed: int = 0) -> Feasibility:
@@ -129,7 +129,7 @@ def refusal(space: Space, demand: Demand, vocabulary: int, where: str, enforced:
     offered = most.growth if most else "none"
     said = f"growth required: {demand.growth}, offered at most: {offered}"
     if (most and demand.grows(most)) or "growth" not in enforced:
-        slacks = [min(demand.slack(drawing.state, n) for n in demand.grid(demand.terms.length)) for drawing in fitting]
+        slacks = [min(demand.room(drawing.state, n) for n in demand.grid(demand.terms.length)) for drawing in fitting]
         said = f"the largest state is {math.exp(max(slacks, default=-math.inf)):.2g} times what is asked"
     change = nearest_change(space, demand, vocabulary, enforced)
     return f"{where}: no drawing of it meets the condition ({said}); nearest change: {change}"
