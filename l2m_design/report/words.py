@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from l2m_design.architecture import Architecture
 from l2m_design.laws import PowerLaw, growth_words
 from l2m_design.terms import OTHER, REACH_LIMIT
 
@@ -74,11 +75,16 @@ def outcome(summary: dict[str, Any]) -> list[str]:
     said += [_answer(summary), _verdict(summary), *choice["said"], *_tradeoff(summary)]
     if summary["demand"]["has_level"]:
         said.append(
-            f"Longest context covered, if an element holds {constant(terms)}: "
+            f"Longest context covered, if an element holds {constant(terms, _kinds(chosen))}: "
             f"{tokens(chosen['reach_tokens']['effective'])}; by the hard bound: "
             f"{tokens(chosen['reach_tokens']['hard'])}."
         )
     return said
+
+
+def _kinds(chosen: dict[str, Any]) -> tuple[str, ...]:
+    """The kinds of layers that hold the chosen design's state."""
+    return Architecture.parse(chosen["architecture"], "chosen").state.kinds
 
 
 def _context_warning(summary: dict[str, Any]) -> list[str]:
