@@ -43,7 +43,7 @@ def falls(own: dict[str, list[float]], full: dict[str, list[float]], ends: tuple
 
 
 def verdicts(row: dict[str, Any], law: PowerLaw, terms: Terms) -> list[str]:
-    """Growth, and reach in tokens at the assumed and at the measured nats an element."""
+    """Growth, and reach in tokens at the capacity of the study and at the measured one."""
     state = Architecture.parse(row["architecture"], row["name"]).state
     said = []
     for own in (terms, Terms.parse(terms.plain() | read_capacity(MEASURED), str(MEASURED))):
@@ -68,7 +68,7 @@ def table(summary: dict[str, Any]) -> None:
     print("  " + ", ".join(f"{at}: {full[at]['late_excess_bits']:.4f} ({full[at]['seeds']} seeds)" for at in lengths))
     head = "".join(f"{at:>9}" for at in lengths)
     print(
-        f"{'design':<24} {'layers':<7}{head} {'falls':>18} {'behind at':>10} {'growth':>15} {'reach, 0.06':>12} "
+        f"{'design':<24} {'layers':<7}{head} {'falls':>18} {'behind at':>10} {'growth':>15} {'reach, given':>12} "
         f"{'measured':>12}"
     )
     ends = lengths[0], lengths[-1]

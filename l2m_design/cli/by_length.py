@@ -9,7 +9,7 @@ def tabulate(rows: list[dict[str, Any]], held: str) -> None:
     """One model, length by length; held: what an element is taken to hold, in words."""
     from l2m_design.report.words import MARKS, size
 
-    columns = ["length", "nats asked", "elements asked", "by the hard bound", "held at half", "state there", "level"]
+    columns = ["length", "nats required", "elements required", "by the hard bound", "held at half", "state there", "level"]
     table(
         columns,
         [
@@ -24,7 +24,7 @@ def tabulate(rows: list[dict[str, Any]], held: str) -> None:
         ],
     )
     if rows[0]["asked_nats"] is not None:
-        say(f"Elements asked if one holds {held}; the level compares them with what is held after half the context.")
+        say(f"Elements required if one holds {held}; the level compares them with what is held after half the context.")
     _series([row for row in rows if row["member"]])
 
 
