@@ -9,7 +9,7 @@ def tabulate(rows: list[dict[str, Any]], held: str) -> None:
     """One model, length by length; held: what an element is taken to hold, in words."""
     from l2m_design.report.words import MARKS, size
 
-    columns = ["length", "nats required", "elements required", "by the hard bound", "held at half", "state there", "level"]
+    columns = ["length", "nats required", "elements required", "hard bound", "held at half", "state there", "level"]
     table(
         columns,
         [
