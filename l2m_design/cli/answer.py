@@ -5,12 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from l2m_design.cli.demand import Asked
+    from l2m_design.cli.fits import Memory
     from l2m_design.cli.subject import Subject
     from l2m_design.condition import Demand
 
 
-def answer(subject: "Subject", demand: "Demand", asked: "Asked", lengths: list[int]) -> dict[str, Any]:
-    """What the JSON says of one model; by_length where lengths are asked for."""
+def answer(
+    subject: "Subject", demand: "Demand", asked: "Asked", lengths: list[int], memory: "Memory | None" = None
+) -> dict[str, Any]:
+    """What the JSON says of one model; by_length where lengths are asked for, fits where a memory is."""
     from l2m_design.advice import advise, then
     from l2m_design.advice.by_length import by_length
     from l2m_design.advice.practice import practised
@@ -57,6 +60,8 @@ def answer(subject: "Subject", demand: "Demand", asked: "Asked", lengths: list[i
             },
         }
     )
+    if memory:
+        said |= {"fits": memory.plain(subject.state, terms.dtype)}
     return said | {"by_length": rows} if rows else said
 
 

@@ -43,6 +43,8 @@ def command(
     dtype: Annotated[str, typer.Option(help="State elements: float32, bfloat16, float16 or float8.")] = "bfloat16",
     runtime: Runtime = None,
     lengths: Lengths = None,
+    fits: Annotated[str | None, typer.Option(help="The longest context whose state fits, as in 16GiB.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Sequences that share the memory of --fits.")] = 1,
     plot: Plot = None,
     overrides: Set = [],  # noqa: B006 - typer copies it
     as_json: Json = False,
@@ -55,19 +57,21 @@ def command(
     from l2m_design.cli import answer, compared, verdict
     from l2m_design.cli import demand as demands
     from l2m_design.cli import subject as subjects
+    from l2m_design.cli.fits import parse_memory
     from l2m_design.cli.lengths import parse_lengths
 
     given = {"length": length, "end": end, "dtype": dtype}
     if nats_per_element is not None:
         given["nats_per_element"] = nats_per_element
     contexts = [] if lengths is None else parse_lengths(lengths)
+    memory = parse_memory(fits, batch)
     if plot:
         answer.check_plot(plot)
     asked = demands.read(beta, prefactor, estimate)
     models = subjects.read_all(architecture, runtime, length, overrides)
     asked = asked.for_models({name: subject.vocabulary for name, subject in models.items()}, bytes_per_token)
     demand = demands.demand(asked, eta, given)
-    results = [answer.answer(subject, demand, asked, contexts) for subject in models.values()]
+    results = [answer.answer(subject, demand, asked, contexts, memory) for subject in models.values()]
     meets = all(result["meets"] for result in results)
     if plot:
         answer.draw(plot, models, demand, max([length, *contexts]), results)

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from l2m_design.cli.by_length import tabulate
+from l2m_design.cli.fits import sentence
 from l2m_design.cli.terminal import say, table
 from l2m_design.cli.verdict import counted_in, requirement
 
@@ -39,6 +40,8 @@ def show(models: "dict[str, Subject]", demand: "Demand", results: list[dict[str,
         )
     for name, result in zip(models, results, strict=True):
         say("", f"{name}: {'meets' if result['meets'] else 'does not meet'} the condition.")
+        if "fits" in result:
+            say(sentence(result["fits"]))
         if "by_length" in result:
             tabulate(result["by_length"], held)
         say(*result["advice"])

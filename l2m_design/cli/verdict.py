@@ -5,6 +5,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from l2m_design.cli.by_length import tabulate
+from l2m_design.cli.fits import sentence
 from l2m_design.cli.terminal import say, table
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def show(subject: "Subject", demand: "Demand", result: dict[str, Any]) -> None:
     say(
         f"State at {length:,} tokens: {result['state_elements']:,} elements, {size(result['state_bytes'])} in {dtype}, "
         f"{result['bytes_per_token']:,.0f} bytes a further token.",
+        *([sentence(result["fits"])] if "fits" in result else []),
         *subject.notes,
         enough(result),
     )

@@ -1,0 +1,62 @@
+"""How long a context fits: the inverse of the state law, exactly."""
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from l2m_design.laws import StateLaw
+
+SIZES = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+SIZES |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes for the states of so many sequences at once."""
+
+    bytes: int
+    batch: int
+
+    def plain(self, state: "StateLaw", dtype: str) -> dict[str, Any]:
+        """JSON-ready: the longest context that fits, in tokens (0 where one token is too much, none without an end)."""
+        from l2m_design.terms import REACH_LIMIT
+
+        share = self.bytes // self.batch
+        if state.bytes(REACH_LIMIT, dtype) <= share:
+            return {"bytes": self.bytes, "batch": self.batch, "tokens": None}
+        low, high = 0, REACH_LIMIT  # fits, does not
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if state.bytes(middle, dtype) <= share else (low, middle)
+        return {"bytes": self.bytes, "batch": self.batch, "tokens": low}
+
+
+def parse_memory(text: str | None, batch: int) -> Memory | None:
+    """`16GiB`, `24GB` or plain bytes for `batch` sequences; none where none is given. Raises BadInput."""
+    from l2m_design.errors import BadInput
+
+    if text is None:
+        if batch != 1:
+            raise BadInput("--batch shares the memory of --fits: give both")
+        return None
+    number = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([a-zA-Z]*)", text.strip())
+    if number is None or number[2].lower() not in SIZES:
+        raise BadInput(f"--fits: found '{text.strip()[:40]}'; a size such as 16GiB, 24GB or plain bytes is expected")
+    size = int(float(number[1]) * SIZES[number[2].lower()])
+    if size < 1:
+        raise BadInput(f"--fits: found {text.strip()}; at least one byte is expected")
+    return Memory(size, batch)
+
+
+def sentence(fits: dict[str, Any]) -> str:
+    """What fits, in words."""
+    from l2m_design.report.words import size
+    from l2m_design.terms import REACH_LIMIT
+
+    each = f" for each of {fits['batch']:,} sequences" if fits["batch"] > 1 else ""
+    if fits["tokens"] is None:
+        return f"In {size(fits['bytes'])} any context up to {REACH_LIMIT:,} tokens fits{each}."
+    if fits["tokens"] == 0:
+        return f"In {size(fits['bytes'])} not even one token's state fits{each}."
+    return f"In {size(fits['bytes'])} the longest context that fits is {fits['tokens']:,} tokens{each}."
