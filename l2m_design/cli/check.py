@@ -19,6 +19,17 @@ Runtime = Annotated[
     ),
 ]
 Lengths = Annotated[str | None, typer.Option(help="Tabulate these contexts: 4k,32k,256k,1M or plain integers.")]
+BytesPerToken = Annotated[
+    float | None,
+    typer.Option(help="Bytes that a token of the models holds on average: converts a demand that counts bytes."),
+]
+Capacity = Annotated[
+    float | None,
+    typer.Option(help="Capacity of every state element, nats.", show_default="as measured, by kind of layer"),
+]
+Capacities = Annotated[Path | None, typer.Option(help="Capacities by kind of layer, as `l2m calibrate` wrote them.")]
+Fits = Annotated[str | None, typer.Option(help="The longest context whose state fits, as in 16GiB.")]
+Batch = Annotated[int, typer.Option(min=1, help="Sequences that share the memory of --fits.")]
 Plot = Annotated[Path | None, typer.Option(help="Draw what is held over what is asked: .png, .svg or .html.")]
 
 
@@ -27,24 +38,16 @@ def command(
     beta: Annotated[float | None, typer.Option(help="The exponent that the data ask for.")] = None,
     prefactor: Annotated[float | None, typer.Option(help="A of I(n;n) = A n^beta, nats; needs --beta.")] = None,
     estimate: Annotated[Path | None, typer.Option(help="The output of `l2m estimate --json`, in a file.")] = None,
-    bytes_per_token: Annotated[
-        float | None,
-        typer.Option(help="Bytes that a token of the models holds on average: converts a demand that counts bytes."),
-    ] = None,
+    bytes_per_token: BytesPerToken = None,
     length: Annotated[int, typer.Option(help="Target context, tokens.")] = 65536,
     end: Annotated[str, typer.Option(help="End of beta's interval to judge by: upper, value or lower.")] = "upper",
-    nats_per_element: Annotated[
-        float | None,
-        typer.Option(help="Capacity of every state element, nats.", show_default="as measured, by kind of layer"),
-    ] = None,
-    eta: Annotated[
-        Path | None, typer.Option(help="Capacities by kind of layer, as `l2m calibrate` wrote them.")
-    ] = None,
+    nats_per_element: Capacity = None,
+    eta: Capacities = None,
     dtype: Annotated[str, typer.Option(help="State elements: float32, bfloat16, float16 or float8.")] = "bfloat16",
     runtime: Runtime = None,
     lengths: Lengths = None,
-    fits: Annotated[str | None, typer.Option(help="The longest context whose state fits, as in 16GiB.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Sequences that share the memory of --fits.")] = 1,
+    fits: Fits = None,
+    batch: Batch = 1,
     plot: Plot = None,
     overrides: Set = [],  # noqa: B006 - typer copies it
     as_json: Json = False,

@@ -294,3 +294,21 @@ def test_sizes_written_as_whole_floats_are_sizes(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(LLAMA | {"num_hidden_layers": 2.5}))
     with pytest.raises(BadInput, match="num_hidden_layers"):
         published(tmp_path)
+
+
+KIMI = {
+    "model_type": "kimi_k2", "hidden_size": 7168, "num_hidden_layers": 61, "num_attention_heads": 64,
+    "kv_lora_rank": 512, "q_lora_rank": 1536, "qk_rope_head_dim": 64, "qk_nope_head_dim": 128, "v_head_dim": 128,
+    "intermediate_size": 18432, "moe_intermediate_size": 2048, "n_routed_experts": 384, "num_experts_per_tok": 8,
+    "n_shared_experts": 1, "first_k_dense_replace": 1, "vocab_size": 163840, "max_position_embeddings": 131072,
+}  # fmt: skip
+
+
+def test_kimi_k2_is_of_the_form_of_deepseek_v3_alone_and_wrapped(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(KIMI))
+    alone = published(tmp_path)
+    assert {layer.letter for layer in alone.layers} == {"L"}
+    assert alone.state.bytes_per_token(65536, "bfloat16") == 70_272
+    assert "Of kimi_k2: read as deepseek_v3, whose form it has." in alone.notes
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "kimi_k25", "text_config": KIMI}))
+    assert published(tmp_path).state == alone.state

@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from l2m_design.architecture.readers.table import READERS, WRAPPERS
+from l2m_design.architecture.readers.table import ALIASES, READERS, WRAPPERS
 from l2m_design.errors import BadInput
 from l2m_design.settings import nearest, read_text
 
@@ -92,6 +92,10 @@ def is_mamba_ssm(data: dict[str, Any]) -> bool:
 def text_of(data: dict[str, Any], where: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The text model of a config that wraps one, and what that leaves out; other configs as they are."""
     wrapped = data.get("model_type")
+    if isinstance(wrapped, str) and wrapped in ALIASES:
+        return data | {"model_type": ALIASES[wrapped]}, (
+            f"Of {wrapped}: read as {ALIASES[wrapped]}, whose form it has.",
+        )
     if not isinstance(wrapped, str) or wrapped not in WRAPPERS:
         return data, ()
     text = data.get("text_config")
@@ -99,7 +103,8 @@ def text_of(data: dict[str, Any], where: str) -> tuple[dict[str, Any], tuple[str
         raise BadInput(f"{where}: text_config: an object is expected, found {type(text).__name__}")
     tied = {key: data[key] for key in ("tie_word_embeddings",) if key in data}
     said = f"Of {wrapped}, its text model alone: towers for images are not counted."
-    return text | tied | {"model_type": WRAPPERS[wrapped]}, (said,)
+    inner = WRAPPERS[wrapped]
+    return text | tied | {"model_type": ALIASES.get(inner, inner)}, (said,)
 
 
 def model_type_of(data: dict[str, Any], where: str) -> str:
@@ -109,7 +114,7 @@ def model_type_of(data: dict[str, Any], where: str) -> str:
     found = data.get("model_type")
     if isinstance(found, str) and found in READERS and found != "mamba_ssm":
         return found
-    known = [name for name in sorted((*READERS, *WRAPPERS)) if name != "mamba_ssm"]
+    known = [name for name in sorted((*READERS, *ALIASES, *WRAPPERS)) if name != "mamba_ssm"]
     close = nearest(found, known) if isinstance(found, str) else None
     told = ascii(found[:40]) if isinstance(found, str) else "none" if found is None else type(found).__name__
     hint = f"did you mean '{close}'? " if close else ""

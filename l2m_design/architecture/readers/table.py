@@ -49,9 +49,12 @@ READERS: dict[str, type[Config]] = {
     "smollm3": attention.SmolLM3,
     "zamba2": mamba2_hybrid.Zamba2,
 }
+ALIASES = {"kimi_k2": "deepseek_v3"}  # types of the same form, without a class of their own in transformers
 WRAPPERS = {
     "gemma3": "gemma3_text",
     "gemma3n": "gemma3n_text",
     "gemma4": "gemma4_text",
+    "kimi_k25": "kimi_k2",
+    "lfm2_vl": "lfm2",
     "qwen3_5": "qwen3_5_text",
 }
