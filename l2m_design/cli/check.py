@@ -52,7 +52,7 @@ def command(
     overrides: Set = [],  # noqa: B006 - typer copies it
     as_json: Json = False,
 ) -> None:
-    """Judge state laws against what the data ask for. Exit 0 when the condition is met by all, 1 when not.
+    """Judge state laws against what the data require: enough state, growth, reach. Exit 1 where a model fails.
 
     A law is that of a drawing, or of a published model, read from its config.json without its weights.
     Without --beta or --estimate the demand is that of PG19 books as published, and it is said.
