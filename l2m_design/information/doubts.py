@@ -14,24 +14,39 @@ FEW = 20.0
 ZERO_DRAWS, ZERO_LEVEL = 4000, 0.95
 FALLS = 3.0  # standard errors
 SMALL_PART, LEARNING = 0.25, 0.1
+IMPOSSIBLE = 0.15  # of the amount: two coders differ by less
 
 
 def explained_by(curve: Curve, compressed: Compression | None) -> str | None:
     """What explains the curve without order in the data: nothing is there, or the vocabulary of documents.
 
     Vocabulary explains it where what order adds is a small part of the amount at the longest n, by the upper end of its
-    interval: two coders differ by some percent even where order tells nothing.
+    interval: two coders differ by some percent even where order tells nothing. A control that has failed explains
+    nothing.
     """
     if compressed is None:
         return None
     if not _anywhere_above_zero(curve):
         return "nothing"
     _, high = _added_by_order(compressed)
-    return "vocabulary" if high < SMALL_PART * curve.mean()[-1] else None
+    small = high < SMALL_PART * curve.mean()[-1]
+    return "vocabulary" if small and not _control_failed(curve, compressed) else None
 
 
-def order_is_open(compressed: Compression) -> list[str]:
-    """A warning where it is not known whether what order adds grows with n."""
+def _control_failed(curve: Curve, compressed: Compression) -> bool:
+    """Did shuffled halves tell more than halves in order, beyond chance and what two coders differ by? They cannot:
+    shuffling each half by itself adds no information, so the coder of shuffled tokens is off.
+    """
+    return _added_by_order(compressed)[1] < -IMPOSSIBLE * curve.mean()[-1]
+
+
+def order_is_open(curve: Curve, compressed: Compression) -> list[str]:
+    """A warning where it is not known whether what order adds grows with n, or the control says what cannot be."""
+    if _control_failed(curve, compressed):
+        return [
+            "shuffled halves seem to tell more of each other than halves in order, which cannot be: the control has "
+            "failed here and explains nothing"
+        ]
     low, _ = _added_by_order(compressed)
     if low > 0:
         return []

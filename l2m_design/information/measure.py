@@ -236,7 +236,7 @@ def _by_compression(task: _Task) -> _Found:
             "ones, and what a document shares with its own beginning is not counted"
         )
     why = explained_by(found.curve, found)
-    notes += still_learning(found) + ([] if why else order_is_open(found))
+    notes += still_learning(found) + ([] if why else order_is_open(found.curve, found))
     documents = len(np.unique(places.document))
     tokens = planned_tokens(places, task.settings)
     return _Found(found.curve, documents, tokens, notes, compressed=found, explained_by=why)
