@@ -89,7 +89,7 @@ def known_faults(settings: MeasurementSettings, scores: Scores | None) -> list[s
     if settings.estimator == "compression":
         return [
             "found by n-grams of other documents and of the window: order of other kinds stays unseen, and the "
-            "amount is no bound in either direction (on Santa Fe sources, which are known, it is 2 to 40% too large)"
+            "amount is no bound in either direction (on Santa Fe sources, which are known, it is 6 to 46% too large)"
         ]
     if settings.estimator == "vclub":
         return ["vclub overstates the amount: it adds the divergence of independent halves from real ones"]

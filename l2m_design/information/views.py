@@ -1,6 +1,6 @@
 """Several estimates of one corpus: which of them the requirement is taken from.
 
-On sources whose answer is known, n-grams find 2 to 40% too much and a trained model too little (docs/lab-book.md), and
+On sources whose answer is known, n-grams find 6 to 46% too much and a trained model too little (docs/lab-book.md), and
 neither sees what the other does not look for. A state is required to hold at least what the data share, so of the views
 in the same tokens the one that finds most is taken, as the upper end of an interval is. Where shuffled words explain
 what compression found, no model's amount counts: it would be vocabulary too.
