@@ -69,7 +69,7 @@ def refuse_other_layers(data: dict[str, Any], path: Path) -> None:
     if path.name == "config.json" and (path.parent / SIDECAR).exists():
         raise BadInput(
             f"{path}: a {SIDECAR} lies beside it, whose layers replace those of this config; it is not read: describe "
-            "the model as a drawing (YAML) and judge that"
+            "the model as an architecture (YAML) and judge that"
         )
     kind, own = str(data.get("model_type", "")), data.get("auto_map")
     named = own.get("AutoModelForCausalLM", own.get("AutoModel")) if isinstance(own, dict) else None
@@ -80,7 +80,7 @@ def refuse_other_layers(data: dict[str, Any], path: Path) -> None:
         if plain not in (kind.replace("_", ""), kind.replace("_", "").removesuffix("text")):
             raise BadInput(
                 f"{path}: auto_map: its code ({named}) is not that of model_type {kind}, and may keep something else; "
-                "describe the model as a drawing (YAML), or take auto_map out if it is"
+                "describe the model as an architecture (YAML), or take auto_map out if it is"
             )
 
 
