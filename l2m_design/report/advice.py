@@ -52,7 +52,9 @@ def advice(stack: Stack, kinds: Sequence[str], demand: Demand, changes: list[Cha
         said.append(f"{lead}: {_said(change, kinds, demand)}; {_left(change, stack, demand)}.")
     if later := then(stack, demand, changes):
         said.append(f"After the first: {_said(later, kinds, demand)}; {_left(later, changes[0].after, demand)}.")
-    caution = "The condition is necessary, not sufficient: what is dropped may still be missed, and only training tells."
+    caution = (
+        "The condition is necessary, not sufficient: what is dropped may still be missed, and only training tells."
+    )
     return [*said, caution] if met or later else said
 
 
