@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from l2m_design.architecture.readers import READERS, WRAPPERS
+from l2m_design.architecture.readers.table import ALIASES
 from tests.command import l2m
 
 MISTRAL = {"model_type": "mistral", "num_hidden_layers": 2, "sliding_window": 4096, "max_position_embeddings": 32768}
@@ -76,7 +77,7 @@ def test_bad_input_is_one_line_and_exit_2(folder: Path, words: tuple[str, ...], 
 
 def test_the_readme_names_every_type(repository: Path) -> None:
     section = (repository / "README.md").read_text().split("### Published models")[1].split("\n## ")[0]
-    types = {*READERS, *WRAPPERS} - {"mamba_ssm"}
+    types = {*READERS, *ALIASES, *WRAPPERS} - {"mamba_ssm"}
     assert types <= set(re.findall(r"`([a-z0-9_]+)`", section))
     changes = (repository / "CHANGELOG.md").read_text()
     assert f"`config.json` of {len(types)} Hugging Face types" in changes
