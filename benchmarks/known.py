@@ -1,6 +1,7 @@
 """The default estimator on sources whose answer is known: false betas where none is, and facts of Santa Fe sources.
 
 Run: python benchmarks/known.py nulls [--seeds 20], python benchmarks/known.py santa-fe [--seeds 25]; --processes 2.
+santa-fe keeps its estimates in --rows (reports/known/santa-fe.jsonl) and goes on from there.
 Nulls: i.i.d. letters of 4, i.i.d. bytes, Markov chains (truth: a constant below half a nat), random bases as text,
 and random words of one vocabulary (truth: what the first letters of a word tell of the rest, a constant).
 Santa Fe: amount found over the exact I(n;n), beta over that of the exact curve at the same n, and how many intervals of
@@ -8,10 +9,12 @@ beta cover what the estimator finds on average, and the truth.
 """
 
 import argparse
+import json
 import os
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -74,7 +77,7 @@ def nulls(pool: ProcessPoolExecutor, seeds: int) -> None:
         print(f"| {name} | {given} of {len(own)} | {nothing} | {np.mean(nats):.2f} ({max(nats):.2f}) |")
 
 
-def facts(beta: float, seed: int) -> tuple[list[float], list[float] | None, float]:
+def facts(beta: float, seed: int) -> dict[str, Any]:
     """Amount over the exact one by n; beta with its ends, if one was given; the exponent of the exact curve."""
     spec = SANTA_FE.format(beta=beta, keys=KEYS[beta], seed=seed)
     found, source = estimated(spec, seed), open_corpus(spec)
@@ -82,23 +85,30 @@ def facts(beta: float, seed: int) -> tuple[list[float], list[float] | None, floa
     exact = np.array([source.information(int(n)) for n in lengths])  # type: ignore[attr-defined]
     slope = float(np.polyfit(np.log(lengths), np.log(exact), 1)[0])
     ends = [found.beta.value, found.beta.low, found.beta.high] if found.beta else None
-    return (found.curve.mean() / exact).tolist(), ends, slope
+    return {"beta": beta, "seed": seed, "ratio": (found.curve.mean() / exact).tolist(), "ends": ends, "slope": slope}
 
 
-def santa_fe(pool: ProcessPoolExecutor, seeds: int) -> None:
+def santa_fe(pool: ProcessPoolExecutor, seeds: int, place: Path) -> None:
+    rows = [json.loads(line) for line in place.read_text().splitlines()] if place.exists() else []
+    there = {(row["beta"], row["seed"]) for row in rows}
+    jobs = [(beta, seed) for seed in range(seeds) for beta in KEYS if (beta, seed) not in there]
+    with place.open("a") as file:
+        for done in as_completed([pool.submit(facts, *job) for job in jobs]):
+            rows.append(done.result())
+            print(json.dumps(rows[-1]), file=file, flush=True)
     print(
         "| beta | slope of the exact curve | found / exact, by n | betas given | mean | cover their mean | cover beta |"
     )
     print("|---|---|---|---|---|---|---|")
     for beta in KEYS:
-        rows = list(pool.map(facts, [beta] * seeds, range(seeds)))
-        ratio = " ".join(f"{value:.2f}" for value in np.mean([row[0] for row in rows], axis=0))
-        ends = np.array([row[1] for row in rows if row[1]]).reshape(-1, 3)
+        own = [row for row in rows if row["beta"] == beta]
+        ratio = " ".join(f"{value:.2f}" for value in np.mean([row["ratio"] for row in own], axis=0))
+        ends = np.array([row["ends"] for row in own if row["ends"]]).reshape(-1, 3)
         mean = ends[:, 0].mean() if len(ends) else np.nan
-        own, true = (int(((ends[:, 1] <= at) & (at <= ends[:, 2])).sum()) for at in (mean, beta))
+        covered, true = (int(((ends[:, 1] <= at) & (at <= ends[:, 2])).sum()) for at in (mean, beta))
         print(
-            f"| {beta} | {rows[0][2]:.3f} | {ratio} | {len(ends)} of {seeds} | {mean:.3f} | {own} | {true} |",
-            flush=True,
+            f"| {beta} | {own[0]['slope']:.3f} | {ratio} | {len(ends)} of {len(own)} "
+            f"| {mean:.3f} | {covered} | {true} |"
         )
 
 
@@ -107,9 +117,13 @@ def main() -> None:
     parser.add_argument("what", choices=["nulls", "santa-fe"])
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--rows", type=Path, default=Path("reports/known/santa-fe.jsonl"))
     options = parser.parse_args()
     with ProcessPoolExecutor(options.processes) as pool:
-        (nulls if options.what == "nulls" else santa_fe)(pool, options.seeds)
+        if options.what == "nulls":
+            nulls(pool, options.seeds)
+        else:
+            santa_fe(pool, options.seeds, options.rows)
 
 
 if __name__ == "__main__":
