@@ -11,8 +11,9 @@ UV := UV_FIND_LINKS="$(PIP_FIND_LINKS)" $(BIN)/uv pip install --quiet --compile-
 search: install
 	$(BIN)/l2m search $(STUDY)
 
+# a process for each core, one torch thread each: their threads would wait for each other
 test: install-dev lint
-	$(BIN)/pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 8 --dist loadfile -m "not slow"
 
 lint: install-dev
 	$(BIN)/ruff check .
