@@ -17,7 +17,7 @@ from l2m_design.corpus import open_corpus
 from l2m_design.information import MeasurementSettings, measure
 from l2m_design.information.plan import lengths_of, placed, planned_tokens
 from l2m_design.information.profile import score_places
-from l2m_design.search.scorer import open_scores
+from l2m_design.measuring.scorer import open_scores
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from l2m_design.information.places import Places, spread_places
 from l2m_design.information.plan import planned_tokens
 from l2m_design.information.profile import score_places
 from l2m_design.information.regression import fit_power
-from l2m_design.search.scorer import open_scores, planned
+from l2m_design.measuring.scorer import open_scores, planned
 
 PAIRED = MeasurementSettings(estimator="profile")
 PLAIN = MeasurementSettings(estimator="profile", pairing="none")

@@ -37,7 +37,7 @@ def command(
     """Late loss with thinned caches against the full one: recency is StreamingLLM's window, attention_mass is H2O."""
     from l2m_design.corpus import open_corpus
     from l2m_design.errors import BadInput
-    from l2m_design.search.scorer import check_model, own_tokenizer
+    from l2m_design.measuring.scorer import check_model, own_tokenizer
 
     if not 8 <= windows <= 100_000:
         raise BadInput(f"--windows {windows}: 8 to 100000, so that documents can be resampled")
@@ -102,8 +102,8 @@ def _ours(folder: str, corpus: "Corpus", length: int, teach: int, device: Any) -
 def _borrowed(source: str, corpus: "Corpus", length: int, teach: int, device: Any) -> Any:
     from l2m_design.errors import BadInput
     from l2m_design.information.scores.huggingface import context_of, load_model
+    from l2m_design.measuring.scorer import check_vocabulary
     from l2m_design.model.thinned import BorrowedModel
-    from l2m_design.search.scorer import check_vocabulary
 
     model = load_model(source, device, where="MODEL")
     check_vocabulary(corpus, source, int(model.get_input_embeddings().weight.shape[0]))

@@ -10,7 +10,7 @@ import typer
 from l2m_design.cli.terminal import Device, DryRun, Json, print_json, progress, say, table, warn
 
 if TYPE_CHECKING:
-    from l2m_design.search.calibration.calibrate import CalibrationSettings, Row, Rows
+    from l2m_design.calibration.calibrate import CalibrationSettings, Row, Rows
 
 
 def command(
@@ -36,8 +36,8 @@ def command(
 
     Runs are kept as they end and never run twice: the same command goes on with a stopped calibration.
     """
+    from l2m_design.calibration.calibrate import CalibrationSettings, Rows
     from l2m_design.errors import BadInput
-    from l2m_design.search.calibration.calibrate import CalibrationSettings, Rows
     from l2m_design.settings import parse_yaml
 
     given: dict[str, Any] = {
@@ -62,8 +62,8 @@ def command(
 
 
 def _ended(settings: "CalibrationSettings", rows: "Rows") -> "list[Row]":
+    from l2m_design.calibration.calibrate import ended
     from l2m_design.errors import BadInput
-    from l2m_design.search.calibration.calibrate import ended
 
     if not (found := ended(settings, rows)):
         raise BadInput(f"--so-far: {rows.path} has no run of these settings")
@@ -71,8 +71,8 @@ def _ended(settings: "CalibrationSettings", rows: "Rows") -> "list[Row]":
 
 
 def _trained(settings: "CalibrationSettings", rows: "Rows", device: str) -> "list[Row]":
+    from l2m_design.calibration.calibrate import jobs, measured
     from l2m_design.model.backends import pick_device
-    from l2m_design.search.calibration.calibrate import jobs, measured
 
     again = shlex.join(["l2m", *sys.argv[1:]])
     try:
@@ -85,7 +85,7 @@ def _trained(settings: "CalibrationSettings", rows: "Rows", device: str) -> "lis
 
 
 def _answer(settings: "CalibrationSettings", found: "list[Row]", rows: "Rows", out: Path, as_json: bool) -> None:
-    from l2m_design.search.calibration.eta import sizes_of, summary_of, write_eta
+    from l2m_design.calibration.eta import sizes_of, summary_of, write_eta
 
     summary = summary_of(settings, found, shlex.join(["l2m", *sys.argv[1:]]))
     if not summary["nats_by_kind"]:
@@ -110,7 +110,7 @@ def _line(row: "Row") -> str:
 
 
 def _plan(settings: "CalibrationSettings", rows: "Rows", as_json: bool) -> None:
-    from l2m_design.search.calibration.calibrate import drawing_of, jobs, missing
+    from l2m_design.calibration.calibrate import drawing_of, jobs, missing
 
     todo = missing(settings, rows)
     recipes = {length: settings.recipe(length, settings.rates[0], 0) for length in settings.lengths}
@@ -143,7 +143,7 @@ def _plan(settings: "CalibrationSettings", rows: "Rows", as_json: bool) -> None:
 
 
 def _print(sizes: list[Any], summary: dict[str, Any], files: list[str]) -> None:
-    from l2m_design.search.calibration.eta import sentences
+    from l2m_design.calibration.eta import sentences
 
     table(
         [

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from l2m_design.cli.measured import print_compared, print_measurement, print_two_point
-from l2m_design.cli.terminal import Device, DryRun, Json, Progress, print_json, progress, say, warn
+from l2m_design.cli.terminal import Device, DryRun, Json, print_json, progress, say, warn
 
 if TYPE_CHECKING:
-    from l2m_design.corpus import Corpus
     from l2m_design.information import Measurement, MeasurementSettings, TwoPoint
 
 PAIRS = "two-point"
@@ -89,11 +88,13 @@ def command(
     given: dict[str, Any] = {"shortest": shortest, "longest": longest, "windows": windows, "spots": spots, "seed": seed}
     given |= {"control": control, "pairing": pairing, "bigram_correction": bigram_correction, "split": split}
     given |= {"prime": prime, "level": level, "replicates": replicates}
-    work = _Work(corpus, tokenizer, trust_remote_code, device, tokens, scores)
-    estimator = estimator or [work.default(model)]
+    from l2m_design.measuring.estimate import Estimation
+
+    work = Estimation(corpus, tokenizer, trust_remote_code, device, tokens, scores)
+    estimator = estimator or [work.default(has_model=bool(model))]
     asked = _asked(estimator, model, given, scores, plot, published)
     if dry_run:
-        work.plan(asked, model, as_json)
+        _tell_plans(work.plans(asked, model), as_json)
         return
     with progress() as shown:
         found = work.measurements(asked, model, shown)
@@ -178,6 +179,14 @@ def _tell(found: "list[Measurement]", pairs: "TwoPoint | None", fingerprint: str
         print_two_point(pairs)
 
 
+def _tell_plans(plans: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print_json((plans[0] if plans else {}) | {"compared": plans[1:]})
+        return
+    for numbers in plans:
+        say(*(f"{key}: {value}" for key, value in numbers.items()), "")
+
+
 def _only_pairs(pairs: "TwoPoint | None", fingerprint: str) -> dict[str, Any]:
     """The promised keys where only the two-point information was asked: it has no beta."""
     assert pairs is not None
@@ -194,98 +203,3 @@ def _only_pairs(pairs: "TwoPoint | None", fingerprint: str) -> dict[str, Any]:
             "corpus_fingerprint": fingerprint,
         }
     )
-
-
-class _Work:
-    """One corpus, read by the tokenizer of each model, measured."""
-
-    def __init__(
-        self, spec: str, tokenizer: str | None, trust: bool, device: str, tokens: int, table: Path | None
-    ) -> None:
-        self._spec, self._tokenizer, self._trust = spec, tokenizer, trust
-        self._device, self._tokens, self._table = device, tokens, table
-        self._opened: dict[str | None, Corpus] = {}
-
-    def corpus(self, model: str | None = None) -> "Corpus":
-        """The corpus in a model's tokens."""
-        from l2m_design.corpus import open_corpus
-        from l2m_design.search.scorer import own_tokenizer
-
-        own = None
-        if model and self._tokenizer is None and "tokenizer=" not in self._spec:
-            own = own_tokenizer(model, self._trust)
-        if own not in self._opened:
-            self._opened[own] = open_corpus(self._spec, self._tokenizer, self._trust, own)
-        return self._opened[own]
-
-    def default(self, models: list[str]) -> str:
-        """Where no estimator is named: gaussian for arrays of real numbers, else compression."""
-        from l2m_design.corpus.arrays import ArrayCorpus
-
-        return "gaussian" if not models and isinstance(self.corpus(), ArrayCorpus) else "compression"
-
-    def notes(self) -> list[str]:
-        """What the corpora tell of themselves, each sentence once."""
-        return list(dict.fromkeys(note for corpus in self._opened.values() for note in corpus.notes))
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the corpus as it was read first."""
-        return next(iter(self._opened.values())).fingerprint
-
-    def measurements(
-        self, asked: "list[MeasurementSettings]", models: list[str], shown: Progress
-    ) -> "list[Measurement]":
-        """Every estimator in turn, those that need a model once with each; a model scores what it must once."""
-        from l2m_design.information import measure
-        from l2m_design.search.scorer import open_scores, planned
-
-        def on_window(done: int, total: int) -> None:
-            shown("pieces of windows", done, total)
-
-        found = {}
-        for index, settings in enumerate(asked):
-            if not settings.needs_scorer:
-                found[index, 0] = measure(self.corpus(), settings, on_progress=on_window)
-        for place, model in enumerate(models):
-            mine = {i: planned(settings, model) for i, settings in enumerate(asked) if settings.needs_scorer}
-            corpus, first = self.corpus(model), next(iter(mine.values()))
-            with open_scores(
-                corpus, first, model, self._device, self._tokens, self._table, self._trust, shown
-            ) as scores:
-                for index, settings in mine.items():
-                    found[index, place] = measure(corpus, settings, scores, on_window)
-        return [found[key] for key in sorted(found)]
-
-    def two_point(self, split: str | None, longest: int | None, level: float, seed: int) -> "TwoPoint":
-        """The two-point information of the documents, in the tokens that were measured first."""
-        import numpy as np
-
-        from l2m_design.corpus.arrays import ArrayCorpus
-        from l2m_design.information import two_point
-
-        corpus = next(iter(self._opened.values())) if self._opened else self.corpus()
-        documents = corpus.documents(split) if split else corpus.all_documents
-        channels = corpus.period if isinstance(corpus, ArrayCorpus) else 1
-        reach = longest or min(4096, int(documents.lengths.max()) // (2 * channels))
-        return two_point(documents, corpus.vocabulary, reach, level, np.random.default_rng(seed), channels)
-
-    def plan(self, asked: "list[MeasurementSettings]", models: list[str], as_json: bool) -> None:
-        """Say what would run, in numbers."""
-        from l2m_design.information.plan import plan
-        from l2m_design.search.scorer import check_model, planned
-
-        plans = []
-        for settings in asked:
-            for model in models if settings.needs_scorer else [None]:
-                check_model(model)
-                corpus = self.corpus(model)
-                numbers = plan(corpus, planned(settings, model), model == "oracle")
-                if model:
-                    numbers |= {"model": model, "training_tokens": self._tokens if model == "train" else 0}
-                plans.append(numbers)
-        if as_json:
-            print_json((plans[0] if plans else {}) | {"compared": plans[1:]})
-            return
-        for numbers in plans:
-            say(*(f"{key}: {value}" for key, value in numbers.items()), "")

@@ -2,18 +2,13 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from l2m_design.cli.terminal import Json, print_json, say
 
-if TYPE_CHECKING:
-    from l2m_design.export.tokenizer import Carried
-
-CARDS = {"card": ("yaml", "json"), "yaml": ("yaml",), "json": ("json",)}
-TARGETS = ("llama", "mistral", "smollm3", "qwen3", "granite", "qwen3_5", "deepseek", "remote", "mamba-ssm")
-FORMS = (*CARDS, "huggingface", *TARGETS)
+TARGETS = "llama, mistral, smollm3, qwen3, granite, qwen3_5, deepseek, remote, mamba-ssm"
 UNITS = {"K": 1e3, "M": 1e6, "B": 1e9}
 
 
@@ -23,11 +18,16 @@ def command(
         str,
         typer.Option(
             help="card (YAML and JSON), yaml, json, huggingface (its first target that carries the drawing), or one "
-            f"by name: {', '.join(TARGETS)}."
+            f"by name: {TARGETS}."
         ),
     ] = "card",
     out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("exported"),
-    weights: Annotated[Path | None, typer.Option(help="Trained weights of the drawing; fresh ones without.")] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="Trained weights of the drawing, or fresh; by default those of a folder of `l2m train`, else fresh."
+        ),
+    ] = None,
     tokenizer: Annotated[
         str | None,
         typer.Option(
@@ -43,43 +43,20 @@ def command(
     as_json: Json = False,
 ) -> None:
     """Export a drawing; what is written is loaded back and compared before it is called done."""
-    from l2m_design.architecture import Architecture
-    from l2m_design.errors import BadInput
-    from l2m_design.export.card import known
-    from l2m_design.export.tokenizer import carried
+    from l2m_design.library.export import export
 
-    if to not in FORMS:
-        raise BadInput(f"--to: found '{to}', allowed: {', '.join(FORMS)}")
-    if weights and to in CARDS:
-        raise BadInput(f"--weights: not for --to {to}, which writes none")
-    if weights and scale is not None:
-        raise BadInput("--weights: are of the drawing as it is, not of one that --scale makes")
-    drawing, about, grown = Architecture.load(architecture), known(architecture), None
-    spoken = carried(tokenizer, weights, architecture)
-    if scale is not None:
-        drawing, about, grown = _grown(drawing, architecture, scale)
-    if to in CARDS:
-        result = _card(drawing, architecture, about, to, out, force, spoken)
-    else:
-        result = _model(drawing, to, out, weights, seed, force, about, spoken)
-    result |= {"scaled": grown} if grown else {}
+    parameters = None if scale is None else _parameters(scale)
+    result = export(
+        architecture,
+        to,
+        out,
+        weights=weights,
+        tokenizer=tokenizer,
+        parameters=parameters,
+        seed=seed,
+        force=force,
+    )
     print_json(result) if as_json else _say(result)
-
-
-def _grown(drawing: Any, source: str, scale: str) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-    """The scaled drawing, its own verdict and provenance, and what has grown."""
-    from l2m_design.architecture.scaling import scaled, summary
-    from l2m_design.export.study import known_demand
-    from l2m_design.export.targets import pick
-
-    made = scaled(drawing, _parameters(scale))
-    demand = known_demand(source)
-    verdict = demand.judge(made.state).plain() | {"terms": demand.terms.plain()} if demand else None
-    from l2m_design import __version__
-
-    provenance = {"l2m_design": __version__, "drawing": made.fingerprint, "scaled_from": drawing.fingerprint}
-    grown = summary(drawing, made) | {"label": pick(made)[0].label(made), "verdict": verdict}
-    return made, {"verdict": verdict, "provenance": provenance | {"source": source}}, grown
 
 
 def _parameters(scale: str) -> int:
@@ -94,40 +71,6 @@ def _parameters(scale: str) -> int:
     if not 1000 <= number <= 1e13:
         raise BadInput(f"--scale: found '{scale}', a number of parameters from 1000 to 1e13 is expected, such as 350M")
     return int(number)
-
-
-def _card(
-    drawing: Any, source: str, about: dict[str, Any], to: str, out: Path, force: bool, spoken: "Carried | None"
-) -> dict[str, Any]:
-    from l2m_design.corpus.tokenizers import TOKENIZER_FILES
-    from l2m_design.export.card import CARD_FILES, card, check_neighbours, holds_weights, write_card
-    from l2m_design.export.placing import placed
-
-    content = card(drawing, None, {"source": source}) | about
-    if spoken:
-        spoken.check(drawing)
-    with placed(out, force, (*CARD_FILES, *(() if holds_weights(out) else TOKENIZER_FILES))) as staging:
-        check_neighbours(drawing, out)
-        write_card(content, staging, CARDS[to])
-        if spoken:
-            spoken.write(staging)
-        files = sorted(str(out / path.name) for path in staging.iterdir())
-    return {"files": files, "format": to, "loads": True, "max_logit_difference": None}
-
-
-def _model(
-    drawing: Any,
-    to: str,
-    out: Path,
-    weights: Path | None,
-    seed: int,
-    force: bool,
-    about: dict[str, Any],
-    spoken: "Carried | None",
-) -> dict[str, Any]:
-    from l2m_design.export.huggingface import export_huggingface
-
-    return export_huggingface(drawing, out, weights, seed, None if to == "huggingface" else to, force, about, spoken)
 
 
 def _say(result: dict[str, Any]) -> None:
@@ -147,6 +90,7 @@ def _say(result: dict[str, Any]) -> None:
         f"{result['format']}, {result['label']}: loaded back in a fresh process{by}, its logits differ by at most "
         f"{result['max_logit_difference']:.1e}."
     )
+    say(f"Weights: {result['weights'] or 'fresh, untrained'}.")
     say(f"Tokenizer: {result['tokenizer'] or 'none is known; --tokenizer names one'}.")
     if (held := result["cache_bytes"])["held"] is not None:
         say(f"After {held['tokens']:,} tokens its cache holds {held['held']:,} bytes, as the law says.")

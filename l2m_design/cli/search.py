@@ -9,7 +9,8 @@ import typer
 from l2m_design.cli.terminal import DryRun, Json, Set, print_json, progress, say, table, warn
 
 if TYPE_CHECKING:
-    from l2m_design.corpus import Corpus
+    from l2m_design.library.search import StudySummary
+    from l2m_design.search.run import Search
 
 
 def command(
@@ -29,33 +30,27 @@ def command(
 ) -> None:
     """Search architectures under the L²M condition; a search that was stopped goes on where it was."""
     from l2m_design.errors import BadInput
-    from l2m_design.search.settings import load_study
 
     if fresh + resume + reselect > 1:
         raise BadInput("--fresh, --resume and --reselect exclude each other")
-    settings, space = load_study(study, tuple(overrides))
-    if storage:
-        settings = settings.model_copy(update={"storage": storage})
+    from l2m_design.library.search import open_study, written
+    from l2m_design.library.search import reselect as choose_again
     from l2m_design.report import words
-    from l2m_design.search.run import Folders, Interrupted, Listener, Search
+    from l2m_design.search.run import Interrupted, Listener
     from l2m_design.search.study.storage import shown
-    from l2m_design.search.tracking import default_uri
 
-    search = Search(settings, space, Folders(runs, reports), tracking or default_uri())
+    work = open_study(study, overrides, runs=runs, reports=reports, tracking=tracking, storage=storage)
     if dry_run:
-        _plan(search, space, as_json)
+        _plan(work, as_json)
         return
     if reselect:
-        from l2m_design.search.results.reselect import reselected
-
-        summary = reselected(settings, space, search.storage_url, search.folder.path, search.report_folder, _trouble)
-        _show(summary, search.corpus, as_json)
+        _show(choose_again(work, Listener(trouble=_trouble)), as_json)
         return
-    warn(*search.corpus.notes)
+    warn(*work.corpus.notes)
     try:
         with progress() as on_progress:
             listener = Listener(on_progress, lambda record: on_progress.note(words.trial(record)), _trouble)
-            summary = search.run(fresh, resume, listener)
+            summary = work.run(fresh, resume, listener)
     except Interrupted as stopped:
         sets = [word for override in overrides for word in ("--set", override)]
         places = ["--runs", str(runs), "--reports", str(reports)] + (["--tracking", tracking] if tracking else [])
@@ -63,31 +58,21 @@ def command(
         again = shlex.join(["l2m", "search", str(study), *sets, *places, "--resume"])
         warn(f"l2m: interrupted: {stopped}; go on with: {again}")
         raise typer.Exit(1) from None
-    _show(summary, search.corpus, as_json)
+    _show(written(summary, work.corpus), as_json)
 
 
 def _trouble(sentence: str) -> None:
     warn(f"l2m: {sentence}")
 
 
-def _show(summary: dict[str, Any], corpus: "Corpus", as_json: bool) -> None:
-    """Write the page and the choice, print what was found; exit 1 where nothing was chosen."""
-    files = _write(summary, corpus)
+def _show(found: "StudySummary", as_json: bool) -> None:
+    """Print what was found; exit 1 where nothing was chosen."""
     if as_json:
         left_out = ("records", "settings", "space")
-        print_json({key: value for key, value in summary.items() if key not in left_out} | {"files": files})
+        print_json({key: value for key, value in found.data.items() if key not in left_out} | {"files": found.files})
     else:
-        _print(summary, files)
-    raise typer.Exit(0 if summary["chosen"] else 1)
-
-
-def _write(summary: dict[str, Any], corpus: "Corpus") -> list[str]:
-    """The page and, when there is a choice, its card and the tokenizer of the corpus; answers the files."""
-    from l2m_design.export.study import write_chosen
-    from l2m_design.report.page import write_page
-
-    write_page(summary, Path(summary["report"]))
-    return [summary["report"], *write_chosen(summary, Path(summary["report"]).parent, corpus)]
+        _print(found.data, found.files)
+    raise typer.Exit(0 if found.chosen else 1)
 
 
 def _print(summary: dict[str, Any], files: list[str]) -> None:
@@ -162,11 +147,11 @@ def _cells(name: str, row: dict[str, Any], loss: str, found: dict[str, Any]) -> 
     ]
 
 
-def _plan(search: Any, space: Any, as_json: bool) -> None:
+def _plan(search: "Search", as_json: bool) -> None:
     from l2m_design.search.results.finalists import tokens_at_most
     from l2m_design.search.space.known import known_designs
 
-    settings = search.settings
+    settings, space = search.settings, search.space
     recipe, trials = settings.recipe, settings.search.trials
     resolved = space.resolved(settings.demand.beta or 0.7)
     designs = len(known_designs(resolved, settings.demand.beta or 0.7)) if settings.search.known_designs else 0

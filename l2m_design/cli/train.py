@@ -1,15 +1,14 @@
 """`l2m train ARCHITECTURE`: train one drawing on a corpus and say what it reached."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from l2m_design.cli.terminal import Device, DryRun, Json, Set, print_json, progress, say
+from l2m_design.cli.terminal import Device, DryRun, Json, Set, print_json, progress, say, warn
 
 if TYPE_CHECKING:
     from l2m_design.corpus import Corpus
-    from l2m_design.model import LanguageModel
     from l2m_design.training.result import Result
 
 
@@ -23,51 +22,43 @@ def command(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Train with the recipe of a study; --set learning_rate=0.01, tokens=1000000, length=1024, seed=1, ..."""
+    """Train with the recipe of a study; --set learning_rate=0.01, tokens=1000000, length=1024, seed=1, ...
+
+    With --out a run that was stopped goes on where its last checkpoint stands: the same command again.
+    """
     from l2m_design.architecture import Architecture
     from l2m_design.corpus import open_corpus
-    from l2m_design.errors import BadInput
     from l2m_design.settings import override
     from l2m_design.training.recipe import Recipe
+    from l2m_design.training.trained import Training
 
     drawing = Architecture.load(architecture)
     recipe = Recipe.parse(override({}, overrides), "--set")
-    if out and out.exists() and any(out.iterdir()):
-        raise BadInput(f"{out}: holds files already; give another --out")
-    source = open_corpus(corpus, tokenizer)
-    if drawing.vocabulary < source.vocabulary:
-        raise BadInput(f"{architecture}: vocabulary: {drawing.vocabulary}, the corpus {corpus} has {source.vocabulary}")
-    drawing.check_context(recipe.length, architecture)
-    plan = {
-        "parameters": drawing.parameters,
-        "steps": recipe.steps,
-        "tokens": recipe.spent,
-        "training_tokens_in_corpus": source.documents("train").size,
-        "training_flops": 3 * drawing.flops(recipe.length) * recipe.steps * recipe.batch,
-    }
+    work = Training(drawing, open_corpus(corpus, tokenizer), recipe, out, architecture)
     if dry_run:
+        plan = work.plan()
         print_json(plan) if as_json else say(*(f"{key}: {value:,}" for key, value in plan.items()))
         return
-    from l2m_design.model.backends import pick_device
-    from l2m_design.training.run import train
-
-    with progress() as on_progress:
-        model, result = train(
-            drawing,
-            source,
-            recipe,
-            pick_device(device),
-            on_step=lambda done, total: on_progress(drawing.picture, done, total),
-        )
-    files = _write(out, model, source, result.plain() | {"recipe": recipe.plain()}) if out else []
+    if work.begun:
+        warn(f"l2m: {out}: an unfinished run lies there, it goes on")
+    try:
+        with progress() as on_progress:
+            trained = work.run(device, lambda done, total: on_progress(drawing.picture, done, total))
+    except KeyboardInterrupt:
+        if not work.begun:
+            raise
+        warn("l2m: interrupted: what was trained is kept; the same command goes on")
+        raise typer.Exit(1) from None
+    files = trained.save(out) if out else []
     if as_json:
-        print_json(result.plain() | _context(result) | {"files": files})
+        print_json(trained.plain() | {"files": files})
         return
+    result = trained.result
     say(
         f"{drawing.picture}: late loss {result.late_loss:.4f} nats a token (validation), "
         f"{result.test_late_loss:.4f} (test), "
         f"after {result.tokens:,} tokens in {result.train_seconds:.0f} s on {result.device}",
-        *_of_source(result, source, recipe.length),
+        *_of_source(result, trained.corpus, recipe.length),
         *(f"Kernel: {sentence}" for sentence in result.kernels),
         *(f"Wrote {file}" for file in files),
     )
@@ -94,26 +85,3 @@ def _of_source(result: "Result", source: "Corpus", length: int) -> list[str]:
         bits = result.late_excess_nats / log(2)
         found.append(f"Excess over the exact Bayes predictor: {bits:.4f} bits a judged token of a window's second half")
     return found
-
-
-def _context(result: "Result") -> dict[str, Any]:
-    """What far context gains, JSON-ready."""
-    from l2m_design.training.result import context_gains, effective_context
-
-    gains = context_gains(result)
-    return {
-        "context_gain": {str(c): gain.plain() for c, gain in gains.items()},
-        "effective_context": effective_context(gains) if gains else None,
-    }
-
-
-def _write(out: Path, model: "LanguageModel", source: "Corpus", result: dict[str, Any]) -> list[str]:
-    from l2m_design.corpus.text import keep_tokenizer
-    from l2m_design.model.weights import save_weights
-    from l2m_design.settings import to_json, write_atomically
-
-    model.architecture.save(out / "architecture.yaml")
-    save_weights(model, out / "weights.safetensors")
-    write_atomically(out / "result.json", to_json(result | {"corpus": source.name}))
-    own = [str(out / name) for name in ("architecture.yaml", "weights.safetensors", "result.json")]
-    return own + [str(path) for path in keep_tokenizer(source, out)]

@@ -14,14 +14,14 @@ from l2m_design.errors import BadInput, WorkFailed
 from l2m_design.export.card import card, write_card
 from l2m_design.export.placing import MODEL_FILES, placed
 from l2m_design.export.proof import prove
-from l2m_design.export.readme import readme
+from l2m_design.export.readme import LOSSES, readme
 from l2m_design.export.targets import TARGETS, Target, pick
 from l2m_design.export.targets.base import REMOTE
 from l2m_design.export.tokenizer import Carried
 from l2m_design.model import LanguageModel, build
 from l2m_design.model.weights import load_weights
 from l2m_design.settings import read_mapping, to_json, write_atomically
-from l2m_design.training.result import interval_of_mean
+from l2m_design.training.result import RESULT, interval_of_mean
 
 
 def export_huggingface(
@@ -91,7 +91,7 @@ def _written(
         spoken = tokenizer.settle(staging, target.label(drawing) == REMOTE) if tokenizer else None
         proof = prove(model, target, staging)
         content = card(drawing, None, {}) | known
-        content["provenance"] = content["provenance"] | measured(weights)
+        content["provenance"] = _of_these_weights(content["provenance"], weights)
         content["export"] = proof.plain() | {"label": target.label(drawing)}
         content["export"]["tokenizer"] = spoken and asdict(spoken)
         write_card(content, staging)
@@ -111,9 +111,16 @@ def _written(
     }
 
 
+def _of_these_weights(provenance: dict[str, Any], weights: Path | None) -> dict[str, Any]:
+    """The provenance with losses of the exported weights alone; those of the design, under other weights, apart."""
+    others = {key: provenance[key] for key in LOSSES if provenance.get(key) is not None}
+    kept = {key: value for key, value in provenance.items() if key not in (*LOSSES, "result")}
+    return kept | ({"other_weights": others} if others else {}) | measured(weights)
+
+
 def measured(weights: Path | None) -> dict[str, Any]:
     """What `l2m train` found with these weights: the result.json beside them, losses with intervals over documents."""
-    path = weights and weights.parent / "result.json"
+    path = weights and weights.parent / RESULT
     if not path or not path.exists():
         return {}
     result = read_mapping(path)

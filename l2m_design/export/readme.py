@@ -56,7 +56,7 @@ def readme(
         weights="trained" if trained else "fresh, untrained",
         tokenizer=spoken.sentence if spoken else "none in the folder",
         demand=_demand(content["verdict"]),
-        losses=_losses(content["provenance"], trained),
+        losses=_losses(content["provenance"]),
         proven=_text(f"proven_{library}", _figures(proof, label)) + (_tokenizer(spoken) if spoken else ""),
         usage=_usage(library, label == REMOTE, drawing, spoken),
         limits=_list(limits(target, drawing, trained, spoken)),
@@ -172,15 +172,16 @@ def _reach(verdict: dict[str, Any]) -> str:
     return f"no end up to {REACH_LIMIT:,} tokens" if reach is None else f"{reach:,} tokens"
 
 
-def _losses(provenance: dict[str, Any], trained: bool) -> str:
-    rows = [
-        f"{said}: {_number(provenance[key])} nats" for key, said in LOSSES.items() if provenance.get(key) is not None
-    ]
+def _losses(provenance: dict[str, Any]) -> str:
+    """Of these weights where they were measured, else of the design as others trained it."""
+    own = "result" in provenance
+    found = provenance if own else provenance.get("other_weights") or {}
+    rows = [f"{said}: {_number(found[key])} nats" for key, said in LOSSES.items() if found.get(key) is not None]
     if not rows:
         return "None are known for this drawing.\n"
     corpus = provenance.get("corpus")
     name = corpus.get("name") if isinstance(corpus, dict) else corpus
-    if "result" in provenance:
+    if own:
         rows.append("measured as `l2m train` ended, with these weights")
     elif "study" in provenance:
         rows.append(f"measured in the study `{provenance['study']}`, with weights that are not these")

@@ -32,6 +32,15 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise BadInput(f"{path}: cannot be read: {error}") from None
 
 
+def read_notes(path: Path) -> dict[str, str]:
+    """The notes that `write_tensors` wrote, without the tensors; none where the file is broken."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except Exception:  # safetensors raises its own type for every broken file
+        return {}
+
+
 def load_weights(architecture: Architecture, path: Path) -> LanguageModel:
     """The drawn model with saved weights. Raises BadInput when they are another drawing's."""
     try:

@@ -1,6 +1,7 @@
 """The report page: a study's summary as one HTML file that needs nothing else."""
 
 import json
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from l2m_design.report.figures import study as figures
 from l2m_design.settings import read_text, to_yaml, write_atomically
 from l2m_design.terms import Terms
 
-__all__ = ["UndefinedError", "load_summary", "write_page"]
+__all__ = ["UndefinedError", "at_a_glance", "load_summary", "write_page"]
 MOST_DRAWN = 12
 
 
@@ -67,6 +68,13 @@ def write_page(summary: dict[str, Any], path: Path) -> None:
         drawing=to_yaml(summary["chosen"]["architecture"]) if summary["chosen"] else None,
     )
     write_atomically(path, text)
+
+
+def at_a_glance(summary: dict[str, Any]) -> str:
+    """The answer and its figure as HTML, for a notebook."""
+    figure = _finalists_drawn(summary) if summary["finalists"] else _figures(summary)["loss"]
+    said = "".join(f"<p>{escape(sentence)}</p>" for sentence in words.outcome(summary))
+    return f"<div>{said}{figure or ''}</div>"
 
 
 def _figures(summary: dict[str, Any]) -> dict[str, str | None]:

@@ -12,7 +12,7 @@ from l2m_design.corpus.tokenizers import Bytes
 from l2m_design.errors import BadInput
 from l2m_design.information import Measurement, MeasurementSettings, measure
 from l2m_design.laws import PowerLaw
-from l2m_design.search.scorer import open_scores, planned
+from l2m_design.measuring.scorer import open_scores, planned
 from l2m_design.search.settings import DemandSettings
 from l2m_design.terms import Terms
 

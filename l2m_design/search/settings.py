@@ -232,14 +232,26 @@ def masked(url: str) -> str:
 
 
 def load_study(path: str | Path, overrides: tuple[str, ...] = ()) -> tuple[StudySettings, Space]:
-    """A study and its space; `space.x=...` overrides reach into the space's file. Raises BadInput."""
+    """A study and its space; `space.x=...` overrides reach into the space's file. Raises BadInput.
+
+    The space lies beside the study's file, and so may the corpus.
+    """
     inner = [setting.removeprefix("space.") for setting in overrides if setting.startswith("space.")]
     outer = [setting for setting in overrides if not setting.startswith("space.")]
     settings = StudySettings.parse(override(read_mapping(path), outer), str(path))
+    settings = settings.model_copy(update={"corpus": _beside(Path(path).parent, settings.corpus)})
     place = Path(path).parent / settings.space
     if not place.is_file():
         raise BadInput(f"{path}: space: no file {place}")
     return settings, Space.load(place, inner)
+
+
+def _beside(folder: Path, corpus: str) -> str:
+    """The corpus, found beside the study's file where a path of that name lies there and none here."""
+    name, colon, options = corpus.partition(":")
+    path = folder / name
+    there = not Path(name).exists() and not Path(name).is_absolute() and path.exists()
+    return f"{path.resolve()}{colon}{options}" if there else corpus
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from l2m_design.estimates import FEWEST_DOCUMENTS, Estimate, Floats
 
 REPLICATES = 1000
+WEIGHTS, RESULT = "weights.safetensors", "result.json"  # what a trained folder holds, and export reads
 
 
 def by_document(values: Floats, document: NDArray[np.int64]) -> Floats:

@@ -55,11 +55,11 @@ class Stopped(Exception):
     """The run was told to stop at a rung."""
 
 
-def check_vocabulary(architecture: Architecture, corpus: Corpus) -> None:
-    """Raises BadInput when a corpus has tokens that a drawing has not."""
+def check_vocabulary(architecture: Architecture, corpus: Corpus, where: str = "architecture") -> None:
+    """Raises BadInput when a corpus has tokens that a drawing has not; `where` is how the drawing was named."""
     if architecture.vocabulary < corpus.vocabulary:
         raise BadInput(
-            f"vocabulary: the drawing has {architecture.vocabulary} tokens, {corpus.name} needs {corpus.vocabulary}"
+            f"{where}: vocabulary: {architecture.vocabulary}, the corpus {corpus.name} has {corpus.vocabulary}"
         )
 
 

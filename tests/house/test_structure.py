@@ -12,9 +12,11 @@ FLOORS = {
     "corpus": 1, "architecture": 1, "condition": 1,
     "information": 2, "model": 2, "advice": 2,
     "training": 3,
-    "search": 4, "report": 4, "export": 4,
-    "cli": 5,
-    "__main__": 6,
+    "measuring": 4, "calibration": 4,
+    "search": 5, "report": 5, "export": 5,
+    "library": 6,
+    "cli": 7,
+    "__main__": 8,
 }  # fmt: skip
 DOORS = {
     "torch": (

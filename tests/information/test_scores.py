@@ -18,7 +18,7 @@ from l2m_design.information.scores import OracleScorer, Scores, Segments
 from l2m_design.information.scores.base import nats_after_plainly
 from l2m_design.information.scores.huggingface import load_scorer
 from l2m_design.information.scores.table import ScoreTable
-from l2m_design.search.scorer import open_scores
+from l2m_design.measuring.scorer import open_scores
 
 SPEC = "santa-fe:beta=0.6,pairs=256,keys=500,documents=40"
 IDENTITY = {"corpus": "c", "scorer": "s"}

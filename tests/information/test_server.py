@@ -16,7 +16,7 @@ from l2m_design.errors import BadInput, WorkFailed
 from l2m_design.information import MeasurementSettings, measure
 from l2m_design.information.scores import server as server_module
 from l2m_design.information.scores.server import ServerScorer
-from l2m_design.search.scorer import open_scores
+from l2m_design.measuring.scorer import open_scores
 
 
 def settings(**others: Any) -> MeasurementSettings:

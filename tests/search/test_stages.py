@@ -339,7 +339,9 @@ def test_the_choice_is_made_again_without_training(opened, jobs, study: Path) ->
     assert steeper["chosen"]["growth_exponent"] >= 0.9
     assert steeper["demand"]["exponent"] == 0.9
     assert len(jobs) == ran
-    assert (search.report_folder / "reselected" / "study.json").exists()
+    kept = sorted(path.parent.name for path in search.report_folder.glob("reselected*/study.json"))
+    assert kept == ["reselected", "reselected-2", "reselected-3", "reselected-4"]
+    assert again()["report"] == same["report"]
     with pytest.raises(BadInput, match=r"searched with other settings \(recipe.tokens: 2048 -> 4096\)"):
         again("recipe.tokens=4096")
 

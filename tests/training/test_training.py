@@ -95,7 +95,7 @@ def test_a_loss_that_is_not_finite_fails_the_run() -> None:
 
 
 def test_a_drawing_with_too_small_a_vocabulary_is_bad_input() -> None:
-    with pytest.raises(BadInput, match="the drawing has 4 tokens"):
+    with pytest.raises(BadInput, match="vocabulary: 4, the corpus"):
         train(drawing(vocabulary=4), open_corpus(SPEC), SMALL, CPU)
 
 

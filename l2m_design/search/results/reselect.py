@@ -1,6 +1,7 @@
 """Reselect: another choice from what is stored, under another demand, length, dtype, delta; nothing is trained."""
 
 import json
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,23 @@ def reselected(
             *corpus.notes,
             *notes(every, runs, settings),
         ],
-        "report": str(reports / FOLDER / "index.html"),
         "tracking_uri": "",
     }
-    write_atomically(reports / FOLDER / "study.json", to_json(summary))
+    place = _place(reports, summary)
+    summary["report"] = str(place / "index.html")
+    write_atomically(place / "study.json", to_json(summary))
     return summary
+
+
+def _place(reports: Path, summary: dict[str, Any]) -> Path:
+    """A folder for this answer: the one that holds an answer to the same settings, else a new one."""
+    asked = json.loads(to_json({"settings": summary["settings"], "demand": summary["demand"]}))
+    for number in count(1):
+        place = reports / (FOLDER if number == 1 else f"{FOLDER}-{number}")
+        there = read_kept(place / "study.json")
+        if not there or {key: there.get(key) for key in asked} == asked:
+            return place
+    raise AssertionError
 
 
 def _check_choice(settings: StudySettings, every: list[Record], runs: list[FinalRun]) -> None:

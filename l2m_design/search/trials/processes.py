@@ -5,6 +5,7 @@ import math
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from l2m_design.training.run import Rung, Stopped, train
 
 TORCH_IMPORTS_AT_FIRST_USE = "torch._dynamo"  # three seconds that every optimiser would spend again
 ATTEMPTS, LOOK = 3, 0.5
+STARTING = threading.Lock()
 SIGNAL_WORDS = {signal.SIGKILL: "killed (out of memory?)", signal.SIGSEGV: "crashed (segmentation fault)"}
 
 
@@ -76,7 +78,7 @@ def run_isolated(
     ours, theirs = context.Pipe()
     alone = job.processes == 1  # a daemon may have no children
     process = context.Process(target=_child, args=(theirs, job), daemon=alone)
-    process.start()
+    _start(process)
     theirs.close()
     try:
         return _listen(ours, on_rung, on_step, time_limit, stop) or _death(process)
@@ -132,6 +134,18 @@ def run_stubbornly(
         if not outcome.killed or stop():
             break
     return outcome
+
+
+def _start(process: Any) -> None:
+    """Start a child without running the caller's script in it, guarded or not: what it runs is in this package."""
+    main = vars(sys.modules["__main__"])
+    with STARTING:
+        script: dict[str, Any] = {name: main[name] for name in ("__file__", "__spec__") if name in main}
+        main |= dict.fromkeys(script)
+        try:
+            process.start()
+        finally:
+            main |= script
 
 
 def _death(process: Any) -> Outcome:

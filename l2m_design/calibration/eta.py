@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from l2m_design.search.calibration.calibrate import CalibrationSettings, Row
+from l2m_design.calibration.calibrate import CalibrationSettings, Row
 from l2m_design.settings import to_json, to_yaml, write_atomically
 
 ENOUGH = 0.95  # of the exact amount: less is a loss

@@ -8,11 +8,8 @@ import numpy as np
 import pytest
 
 from l2m_design.architecture import Architecture
-from l2m_design.errors import BadInput
-from l2m_design.laws import STATE_KINDS
-from l2m_design.model.backends import pick_device
-from l2m_design.search.calibration import calibrate
-from l2m_design.search.calibration.calibrate import (
+from l2m_design.calibration import calibrate
+from l2m_design.calibration.calibrate import (
     CalibrationSettings,
     Row,
     Rows,
@@ -24,7 +21,10 @@ from l2m_design.search.calibration.calibrate import (
     measured,
     missing,
 )
-from l2m_design.search.calibration.eta import Size, capacities, sizes_of, summary_of, write_eta
+from l2m_design.calibration.eta import Size, capacities, sizes_of, summary_of, write_eta
+from l2m_design.errors import BadInput
+from l2m_design.laws import STATE_KINDS
+from l2m_design.model.backends import pick_device
 from l2m_design.terms import Terms, read_capacity
 
 TINY = CalibrationSettings(

@@ -1,0 +1,102 @@
+"""`l2m.export`: a drawing, with trained weights where there are some, as files that others can read."""
+
+from pathlib import Path
+from typing import Any
+
+from l2m_design import __version__
+from l2m_design.architecture import Architecture
+from l2m_design.architecture.scaling import scaled, summary
+from l2m_design.corpus.tokenizers import TOKENIZER_FILES
+from l2m_design.errors import BadInput
+from l2m_design.export.card import CARD_FILES, card, check_neighbours, holds_weights, known, write_card
+from l2m_design.export.placing import placed
+from l2m_design.export.study import known_demand
+from l2m_design.export.tokenizer import Carried, carried
+from l2m_design.training.result import WEIGHTS
+
+CARDS = {"card": ("yaml", "json"), "yaml": ("yaml",), "json": ("json",)}
+TARGETS = ("llama", "mistral", "smollm3", "qwen3", "granite", "qwen3_5", "deepseek", "remote", "mamba-ssm")
+FORMS = (*CARDS, "huggingface", *TARGETS)
+FRESH = "fresh"
+
+
+def export(
+    source: str | Path,
+    to: str = "card",
+    out: str | Path = "exported",
+    *,
+    weights: str | Path | None = None,
+    tokenizer: str | None = None,
+    parameters: int | None = None,
+    seed: int = 0,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Write a drawing in one of FORMS; what is written is loaded back and compared before it is called done.
+
+    source: a drawing, a card, a study's report folder, or a folder of `l2m train`, whose weights are taken unless
+    weights names others, or "fresh" ones, drawn from the seed. tokenizer: a folder, bytes, none, or by default what
+    lies beside the weights, else beside the source. parameters: grow the drawing to about so many. force: replace what
+    is there. Answers what was written, JSON-ready. Raises BadInput, and WorkFailed when the proof fails.
+    """
+    if to not in FORMS:
+        raise BadInput(f"--to: found '{to}', allowed: {', '.join(FORMS)}")
+    if weights and to in CARDS:
+        raise BadInput(f"--weights: not for --to {to}, which writes none")
+    if weights and parameters is not None and str(weights) != FRESH:
+        raise BadInput("--weights: are of the drawing as it is, not of one that --scale makes")
+    source, out = str(source), Path(out)
+    drawing, about, grown = Architecture.load(source), known(source), None
+    file = None if to in CARDS or parameters is not None else trained_weights(weights, source)
+    spoken = carried(tokenizer, file, source)
+    if parameters is not None:
+        drawing, about, grown = _grown(drawing, source, parameters)
+    if to in CARDS:
+        result = _card(drawing, source, about, to, out, force, spoken)
+    else:
+        from l2m_design.export.huggingface import export_huggingface
+
+        target = None if to == "huggingface" else to
+        result = export_huggingface(drawing, out, file, seed, target, force, about, spoken)
+        result |= {"weights": str(file) if file else None}
+    return result | ({"scaled": grown} if grown else {})
+
+
+def trained_weights(given: str | Path | None, source: str) -> Path | None:
+    """The weights of an export: those that are named, else what `l2m train` left in the folder; None for fresh ones."""
+    if given is not None:
+        return None if str(given) == FRESH else Path(given)
+    beside = Path(source) / WEIGHTS
+    return beside if beside.is_file() else None
+
+
+def _grown(drawing: Architecture, source: str, parameters: int) -> tuple[Architecture, dict[str, Any], dict[str, Any]]:
+    """The scaled drawing, its own verdict and provenance, and what has grown."""
+    from l2m_design.export.targets import pick
+
+    made = scaled(drawing, parameters)
+    demand = known_demand(source)
+    verdict = demand.judge(made.state).plain() | {"terms": demand.terms.plain()} if demand else None
+    provenance = {"l2m_design": __version__, "drawing": made.fingerprint, "scaled_from": drawing.fingerprint}
+    grown = summary(drawing, made) | {"label": pick(made)[0].label(made), "verdict": verdict}
+    return made, {"verdict": verdict, "provenance": provenance | {"source": source}}, grown
+
+
+def _card(
+    drawing: Architecture,
+    source: str,
+    about: dict[str, Any],
+    to: str,
+    out: Path,
+    force: bool,
+    spoken: Carried | None,
+) -> dict[str, Any]:
+    content = card(drawing, None, {"source": source}) | about
+    if spoken:
+        spoken.check(drawing)
+    with placed(out, force, (*CARD_FILES, *(() if holds_weights(out) else TOKENIZER_FILES))) as staging:
+        check_neighbours(drawing, out)
+        write_card(content, staging, CARDS[to])
+        if spoken:
+            spoken.write(staging)
+        files = sorted(str(out / path.name) for path in staging.iterdir())
+    return {"files": files, "format": to, "loads": True, "max_logit_difference": None}

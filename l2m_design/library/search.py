@@ -1,0 +1,99 @@
+"""`l2m.search`: a study from its file to a page, a chosen drawing and a summary."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from l2m_design.architecture import Architecture
+from l2m_design.corpus import Corpus
+from l2m_design.export.study import write_chosen
+from l2m_design.report import words
+from l2m_design.report.page import at_a_glance, write_page
+from l2m_design.search.results.reselect import reselected
+from l2m_design.search.run import Folders, Listener, Search
+from l2m_design.search.settings import load_study
+from l2m_design.search.tracking import default_uri
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """What a study found. data: all of it, JSON-ready, as study.json holds it; files: the page, and what was chosen."""
+
+    data: dict[str, Any]
+    files: list[str]
+
+    @property
+    def chosen(self) -> Architecture | None:
+        """The chosen drawing; none where nothing met the condition."""
+        row = self.data["chosen"]
+        return Architecture.parse(row["architecture"], "chosen") if row else None
+
+    @property
+    def verdict(self) -> str:
+        """confirmed, not confirmed, or undecided."""
+        return str(self.data["verdict"])
+
+    @property
+    def sentences(self) -> list[str]:
+        """The answer in words, as the page begins."""
+        return list(words.outcome(self.data))
+
+    def __str__(self) -> str:
+        return "\n".join(self.sentences)
+
+    def _repr_html_(self) -> str:
+        return at_a_glance(self.data)
+
+
+def open_study(
+    study: str | Path,
+    overrides: Iterable[str] = (),
+    *,
+    runs: str | Path = "runs",
+    reports: str | Path = "reports",
+    tracking: str | None = None,
+    storage: str | None = None,
+) -> Search:
+    """A study that can be searched. Raises BadInput.
+
+    overrides: KEY=VALUE, dotted, as --set. runs: where databases, records and weights go; reports: page and chosen
+    drawing. tracking: an MLflow URI; storage: a database of trials; a sqlite file for either unless it is given.
+    """
+    settings, space = load_study(study, tuple(overrides))
+    if storage:
+        settings = settings.model_copy(update={"storage": storage})
+    return Search(settings, space, Folders(Path(runs), Path(reports)), tracking or default_uri())
+
+
+def search(
+    study: str | Path,
+    overrides: Iterable[str] = (),
+    *,
+    resume: bool = False,
+    fresh: bool = False,
+    listener: Listener | None = None,
+    **places: Any,
+) -> StudySummary:
+    """Search architectures under the L²M condition; a study that was stopped goes on where it was.
+
+    resume: the study must exist. fresh: an earlier one is moved aside. listener: hears of progress and trials.
+    overrides, places: see open_study. In a script, call it below `if __name__ == "__main__":`, since trials are
+    processes of their own. Raises BadInput, and Interrupted on Ctrl-C.
+    """
+    work = open_study(study, overrides, **places)
+    return written(work.run(fresh, resume, listener), work.corpus)
+
+
+def reselect(work: Search, listener: Listener) -> StudySummary:
+    """Another choice from what a study stored; nothing is trained."""
+    url, folder = work.storage_url, work.folder.path
+    summary = reselected(work.settings, work.space, url, folder, work.report_folder, listener.trouble)
+    return written(summary, work.corpus)
+
+
+def written(summary: dict[str, Any], corpus: Corpus) -> StudySummary:
+    """Write the page and, when there is a choice, its card and the tokenizer of the corpus."""
+    page = Path(summary["report"])
+    write_page(summary, page)
+    return StudySummary(summary, [str(page), *write_chosen(summary, page.parent, corpus)])

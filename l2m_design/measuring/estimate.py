@@ -1,0 +1,144 @@
+"""From the names of a corpus, of estimators and of models to measurements: `l2m.estimate` and what the verb needs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from l2m_design.corpus import Corpus, open_corpus
+from l2m_design.corpus.arrays import ArrayCorpus
+from l2m_design.errors import BadInput
+from l2m_design.information import Measurement, MeasurementSettings, TwoPoint, measure, two_point
+from l2m_design.information.plan import plan
+from l2m_design.measuring.scorer import (
+    REFERENCE_TOKENS,
+    Progress,
+    check_model,
+    open_scores,
+    own_tokenizer,
+    planned,
+)
+
+MOST_PAIRS = 4096  # tokens between the two of two_point, at most, unless a reach is given
+
+
+def estimate(
+    corpus: str | Path | Corpus,
+    estimator: str | None = None,
+    model: str | None = None,
+    *,
+    tokenizer: str | None = None,
+    scores: Path | None = None,
+    reference_tokens: int = REFERENCE_TOKENS,
+    device: str = "auto",
+    trust_remote_code: bool = False,
+    on_progress: Progress = lambda what, done, total: None,
+    **settings: Any,
+) -> Measurement:
+    """Measure how the mutual information I(n;n) of neighbouring halves of a corpus grows with n.
+
+    corpus: a name or a path as the command line takes it, or an opened corpus. estimator: compression (default),
+    gaussian (default for arrays of real numbers), or profile, direct, vclub, which need a model: oracle, train, a
+    Hugging Face folder or name, a .gguf file, a server's address. tokenizer: of text; the model's own, or bytes, unless
+    it is given. scores: a table, .parquet, in which a model's scores are kept. reference_tokens: the budget of model
+    "train". settings: fields of MeasurementSettings, such as longest=4096, windows=64, seed=1.
+    Raises BadInput.
+
+    >>> import l2m_design as l2m
+    >>> found = l2m.estimate("markov:stay=0.9,documents=60,length=1024", longest=256, windows=32)
+    >>> found.beta is None
+    True
+    """
+    work = Estimation(corpus, tokenizer, trust_remote_code, device, reference_tokens, scores)
+    given = {"estimator": estimator or work.default(has_model=model is not None)} | settings
+    asked = MeasurementSettings.parse(given, "estimate")
+    if asked.needs_scorer != (model is not None):
+        raise BadInput("profile, direct and vclub need a model; compression and gaussian take none")
+    return work.measurements([asked], [model] if model else [], on_progress)[0]
+
+
+class Estimation:
+    """One corpus, read by the tokenizer of each model, measured.
+
+    corpus: a name, a path, or a corpus. tokens: the training budget of model "train". table: of one model's scores.
+    """
+
+    def __init__(
+        self,
+        corpus: str | Path | Corpus,
+        tokenizer: str | None = None,
+        trust_remote_code: bool = False,
+        device: str = "auto",
+        tokens: int = REFERENCE_TOKENS,
+        table: Path | None = None,
+    ) -> None:
+        self._given = corpus if isinstance(corpus, Corpus) else None
+        self._name, self._tokenizer, self._trust = str(corpus), tokenizer, trust_remote_code
+        self._device, self._tokens, self._table = device, tokens, table
+        self._opened: dict[str | None, Corpus] = {}
+
+    def corpus(self, model: str | None = None) -> Corpus:
+        """The corpus in a model's tokens; one that was given stays as it is."""
+        own = None
+        if model and self._given is None and self._tokenizer is None and "tokenizer=" not in self._name:
+            own = own_tokenizer(model, self._trust)
+        if own not in self._opened:
+            opened = self._given or open_corpus(self._name, self._tokenizer, self._trust, own)
+            self._opened[own] = opened
+        return self._opened[own]
+
+    def default(self, has_model: bool) -> str:
+        """The estimator where none is named: gaussian for arrays of real numbers, else compression."""
+        return "gaussian" if not has_model and isinstance(self.corpus(), ArrayCorpus) else "compression"
+
+    def notes(self) -> list[str]:
+        """What the corpora tell of themselves, each sentence once."""
+        return list(dict.fromkeys(note for corpus in self._opened.values() for note in corpus.notes))
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the corpus as it was read first."""
+        return next(iter(self._opened.values())).fingerprint
+
+    def measurements(
+        self, asked: Sequence[MeasurementSettings], models: Sequence[str], on_progress: Progress
+    ) -> list[Measurement]:
+        """Every estimator in turn, those that need a model once with each; a model scores what it must once."""
+
+        def on_window(done: int, total: int) -> None:
+            on_progress("pieces of windows", done, total)
+
+        found = {}
+        for index, settings in enumerate(asked):
+            if not settings.needs_scorer:
+                found[index, 0] = measure(self.corpus(), settings, on_progress=on_window)
+        for place, model in enumerate(models):
+            mine = {i: planned(settings, model) for i, settings in enumerate(asked) if settings.needs_scorer}
+            corpus, first = self.corpus(model), next(iter(mine.values()))
+            with open_scores(
+                corpus, first, model, self._device, self._tokens, self._table, self._trust, on_progress
+            ) as scores:
+                for index, settings in mine.items():
+                    found[index, place] = measure(corpus, settings, scores, on_window)
+        return [found[key] for key in sorted(found)]
+
+    def two_point(self, split: str | None, longest: int | None, level: float, seed: int) -> TwoPoint:
+        """The two-point information of the documents, in the tokens that were measured first."""
+        corpus = next(iter(self._opened.values())) if self._opened else self.corpus()
+        documents = corpus.documents(split) if split else corpus.all_documents
+        channels = corpus.period if isinstance(corpus, ArrayCorpus) else 1
+        reach = longest or min(MOST_PAIRS, int(documents.lengths.max()) // (2 * channels))
+        return two_point(documents, corpus.vocabulary, reach, level, np.random.default_rng(seed), channels)
+
+    def plans(self, asked: Sequence[MeasurementSettings], models: Sequence[str]) -> list[dict[str, Any]]:
+        """What each measurement would read, in numbers."""
+        plans = []
+        for settings in asked:
+            for model in models if settings.needs_scorer else [None]:
+                check_model(model)
+                numbers = plan(self.corpus(model), planned(settings, model), model == "oracle")
+                if model:
+                    numbers |= {"model": model, "training_tokens": self._tokens if model == "train" else 0}
+                plans.append(numbers)
+        return plans

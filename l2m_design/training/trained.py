@@ -1,0 +1,139 @@
+"""One drawing trained from names and kept in a folder: `l2m.train` and what the verb needs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from l2m_design.architecture import Architecture
+from l2m_design.corpus import Corpus, open_corpus
+from l2m_design.corpus.text import keep_tokenizer
+from l2m_design.errors import BadInput
+from l2m_design.model import LanguageModel
+from l2m_design.model.backends import pick_device
+from l2m_design.model.weights import read_notes, save_weights
+from l2m_design.settings import to_json, write_atomically
+from l2m_design.training import run
+from l2m_design.training.checkpoint import identity
+from l2m_design.training.recipe import Recipe
+from l2m_design.training.result import RESULT, WEIGHTS, Result, context_gains, effective_context
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model, what training found, and by what it was trained."""
+
+    model: LanguageModel
+    result: Result
+    corpus: Corpus
+    recipe: Recipe
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-ready: the result, and what far context gains."""
+        gains = context_gains(self.result)
+        return self.result.plain() | {
+            "context_gain": {str(c): gain.plain() for c, gain in gains.items()},
+            "effective_context": effective_context(gains) if gains else None,
+        }
+
+    def save(self, folder: str | Path) -> list[str]:
+        """Keep drawing, weights, result and the tokenizer of a text, as `export` reads them; answers the files."""
+        folder = Path(folder)
+        self.model.architecture.save(folder / "architecture.yaml")
+        save_weights(self.model, folder / WEIGHTS)
+        result = self.result.plain() | {"recipe": self.recipe.plain(), "corpus": self.corpus.name}
+        write_atomically(folder / RESULT, to_json(result))
+        own = [str(folder / name) for name in ("architecture.yaml", WEIGHTS, RESULT)]
+        return own + [str(path) for path in keep_tokenizer(self.corpus, folder)]
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is to be trained, found able to be. Raises BadInput.
+
+    out: the folder that will hold it, and a checkpoint on the way. name: how the drawing was named.
+    """
+
+    architecture: Architecture
+    corpus: Corpus
+    recipe: Recipe
+    out: Path | None = None
+    name: str = "architecture"
+
+    def __post_init__(self) -> None:
+        run.check_vocabulary(self.architecture, self.corpus, self.name)
+        self.architecture.check_context(self.recipe.length, self.name)
+        if self.out:
+            self._check_folder(self.out)
+
+    def _check_folder(self, out: Path) -> None:
+        """Raises BadInput where the folder holds more than an unfinished run of just this."""
+        there = [path.name for path in out.iterdir()] if out.is_dir() else []
+        if out.exists() and there not in ([], [CHECKPOINT]):
+            raise BadInput(f"{out}: holds files already; give another --out")
+        if there and read_notes(out / CHECKPOINT).get("identity") != self.identity:
+            raise BadInput(f"{out}: holds an unfinished run of another drawing, corpus or recipe; give another --out")
+
+    @property
+    def identity(self) -> str:
+        """16 hexadecimal digits that change with anything that decides the run."""
+        return identity(self.architecture, self.corpus, self.recipe)
+
+    @property
+    def begun(self) -> bool:
+        """Does an unfinished run lie in the folder?"""
+        return self.out is not None and (self.out / CHECKPOINT).exists()
+
+    def plan(self) -> dict[str, int]:
+        """What would run, in numbers."""
+        recipe = self.recipe
+        return {
+            "parameters": self.architecture.parameters,
+            "steps": recipe.steps,
+            "tokens": recipe.spent,
+            "training_tokens_in_corpus": self.corpus.documents("train").size,
+            "training_flops": 3 * self.architecture.flops(recipe.length) * recipe.steps * recipe.batch,
+        }
+
+    def run(self, device: str, on_step: Callable[[int, int], None] = lambda done, total: None) -> Trained:
+        """Train to the end, from the checkpoint on where there is one; raises as training.run.train does."""
+        checkpoint = self.out / CHECKPOINT if self.out else None
+        model, result = run.train(
+            self.architecture, self.corpus, self.recipe, pick_device(device), on_step=on_step, checkpoint=checkpoint
+        )
+        return Trained(model, result, self.corpus, self.recipe)
+
+
+def train(
+    architecture: str | Path | Architecture,
+    corpus: str | Path | Corpus = "stdlib",
+    *,
+    tokenizer: str | None = None,
+    out: str | Path | None = None,
+    device: str = "auto",
+    on_step: Callable[[int, int], None] = lambda done, total: None,
+    **recipe: Any,
+) -> Trained:
+    """Train one drawing on a corpus.
+
+    architecture: a drawing, or the path of one or of a card. corpus: a name or path as the command line takes it, or an
+    opened corpus. out: where model, result and tokenizer are kept; a run that was cut short goes on from its checkpoint
+    there. on_step: told steps done and steps in all. recipe: fields of Recipe, such as tokens=100_000, length=256.
+    Raises BadInput when they do not fit together, FloatingPointError when the loss is not finite.
+
+    >>> import l2m_design as l2m
+    >>> layer = {"kind": "attention", "heads": 2, "kv_heads": 2, "head_dim": 16}
+    >>> drawing = l2m.Architecture(vocabulary=66, width=32, layers=[layer])
+    >>> found = l2m.train(drawing, "santa-fe:beta=0.5,keys=64,pairs=128", tokens=2048, length=64, windows=8)
+    >>> found.result.late_loss > 0
+    True
+    """
+    drawing = architecture if isinstance(architecture, Architecture) else Architecture.load(str(architecture))
+    source = corpus if isinstance(corpus, Corpus) else open_corpus(str(corpus), tokenizer)
+    work = Training(drawing, source, Recipe.parse(recipe, "recipe"), Path(out) if out else None)
+    trained = work.run(device, on_step)
+    if work.out:
+        trained.save(work.out)
+    return trained

@@ -1,0 +1,129 @@
+"""The library: public names that are there, typed and lazy, and verbs that do what their names promise."""
+
+import doctest
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import l2m_design as l2m
+from l2m_design.training import run
+
+LAYER = {"kind": "attention", "heads": 2, "kv_heads": 2, "head_dim": 16}
+DRAWING = l2m.Architecture.parse({"vocabulary": 256, "width": 32, "layers": [LAYER]}, "drawing")
+SPACE = """
+depth: 1
+parameters: 9000
+tolerance: 0.2
+kinds: {attention: {kind: attention, heads: 2, kv_heads: $kv_heads, head_dim: 8}}
+choices: {kv_heads: [1, 2]}
+"""
+STUDY = """
+name: tiny
+corpus: texts
+space: space.yaml
+demand: {beta: 0.5}
+condition: {length: 1024, shortest: 64}
+recipe: {length: 64, tokens: 1024, batch_tokens: 256, windows: 8, rungs: []}
+search: {trials: 2, known_designs: false}
+threads: 1
+"""
+RECIPE = {"tokens": 2048, "length": 64, "batch_tokens": 256, "windows": 8}
+
+
+def test_every_public_name_is_there_and_looking_imports_nothing_heavy() -> None:
+    assert all(getattr(l2m, name) is not None for name in l2m.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'serach'"):
+        _ = l2m.serach  # type: ignore[attr-defined]
+    seen = "import sys, l2m_design; print([m for m in ('torch', 'numpy', 'pydantic', 'optuna') if m in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", seen], text=True).strip() == "[]"
+
+
+def test_rooms_that_are_verbs_stay_rooms() -> None:
+    from l2m_design.search.settings import load_study
+
+    assert callable(l2m.search)
+    assert callable(l2m.export)
+    assert importlib.import_module("l2m_design.search.settings").load_study is load_study
+
+
+@pytest.mark.parametrize("module", ["measuring.estimate", "training.trained"])
+def test_the_examples_of_the_documentation_run(module: str) -> None:
+    found = doctest.testmod(importlib.import_module(f"l2m_design.{module}"))
+    assert found.attempted
+    assert not found.failed
+
+
+def test_a_run_cut_short_goes_on_as_if_it_had_not_been(
+    text_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = l2m.train(DRAWING, text_folder, **RECIPE)
+
+    def cut(done: int, total: int) -> None:
+        if done == 6:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "trained"
+    with pytest.raises(KeyboardInterrupt):
+        l2m.train(DRAWING, text_folder, out=out, on_step=cut, **RECIPE, rungs=[0.5])
+    assert [path.name for path in out.iterdir()] == ["checkpoint.safetensors"]
+    with pytest.raises(l2m.BadInput, match="unfinished run of another drawing, corpus or recipe"):
+        l2m.train(DRAWING, text_folder, out=out, **RECIPE, seed=1)
+    steps = []
+    again = l2m.train(
+        DRAWING, text_folder, out=out, on_step=lambda done, total: steps.append(done), **RECIPE, rungs=[0.5]
+    )
+    assert steps[0] == 5
+    assert again.result.late_loss == pytest.approx(whole.result.late_loss, abs=1e-5)
+    assert {path.name for path in out.iterdir()} >= {"architecture.yaml", "weights.safetensors", "result.json"}
+    assert not (out / "checkpoint.safetensors").exists()
+
+
+def test_export_takes_the_weights_of_a_trained_folder_and_names_their_losses_alone(
+    text_folder: Path, tmp_path: Path
+) -> None:
+    trained = l2m.train(DRAWING, text_folder, out=tmp_path / "trained", **RECIPE)
+    card = json.loads((tmp_path / "trained" / "result.json").read_text())
+    study = {"architecture": DRAWING.plain(), "provenance": {"study": "other", "loss": 9.0, "difference": 9.0}}
+    (tmp_path / "trained" / "card.json").write_text(json.dumps(study))
+    done = l2m.export(tmp_path / "trained", "huggingface", tmp_path / "out")
+    assert done["weights"] == str(tmp_path / "trained" / "weights.safetensors")
+    found = json.loads((tmp_path / "out" / "card.json").read_text())["provenance"]
+    assert found["loss"]["value"] == pytest.approx(card["late_loss"], abs=1e-4)
+    assert found["other_weights"] == {"loss": 9.0, "difference": 9.0}
+    assert "difference" not in found
+    assert trained.plain()["late_loss"] == card["late_loss"]
+    fresh = l2m.export(tmp_path / "trained", "huggingface", tmp_path / "fresh", weights="fresh")
+    assert fresh["weights"] is None
+    assert "loss" not in json.loads((tmp_path / "fresh" / "card.json").read_text())["provenance"]
+    assert "weights that are not these" in (tmp_path / "fresh" / "README.md").read_text()
+
+
+def test_a_vocabulary_that_is_too_small_names_the_drawing(text_folder: Path) -> None:
+    small = DRAWING.model_copy(update={"vocabulary": 4})
+    with pytest.raises(l2m.BadInput, match="architecture: vocabulary: 4, the corpus"):
+        l2m.train(small, text_folder, **RECIPE)
+    assert run.check_vocabulary(DRAWING, l2m.open_corpus(str(text_folder))) is None
+
+
+def test_a_script_without_a_main_guard_searches_a_corpus_beside_its_study(text_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    folder.mkdir()
+    text_folder.rename(folder / "texts")
+    (folder / "space.yaml").write_text(SPACE)
+    (folder / "study.yaml").write_text(STUDY)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import l2m_design as l2m\n"
+        "found = l2m.search('study/study.yaml', tracking='sqlite:///mlflow.db')\n"
+        "print(found.chosen.picture, found.data['trials']['complete'], '<svg' in found._repr_html_(), found, sep='|')\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    picture, complete, drawn, said = done.stdout.split("|", 3)
+    assert (picture, complete, drawn) == ("A", "2", "True")
+    assert "A" in said
+    assert (tmp_path / "reports" / "tiny" / "index.html").exists()
