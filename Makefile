@@ -6,7 +6,7 @@ BIN := .venv/bin
 # where Python may not write it (PYTHONDONTWRITEBYTECODE), every import of torch would compile it again, for ten seconds.
 UV := UV_FIND_LINKS="$(PIP_FIND_LINKS)" $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt
 
-.PHONY: search test lint install install-dev soak versions clean
+.PHONY: search test lint install install-dev soak versions defaults clean
 
 search: install
 	$(BIN)/l2m search $(STUDY)
@@ -26,6 +26,10 @@ soak: install-dev
 # exports under older transformers, each installed aside: the oldest that is tried, and the oldest that this package runs on
 versions: install-dev
 	for version in 4.57.3 5.17.0; do L2M_TEST_TRANSFORMERS=$$version $(BIN)/pytest tests/export/test_versions.py || exit 1; done
+
+# what the readers of published models take for what a config leaves out, as the installed transformers has it
+defaults: install-dev
+	$(BIN)/python -m tests.architecture.defaults
 
 install: .venv/installed
 install-dev: .venv/installed-dev

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from l2m_design.architecture.readers import READERS, RUNTIMES, Published, is_published, published
+from l2m_design.architecture.readers.config import class_defaults
 from l2m_design.errors import BadInput
+from tests.architecture import defaults
 
 TINY = json.loads((Path(__file__).parent / "published.json").read_text())
 LENGTHS = (3, 5, 6, 7, 19)
@@ -53,6 +55,11 @@ def test_a_config_that_transformers_saved_is_read_alike(name: str, tmp_path: Pat
     by_hand, saved = published(write(TINY[name])), published(tmp_path / "saved")
     assert saved.layers == by_hand.layers
     assert (saved.parameters, saved.active_parameters) == (by_hand.parameters, by_hand.active_parameters)
+
+
+def test_the_defaults_on_file_are_those_of_the_classes() -> None:
+    """Where this fails after a change of transformers or of a reader, `make defaults` writes them anew."""
+    assert class_defaults() == defaults.of_all()
 
 
 @pytest.mark.parametrize("model_type", sorted(READERS))

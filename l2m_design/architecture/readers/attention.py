@@ -88,7 +88,7 @@ class Grouped(Config):
 class Biased(Grouped):
     """Biases on all of attention's projections, if attention_bias is set."""
 
-    attention_bias: bool = False
+    attention_bias: bool
 
     @property
     def biases(self) -> tuple[bool, bool]:
@@ -99,59 +99,19 @@ class Biased(Grouped):
 class Llama(Biased):
     """LlamaForCausalLM."""
 
-    vocab_size: Size = 32000
-    hidden_size: Size = 4096
-    intermediate_size: Size = 11008
-    num_hidden_layers: Depth = 32
-    num_attention_heads: Size = 32
-    tie_word_embeddings: bool = False
-    mlp_bias: bool = False
+    mlp_bias: bool
 
     def feed(self, index: int, kind: str) -> Weights:
         """A gated MLP, with biases or without."""
         return Weights.gated(self.hidden_size, self.intermediate_size, self.mlp_bias)
 
 
-class Mistral(Grouped):
-    """MistralForCausalLM: one window everywhere, or none."""
-
-    vocab_size: Size = 32000
-    hidden_size: Size = 4096
-    intermediate_size: Size = 14336
-    num_hidden_layers: Depth = 32
-    num_attention_heads: Size = 32
-    tie_word_embeddings: bool = False
-    num_key_value_heads: Size | None = 8
-    sliding_window: Size | None = 4096
-
-
-class Ministral(Mistral):
-    """MinistralForCausalLM: windows and full attention by layer_types."""
-
-
-class Phi3(Grouped):
-    """Phi3ForCausalLM."""
-
-    vocab_size: Size = 32064
-    hidden_size: Size = 3072
-    intermediate_size: Size = 8192
-    num_hidden_layers: Depth = 32
-    num_attention_heads: Size = 32
-    tie_word_embeddings: bool = False
-
-
 class SmolLM3(Llama):
     """SmolLM3ForCausalLM: layers without rotary positions are those that may have a window."""
 
-    vocab_size: Size = 128256
-    hidden_size: Size = 2048
-    num_hidden_layers: Depth = 36
-    num_attention_heads: Size = 16
-    num_key_value_heads: Size | None = 4
-    tie_word_embeddings: bool = True
-    use_sliding_window: bool = False
+    use_sliding_window: bool
     no_rope_layers: Indices | None = None
-    no_rope_layer_interval: Size = 4
+    no_rope_layer_interval: Size
 
     @model_validator(mode="after")
     def _positions_fit(self) -> Self:
@@ -171,15 +131,7 @@ class SmolLM3(Llama):
 class Qwen2(Grouped):
     """Qwen2ForCausalLM: biases on queries, keys and values; windows from max_window_layers on, if they are used."""
 
-    vocab_size: Size = 151936
-    hidden_size: Size = 4096
-    intermediate_size: Size = 22016
-    num_hidden_layers: Depth = 32
-    num_attention_heads: Size = 32
-    num_key_value_heads: Size | None = 32
-    tie_word_embeddings: bool = False
-    use_sliding_window: bool = False
-    sliding_window: Size | None = 4096
+    use_sliding_window: bool
     max_window_layers: Count = 28
 
     @property
@@ -202,8 +154,7 @@ class Qwen3(Qwen2):
 
     qk_norm: ClassVar[bool] = True
 
-    head_dim: Size | None = 128
-    attention_bias: bool = False
+    attention_bias: bool
 
     @property
     def biases(self) -> tuple[bool, bool]:
@@ -216,16 +167,6 @@ class Gemma2(Biased):
 
     norms: ClassVar[int] = 4
 
-    vocab_size: Size = 256000
-    hidden_size: Size = 2304
-    intermediate_size: Size = 9216
-    num_hidden_layers: Depth = 26
-    num_attention_heads: Size = 8
-    num_key_value_heads: Size | None = 4
-    head_dim: Size | None = 256
-    tie_word_embeddings: bool = True
-    sliding_window: Size | None = 4096
-
     def kind(self, index: int) -> str:
         """A window first, then full attention, in turns."""
         return SLIDING if (index + 1) % 2 else FULL
@@ -236,9 +177,8 @@ class Gemma3(Gemma2):
 
     qk_norm: ClassVar[bool] = True
 
-    vocab_size: Size = 262208
     sliding_window_pattern: Size = 6
-    use_bidirectional_attention: bool | None = False
+    use_bidirectional_attention: bool | None
 
     @property
     def window(self) -> int | None:

@@ -48,12 +48,10 @@ class Classic(Config):
 class Gpt2(Classic):
     """GPT2LMHeadModel: learned positions."""
 
-    vocab_size: Size = 50257
-    hidden_size: Size = Field(default=768, validation_alias=AliasChoices("n_embd", "hidden_size"))
-    num_hidden_layers: Depth = Field(default=12, validation_alias=AliasChoices("n_layer", "num_hidden_layers"))
-    num_attention_heads: Size = Field(default=12, validation_alias=AliasChoices("n_head", "num_attention_heads"))
+    hidden_size: Size = Field(validation_alias=AliasChoices("n_embd", "hidden_size"))
+    num_hidden_layers: Depth = Field(validation_alias=AliasChoices("n_layer", "num_hidden_layers"))
+    num_attention_heads: Size = Field(validation_alias=AliasChoices("n_head", "num_attention_heads"))
     intermediate_size: Size | None = Field(default=None, validation_alias="n_inner")
-    tie_word_embeddings: bool = True
     max_position_embeddings: Size | None = Field(
         default=1024, validation_alias=AliasChoices("n_positions", "max_position_embeddings")
     )
@@ -67,13 +65,7 @@ class Gpt2(Classic):
 class GptNeoX(Classic):
     """GPTNeoXForCausalLM (Pythia)."""
 
-    vocab_size: Size = 50432
-    hidden_size: Size = 6144
-    num_hidden_layers: Depth = 44
-    num_attention_heads: Size = 64
-    intermediate_size: Size | None = 24576
-    tie_word_embeddings: bool = False
-    attention_bias: bool = True
+    attention_bias: bool
 
     def mixer(self, index: int, kind: str) -> Mixer:
         """Full attention, with biases or without."""

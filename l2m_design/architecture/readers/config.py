@@ -1,11 +1,14 @@
 """What a published config is to its reader: checked fields with its class's defaults, and the layers they tell of."""
 
+import json
 from abc import abstractmethod
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
 
 from l2m_design.architecture.readers.mixers import Mixer, Weights
 from l2m_design.settings import Values, nearest
@@ -47,9 +50,23 @@ class Lenient(Values):
         return data
 
 
+@cache
+def class_defaults() -> dict[str, dict[str, Any]]:
+    """By model_type, the values that its transformers class has by default (`make defaults` writes them)."""
+    values: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("defaults.json").read_text())
+    return values
+
+
+def names(name: str, field: FieldInfo) -> tuple[str, ...]:
+    """The names that a file may give a field under."""
+    alias = field.validation_alias
+    others = alias.choices if isinstance(alias, AliasChoices) else [alias]
+    return (name, *(other for other in others if isinstance(other, str)))
+
+
 class Config(Lenient):
-    """A published config. Fields stand under the names of its transformers class, with the defaults of that class;
-    keys that do not bear on state or parameters are passed over.
+    """A published config. Fields stand under the names of its transformers class; what a file leaves out is as
+    defaults.json has it of that class. Keys that do not bear on state or parameters are passed over.
 
     norms: vectors of the model's width that a layer's norms hold. known: the layer types that the class builds.
     """
@@ -64,6 +81,15 @@ class Config(Lenient):
     max_position_embeddings: Size | None = None
     per_layer_config: Annotated[dict[str, Any], Field(max_length=DEPTH)] | None = None
     layer_types: Words | None = None
+
+    @classmethod
+    def parse(cls, data: Any, where: str) -> Self:
+        """Validate the data of a file with its class's defaults below; raises BadInput naming `where` and the field."""
+        given = {name for name, field in cls.model_fields.items() if not data.keys().isdisjoint(names(name, field))}
+        defaults = class_defaults().get(data["model_type"], {})
+        config = super().parse({name: defaults[name] for name in defaults.keys() - given} | data, where)
+        config.model_fields_set.intersection_update(given)
+        return config
 
     @model_validator(mode="after")
     def _layers_fit(self) -> Self:

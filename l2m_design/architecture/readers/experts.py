@@ -2,8 +2,8 @@
 
 from pydantic import AliasChoices, Field
 
-from l2m_design.architecture.readers.attention import Biased, Mistral, Qwen3
-from l2m_design.architecture.readers.config import FULL, SLIDING, Config, Count, Depth, Indices, Size
+from l2m_design.architecture.readers.attention import Biased, Grouped, Qwen3
+from l2m_design.architecture.readers.config import FULL, SLIDING, Config, Count, Indices, Size
 from l2m_design.architecture.readers.mixers import Mixer, Weights, linear
 
 EXPERTS = AliasChoices("num_experts", "num_local_experts", "n_routed_experts")
@@ -12,8 +12,8 @@ EXPERTS = AliasChoices("num_experts", "num_local_experts", "n_routed_experts")
 class Sparse(Config):
     """What decoders with experts share: how many there are, how many a token passes, and how large they are."""
 
-    num_experts: Count
-    num_experts_per_tok: Count | None
+    num_experts: Count = Field(validation_alias=EXPERTS)
+    num_experts_per_tok: Count
 
     @property
     def chosen(self) -> int:
@@ -29,7 +29,7 @@ class Sparse(Config):
 class ExpertSteps(Sparse):
     """Which layers of the Qwen family have experts: every decoder_sparse_step-th one that mlp_only_layers spares."""
 
-    decoder_sparse_step: Size = 1
+    decoder_sparse_step: Size
     moe_intermediate_size: Size
     mlp_only_layers: Indices | None = None
 
@@ -39,12 +39,8 @@ class ExpertSteps(Sparse):
         return self.num_experts > 0 and not spared and (index + 1) % self.decoder_sparse_step == 0
 
 
-class Mixtral(Mistral, Sparse):
+class Mixtral(Grouped, Sparse):
     """MixtralForCausalLM: experts in every layer."""
-
-    sliding_window: Size | None = None
-    num_experts: Count = Field(default=8, validation_alias=EXPERTS)
-    num_experts_per_tok: Count = 2
 
     def feed(self, index: int, kind: str) -> Weights:
         """Experts."""
@@ -53,15 +49,6 @@ class Mixtral(Mistral, Sparse):
 
 class Qwen3Moe(Qwen3, ExpertSteps):
     """Qwen3MoeForCausalLM: one window everywhere or none."""
-
-    hidden_size: Size = 2048
-    intermediate_size: Size = 6144
-    num_hidden_layers: Depth = 24
-    num_key_value_heads: Size | None = 4
-    head_dim: Size | None = None
-    moe_intermediate_size: Size = 768
-    num_experts: Count = Field(default=128, validation_alias=EXPERTS)
-    num_experts_per_tok: Count = 8
 
     def kind(self, index: int) -> str:
         """Windows in all layers, where they are used."""
@@ -76,19 +63,6 @@ class Qwen3Moe(Qwen3, ExpertSteps):
 
 class GptOss(Biased, Sparse):
     """GptOssForCausalLM: windows in every other layer, a sink for each head, experts with biases."""
-
-    vocab_size: Size = 201088
-    hidden_size: Size = 2880
-    intermediate_size: Size = 2880
-    num_hidden_layers: Depth = 36
-    num_attention_heads: Size = 64
-    num_key_value_heads: Size | None = 8
-    head_dim: Size | None = 64
-    tie_word_embeddings: bool = False
-    attention_bias: bool = True
-    sliding_window: Size | None = 128
-    num_experts: Count = Field(default=128, validation_alias=EXPERTS)
-    num_experts_per_tok: Count = 4
 
     def kind(self, index: int) -> str:
         """A window first, then full attention, in turns."""

@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar
 from pydantic import AliasChoices, Field
 
 from l2m_design.architecture.readers.attention import Biased, Grouped
-from l2m_design.architecture.readers.config import FULL, LINEAR, Auto, Count, Depth, Dtype, Indices, Size, Taps, divides
-from l2m_design.architecture.readers.experts import EXPERTS, ExpertSteps, Sparse
+from l2m_design.architecture.readers.config import FULL, LINEAR, Auto, Count, Dtype, Indices, Size, Taps, divides
+from l2m_design.architecture.readers.experts import ExpertSteps, Sparse
 from l2m_design.architecture.readers.mixers import Mixer, Weights, gated_delta, mamba1, short_convolution
 
 CONV = "conv"
@@ -19,15 +19,12 @@ class Delta(Biased):
     qk_norm: ClassVar[bool] = True
     gated: ClassVar[bool] = True
 
-    num_attention_heads: Size = 16
-    head_dim: Size | None = 256
-    tie_word_embeddings: bool = False
     full_attention_interval: Size = 4
-    linear_conv_kernel_dim: Taps = 4
-    linear_key_head_dim: Size = 128
-    linear_value_head_dim: Size = 128
-    linear_num_key_heads: Size = 16
-    linear_num_value_heads: Size = 32
+    linear_conv_kernel_dim: Taps
+    linear_key_head_dim: Size
+    linear_value_head_dim: Size
+    linear_num_key_heads: Size
+    linear_num_value_heads: Size
     mamba_ssm_dtype: Dtype | None = None
 
     def kind(self, index: int) -> str:
@@ -55,15 +52,7 @@ class Delta(Biased):
 class Qwen3Next(Delta, ExpertSteps):
     """Qwen3NextForCausalLM: routed experts and a gated shared one."""
 
-    vocab_size: Size = 151936
-    hidden_size: Size = 2048
-    intermediate_size: Size = 5632
-    num_hidden_layers: Depth = 48
-    num_key_value_heads: Size | None = 2
-    moe_intermediate_size: Size = 512
-    shared_expert_intermediate_size: Size = 512
-    num_experts: Count = Field(default=512, validation_alias=EXPERTS)
-    num_experts_per_tok: Count = 10
+    shared_expert_intermediate_size: Size
 
     def feed(self, index: int, kind: str) -> Weights:
         """Experts, or a gated MLP."""
@@ -76,37 +65,22 @@ class Qwen3Next(Delta, ExpertSteps):
 class Qwen35(Delta):
     """Qwen3_5ForCausalLM."""
 
-    vocab_size: Size = 248320
-    hidden_size: Size = 4096
-    intermediate_size: Size = 12288
-    num_hidden_layers: Depth = 32
-    num_key_value_heads: Size | None = 4
-
 
 class Jamba(Grouped, Sparse):
     """JambaForCausalLM: Mamba-1 with normed dt, B and C, attention now and then, experts in every other layer."""
 
     known: ClassVar[tuple[str, ...]] = (FULL, LINEAR)
 
-    vocab_size: Size = 65536
-    hidden_size: Size = 4096
-    intermediate_size: Size = 14336
-    num_hidden_layers: Depth = 32
-    num_attention_heads: Size = 32
-    num_key_value_heads: Size | None = 8
-    tie_word_embeddings: bool = False
-    num_experts: Count = Field(default=16, validation_alias=EXPERTS)
-    num_experts_per_tok: Count = 2
-    expert_layer_period: Size = 2
-    expert_layer_offset: Count = 1
-    attn_layer_period: Size = 8
-    attn_layer_offset: Count = 4
-    mamba_d_state: Size = 16
-    mamba_d_conv: Taps = 4
-    mamba_expand: Size = 2
+    expert_layer_period: Size
+    expert_layer_offset: Count
+    attn_layer_period: Size
+    attn_layer_offset: Count
+    mamba_d_state: Size
+    mamba_d_conv: Taps
+    mamba_expand: Size
     mamba_dt_rank: Auto = None
-    mamba_conv_bias: bool = True
-    mamba_proj_bias: bool = False
+    mamba_conv_bias: bool
+    mamba_proj_bias: bool
 
     def kind(self, index: int) -> str:
         """Attention at attn_layer_offset of each attn_layer_period."""
@@ -139,20 +113,13 @@ class Lfm2(Grouped):
     known: ClassVar[tuple[str, ...]] = (FULL, CONV)
     qk_norm: ClassVar[bool] = True
 
-    vocab_size: Size = 65536
-    hidden_size: Size = 2560
-    intermediate_size: Size = Field(default=12288, validation_alias=AliasChoices("block_ff_dim", "intermediate_size"))
-    num_hidden_layers: Depth = 32
-    num_attention_heads: Size = 32
-    num_key_value_heads: Size | None = 8
-    tie_word_embeddings: bool = Field(
-        default=True, validation_alias=AliasChoices("tie_embedding", "tie_word_embeddings")
-    )
-    conv_bias: bool = False
-    conv_taps: Taps = Field(default=3, validation_alias="conv_L_cache")
-    block_multiple_of: Size = 256
-    block_ffn_dim_multiplier: Annotated[float, Field(gt=0, le=1e6)] | None = 1.0
-    block_auto_adjust_ff_dim: bool = True
+    intermediate_size: Size = Field(validation_alias=AliasChoices("block_ff_dim", "intermediate_size"))
+    tie_word_embeddings: bool = Field(validation_alias=AliasChoices("tie_embedding", "tie_word_embeddings"))
+    conv_bias: bool
+    conv_taps: Taps = Field(validation_alias="conv_L_cache")
+    block_multiple_of: Size
+    block_ffn_dim_multiplier: Annotated[float, Field(gt=0, le=1e6)] | None
+    block_auto_adjust_ff_dim: bool
     full_attn_idxs: Indices | None = None
 
     def kind(self, index: int) -> str:

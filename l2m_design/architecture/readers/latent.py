@@ -5,26 +5,26 @@ from typing import ClassVar, Self
 from pydantic import AliasChoices, Field, model_validator
 
 from l2m_design.architecture.readers.config import FULL, LINEAR, Count, Depth, Indices, Lenient, Size, Words
-from l2m_design.architecture.readers.experts import EXPERTS, Sparse
+from l2m_design.architecture.readers.experts import Sparse
 from l2m_design.architecture.readers.mixers import Mixer, Weights, kimi_delta, latent
 
 
 class Latent(Sparse):
     """Latent attention in every layer; dense MLPs first, then routed experts beside shared ones."""
 
+    num_experts_per_tok: Count | None = None  # type: ignore[assignment]
     intermediate_size: Size
     moe_intermediate_size: Size
     num_hidden_layers: Depth
     num_attention_heads: Size
     kv_lora_rank: Size
-    q_lora_rank: Size | None
+    q_lora_rank: Size | None = None
     qk_rope_head_dim: Size
     qk_nope_head_dim: Size
     v_head_dim: Size
     n_shared_experts: Count
     first_k_dense_replace: Count
-    attention_bias: bool = False
-    tie_word_embeddings: bool = False
+    attention_bias: bool
 
     @property
     def depth(self) -> int:
@@ -68,22 +68,7 @@ class Latent(Sparse):
 class DeepseekV2(Latent):
     """DeepseekV2ForCausalLM."""
 
-    vocab_size: Size = 102400
-    hidden_size: Size = 4096
-    intermediate_size: Size = 11008
-    moe_intermediate_size: Size = 1407
-    num_hidden_layers: Depth = 32
-    num_attention_heads: Size = 32
-    kv_lora_rank: Size = 512
-    q_lora_rank: Size | None = 1536
-    qk_rope_head_dim: Size = 64
-    qk_nope_head_dim: Size = 128
-    v_head_dim: Size = 128
-    num_experts: Count = Field(default=64, validation_alias=EXPERTS)
-    num_experts_per_tok: Count | None = None
-    n_shared_experts: Count = 2
-    first_k_dense_replace: Count = 0
-    mlp_bias: bool = False
+    mlp_bias: bool
 
     def dense(self, hidden: int) -> Weights:
         """A gated MLP, with biases or without."""
@@ -93,21 +78,6 @@ class DeepseekV2(Latent):
 class DeepseekV3(Latent):
     """DeepseekV3ForCausalLM."""
 
-    vocab_size: Size = 129280
-    hidden_size: Size = 7168
-    intermediate_size: Size = 18432
-    moe_intermediate_size: Size = 2048
-    num_hidden_layers: Depth = 61
-    num_attention_heads: Size = 128
-    kv_lora_rank: Size = 512
-    q_lora_rank: Size | None = 1536
-    qk_rope_head_dim: Size = 64
-    qk_nope_head_dim: Size = 128
-    v_head_dim: Size = 128
-    num_experts: Count = Field(default=256, validation_alias=EXPERTS)
-    num_experts_per_tok: Count | None = 8
-    n_shared_experts: Count = 1
-    first_k_dense_replace: Count = 3
     predicted: Count = Field(default=1, validation_alias=AliasChoices("num_nextn_predict_layers", "num_mtp_layers"))
 
     @property
@@ -133,27 +103,15 @@ class KimiLinear(Latent):
 
     known: ClassVar[tuple[str, ...]] = (FULL, LINEAR)
 
-    vocab_size: Size = 163840
-    hidden_size: Size = 2304
-    intermediate_size: Size = 9216
-    moe_intermediate_size: Size = 1024
-    num_hidden_layers: Depth = 27
-    num_attention_heads: Size = 32
-    kv_lora_rank: Size = 512
-    q_lora_rank: Size | None = None
-    qk_rope_head_dim: Size = 64
-    qk_nope_head_dim: Size = 128
-    v_head_dim: Size = 128
-    num_experts: Count = Field(default=256, validation_alias=EXPERTS)
     num_experts_per_tok: Count | None = Field(
-        default=8, validation_alias=AliasChoices("num_experts_per_token", "num_experts_per_tok")
+        default=None, validation_alias=AliasChoices("num_experts_per_token", "num_experts_per_tok")
     )
     n_shared_experts: Count = Field(default=1, validation_alias=AliasChoices("num_shared_experts", "n_shared_experts"))
     first_k_dense_replace: Count = 1
     mlp_layer_types: Words | None = None
-    linear_head_dim: Size = 128
-    linear_num_heads: Size = 32
-    linear_conv_kernel_dim: Size = 4
+    linear_head_dim: Size
+    linear_num_heads: Size
+    linear_conv_kernel_dim: Size
     linear_attn_config: KimiDelta = KimiDelta()
 
     @model_validator(mode="after")

@@ -11,7 +11,6 @@ from l2m_design.architecture.readers.config import (
     FULL,
     LINEAR,
     Auto,
-    Count,
     Depth,
     Dtype,
     Indices,
@@ -20,7 +19,7 @@ from l2m_design.architecture.readers.config import (
     Words,
     divides,
 )
-from l2m_design.architecture.readers.experts import EXPERTS, Sparse
+from l2m_design.architecture.readers.experts import Sparse
 from l2m_design.architecture.readers.mixers import NOTHING, Mixer, StateSpace, Weights, attention, linear
 
 HYBRID, MOE, MLP = "hybrid", "moe", "mlp"
@@ -32,18 +31,14 @@ class Mamba2Hybrid(Biased):
 
     known: ClassVar[tuple[str, ...]] = (FULL, LINEAR)
 
-    num_hidden_layers: Depth = 32
-    num_attention_heads: Size = 32
-    hidden_size: Size = 4096
-    tie_word_embeddings: bool = False
-    mamba_n_heads: Size = 128
+    mamba_n_heads: Size
     mamba_d_head: Auto = None
-    mamba_n_groups: Size = 1
-    mamba_d_state: Size = 256
-    mamba_d_conv: Taps = 4
-    mamba_expand: Size = 2
-    mamba_conv_bias: bool = True
-    mamba_proj_bias: bool = False
+    mamba_n_groups: Size
+    mamba_d_state: Size
+    mamba_d_conv: Taps
+    mamba_expand: Size
+    mamba_conv_bias: bool
+    mamba_proj_bias: bool
 
     @property
     def inner(self) -> int:
@@ -77,11 +72,8 @@ class Mamba2Hybrid(Biased):
 class Bamba(Mamba2Hybrid):
     """BambaForCausalLM: attention in attn_layer_indices."""
 
-    vocab_size: Size = 128000
-    intermediate_size: Size = 14336
-    num_key_value_heads: Size | None = 8
     attn_layer_indices: Indices | None = None
-    mlp_bias: bool = False
+    mlp_bias: bool
 
     def kind(self, index: int) -> str:
         """Attention where attn_layer_indices says so."""
@@ -95,12 +87,8 @@ class Bamba(Mamba2Hybrid):
 class GraniteMoeHybrid(Mamba2Hybrid, Sparse):
     """GraniteMoeHybridForCausalLM: routed experts, where there are any, beside a shared MLP."""
 
-    vocab_size: Size = 32000
-    intermediate_size: Size = 11008
     layer_types: Words | None = Field(default=None, validation_alias=AliasChoices("layer_types", "layers_block_type"))
-    num_experts: Count = Field(default=8, validation_alias=EXPERTS)
-    num_experts_per_tok: Count = 2
-    shared_intermediate_size: Size = 1024
+    shared_intermediate_size: Size
 
     def kind(self, index: int) -> str:
         """Mamba-2 everywhere."""
@@ -117,13 +105,10 @@ class FalconH1(Mamba2Hybrid):
 
     known: ClassVar[tuple[str, ...]] = (HYBRID,)
 
-    vocab_size: Size = 128000
-    intermediate_size: Size = 14336
-    num_key_value_heads: Size | None = 8
-    mamba_d_ssm: Size | None = 1024
-    mamba_rms_norm: bool = False
-    projectors_bias: bool = False
-    mlp_bias: bool = False
+    mamba_d_ssm: Size | None
+    mamba_rms_norm: bool
+    projectors_bias: bool
+    mlp_bias: bool
 
     @property
     def inner(self) -> int:
@@ -157,29 +142,20 @@ class NemotronH(Grouped, Sparse):
     norms: ClassVar[int] = 1
     known: ClassVar[tuple[str, ...]] = (FULL, LINEAR, MOE, MLP)
 
-    vocab_size: Size = 131072
-    hidden_size: Size = 4096
-    intermediate_size: Size = 21504
     num_hidden_layers: Depth = 4
-    num_attention_heads: Size = 32
-    num_key_value_heads: Size | None = 8
-    head_dim: Size | None = 128
-    tie_word_embeddings: bool = False
     layer_types: Words | None = Field(default=None, validation_alias=BLOCK_TYPES)
     hybrid_override_pattern: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[ME*-]+$")] | None = None
-    mlp_bias: bool = False
-    ssm_state_size: Size = 128
-    mamba_num_heads: Size = 128
-    mamba_head_dim: Size = 64
-    n_groups: Size = Field(default=8, validation_alias=AliasChoices("mamba_n_groups", "n_groups"))
-    conv_kernel: Taps = Field(default=4, validation_alias=AliasChoices("mamba_d_conv", "conv_kernel"))
-    use_conv_bias: bool = Field(default=True, validation_alias=AliasChoices("mamba_conv_bias", "use_conv_bias"))
-    use_bias: bool = False
-    mamba_ssm_cache_dtype: Dtype = "float32"
-    num_experts: Count = Field(default=8, validation_alias=EXPERTS)
-    num_experts_per_tok: Count = 2
-    moe_intermediate_size: Size = 7688
-    moe_shared_expert_intermediate_size: Size = 7688
+    mlp_bias: bool
+    ssm_state_size: Size
+    mamba_num_heads: Size
+    mamba_head_dim: Size
+    n_groups: Size = Field(validation_alias=AliasChoices("mamba_n_groups", "n_groups"))
+    conv_kernel: Taps = Field(validation_alias=AliasChoices("mamba_d_conv", "conv_kernel"))
+    use_conv_bias: bool = Field(validation_alias=AliasChoices("mamba_conv_bias", "use_conv_bias"))
+    use_bias: bool
+    mamba_ssm_cache_dtype: Dtype
+    moe_intermediate_size: Size
+    moe_shared_expert_intermediate_size: Size
     moe_latent_size: Size | None = None
 
     @property
@@ -237,22 +213,17 @@ class Zamba2(Grouped):
     known: ClassVar[tuple[str, ...]] = (LINEAR, HYBRID)
     norms: ClassVar[int] = 1
 
-    vocab_size: Size = 32000
-    hidden_size: Size = 2560
     intermediate_size: Size | None = None  # type: ignore[assignment]
-    num_hidden_layers: Depth = 54
-    num_attention_heads: Size = 32
-    tie_word_embeddings: bool = True
     layer_types: Words | None = Field(default=None, validation_alias=BLOCK_TYPES)
-    mamba_d_state: Size = 64
-    mamba_d_conv: Taps = 4
-    mamba_expand: Size = 2
-    mamba_ngroups: Size = 1
-    n_mamba_heads: Size = 8
-    add_bias_linear: bool = False
-    num_mem_blocks: Size = 1
-    use_shared_attention_adapter: bool = False
-    adapter_rank: Size = 128
+    mamba_d_state: Size
+    mamba_d_conv: Taps
+    mamba_expand: Size
+    mamba_ngroups: Size
+    n_mamba_heads: Size
+    add_bias_linear: bool
+    num_mem_blocks: Size
+    use_shared_attention_adapter: bool
+    adapter_rank: Size
 
     @model_validator(mode="after")
     def _pattern_is_given(self) -> Self:

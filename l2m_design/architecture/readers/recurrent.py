@@ -14,20 +14,10 @@ class RecurrentGemma(Biased):
 
     known: ClassVar[tuple[str, ...]] = (SLIDING, LINEAR)
 
-    vocab_size: Size = 256000
-    hidden_size: Size = 2560
-    intermediate_size: Size = 7680
-    num_hidden_layers: Depth = 26
-    num_attention_heads: Size = 10
-    tie_word_embeddings: bool = True
-    sliding_window: Size | None = Field(
-        default=2048, validation_alias=AliasChoices("attention_window_size", "sliding_window")
-    )
+    sliding_window: Size | None = Field(validation_alias=AliasChoices("attention_window_size", "sliding_window"))
     lru_width: Size | None = None
-    conv1d_width: Taps = 4
-    block_types: Annotated[list[str], Field(min_length=1, max_length=1024)] = Field(
-        default_factory=lambda: ["recurrent", "recurrent", "attention"]
-    )
+    conv1d_width: Taps
+    block_types: Annotated[list[str], Field(min_length=1, max_length=1024)]
 
     @property
     def biases(self) -> tuple[bool, bool]:
@@ -56,10 +46,7 @@ class Rwkv(Config):
 
     known: ClassVar[tuple[str, ...]] = (LINEAR,)
 
-    vocab_size: Size = 50277
-    hidden_size: Size = 4096
-    num_hidden_layers: Depth = 32
-    tie_word_embeddings: bool = False
+    num_hidden_layers: Depth
     attention_hidden_size: Size | None = None
     intermediate_size: Size | None = None
 

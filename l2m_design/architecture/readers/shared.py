@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from l2m_design.architecture.readers.attention import Biased
-from l2m_design.architecture.readers.config import DEPTH, FULL, SLIDING, Count, Depth, Lenient, Size
+from l2m_design.architecture.readers.config import DEPTH, FULL, SLIDING, Count, Lenient, Size
 from l2m_design.architecture.readers.mixers import Mixer, Weights, attention, linear
 
 Sizes = Annotated[
@@ -25,13 +25,11 @@ class Shared(Biased):
     norms: ClassVar[int] = 4
     interval: ClassVar[int]
 
-    num_attention_heads: Size = 8
-    head_dim: Size = 256
-    tie_word_embeddings: bool = True
-    sliding_window: Size = 512
+    head_dim: Size
+    sliding_window: Size
     num_kv_shared_layers: Count
-    vocab_size_per_layer_input: Size = 262144
-    hidden_size_per_layer_input: Count = 256
+    vocab_size_per_layer_input: Size
+    hidden_size_per_layer_input: Count
 
     @model_validator(mode="after")
     def _sources_are_there(self) -> Self:
@@ -103,14 +101,9 @@ class Gemma3n(Shared):
 
     interval: ClassVar[int] = 5
 
-    vocab_size: Size = 262400
-    hidden_size: Size = 2048
-    intermediate_size: Sizes = [16384]  # type: ignore[assignment] # noqa: RUF012 - pydantic copies it
-    num_hidden_layers: Depth = 35
-    num_key_value_heads: Size | None = 2
-    num_kv_shared_layers: Count = 15
-    altup_num_inputs: Annotated[int, Field(ge=1, le=1024)] = 4
-    laurel_rank: Size = 64
+    intermediate_size: Sizes  # type: ignore[assignment]
+    altup_num_inputs: Annotated[int, Field(ge=1, le=1024)]
+    laurel_rank: Size
 
     @model_validator(mode="after")
     def _hidden_fits(self) -> Self:
@@ -148,19 +141,13 @@ class Gemma4(Shared):
 
     interval: ClassVar[int] = 6
 
-    vocab_size: Size = 262144
-    hidden_size: Size = 2304
-    intermediate_size: Size = 9216
-    num_hidden_layers: Depth = 30
-    num_key_value_heads: Size | None = 4
-    num_kv_shared_layers: Count = 0
     global_head_dim: Size = 512
     per_layer_config: Annotated[dict[str, OneLayer], Field(max_length=DEPTH)] | None = None
     num_global_key_value_heads: Size | None = None
-    attention_k_eq_v: bool = False
-    use_double_wide_mlp: bool = False
+    attention_k_eq_v: bool
+    use_double_wide_mlp: bool
     use_bidirectional_attention: Literal["all", "vision"] | None = None
-    enable_moe_block: bool = False
+    enable_moe_block: bool
     num_experts: Count | None = None
     top_k_experts: Count | None = None
     moe_intermediate_size: Size | None = None

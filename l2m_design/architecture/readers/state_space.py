@@ -29,10 +29,10 @@ class Pure(Config):
 
     state_size: Size
     num_hidden_layers: Depth
-    expand: Size = 2
-    conv_kernel: Taps = 4
-    use_bias: bool = False
-    use_conv_bias: bool = True
+    expand: Size
+    conv_kernel: Taps
+    use_bias: bool
+    use_conv_bias: bool
 
     @property
     def depth(self) -> int:
@@ -60,11 +60,6 @@ class Pure(Config):
 class Mamba(Pure):
     """MambaForCausalLM. intermediate_size: channels inside, expand times the width where it is not given."""
 
-    vocab_size: Size = 50280
-    hidden_size: Size = 768
-    state_size: Size = 16
-    num_hidden_layers: Depth = 32
-    tie_word_embeddings: bool = True
     time_step_rank: Auto = None
     intermediate_size: Size | None = None
 
@@ -88,14 +83,9 @@ class FalconMamba(Mamba):
 class Mamba2(Pure):
     """Mamba2ForCausalLM."""
 
-    vocab_size: Size = 32768
-    hidden_size: Size = 4096
-    state_size: Size = 128
-    num_hidden_layers: Depth = 64
-    tie_word_embeddings: bool = False
-    num_heads: Size = 128
-    head_dim: Size = 64
-    n_groups: Size = 8
+    num_heads: Size
+    head_dim: Size
+    n_groups: Size
 
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:
