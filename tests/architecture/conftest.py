@@ -43,22 +43,36 @@ def inside_modules(model: Any) -> list[Any]:
     return [getattr(module, name) for module in model.modules() for name in names if hasattr(module, name)]
 
 
+def language_model(config: Any, **options: Any) -> tuple[Any, int]:
+    """The class of a config, and the parameters of an output head where it is a text model without one of its own."""
+    from transformers import AutoModel, AutoModelForCausalLM, MllamaForCausalLM
+
+    if config.model_type == "mllama_text_model":
+        return MllamaForCausalLM._from_config(config, **options), 0
+    if type(config) in AutoModelForCausalLM._model_mapping:
+        return AutoModelForCausalLM.from_config(config, **options), 0
+    return AutoModel.from_config(config, **options), 0 if getattr(config, "tie_word_embeddings", False) else (
+        config.vocab_size * config.hidden_size
+    )
+
+
 class Instance:
     """A transformers class of random weights in bfloat16, built from a plain config."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         import torch
-        from transformers import AutoConfig, AutoModelForCausalLM
+        from transformers import AutoConfig
 
         torch.manual_seed(0)
         self.config = AutoConfig.for_model(**config)
-        self.model = AutoModelForCausalLM.from_config(self.config, dtype=torch.bfloat16).eval()
+        model, self.head = language_model(self.config, dtype=torch.bfloat16)
+        self.model = model.eval()
         self.cache = "cache" if "cache" in inspect.signature(self.model.forward).parameters else "past_key_values"
 
     @property
     def parameters(self) -> int:
         """Trainable numbers, tied ones once."""
-        return sum(parameter.numel() for parameter in self.model.parameters())
+        return self.head + sum(parameter.numel() for parameter in self.model.parameters())
 
     def held(self, tokens: int, steps: int = 1) -> Held:
         """What the cache of one sequence holds after a prompt and `steps` decoding steps, `tokens` in all."""

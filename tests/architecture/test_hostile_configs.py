@@ -131,7 +131,8 @@ def test_the_deepest_model_of_the_largest_sizes_is_answered_at_once(model_type: 
     depth, types = 1024, ("layer_types", "layers_block_type", "linear_attn_config", "attn_layer_indices")
     config = next((tiny for tiny in TINY.values() if tiny.get("model_type") == model_type), TINY["mamba_ssm"])
     deep = {key: value for key, value in config.items() if key not in types} | {"num_hidden_layers": depth}
-    deep |= {"zamba2": {"layers_block_type": ["hybrid"] * depth}}.get(model_type, {})
+    patterns = {"zamba2": {"layers_block_type": ["hybrid"] * depth}, "lfm2_moe": {"layer_types": ["conv"] * depth}}
+    deep |= patterns.get(model_type, {})
     deep |= {"n_layer": depth} if model_type == "mamba_ssm" else {"vocab_size": 10**9}
     assert answer(write(deep)) is None or model_type == "gemma3n_text"
 

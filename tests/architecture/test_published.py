@@ -13,14 +13,20 @@ from l2m_design.architecture.readers import READERS, RUNTIMES, Published, is_pub
 from l2m_design.architecture.readers.config import class_defaults
 from l2m_design.errors import BadInput
 from tests.architecture import defaults
+from tests.architecture.conftest import language_model
 
 TINY = json.loads((Path(__file__).parent / "published.json").read_text())
 LENGTHS = (3, 5, 6, 7, 19)
 DEEPSEEK_V3 = {"model_type": "deepseek_v3", "num_hidden_layers": 61, "kv_lora_rank": 512, "qk_rope_head_dim": 64}
-CHOSEN = ("num_experts_per_tok", "num_experts_per_token", "top_k_experts")
+CHOSEN = ("num_experts_per_tok", "num_experts_per_token", "top_k_experts", "moe_k", "moe_topk")
 NO_DEFAULT_MODEL = {
     "deepseek_v2": "its class has no number of experts for a token",
+    "dots1": "its class has no number of experts",
+    "hunyuan_v1_dense": "its class needs head_dim",
+    "hunyuan_v1_moe": "its class needs head_dim",
+    "lfm2_moe": "its class needs layer_types",
     "ministral": "its class takes no head_dim for a number",
+    "nemotron": "its class needs num_key_value_heads",
     "mamba_ssm": "no class of transformers",
 }
 
@@ -67,11 +73,11 @@ def test_what_a_config_leaves_out_is_as_its_class_has_it(model_type: str, write)
     if model_type in NO_DEFAULT_MODEL:
         pytest.skip(NO_DEFAULT_MODEL[model_type])
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     with torch.device("meta"):
-        real = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type))
-    assert published(write({"model_type": model_type})).parameters == sum(p.numel() for p in real.parameters())
+        real, head = language_model(AutoConfig.for_model(model_type))
+    assert published(write({"model_type": model_type})).parameters == head + sum(p.numel() for p in real.parameters())
 
 
 def test_deepseek_v3_keeps_70_272_bytes_a_token(write) -> None:

@@ -8,15 +8,22 @@ from l2m_design.architecture.readers.config import FULL, SLIDING, Config, Count,
 from l2m_design.architecture.readers.mixers import Mixer, Weights, attention
 
 
+def turns(index: int, every: int) -> str:
+    """Windows, and full attention in every `every`-th layer."""
+    return SLIDING if (index + 1) % every else FULL
+
+
 class Grouped(Config):
     """Grouped-query attention and a gated MLP. The cache follows layer_types, and sliding_window where there are none.
 
     qk_norm: whether each head's queries and keys have an RMSNorm. gated: whether the output has a gate.
+    window_field: the field that says how long windows are.
     """
 
     known: ClassVar[tuple[str, ...]] = (FULL, SLIDING)
     qk_norm: ClassVar[bool] = False
     gated: ClassVar[bool] = False
+    window_field: ClassVar[str] = "sliding_window"
 
     intermediate_size: Size
     num_hidden_layers: Depth
@@ -33,7 +40,7 @@ class Grouped(Config):
                 f"hidden_size ({self.hidden_size}) is less than num_attention_heads ({self.num_attention_heads})"
             )
         if SLIDING in self.kinds and self.window is None:
-            raise ValueError("sliding_window: a size is needed by layers of sliding_attention, found none")
+            raise ValueError(f"{self.window_field}: a size is needed by layers of sliding_attention, found none")
         return self
 
     @property
@@ -57,6 +64,11 @@ class Grouped(Config):
         return False, False
 
     @property
+    def norms_of_heads(self) -> int:
+        """Trainable numbers of the norms on queries and keys."""
+        return 2 * self.size_of_head if self.qk_norm else 0
+
+    @property
     def window(self) -> int | None:
         """Tokens that a layer of sliding_attention reads."""
         return self.sliding_window
@@ -68,7 +80,7 @@ class Grouped(Config):
     def mixer(self, index: int, kind: str) -> Mixer:
         """The attention of a layer, or what a hybrid has in its place."""
         bias, out_bias = self.biases
-        mixer = attention(
+        return attention(
             self.hidden_size,
             self.num_attention_heads,
             self.kv_heads,
@@ -77,8 +89,7 @@ class Grouped(Config):
             bias=bias,
             out_bias=out_bias,
             gated=self.gated,
-        )
-        return mixer.with_more(2 * self.size_of_head) if self.qk_norm else mixer
+        ).with_more(self.norms_of_heads)
 
     def feed(self, index: int, kind: str) -> Weights:
         """A gated MLP."""
@@ -94,6 +105,30 @@ class Biased(Grouped):
     def biases(self) -> tuple[bool, bool]:
         """attention_bias, both."""
         return self.attention_bias, self.attention_bias
+
+
+class InBiased(Biased):
+    """Biases on queries, keys and values, if attention_bias is set."""
+
+    @property
+    def biases(self) -> tuple[bool, bool]:
+        """attention_bias, and none on the output."""
+        return self.attention_bias, False
+
+
+class Normed(Biased):
+    """Norms on each head's queries and keys."""
+
+    qk_norm: ClassVar[bool] = True
+
+
+class NormedWhole(Grouped):
+    """Norms on all queries and on all keys, across heads."""
+
+    @property
+    def norms_of_heads(self) -> int:
+        """As many as there are channels of both."""
+        return (self.num_attention_heads + self.kv_heads) * self.size_of_head
 
 
 class Llama(Biased):
@@ -169,7 +204,7 @@ class Gemma2(Biased):
 
     def kind(self, index: int) -> str:
         """A window first, then full attention, in turns."""
-        return SLIDING if (index + 1) % 2 else FULL
+        return turns(index, 2)
 
 
 class Gemma3(Gemma2):
@@ -189,4 +224,4 @@ class Gemma3(Gemma2):
 
     def kind(self, index: int) -> str:
         """Full attention every sliding_window_pattern layers."""
-        return SLIDING if (index + 1) % self.sliding_window_pattern else FULL
+        return turns(index, self.sliding_window_pattern)

@@ -77,7 +77,7 @@ class Config(Lenient):
     model_type: str
     vocab_size: Size
     hidden_size: Size
-    tie_word_embeddings: bool
+    tie_word_embeddings: bool = False
     max_position_embeddings: Size | None = None
     per_layer_config: Annotated[dict[str, Any], Field(max_length=DEPTH)] | None = None
     layer_types: Words | None = None

@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar
 from pydantic import AliasChoices, Field
 
 from l2m_design.architecture.readers.attention import Biased, Grouped
-from l2m_design.architecture.readers.config import FULL, LINEAR, Auto, Count, Dtype, Indices, Size, Taps, divides
-from l2m_design.architecture.readers.experts import ExpertSteps, Sparse
+from l2m_design.architecture.readers.config import FULL, LINEAR, Auto, Count, Dtype, Indices, Size, Taps, Words, divides
+from l2m_design.architecture.readers.experts import ExpertSteps, SharedExpert, Sparse
 from l2m_design.architecture.readers.mixers import Mixer, Weights, gated_delta, mamba1, short_convolution
 
 CONV = "conv"
@@ -49,17 +49,14 @@ class Delta(Biased):
         )
 
 
-class Qwen3Next(Delta, ExpertSteps):
-    """Qwen3NextForCausalLM: routed experts and a gated shared one."""
+class Qwen3Next(ExpertSteps, SharedExpert, Delta):
+    """Qwen3NextForCausalLM."""
 
-    shared_expert_intermediate_size: Size
 
-    def feed(self, index: int, kind: str) -> Weights:
-        """Experts, or a gated MLP."""
-        if not self.has_experts(index):
-            return Weights.gated(self.hidden_size, self.intermediate_size)
-        shared = Weights.gated(self.hidden_size, self.shared_expert_intermediate_size)
-        return self.experts(self.moe_intermediate_size) + shared + Weights.dense(self.hidden_size)
+class Qwen35Moe(SharedExpert, Delta):
+    """Qwen3_5MoeForCausalLM: experts in every layer."""
+
+    intermediate_size: Size | None = None  # type: ignore[assignment]
 
 
 class Qwen35(Delta):
@@ -107,16 +104,27 @@ class Jamba(Grouped, Sparse):
         return self.experts(self.intermediate_size) if has_experts else super().feed(index, kind)
 
 
-class Lfm2(Grouped):
-    """Lfm2ForCausalLM: gated short convolutions, attention with norms in some layers."""
+class ShortConvolutions(Grouped):
+    """What LFM2 and its sparse form share: gated short convolutions, attention with norms in some layers."""
 
     known: ClassVar[tuple[str, ...]] = (FULL, CONV)
     qk_norm: ClassVar[bool] = True
 
-    intermediate_size: Size = Field(validation_alias=AliasChoices("block_ff_dim", "intermediate_size"))
     tie_word_embeddings: bool = Field(validation_alias=AliasChoices("tie_embedding", "tie_word_embeddings"))
     conv_bias: bool
     conv_taps: Taps = Field(validation_alias="conv_L_cache")
+
+    def mixer(self, index: int, kind: str) -> Mixer:
+        """Attention or a short convolution."""
+        if kind == FULL:
+            return super().mixer(index, kind)
+        return short_convolution(self.hidden_size, self.conv_taps, self.conv_bias)
+
+
+class Lfm2(ShortConvolutions):
+    """Lfm2ForCausalLM."""
+
+    intermediate_size: Size = Field(validation_alias=AliasChoices("block_ff_dim", "intermediate_size"))
     block_multiple_of: Size
     block_ffn_dim_multiplier: Annotated[float, Field(gt=0, le=1e6)] | None
     block_auto_adjust_ff_dim: bool
@@ -126,12 +134,6 @@ class Lfm2(Grouped):
         """Attention in full_attn_idxs, everywhere where they are not given."""
         return FULL if self.full_attn_idxs is None or index in self.full_attn_idxs else CONV
 
-    def mixer(self, index: int, kind: str) -> Mixer:
-        """Attention or a short convolution."""
-        if kind == FULL:
-            return super().mixer(index, kind)
-        return short_convolution(self.hidden_size, self.conv_taps, self.conv_bias)
-
     def feed(self, index: int, kind: str) -> Weights:
         """A gated MLP, two thirds as wide where it adjusts itself, rounded up to block_multiple_of."""
         hidden = self.intermediate_size
@@ -139,3 +141,17 @@ class Lfm2(Grouped):
             hidden = int((self.block_ffn_dim_multiplier or 1) * int(2 * hidden / 3))
             hidden = -(-hidden // self.block_multiple_of) * self.block_multiple_of
         return Weights.gated(self.hidden_size, hidden)
+
+
+class Lfm2Moe(ShortConvolutions, Sparse):
+    """Lfm2MoeForCausalLM: MLPs in the first num_dense_layers, then experts."""
+
+    layer_types: Words
+    moe_intermediate_size: Size
+    num_dense_layers: Count
+
+    def feed(self, index: int, kind: str) -> Weights:
+        """A gated MLP, or experts."""
+        if index < self.num_dense_layers:
+            return super().feed(index, kind)
+        return self.experts(self.moe_intermediate_size)

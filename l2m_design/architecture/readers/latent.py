@@ -5,16 +5,14 @@ from typing import ClassVar, Self
 from pydantic import AliasChoices, Field, model_validator
 
 from l2m_design.architecture.readers.config import FULL, LINEAR, Count, Depth, Indices, Lenient, Size, Words
-from l2m_design.architecture.readers.experts import Sparse
+from l2m_design.architecture.readers.experts import FirstDense
 from l2m_design.architecture.readers.mixers import Mixer, Weights, kimi_delta, latent
 
 
-class Latent(Sparse):
+class Latent(FirstDense):
     """Latent attention in every layer; dense MLPs first, then routed experts beside shared ones."""
 
     num_experts_per_tok: Count | None = None  # type: ignore[assignment]
-    intermediate_size: Size
-    moe_intermediate_size: Size
     num_hidden_layers: Depth
     num_attention_heads: Size
     kv_lora_rank: Size
@@ -22,8 +20,6 @@ class Latent(Sparse):
     qk_rope_head_dim: Size
     qk_nope_head_dim: Size
     v_head_dim: Size
-    n_shared_experts: Count
-    first_k_dense_replace: Count
     attention_bias: bool
 
     @property
@@ -49,20 +45,6 @@ class Latent(Sparse):
             self.v_head_dim,
             self.attention_bias,
         )
-
-    def has_experts(self, index: int) -> bool:
-        """Does this layer have them?"""
-        return index >= self.first_k_dense_replace
-
-    def dense(self, hidden: int) -> Weights:
-        """A gated MLP."""
-        return Weights.gated(self.hidden_size, hidden)
-
-    def feed(self, index: int, kind: str) -> Weights:
-        """An MLP in the first layers, then experts."""
-        if not self.has_experts(index):
-            return self.dense(self.intermediate_size)
-        return self.experts(self.moe_intermediate_size) + self.dense(self.moe_intermediate_size * self.n_shared_experts)
 
 
 class DeepseekV2(Latent):
