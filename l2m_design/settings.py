@@ -70,6 +70,28 @@ def nearest(word: str, allowed: Iterable[str]) -> str | None:
     return close[0] if close else None
 
 
+def misspelt(word: str, allowed: Iterable[str]) -> str | None:
+    """The allowed word that `word` misses by one letter (by two from ten letters on), if there is one.
+
+    Digits and the first letter are taken as meant: another number or initial names another thing.
+    """
+    reach = 1 if len(word) < 10 else 2
+    digits = re.sub(r"\D", "", word)
+    alike = [other for other in allowed if other[:1] == word[:1] and re.sub(r"\D", "", other) == digits]
+    close = [(distance, other) for other in alike if (distance := _edits(word, other)) <= reach]
+    return min(close)[1] if close else None
+
+
+def _edits(one: str, other: str) -> int:
+    """Letters to insert, delete or replace between two words."""
+    row = list(range(len(other) + 1))
+    for index, letter in enumerate(one[:100], 1):
+        before, row[0] = row[0], index
+        for place, wanted in enumerate(other, 1):
+            before, row[place] = row[place], min(row[place] + 1, row[place - 1] + 1, before + (letter != wanted))
+    return row[-1]
+
+
 def unknown_key(key: str, allowed: Iterable[str]) -> str:
     """One sentence about an unknown key, with the nearest known one."""
     allowed = list(allowed)

@@ -5,11 +5,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from l2m_design.architecture.readers import READERS
+from l2m_design.architecture.readers import READERS, WRAPPERS
 from l2m_design.architecture.readers.config import names
+from l2m_design.architecture.readers.table import ALIASES
 
 FILE = Path(__file__).parents[2] / "l2m_design" / "architecture" / "readers" / "defaults.json"
-STATED = ("max_position_embeddings", "layer_types", "per_layer_config")
+STATED = ("max_position_embeddings", "layer_types", "per_layer_config", "num_nextn_predict_layers")
 
 
 def of_class(model_type: str) -> dict[str, Any]:
@@ -38,9 +39,12 @@ def _keys(config: Any, given: tuple[str, ...]) -> list[str]:
     return [*(config.attribute_map.get(name, name) for name in given), *given]
 
 
-def of_all() -> dict[str, dict[str, Any]]:
-    """Those of every type that has a class."""
-    return {model_type: of_class(model_type) for model_type in sorted(set(READERS) - {"mamba_ssm"})}
+def of_all() -> dict[str, Any]:
+    """Those of every type that has a class and a reader; under "unread", the types that have no reader."""
+    from transformers import CONFIG_MAPPING
+
+    unread = sorted(set(CONFIG_MAPPING) - set(READERS) - set(ALIASES) - set(WRAPPERS))
+    return {name: of_class(name) for name in sorted(set(READERS) - {"mamba_ssm"})} | {"unread": unread}
 
 
 if __name__ == "__main__":

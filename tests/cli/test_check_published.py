@@ -19,7 +19,7 @@ check = partial(l2m, "check")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name, config in (("mistral", MISTRAL), ("deepseek", {"model_type": "deepseek_v3"})):
+    for name, config in (("mistral", MISTRAL), ("deepseek", {"model_type": "deepseek_v3", "num_hidden_layers": 61})):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(json.dumps(config))
     (tmp_path / "empty").mkdir()

@@ -11,6 +11,7 @@ from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, model_val
 from pydantic.fields import FieldInfo
 
 from l2m_design.architecture.readers.mixers import Mixer, Weights
+from l2m_design.errors import BadInput
 from l2m_design.settings import Values, nearest
 
 DEPTH = 1024
@@ -24,6 +25,7 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 Auto = Annotated[Size | None, BeforeValidator(lambda value: None if value == "auto" else value)]
 
 FULL, SLIDING, LINEAR = "full_attention", "sliding_attention", "linear_attention"
+PREDICTED = AliasChoices("num_nextn_predict_layers", "num_mtp_layers", "mtp_num_hidden_layers")
 FORMER_NAMES = {"attention": FULL, "mamba": LINEAR}
 
 
@@ -51,9 +53,11 @@ class Lenient(Values):
 
 
 @cache
-def class_defaults() -> dict[str, dict[str, Any]]:
-    """By model_type, the values that its transformers class has by default (`make defaults` writes them)."""
-    values: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("defaults.json").read_text())
+def class_defaults() -> dict[str, Any]:
+    """What `make defaults` writes of transformers: by model_type, the values that its class has by default; under
+    "unread", the types that have a class but no reader.
+    """
+    values: dict[str, Any] = json.loads(Path(__file__).with_name("defaults.json").read_text())
     return values
 
 
@@ -69,10 +73,12 @@ class Config(Lenient):
     defaults.json has it of that class. Keys that do not bear on state or parameters are passed over.
 
     norms: vectors of the model's width that a layer's norms hold. known: the layer types that the class builds.
+    own: fields, one of which a file must state to tell of a model of its own.
     """
 
     norms: ClassVar[int] = 2
     known: ClassVar[tuple[str, ...]] = (FULL,)
+    own: ClassVar[tuple[str, ...]] = ("hidden_size", "num_hidden_layers")
 
     model_type: str
     vocab_size: Size
@@ -81,12 +87,22 @@ class Config(Lenient):
     max_position_embeddings: Size | None = None
     per_layer_config: Annotated[dict[str, Any], Field(max_length=DEPTH)] | None = None
     layer_types: Words | None = None
+    num_nextn_predict_layers: Count | None = Field(default=None, validation_alias=PREDICTED)
 
     @classmethod
     def parse(cls, data: Any, where: str) -> Self:
-        """Validate the data of a file with its class's defaults below; raises BadInput naming `where` and the field."""
+        """Validate the data of a file with its class's defaults below; raises BadInput naming `where` and the field.
+
+        A file that states none of `own` is refused: nearly all that were judged would be its class's.
+        """
         given = {name for name, field in cls.model_fields.items() if not data.keys().isdisjoint(names(name, field))}
         defaults = class_defaults().get(data["model_type"], {})
+        if given.isdisjoint(cls.own):
+            raise BadInput(
+                f"{where}: none of {', '.join(cls.own)} is in it: its class's defaults would be judged, not a model; "
+                f"add its sizes, or --set hidden_size={defaults.get('hidden_size')} if the defaults of "
+                f"{data['model_type']} are meant"
+            )
         config = super().parse({name: defaults[name] for name in defaults.keys() - given} | data, where)
         config.model_fields_set.intersection_update(given)
         return config
@@ -165,7 +181,9 @@ class Config(Lenient):
     @property
     def remarks(self) -> tuple[str, ...]:
         """What a reader of the numbers must know, in sentences."""
-        return ()
+        return ("The layers that predict further tokens (MTP) are not counted: the class does not build them.",) * bool(
+            self.num_nextn_predict_layers
+        )
 
     @property
     def assumed(self) -> dict[str, Any]:

@@ -5,9 +5,10 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from l2m_design.architecture.readers.table import ALIASES, READERS, WRAPPERS
+from l2m_design.architecture.readers.config import class_defaults
+from l2m_design.architecture.readers.table import ALIASES, FLAT, READERS, WRAPPERS
 from l2m_design.errors import BadInput
-from l2m_design.settings import nearest, read_text
+from l2m_design.settings import misspelt, read_text
 
 LONGEST_FILE = 4_000_000
 SIDECAR = "mamba_config.json"
@@ -98,13 +99,14 @@ def text_of(data: dict[str, Any], where: str) -> tuple[dict[str, Any], tuple[str
         )
     if not isinstance(wrapped, str) or wrapped not in WRAPPERS:
         return data, ()
-    text = data.get("text_config")
+    text = data if wrapped in FLAT and "text_config" not in data else data.get("text_config")
     if not isinstance(text, dict):
         raise BadInput(f"{where}: text_config: an object is expected, found {type(text).__name__}")
     tied = {key: data[key] for key in ("tie_word_embeddings",) if key in data}
     said = f"Of {wrapped}, its text model alone: towers for images are not counted."
-    inner = WRAPPERS[wrapped]
-    return text | tied | {"model_type": ALIASES.get(inner, inner)}, (said,)
+    named = text.get("model_type", wrapped)
+    inner = model_type_of({"model_type": WRAPPERS[wrapped] if named == wrapped else named}, f"{where}: text_config")
+    return text | tied | {"model_type": inner}, (said,)
 
 
 def model_type_of(data: dict[str, Any], where: str) -> str:
@@ -112,13 +114,14 @@ def model_type_of(data: dict[str, Any], where: str) -> str:
     if is_mamba_ssm(data):
         return "mamba_ssm"
     found = data.get("model_type")
-    if isinstance(found, str) and found in READERS and found != "mamba_ssm":
-        return found
-    known = [name for name in sorted((*READERS, *ALIASES, *WRAPPERS)) if name != "mamba_ssm"]
-    close = nearest(found, known) if isinstance(found, str) else None
+    if isinstance(found, str) and ALIASES.get(found, found) in set(READERS) - {"mamba_ssm"}:
+        return ALIASES.get(found, found)
+    known = [*sorted({*READERS, *ALIASES} - {"mamba_ssm"}), *WRAPPERS]
     told = ascii(found[:40]) if isinstance(found, str) else "none" if found is None else type(found).__name__
+    close = misspelt(found, known) if isinstance(found, str) and found not in class_defaults()["unread"] else None
     hint = f"did you mean '{close}'? " if close else ""
     raise BadInput(
         f"{where}: model_type: found {told}; {hint}known: {', '.join(known)}, "
-        "and mamba_ssm's own configs (d_model and n_layer, no model_type)"
+        "and mamba_ssm's own configs (d_model and n_layer, no model_type); any other model can be described as an "
+        "architecture (YAML) and judged so"
     )

@@ -4,7 +4,7 @@ from typing import ClassVar, Self
 
 from pydantic import AliasChoices, Field, model_validator
 
-from l2m_design.architecture.readers.config import FULL, LINEAR, Count, Depth, Indices, Lenient, Size, Words
+from l2m_design.architecture.readers.config import FULL, LINEAR, PREDICTED, Count, Depth, Indices, Lenient, Size, Words
 from l2m_design.architecture.readers.experts import FirstDense
 from l2m_design.architecture.readers.mixers import Mixer, Weights, kimi_delta, latent
 
@@ -60,14 +60,7 @@ class DeepseekV2(Latent):
 class DeepseekV3(Latent):
     """DeepseekV3ForCausalLM."""
 
-    predicted: Count = Field(default=1, validation_alias=AliasChoices("num_nextn_predict_layers", "num_mtp_layers"))
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """What is left out."""
-        return ("The layers that predict further tokens (MTP) are not counted: the class does not build them.",) * (
-            self.predicted > 0
-        )
+    num_nextn_predict_layers: Count | None = Field(default=1, validation_alias=PREDICTED)
 
 
 class KimiDelta(Lenient):

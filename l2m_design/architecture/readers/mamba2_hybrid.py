@@ -141,6 +141,7 @@ class NemotronH(Grouped, Sparse):
 
     norms: ClassVar[int] = 1
     known: ClassVar[tuple[str, ...]] = (FULL, LINEAR, MOE, MLP)
+    own: ClassVar[tuple[str, ...]] = ("hidden_size", "layer_types", "hybrid_override_pattern")
 
     num_hidden_layers: Depth = 4
     layer_types: Words | None = Field(default=None, validation_alias=BLOCK_TYPES)
