@@ -63,6 +63,25 @@ class DeepseekV3(Latent):
     num_nextn_predict_layers: Count | None = Field(default=1, validation_alias=PREDICTED)
 
 
+class Listed(Latent):
+    """Glm4MoeLiteForCausalLM: mlp_layer_types says which layers have experts."""
+
+    first_k_dense_replace: Count = 1
+    mlp_layer_types: Words | None = None
+
+    @model_validator(mode="after")
+    def _types_fit(self) -> Self:
+        if self.mlp_layer_types is not None and len(self.mlp_layer_types) != self.depth:
+            raise ValueError(f"mlp_layer_types: {self.depth} are expected, found {len(self.mlp_layer_types)}")
+        return self
+
+    def has_experts(self, index: int) -> bool:
+        """By mlp_layer_types, else after the first layers."""
+        if self.mlp_layer_types is None:
+            return super().has_experts(index)
+        return self.mlp_layer_types[index : index + 1] == ["sparse"]
+
+
 class KimiDelta(Lenient):
     """linear_attn_config of a published Kimi Linear: layers are numbered from 1."""
 
@@ -73,17 +92,15 @@ class KimiDelta(Lenient):
     short_conv_kernel_size: Size | None = None
 
 
-class KimiLinear(Latent):
+class KimiLinear(Listed):
     """KimiLinearForCausalLM: KDA in most layers, latent attention in the others."""
 
     known: ClassVar[tuple[str, ...]] = (FULL, LINEAR)
 
-    num_experts_per_tok: Count | None = Field(
+    num_experts_per_tok: Count | None = Field(  # type: ignore[assignment]
         default=None, validation_alias=AliasChoices("num_experts_per_token", "num_experts_per_tok")
     )
     n_shared_experts: Count = Field(default=1, validation_alias=AliasChoices("num_shared_experts", "n_shared_experts"))
-    first_k_dense_replace: Count = 1
-    mlp_layer_types: Words | None = None
     linear_head_dim: Size
     linear_num_heads: Size
     linear_conv_kernel_dim: Size
@@ -97,8 +114,6 @@ class KimiLinear(Latent):
                 "linear_attn_config: full_attn_layers and kda_layers must name each layer once, "
                 f"1 to {self.depth}, found {len(full)} and {len(delta)}"
             )
-        if self.mlp_layer_types is not None and len(self.mlp_layer_types) != self.depth:
-            raise ValueError(f"mlp_layer_types: {self.depth} are expected, found {len(self.mlp_layer_types)}")
         return self
 
     def kind(self, index: int) -> str:
@@ -119,9 +134,3 @@ class KimiLinear(Latent):
             given.head_dim or self.linear_head_dim,
             given.short_conv_kernel_size or self.linear_conv_kernel_dim,
         )
-
-    def has_experts(self, index: int) -> bool:
-        """By mlp_layer_types, else after the first layers."""
-        if self.mlp_layer_types is None:
-            return index >= self.first_k_dense_replace
-        return self.mlp_layer_types[index : index + 1] == ["sparse"]

@@ -1,9 +1,8 @@
 """The mixers of published models: what each keeps and how many trainable numbers it has, by its sizes.
 
 Counts are those of the transformers classes (tests hold them to the classes), biases and norms included.
-Letters are those of the picture of a drawing, and: K KDA, R RG-LRU, V RWKV, G gated short convolution, X
-cross-attention, H attention
-beside Mamba-2 in one layer, - no mixer.
+Letters are those of the picture of a drawing, and: K KDA, R RG-LRU, V RWKV, G gated short convolution,
+X cross-attention, H attention beside Mamba-2 in one layer, - no mixer.
 """
 
 from dataclasses import dataclass, replace
