@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from l2m_design.estimates import Estimate
-from l2m_design.laws import ELEMENT_BYTES, PowerLaw, StateLaw, growth_words
+from l2m_design.laws import PowerLaw, StateLaw, growth_words
 from l2m_design.terms import REACH_LIMIT, Terms
 
 Answer = Literal["yes", "no", "not decided"]
@@ -54,8 +54,8 @@ class Demand:
 
     @property
     def hard_nats(self) -> float:
-        """Nats per element that no code can pass: bits per element · ln 2 (theorem 5.2). Very loose."""
-        return 8 * ELEMENT_BYTES[self.terms.dtype] * math.log(2)
+        """Nats per element that no code can pass: bits of the widest element · ln 2 (theorem 5.2). Very loose."""
+        return self.terms.dtypes.widest * math.log(2)
 
     def elements(self, length: int, nats_per_element: float) -> float:
         """State elements asked for at context length L."""

@@ -9,7 +9,9 @@ import numpy as np
 from l2m_design.errors import BadInput
 from l2m_design.estimates import Estimate, Floats
 
-ELEMENT_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "float8": 1}
+BLOCK = 32  # elements that BLOCK_BYTES counts: a block of llama.cpp's quantised formats, scales included
+BLOCK_BYTES = {"float32": 128, "bfloat16": 64, "float16": 64, "float8": 32, "int8": 32, "q8_0": 34, "q4_0": 18}
+CACHE_ONLY = ("float8", "int8", "q8_0", "q4_0")  # what only keys and values are held in
 STATE_KINDS = (
     "attention",
     "window",
@@ -22,6 +24,8 @@ STATE_KINDS = (
     "checkpointed_ssm",
 )
 
+
+GROWING_STATES = ("log_linear", "checkpointed_ssm")  # kinds whose recurrent states grow in number
 
 Form = Literal["power", "logarithm", "constant"]
 
@@ -178,6 +182,43 @@ class StateTerm:
     dtype: str | None = None
     kind: str | None = field(default=None, compare=False)
 
+    @property
+    def cached(self) -> bool:
+        """Is it part of the KV cache (keys and values, a latent, an index of tokens), not of a recurrent state?"""
+        return not isinstance(self.growth, Fixed) and self.kind not in GROWING_STATES
+
+
+@dataclass(frozen=True)
+class Dtypes:
+    """What elements are held in, of BLOCK_BYTES: the model's dtype, the KV cache's, that of recurrent states.
+
+    cache: the model's where it is None. state: of memories and convolutions, each one's own where it is None.
+    """
+
+    model: str = "bfloat16"
+    cache: str | None = None
+    state: str | None = None
+
+    @classmethod
+    def of(cls, dtype: str) -> "Dtypes":
+        """One dtype for all, but one that only a KV cache is held in leaves the rest in bfloat16."""
+        return cls(cache=dtype) if dtype in CACHE_ONLY else cls(dtype)
+
+    def held(self, term: StateTerm) -> str:
+        """The dtype of a term."""
+        if term.cached:
+            return term.dtype or self.cache or self.model
+        return self.state or term.dtype or self.model
+
+    def bytes(self, term: StateTerm, elements: int) -> int:
+        """Bytes of so many elements of a term, in whole blocks of 32 where its format has blocks."""
+        return -(-elements * BLOCK_BYTES[self.held(term)] // BLOCK)
+
+    @property
+    def widest(self) -> float:
+        """Bits of the widest element: of the KV cache's and the states'."""
+        return max(BLOCK_BYTES[dtype or self.model] for dtype in (self.cache, self.state)) * 8 / BLOCK
+
 
 @dataclass(frozen=True)
 class StateLaw:
@@ -216,11 +257,16 @@ class StateLaw:
         """The kinds that hold a part of it, each once, in their order."""
         return tuple(dict.fromkeys(term.kind for term in self.terms if term.kind is not None and term.elements))
 
-    def bytes(self, t: int, dtype: str = "bfloat16") -> int:
-        """Bytes held after t tokens, in `dtype` but for terms that name their own."""
-        return sum(term.elements * term.growth.count(t) * ELEMENT_BYTES[term.dtype or dtype] for term in self.terms)
+    def bytes(self, t: int, dtype: str | Dtypes = "bfloat16") -> int:
+        """Bytes held after t tokens: of one dtype by `Dtypes.of`, but for terms that name their own."""
+        dtypes = Dtypes.of(dtype) if isinstance(dtype, str) else dtype
+        return sum(dtypes.bytes(term, term.elements * term.growth.count(t)) for term in self.terms)
 
-    def bytes_per_token(self, t: int, dtype: str = "bfloat16") -> float:
+    def held_in(self, dtypes: Dtypes, cached: bool) -> list[str]:
+        """The dtypes of its KV cache, or of its other states, each once, in their order."""
+        return list(dict.fromkeys(dtypes.held(t) for t in self.terms if t.elements and t.cached == cached))
+
+    def bytes_per_token(self, t: int, dtype: str | Dtypes = "bfloat16") -> float:
         """Marginal bytes a token around t: the mean slope over the sixteenth of the context before t."""
         before = t - max(1, t // 16)
         start = self.bytes(before, dtype) if before >= 1 else 0

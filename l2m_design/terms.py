@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from l2m_design.errors import BadInput
-from l2m_design.laws import STATE_KINDS
+from l2m_design.laws import STATE_KINDS, Dtypes
 from l2m_design.settings import Values, nearest, read_mapping
 
 REACH_LIMIT = 2**24
@@ -22,7 +22,9 @@ MEASURED = Path(__file__).with_name("capacity.yaml")  # reports/calibration
 OTHER = "other"  # kinds of layers that have no capacity of their own
 
 End = Literal["upper", "value", "lower"]
-Dtype = Literal["float32", "bfloat16", "float16", "float8"]
+Dtype = Literal["float32", "bfloat16", "float16", "float8", "int8"]
+CacheDtype = Literal["float32", "bfloat16", "float16", "float8", "int8", "q8_0", "q4_0"]
+StateDtype = Literal["float32", "bfloat16", "float16"]
 Nats = Annotated[float, Field(gt=0.0)]
 
 
@@ -38,6 +40,8 @@ class Terms(Values):
     nats_by_kind: capacity of a state element by kind of layer (of laws.STATE_KINDS); nats_per_element: of all other
     kinds; nats_range: lowest and highest of a kind, or of `other`, where they are not one number. Kinds that are not
     given have what `l2m calibrate` measured, unless nats_per_element is: then it holds for all others.
+    dtype: the model's; float8 and int8 are the KV cache's alone, the rest is in bfloat16. kv_dtype: of the KV cache,
+    else the model's. state_dtype: of recurrent and convolution states, else each one's own.
     """
 
     length: Annotated[int, Field(ge=4, le=REACH_LIMIT)] = 65536
@@ -47,6 +51,8 @@ class Terms(Values):
     nats_by_kind: dict[str, Nats] = Field(default_factory=dict)
     nats_range: dict[str, Annotated[tuple[Nats, Nats], Field(strict=False)]] = Field(default_factory=dict)
     dtype: Dtype = "bfloat16"
+    kv_dtype: CacheDtype | None = None
+    state_dtype: StateDtype | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -86,10 +92,16 @@ class Terms(Values):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_empty_mappings(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Terms with one capacity for all stay what they were, so that studies begun with them go on."""
+    def _without_what_is_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Terms with one capacity and one dtype for all stay what they were, so that studies begun with them go on."""
         plain: dict[str, Any] = handler(self)
-        return {key: value for key, value in plain.items() if value != {}}
+        return {key: value for key, value in plain.items() if value not in ({}, None)}
+
+    @property
+    def dtypes(self) -> Dtypes:
+        """What the parts of a state are held in."""
+        whole = Dtypes.of(self.dtype)
+        return Dtypes(whole.model, self.kv_dtype or whole.cache, self.state_dtype)
 
     def capacity(self, kind: str | None) -> tuple[float, float, float]:
         """Lowest, central and highest nats an element of a kind of layer."""

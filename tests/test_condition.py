@@ -143,6 +143,8 @@ def test_without_a_prefactor_the_level_is_not_judged() -> None:
 
 def test_the_hard_bound_is_bits_times_ln_two() -> None:
     assert Demand(LAW, Terms(dtype="bfloat16")).hard_nats == pytest.approx(16 * math.log(2))
+    assert Demand(LAW, Terms(dtype="float8")).hard_nats == pytest.approx(16 * math.log(2))  # states stay in bfloat16
+    assert Demand(LAW, Terms(kv_dtype="float32")).hard_nats == pytest.approx(32 * math.log(2))
 
 
 def test_the_grid_runs_to_the_target_and_no_further() -> None:

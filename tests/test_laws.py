@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from l2m_design.errors import BadInput
-from l2m_design.laws import Fixed, PowerLaw, StateLaw, StateTerm, Tokens
+from l2m_design.laws import Dtypes, Fixed, PowerLaw, StateLaw, StateTerm, Tokens
 
 SSM = StateLaw((StateTerm(1000, Fixed()),))
 ATTENTION = StateLaw((StateTerm(64, Tokens()),))
@@ -26,6 +26,23 @@ def test_the_exponent_is_that_of_the_fastest_term_however_large_the_others() -> 
 
 def test_bytes_follow_the_dtype() -> None:
     assert ATTENTION.bytes(10, "float32") == 2 * ATTENTION.bytes(10, "bfloat16") == 4 * 640
+
+
+@pytest.mark.parametrize(("dtype", "block"), [("float8", 32), ("int8", 32), ("q8_0", 34), ("q4_0", 18)])
+def test_a_dtype_of_caches_leaves_recurrent_states_as_they_are(dtype: str, block: int) -> None:
+    own = StateLaw((StateTerm(1000, Fixed(), "float32"),))
+    for cache in (ATTENTION, WINDOW):
+        assert cache.bytes(128, dtype) == 64 * 128 * block // 32
+        assert (SSM + own + cache).bytes(128, dtype) == 2 * 1000 + 4 * 1000 + cache.bytes(128, dtype)
+    copies = StateLaw((StateTerm(64, Tokens(), kind="log_linear"),))
+    assert copies.bytes(10, dtype) == copies.bytes(10, "bfloat16")
+
+
+def test_an_asked_dtype_of_states_overrides_their_own_and_leaves_the_cache() -> None:
+    law = StateLaw((StateTerm(1000, Fixed(), "float32"), StateTerm(64, Tokens())))
+    dtypes = Dtypes("float32", "float8", "float16")
+    assert law.bytes(10, dtypes) == 2 * 1000 + 640
+    assert (law.held_in(dtypes, cached=True), law.held_in(dtypes, cached=False)) == (["float8"], ["float16"])
 
 
 def test_marginal_bytes_are_those_of_the_growing_terms() -> None:

@@ -45,7 +45,7 @@ def by_length(
                 **asked(demand, length, stack.state),
                 "held_elements": stack.state.elements(max(1, length // 2)),
                 "state_elements": stack.state.elements(length),
-                "state_bytes": stack.state.bytes(length, demand.terms.dtype),
+                "state_bytes": stack.state.bytes(length, demand.terms.dtypes),
                 "meets_level": covered,
                 "meets_level_hard": hard,
                 "meets": grows and covered is not False,

@@ -60,7 +60,7 @@ class Change:
             "slot_elements": self.slot_elements,
             "thinned_layers": list(self.thinned),
             "state_elements": state.elements(terms.length),
-            "state_bytes": state.bytes(terms.length, terms.dtype),
+            "state_bytes": state.bytes(terms.length, terms.dtypes),
             "meets_growth": demand.grows(state),
             "meets_level": self.after.covers(demand) if demand.has_level else None,
             "meets": self.after.meets(demand),

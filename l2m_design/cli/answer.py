@@ -30,10 +30,15 @@ def answer(
         | (verdict.enough.plain() if verdict.enough else nothing)
         | {
             "state_elements": subject.state.elements(terms.length),
-            "state_bytes": subject.state.bytes(terms.length, terms.dtype),
-            "bytes_per_token": subject.state.bytes_per_token(terms.length, terms.dtype),
+            "state_bytes": subject.state.bytes(terms.length, terms.dtypes),
+            "bytes_per_token": subject.state.bytes_per_token(terms.length, terms.dtypes),
             "length": terms.length,
             "dtype": terms.dtype,
+            "dtypes": {
+                "model": terms.dtypes.model,
+                "kv_cache": subject.state.held_in(terms.dtypes, cached=True),
+                "state": subject.state.held_in(terms.dtypes, cached=False),
+            },
             "runtime": subject.runtime,
             "layers": subject.layers,
             "parameters": subject.parameters,
@@ -61,7 +66,7 @@ def answer(
         }
     )
     if memory:
-        said |= {"fits": memory.plain(subject.state, terms.dtype)}
+        said |= {"fits": memory.plain(subject.state, terms.dtypes)}
     return said | {"by_length": rows} if rows else said
 
 

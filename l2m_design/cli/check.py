@@ -18,6 +18,19 @@ Runtime = Annotated[
         show_default="transformers",
     ),
 ]
+Dtype = Annotated[
+    str, typer.Option(help="The model's: float32, bfloat16 or float16; float8 and int8 are its KV cache's alone.")
+]
+KvDtype = Annotated[
+    str | None,
+    typer.Option(help="KV cache: a model's dtype, float8, int8, q8_0 or q4_0.", show_default="the model's"),
+]
+StateDtype = Annotated[
+    str | None,
+    typer.Option(
+        help="Recurrent and convolution states: float32, bfloat16 or float16.", show_default="the runtime's own"
+    ),
+]
 Lengths = Annotated[str | None, typer.Option(help="Tabulate these contexts: 4k,32k,256k,1M or plain integers.")]
 BytesPerToken = Annotated[
     float | None,
@@ -43,7 +56,9 @@ def command(
     end: Annotated[str, typer.Option(help="End of beta's interval to judge by: upper, value or lower.")] = "upper",
     nats_per_element: Capacity = None,
     eta: Capacities = None,
-    dtype: Annotated[str, typer.Option(help="State elements: float32, bfloat16, float16 or float8.")] = "bfloat16",
+    dtype: Dtype = "bfloat16",
+    kv_dtype: KvDtype = None,
+    state_dtype: StateDtype = None,
     runtime: Runtime = None,
     lengths: Lengths = None,
     fits: Fits = None,
@@ -63,7 +78,7 @@ def command(
     from l2m_design.cli.fits import parse_memory
     from l2m_design.cli.lengths import parse_lengths
 
-    given = {"length": length, "end": end, "dtype": dtype}
+    given = {"length": length, "end": end, "dtype": dtype, "kv_dtype": kv_dtype, "state_dtype": state_dtype}
     if nats_per_element is not None:
         given["nats_per_element"] = nats_per_element
     contexts = [] if lengths is None else parse_lengths(lengths)

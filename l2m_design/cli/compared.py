@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from l2m_design.cli.by_length import tabulate
 from l2m_design.cli.fits import sentence
 from l2m_design.cli.terminal import say, table
-from l2m_design.cli.verdict import counted_in, requirement
+from l2m_design.cli.verdict import counted_in, in_dtypes, requirement
 
 if TYPE_CHECKING:
     from l2m_design.cli.subject import Subject
@@ -18,6 +18,10 @@ def show(models: "dict[str, Subject]", demand: "Demand", results: list[dict[str,
 
     kinds = tuple({kind: None for subject in models.values() for kind in subject.state.kinds})
     held, terms = constant(demand.terms.plain(), kinds), demand.terms
+    used: dict[str, Any] = {"model": terms.dtypes.model} | {
+        part: list(dict.fromkeys(dtype for result in results for dtype in result["dtypes"][part]))
+        for part in ("kv_cache", "state")
+    }
     say(
         f"Requirement: {results[0]['demand']['source']}{counted_in(results[0]['demand'])}; {requirement(demand)}: "
         f"growth {demand.growth}",
@@ -35,8 +39,8 @@ def show(models: "dict[str, Subject]", demand: "Demand", results: list[dict[str,
     table(columns, [_row(name, result) for name, result in zip(models, results, strict=True)])
     if demand.has_level:
         say(
-            f"Reach if one element holds {held}, hard reach at {demand.hard_nats:.1f}; states in "
-            f"{terms.dtype}. Enough state: yes if even the lowest capacity suffices, no if not even the highest does."
+            f"Reach if one element holds {held}, hard reach at {demand.hard_nats:.1f}; states {in_dtypes(used)}. "
+            "Enough state: yes if even the lowest capacity suffices, no if not even the highest does."
         )
     for name, result in zip(models, results, strict=True):
         say("", f"{name}: {'meets' if result['meets'] else 'does not meet'} the condition.")

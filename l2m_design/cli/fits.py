@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from l2m_design.laws import StateLaw
+    from l2m_design.laws import Dtypes, StateLaw
 
 SIZES = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 SIZES |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
@@ -18,7 +18,7 @@ class Memory:
     bytes: int
     batch: int
 
-    def plain(self, state: "StateLaw", dtype: str) -> dict[str, Any]:
+    def plain(self, state: "StateLaw", dtype: "str | Dtypes") -> dict[str, Any]:
         """JSON-ready: the longest context that fits, in tokens (0 where one token is too much, none without an end)."""
         from l2m_design.terms import REACH_LIMIT
 

@@ -19,7 +19,7 @@ def show(subject: "Subject", demand: "Demand", result: dict[str, Any]) -> None:
     """Everything that the JSON says, in a table and sentences."""
     from l2m_design.report.words import constant, size
 
-    length, dtype = result["length"], result["dtype"]
+    length = result["length"]
     active = subject.active_parameters
     counted = f"{subject.parameters:,} parameters" + (f" ({active:,} active)" if active != subject.parameters else "")
     say(
@@ -31,7 +31,8 @@ def show(subject: "Subject", demand: "Demand", result: dict[str, Any]) -> None:
     else:
         table(["layers", "kind", "growth", f"state of each at {length:,}", "share"], list(_alike(result)))
     say(
-        f"State at {length:,} tokens: {result['state_elements']:,} elements, {size(result['state_bytes'])} in {dtype}, "
+        f"State at {length:,} tokens: {result['state_elements']:,} elements, {size(result['state_bytes'])} "
+        f"{in_dtypes(result['dtypes'])}, "
         f"{result['bytes_per_token']:,.0f} bytes a further token.",
         *([sentence(result["fits"])] if "fits" in result else []),
         *subject.notes,
@@ -48,6 +49,14 @@ def counted_in(asked: dict[str, Any]) -> str:
     if asked["unit"] == "bytes":
         return ", lengths in bytes"
     return f", in tokens of {asked['bytes_per_token']:.3g} bytes" if asked["bytes_per_token"] else ""
+
+
+def in_dtypes(used: dict[str, Any]) -> str:
+    """What the state is held in, in words: one dtype, or those of its parts."""
+    cache, state = (" and ".join(used[part]) for part in ("kv_cache", "state"))
+    if not cache or not state or cache == state:
+        return f"in {cache or state or used['model']}"
+    return f"(KV cache in {cache}, other states in {state})"
 
 
 def requirement(demand: "Demand") -> str:

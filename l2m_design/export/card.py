@@ -7,6 +7,7 @@ from l2m_design import __version__
 from l2m_design.architecture import Architecture
 from l2m_design.condition import Demand
 from l2m_design.errors import BadInput
+from l2m_design.laws import Dtypes
 from l2m_design.settings import read_mapping, to_json, to_yaml, write_atomically
 
 CARD_FILES = ("architecture.yaml", "card.json")
@@ -21,6 +22,7 @@ def card(architecture: Architecture, demand: Demand | None, provenance: dict[str
     """
     state = architecture.state
     dtype = demand.terms.dtype if demand else "bfloat16"
+    dtypes = demand.terms.dtypes if demand else Dtypes()
     return {
         "architecture": architecture.plain(),
         "laws": {
@@ -29,7 +31,7 @@ def card(architecture: Architecture, demand: Demand | None, provenance: dict[str
             "growth_exponent": state.exponent,
             "dtype": dtype,
             "state_elements": {str(length): state.elements(length) for length in LENGTHS},
-            "state_bytes": {str(length): state.bytes(length, dtype) for length in LENGTHS},
+            "state_bytes": {str(length): state.bytes(length, dtypes) for length in LENGTHS},
             "forward_flops": {str(length): architecture.flops(length) for length in LENGTHS},
         },
         "verdict": demand.judge(state).plain() | {"terms": demand.terms.plain()} if demand else None,

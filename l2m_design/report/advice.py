@@ -21,10 +21,10 @@ def payers(stack: Stack, kinds: Sequence[str], demand: Demand) -> list[dict[str,
     bytes_: Counter[str] = Counter()
     count: Counter[str] = Counter()
     for kind, law in zip(kinds, stack.layers, strict=True):
-        if held := law.bytes(terms.length, terms.dtype):
+        if held := law.bytes(terms.length, terms.dtypes):
             bytes_[kind] += held
             count[kind] += 1
-    whole = max(1, stack.state.bytes(terms.length, terms.dtype))
+    whole = max(1, stack.state.bytes(terms.length, terms.dtypes))
     return [
         {"kind": kind, "layers": count[kind], "state_bytes": paid, "share": paid / whole}
         for kind, paid in bytes_.most_common()
@@ -137,7 +137,7 @@ def _heads(elements: int) -> str:
 def _left(change: Change, stack: Stack, demand: Demand) -> str:
     """The state afterwards, beside the state before."""
     terms = demand.terms
-    before, after = (each.state.bytes(terms.length, terms.dtype) for each in (stack, change.after))
+    before, after = (each.state.bytes(terms.length, terms.dtypes) for each in (stack, change.after))
     unmet = "" if change.after.meets(demand) else ", and growth is still not met"
     before_, after_ = demand.enough(stack.state), demand.enough(change.after.state)
     if before_ and after_ and before_.answer == "yes" != after_.answer:

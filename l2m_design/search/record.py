@@ -77,7 +77,7 @@ class Record:
         misfit = self.state == "infeasible" and self.reason is not None and self.reason.startswith("layers.")
         return replace(
             self,
-            state_bytes=state.bytes(demand.terms.length, demand.terms.dtype),
+            state_bytes=state.bytes(demand.terms.length, demand.terms.dtypes),
             verdict=verdict.plain(),
             feasible=not misfit and not self.too_large and meets(verdict, enforced),
         )

@@ -265,4 +265,4 @@ class Search:
             else:
                 flat[section] = values
         ledger = self.folder.path / "tracked.json"
-        return Tracker(self._tracking_uri, self.settings.name, flat, self.settings.condition.dtype, ledger)
+        return Tracker(self._tracking_uri, self.settings.name, flat, self.settings.condition.dtypes, ledger)

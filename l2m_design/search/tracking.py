@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from l2m_design.errors import BadInput, first_line
+from l2m_design.laws import Dtypes
 from l2m_design.search.folder import read_kept
 from l2m_design.search.record import Record
 from l2m_design.search.results.finalists import FinalRun
@@ -39,9 +40,9 @@ def check_uri(uri: str) -> None:
 class Tracker:
     """Sends records to MLflow once each; remembers in `ledger` (a JSON file) what was sent, store by store."""
 
-    def __init__(self, uri: str, study: str, params: dict[str, Any], dtype: str, ledger: Path) -> None:
+    def __init__(self, uri: str, study: str, params: dict[str, Any], dtypes: str | Dtypes, ledger: Path) -> None:
         self.uri = uri
-        self._study, self._params, self._dtype, self._ledger = study, params, dtype, ledger
+        self._study, self._params, self._dtypes, self._ledger = study, params, dtypes, ledger
         self._ledgers: dict[str, dict[str, str]] = read_kept(ledger)
         self._sent = self._ledgers.setdefault(uri, {})
         self._client: Any = None
@@ -126,7 +127,7 @@ class Tracker:
         name = f"{record.number:03d} {record.picture}"
         run = self._client.create_run(self._sent["experiment"], tags=tags, run_name=name).info.run_id
         params = record.params | {"drawing": record.fingerprint, "copy_of": record.copy_of}
-        self._log(run, trial_metrics(record, self._dtype), params, curves(record))
+        self._log(run, trial_metrics(record, self._dtypes), params, curves(record))
         self._client.log_text(run, to_yaml(record.architecture), "architecture.yaml")
         self._client.set_terminated(run, STATUS[record.state])
         return str(run)
@@ -163,7 +164,7 @@ class Tracker:
             self._client.log_batch(run, params=kept[begin : begin + 100])
 
 
-def trial_metrics(record: Record, dtype: str) -> dict[str, float]:
+def trial_metrics(record: Record, dtypes: str | Dtypes) -> dict[str, float]:
     """What a trial's run shows: losses, state at several lengths, exponent, constraint slacks."""
     metrics: dict[str, float] = {
         "parameters": record.parameters,
@@ -173,7 +174,7 @@ def trial_metrics(record: Record, dtype: str) -> dict[str, float]:
         "seconds": record.seconds,
     }
     state = record.drawing.state
-    metrics |= {f"state_bytes_{length}": state.bytes(length, dtype) for length in STATE_LENGTHS}
+    metrics |= {f"state_bytes_{length}": state.bytes(length, dtypes) for length in STATE_LENGTHS}
     metrics |= {f"level_slack_{length}": slack for length, slack in (record.verdict["level_slack"] or {}).items()}
     if record.value is not None:
         metrics["objective"] = record.value

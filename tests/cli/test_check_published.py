@@ -11,6 +11,9 @@ from l2m_design.architecture.readers import READERS, WRAPPERS
 from l2m_design.architecture.readers.table import ALIASES
 from tests.command import l2m
 
+FALCON_H1 = {"model_type": "falcon_h1", "num_hidden_layers": 24, "hidden_size": 2048, "num_attention_heads": 8,
+             "num_key_value_heads": 2, "head_dim": 128, "mamba_d_ssm": 3072, "mamba_d_state": 256,
+             "mamba_n_heads": 24, "mamba_d_conv": 4}  # fmt: skip
 MISTRAL = {"model_type": "mistral", "num_hidden_layers": 2, "sliding_window": 4096, "max_position_embeddings": 32768}
 
 
@@ -19,7 +22,8 @@ check = partial(l2m, "check")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name, config in (("mistral", MISTRAL), ("deepseek", {"model_type": "deepseek_v3", "num_hidden_layers": 61})):
+    deepseek = {"model_type": "deepseek_v3", "num_hidden_layers": 61}
+    for name, config in (("mistral", MISTRAL), ("deepseek", deepseek), ("falcon", FALCON_H1)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(json.dumps(config))
     (tmp_path / "empty").mkdir()
@@ -53,6 +57,25 @@ def test_the_text_says_which_layers_pay_and_that_bytes_are_nominal(folder: Path)
     assert "Bytes are nominal: servers pad pages" in done.stdout
 
 
+def test_float8_is_the_caches_and_recurrent_states_keep_the_runtimes_own(folder: Path) -> None:
+    """As vLLM does: an fp8 KV cache does not quantise the Mamba state (vllm-project/vllm#55196)."""
+    where = ("falcon", "--runtime", "vllm", "--length", "2048")
+    keys, states = 24 * 2 * 2 * 128 * 2048, 24 * (3072 * 256 + (3072 + 2 * 256) * 3)
+    done = check(*where, "--dtype", "float8", cwd=folder)
+    assert "60.5 MiB (KV cache in float8, other states in bfloat16)" in done.stdout
+    for words, size, cache, state in (
+        (("--dtype", "float8"), keys + 2 * states, "float8", "bfloat16"),
+        (("--kv-dtype", "q8_0"), keys * 34 // 32 + 2 * states, "q8_0", "bfloat16"),
+        (("--kv-dtype", "float8", "--state-dtype", "float32"), keys + 4 * states, "float8", "float32"),
+        (("--dtype", "float32", "--state-dtype", "float16"), 4 * keys + 2 * states, "float32", "float16"),
+    ):
+        answer = json.loads(check(*where, *words, "--json", cwd=folder).stdout)
+        assert answer["state_bytes"] == size, words
+        assert (answer["dtypes"]["kv_cache"], answer["dtypes"]["state"]) == ([cache], [state])
+    latent = json.loads(check("deepseek", "--length", "4096", "--dtype", "float8", "--json", cwd=folder).stdout)
+    assert latent["state_bytes"] == 61 * 576 * 4096
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -62,6 +85,11 @@ def test_the_text_says_which_layers_pay_and_that_bytes_are_nominal(folder: Path)
             "--runtime: unknown runtime 'vlm'; did you mean 'vllm'? allowed: transformers",
         ),
         (("mistral", "--runtime", "mamba-ssm"), "--runtime mamba-ssm: runs mamba, mamba2, mamba_ssm, not mistral"),
+        (
+            ("mistral", "--kv-dtype", "q9"),
+            "kv_dtype: input should be 'float32', 'bfloat16', 'float16', 'float8', 'int8', ",
+        ),
+        (("mistral", "--state-dtype", "float8"), "state_dtype: input should be 'float32', 'bfloat16' or 'float16'"),
         (("mistral", "--set", "num_hidden_layers=-1"), "config.json: num_hidden_layers: input should be greater than"),
         (("drawing.yaml", "--runtime", "vllm"), "--runtime: is for a published config.json; drawing.yaml is a drawing"),
     ],

@@ -130,7 +130,7 @@ def finalist_rows(
                 "architecture": drawing.plain(),
                 "fingerprint": drawing.fingerprint,
                 "parameters": drawing.parameters,
-                "state_bytes": drawing.state.bytes(demand.terms.length, demand.terms.dtype),
+                "state_bytes": drawing.state.bytes(demand.terms.length, demand.terms.dtypes),
                 "feasible": meets(verdict, settings.search.enforce),
                 "growth_exponent": verdict.growth,
                 "meets_growth": verdict.meets_growth,

@@ -84,7 +84,7 @@ class Candidates:
             picture=architecture.picture,
             fingerprint=architecture.fingerprint,
             parameters=architecture.parameters,
-            state_bytes=architecture.state.bytes(terms.length, terms.dtype),
+            state_bytes=architecture.state.bytes(terms.length, terms.dtypes),
             verdict=found.verdict.plain(),
             feasible=not found.misfit and fits and meets(found.verdict, self._settings.search.enforce),
             too_large=not fits,
