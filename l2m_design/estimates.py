@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 Floats = NDArray[np.float64]
 FEWEST_DOCUMENTS = 10
@@ -87,6 +86,8 @@ class Curve:
         rows = len(self.nats) - (self.covariate is not None)
         if rows < 3:
             return means
+        from scipy.special import stdtrit
+
         wider = np.sqrt(rows / (rows - 1)) * stdtrit(rows - 1, 0.975) / NORMAL
         return self.mean() + wider * (means - self.mean())
 

@@ -20,10 +20,11 @@ from l2m_design.errors import BadInput
 class Values(BaseModel):
     """A frozen set of named values; unknown keys, wrong types, NaN and infinities are refused.
 
-    A field that is a tuple says strict=False, so that a list from YAML fits it.
+    A field that is a tuple says strict=False, so that a list from YAML fits it. Validators are built at their
+    first use: a command needs few of the classes that it imports.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod

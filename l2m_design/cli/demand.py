@@ -75,7 +75,7 @@ def read(beta: float | None, prefactor: float | None, estimate: Path | None) -> 
     if beta is None:
         if prefactor is not None:
             raise BadInput("--prefactor needs --beta")
-        from l2m_design.information.published import PG19
+        from l2m_design.published import PG19
 
         return Asked(PG19.law, True, PUBLISHED)
     if not 0 < beta <= 1:

@@ -111,3 +111,23 @@ def test_every_reference_to_a_file_in_the_documents_is_there() -> None:
     for document in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]:
         for target in re.findall(r"\]\((?!http|#)([^)#]+)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_check_waits_for_no_library_that_it_does_not_need(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bamba", "attn_layer_indices": [1]}')
+    (tmp_path / "drawing.yaml").write_text(
+        "vocabulary: 9\nwidth: 8\nlayers: [{kind: attention, heads: 2, kv_heads: 1, head_dim: 4}]\n"
+    )
+    code = (
+        "import sys\n"
+        "from l2m_design.cli import app\n"
+        "code = app(sys.argv[1:], standalone_mode=False)\n"
+        "slow = {'torch', 'transformers', 'scipy', 'optuna', 'mlflow', 'pandas', 'pyarrow', 'matplotlib', 'sklearn'}\n"
+        "sys.exit(f'answered {code in (0, 1)}, imported {slow & set(sys.modules)}')"
+    )
+    for words in (["config.json"], ["drawing.yaml", "--lengths", "4k,32k"], ["config.json", "drawing.yaml", "--json"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, "check", *words, "--length", "4096"],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.stderr.splitlines()[-1] == "answered True, imported set()", (words, done.stderr)

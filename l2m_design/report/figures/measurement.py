@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from l2m_design.information import Measurement, TwoPoint
-from l2m_design.information.published import CONTEXTS, PUBLISHED
+from l2m_design.published import CONTEXTS, PUBLISHED
 from l2m_design.report.figures.style import ALSO, DATA, GOOD, GREY, LINES, STYLE, as_svg, log_axes
 
 COLORS = [DATA, ALSO, GOOD, *LINES[3:]]
