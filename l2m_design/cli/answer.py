@@ -8,12 +8,21 @@ if TYPE_CHECKING:
     from l2m_design.cli.fits import Memory
     from l2m_design.cli.subject import Subject
     from l2m_design.condition import Demand
+    from l2m_design.laws import Dtypes, StateLaw
+    from l2m_design.terms import Terms
 
 
 def answer(
-    subject: "Subject", demand: "Demand", asked: "Asked", lengths: list[int], memory: "Memory | None" = None
+    subject: "Subject",
+    demand: "Demand",
+    asked: "Asked",
+    lengths: list[int],
+    memory: "Memory | None" = None,
+    batch: int = 1,
 ) -> dict[str, Any]:
-    """What the JSON says of one model; by_length where lengths are asked for, fits where a memory is."""
+    """What the JSON says of one model; by_length where lengths are asked for, fits where a memory is, allotted (for a
+    batch of sequences) where a server's allotment is counted.
+    """
     from l2m_design.advice import advise, then
     from l2m_design.advice.by_length import by_length
     from l2m_design.advice.practice import practised
@@ -34,11 +43,7 @@ def answer(
             "bytes_per_token": subject.state.bytes_per_token(terms.length, terms.dtypes),
             "length": terms.length,
             "dtype": terms.dtype,
-            "dtypes": {
-                "model": terms.dtypes.model,
-                "kv_cache": subject.state.held_in(terms.dtypes, cached=True),
-                "state": subject.state.held_in(terms.dtypes, cached=False),
-            },
+            "dtypes": _dtypes(subject.state, terms.dtypes),
             "runtime": subject.runtime,
             "layers": subject.layers,
             "parameters": subject.parameters,
@@ -65,9 +70,27 @@ def answer(
             },
         }
     )
-    if memory:
-        said |= {"fits": memory.plain(subject.state, terms.dtypes)}
+    said |= _served(subject, terms, memory, batch)
     return said | {"by_length": rows} if rows else said
+
+
+def _dtypes(state: "StateLaw", dtypes: "Dtypes") -> dict[str, Any]:
+    """The model's dtype, and those that the parts of its state are held in."""
+    cache, other = (state.held_in(dtypes, cached) for cached in (True, False))
+    return {"model": dtypes.model, "kv_cache": cache, "state": other}
+
+
+def _served(subject: "Subject", terms: "Terms", memory: "Memory | None", batch: int) -> dict[str, Any]:
+    """What fits into a memory, and what a server allots, where either is asked for."""
+    from l2m_design.cli.allotted import allotted
+
+    said, dtypes = {}, terms.dtypes
+    if memory:
+        said["fits"] = memory.plain(subject.state, dtypes, subject.allot)
+    if subject.allot:
+        found = subject.allot(terms.length, dtypes, batch)
+        said["allotted"] = allotted(found, subject.runtime, subject.state, terms.length, dtypes, batch)
+    return said
 
 
 def check_plot(path: Path) -> None:

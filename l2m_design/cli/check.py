@@ -14,10 +14,11 @@ Models = Annotated[
 Runtime = Annotated[
     str | None,
     typer.Option(
-        help="Whose convention a published model's state follows: transformers, vllm, mamba-ssm or ideal.",
+        help="Whose convention a published model's state follows: transformers, vllm, llama.cpp, mamba-ssm or ideal.",
         show_default="transformers",
     ),
 ]
+Paged = Annotated[bool, typer.Option("--paged", help="Count the pages that vLLM allots too; needs --runtime vllm.")]
 Dtype = Annotated[
     str, typer.Option(help="The model's: float32, bfloat16 or float16; float8 and int8 are its KV cache's alone.")
 ]
@@ -42,7 +43,7 @@ Capacity = Annotated[
 ]
 Capacities = Annotated[Path | None, typer.Option(help="Capacities by kind of layer, as `l2m calibrate` wrote them.")]
 Fits = Annotated[str | None, typer.Option(help="The longest context whose state fits, as in 16GiB.")]
-Batch = Annotated[int, typer.Option(min=1, help="Sequences that share the memory of --fits.")]
+Batch = Annotated[int, typer.Option(min=1, help="Sequences that a server holds, or that share the memory of --fits.")]
 Plot = Annotated[Path | None, typer.Option(help="Draw what is held over what is asked: .png, .svg or .html.")]
 
 
@@ -60,6 +61,7 @@ def command(
     kv_dtype: KvDtype = None,
     state_dtype: StateDtype = None,
     runtime: Runtime = None,
+    paged: Paged = False,
     lengths: Lengths = None,
     fits: Fits = None,
     batch: Batch = 1,
@@ -75,21 +77,24 @@ def command(
     from l2m_design.cli import answer, compared, verdict
     from l2m_design.cli import demand as demands
     from l2m_design.cli import subject as subjects
+    from l2m_design.cli.allotted import allots, cache_dtype
     from l2m_design.cli.fits import parse_memory
     from l2m_design.cli.lengths import parse_lengths
 
+    served = allots(runtime, paged)
+    kv_dtype = cache_dtype(runtime, dtype, kv_dtype)
     given = {"length": length, "end": end, "dtype": dtype, "kv_dtype": kv_dtype, "state_dtype": state_dtype}
     if nats_per_element is not None:
         given["nats_per_element"] = nats_per_element
     contexts = [] if lengths is None else parse_lengths(lengths)
-    memory = parse_memory(fits, batch)
+    memory = None if served and fits is None else parse_memory(fits, batch)
     if plot:
         answer.check_plot(plot)
     asked = demands.read(beta, prefactor, estimate)
-    models = subjects.read_all(architecture, runtime, length, overrides)
+    models = subjects.read_all(architecture, runtime, length, overrides, paged)
     asked = asked.for_models({name: subject.vocabulary for name, subject in models.items()}, bytes_per_token)
     demand = demands.demand(asked, eta, given)
-    results = [answer.answer(subject, demand, asked, contexts, memory) for subject in models.values()]
+    results = [answer.answer(subject, demand, asked, contexts, memory, batch) for subject in models.values()]
     meets = all(result["meets"] for result in results)
     if plot:
         answer.draw(plot, models, demand, max([length, *contexts]), results)

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from l2m_design.cli.allotted import in_words
 from l2m_design.cli.by_length import tabulate
 from l2m_design.cli.fits import sentence
 from l2m_design.cli.terminal import say, table
@@ -44,6 +45,8 @@ def show(models: "dict[str, Subject]", demand: "Demand", results: list[dict[str,
         )
     for name, result in zip(models, results, strict=True):
         say("", f"{name}: {'meets' if result['meets'] else 'does not meet'} the condition.")
+        if "allotted" in result:
+            say(in_words(result["allotted"]))
         if "fits" in result:
             say(sentence(result["fits"]))
         if "by_length" in result:

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from l2m_design.architecture.readers import Allotment
     from l2m_design.laws import Dtypes, StateLaw
 
 SIZES = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
@@ -18,17 +21,28 @@ class Memory:
     bytes: int
     batch: int
 
-    def plain(self, state: "StateLaw", dtype: "str | Dtypes") -> dict[str, Any]:
-        """JSON-ready: the longest context that fits, in tokens (0 where one token is too much, none without an end)."""
+    def plain(
+        self, state: "StateLaw", dtypes: "str | Dtypes", allot: "Callable[[int, Dtypes, int], Allotment] | None" = None
+    ) -> dict[str, Any]:
+        """JSON-ready: the longest context that fits, in tokens (0 where one token is too much, none without an end).
+
+        allot: what a server allots, which then has to fit in place of the state itself.
+        """
+        from l2m_design.laws import Dtypes
         from l2m_design.terms import REACH_LIMIT
 
-        share = self.bytes // self.batch
-        if state.bytes(REACH_LIMIT, dtype) <= share:
+        held = Dtypes.of(dtypes) if isinstance(dtypes, str) else dtypes
+
+        def fits(tokens: int) -> bool:
+            each = self.batch * state.bytes(tokens, held) if allot is None else allot(tokens, held, self.batch).bytes
+            return each <= self.bytes
+
+        if fits(REACH_LIMIT):
             return {"bytes": self.bytes, "batch": self.batch, "tokens": None}
         low, high = 0, REACH_LIMIT  # fits, does not
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (middle, high) if state.bytes(middle, dtype) <= share else (low, middle)
+            low, high = (middle, high) if fits(middle) else (low, middle)
         return {"bytes": self.bytes, "batch": self.batch, "tokens": low}
 
 
@@ -38,7 +52,9 @@ def parse_memory(text: str | None, batch: int) -> Memory | None:
 
     if text is None:
         if batch != 1:
-            raise BadInput("--batch shares the memory of --fits: give both")
+            raise BadInput(
+                "--batch shares the memory of --fits: give both (or --runtime llama.cpp, or vllm with --paged)"
+            )
         return None
     number = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([a-zA-Z]*)", text.strip())
     if number is None or number[2].lower() not in SIZES:

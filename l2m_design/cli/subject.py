@@ -1,5 +1,6 @@
 """What `l2m check` judges: a drawing, or a published model by its config."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -8,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from l2m_design.advice import Dimension, Stack
     from l2m_design.architecture import Architecture
-    from l2m_design.architecture.readers import Published
-    from l2m_design.laws import StateLaw
+    from l2m_design.architecture.readers import Allotment, Published
+    from l2m_design.laws import Dtypes, StateLaw
 
 
 USUAL_NAMES = ("config.json", "architecture.yaml", "card.json")
@@ -21,7 +22,8 @@ class Subject:
 
     name: a word for what it is, none for a drawing. layers: rows for JSON, with states at the judged length.
     runtime: whose convention the state follows. notes: sentences. stack: what its layers keep; kinds: words for
-    them, windows told from full attention. dimensions: sizes of a fixed state that may be another.
+    them, windows told from full attention. dimensions: sizes of a fixed state that may be another. allot: what its
+    server allots for a length, dtypes and so many sequences, where that is counted.
     """
 
     name: str | None
@@ -36,6 +38,7 @@ class Subject:
     stack: "Stack"
     kinds: tuple[str, ...]
     dimensions: "tuple[Dimension, ...]" = ()
+    allot: "Callable[[int, Dtypes, int], Allotment] | None" = None
 
     @property
     def state(self) -> "StateLaw":
@@ -43,7 +46,9 @@ class Subject:
         return self.stack.state
 
 
-def read_all(paths: list[str], runtime: str | None, length: int, overrides: list[str]) -> dict[str, Subject]:
+def read_all(
+    paths: list[str], runtime: str | None, length: int, overrides: list[str], paged: bool = False
+) -> dict[str, Subject]:
     """Subjects by name: what their files or folders are called, whole paths where that is not enough."""
     from l2m_design.errors import BadInput
 
@@ -55,7 +60,7 @@ def read_all(paths: list[str], runtime: str | None, length: int, overrides: list
     found: dict[str, Subject] = {}
     for name, path in zip(names, paths, strict=True):
         try:
-            found[name] = read(path, runtime, length, overrides)
+            found[name] = read(path, runtime, length, overrides, paged)
         except BadInput as error:
             if len(paths) == 1 or str(error).startswith(path):
                 raise
@@ -67,13 +72,15 @@ def _name(path: Path) -> str:
     return path.parent.resolve().name if path.name in USUAL_NAMES else path.name or path.resolve().name
 
 
-def read(path: str, runtime: str | None, length: int, overrides: list[str]) -> Subject:
-    """The drawing or the published config at a path, for a context of `length` tokens; raises BadInput."""
+def read(path: str, runtime: str | None, length: int, overrides: list[str], paged: bool = False) -> Subject:
+    """The drawing or the published config at a path, for a context of `length` tokens; paged: with the pages that vLLM
+    allots. Raises BadInput.
+    """
     from l2m_design.architecture.readers import is_published, published
     from l2m_design.errors import BadInput
 
     if is_published(path):
-        return _of_published(published(path, runtime, overrides), length)
+        return _of_published(published(path, runtime, overrides), length, paged)
     if runtime is not None:
         raise BadInput(
             f"--runtime: is for a published config.json; {path} is a drawing, which counts what must be kept"
@@ -129,8 +136,10 @@ def _sizes(drawing: "Architecture") -> "tuple[Dimension, ...]":
     return tuple(Dimension(name, now, partial(resized, drawing, name)) for name, now in sizes(drawing).items())
 
 
-def _of_published(model: "Published", length: int) -> Subject:
+def _of_published(model: "Published", length: int, paged: bool) -> Subject:
     from l2m_design.advice import Dimension, Stack, window
+    from l2m_design.architecture.readers import llama_cpp, vllm
+    from l2m_design.cli.allotted import NOTES
 
     layers = [
         {
@@ -151,7 +160,8 @@ def _of_published(model: "Published", length: int) -> Subject:
     dimensions = window(stack)
     if model.config.d_state is not None:
         dimensions += (Dimension("d_state", model.config.d_state, model.of_d_state),)
-    notes.append("Bytes are nominal: servers pad pages, and align the pages of a hybrid's layers with each other.")
+    server = llama_cpp if model.runtime == "llama.cpp" else vllm if paged else None
+    notes.append(NOTES[model.runtime if server else None])
     return Subject(
         name=model.model_type,
         picture=model.picture,
@@ -165,4 +175,5 @@ def _of_published(model: "Published", length: int) -> Subject:
         stack=stack,
         kinds=tuple(layer.kind for layer in model.layers),
         dimensions=dimensions,
+        allot=partial(server, stack.layers) if server else None,
     )

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from l2m_design.cli.allotted import in_words
 from l2m_design.cli.by_length import tabulate
 from l2m_design.cli.fits import sentence
 from l2m_design.cli.terminal import say, table
@@ -34,6 +35,7 @@ def show(subject: "Subject", demand: "Demand", result: dict[str, Any]) -> None:
         f"State at {length:,} tokens: {result['state_elements']:,} elements, {size(result['state_bytes'])} "
         f"{in_dtypes(result['dtypes'])}, "
         f"{result['bytes_per_token']:,.0f} bytes a further token.",
+        *([in_words(result["allotted"])] if "allotted" in result else []),
         *([sentence(result["fits"])] if "fits" in result else []),
         *subject.notes,
         enough(result),

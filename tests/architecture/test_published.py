@@ -166,6 +166,7 @@ def test_runtimes_differ_by_their_conventions(write) -> None:
     assert {name: state.bytes(1, "bfloat16") for name, state in states.items()} == {
         "transformers": 4 * memory + 2 * 4 * channels,
         "vllm": 2 * memory + 2 * 3 * channels,
+        "llama.cpp": 4 * memory + 4 * 3 * channels,
         "mamba-ssm": 2 * memory + 2 * 4 * channels,
         "ideal": 2 * memory + 2 * 3 * channels,
     }

@@ -65,7 +65,8 @@ def test_float8_is_the_caches_and_recurrent_states_keep_the_runtimes_own(folder:
     assert "60.5 MiB (KV cache in float8, other states in bfloat16)" in done.stdout
     for words, size, cache, state in (
         (("--dtype", "float8"), keys + 2 * states, "float8", "bfloat16"),
-        (("--kv-dtype", "q8_0"), keys * 34 // 32 + 2 * states, "q8_0", "bfloat16"),
+        (("--kv-dtype", "int8"), keys + 2 * states, "int8", "bfloat16"),
+        (("--runtime", "llama.cpp", "--kv-dtype", "q8_0"), keys * 34 // 32 + 4 * states, "q8_0", "float32"),
         (("--kv-dtype", "float8", "--state-dtype", "float32"), keys + 4 * states, "float8", "float32"),
         (("--dtype", "float32", "--state-dtype", "float16"), 4 * keys + 2 * states, "float32", "float16"),
     ):

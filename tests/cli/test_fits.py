@@ -38,6 +38,66 @@ def test_a_published_model_fits_as_its_bytes_a_token_say(tmp_path: Path) -> None
     assert "In 16 GiB the longest context that fits is 131,072 tokens." in said
 
 
+@pytest.fixture
+def hybrid(tmp_path: Path) -> Path:
+    config = {"model_type": "qwen3_next", "num_hidden_layers": 48}
+    (tmp_path / "hybrid").mkdir()
+    (tmp_path / "hybrid" / "config.json").write_text(json.dumps(config))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "step"),
+    [(("vllm", "--paged"), 544), (("vllm", "--paged", "--dtype", "float8"), 1072), (("llama.cpp",), 256),
+     (("llama.cpp", "--kv-dtype", "q4_0"), 256)],
+)  # fmt: skip
+def test_what_a_server_allots_has_to_fit(words: tuple[str, ...], step: int, hybrid: Path) -> None:
+    """The longest context fills its last block of `step` tokens; with one token more the allotment is too large."""
+    ask = ("hybrid", "--runtime", *words, "--batch", "3", "--json")
+    tokens = json.loads(check(*ask, "--fits", "3GiB", cwd=hybrid).stdout)["fits"]["tokens"]
+    assert tokens % step == 0
+    within, beyond = (
+        json.loads(check(*ask, "--length", str(length), cwd=hybrid).stdout)["allotted"]
+        for length in (tokens, tokens + 1)
+    )
+    assert within["bytes"] <= 3 * 2**30 < beyond["bytes"]
+    assert within["nominal_bytes"] <= within["bytes"]
+    assert beyond["nominal_bytes"] < beyond["bytes"]
+
+
+def test_nominal_and_allotted_bytes_stand_side_by_side_with_the_reason(hybrid: Path) -> None:
+    said = check("hybrid", "--runtime", "vllm", "--paged", "--length", "4096", cwd=hybrid).stdout
+    page = 544 * 2 * 2 * 256 * 2
+    size = 12 * page * (-(-4096 // 544) + 3 * 2) / 2**20
+    assert f"vLLM allots {size:.0f} MiB, nominal 134 MiB, " in said
+    assert "keys and values are held in blocks of 544 tokens, for a page of them to be as large as a " in said
+    assert "a state's page is padded by 1.49%; with prefix caching a sequence has 2 pages of a state." in said
+    assert "Bytes are nominal" not in said
+    local = check("hybrid", "--runtime", "llama.cpp", "--length", "4000", "--batch", "2", cwd=hybrid).stdout
+    assert "llama.cpp allots 343 MiB for 2 sequences, nominal 338 MiB, 1.3% more" in local
+    assert "(KV cache in float16, other states in float32)" in local
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--paged",), "--paged: pages are vLLM's; give --runtime vllm with it"),
+        (("--runtime", "llama.cpp", "--paged"), "--paged: pages are vLLM's"),
+        (("--runtime", "llama.cpp", "--dtype", "float8"), "llama.cpp holds no KV cache in float8; allowed: float32"),
+        (("--runtime", "vllm", "--kv-dtype", "q8_0"), "vLLM holds no KV cache in q8_0; allowed: float32"),
+        (
+            ("--runtime", "vllm", "--batch", "2"),
+            "--batch shares the memory of --fits: give both (or --runtime llama.cpp",
+        ),
+    ],
+)
+def test_what_a_server_does_not_have_is_refused_in_one_line(words: tuple[str, ...], said: str, hybrid: Path) -> None:
+    done = check("hybrid", *words, cwd=hybrid)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize("text", ["much", "16 apples", "-1GiB", "0", "1e9", ""])
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(BadInput, match="--fits"):

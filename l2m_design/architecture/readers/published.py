@@ -20,6 +20,8 @@ from l2m_design.settings import override
 OWN_RUNTIME = {"mamba_ssm": "mamba-ssm"}
 RUN_BY_MAMBA_SSM = ("mamba", "mamba2", "mamba_ssm")
 UNKNOWN_TO_VLLM = ("mamba_ssm", "recurrent_gemma", "rwkv")
+UNKNOWN_TO_LLAMA_CPP = ("mamba_ssm", "recurrent_gemma", "rwkv", "zamba2")
+NO_WINDOWS_IN_LLAMA_CPP = ("ministral", "mistral", "mixtral", "phi3", "qwen2", "qwen3", "qwen3_moe", "smollm3")
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,9 @@ def published(path: str | Path, runtime: str | None = None, overrides: Iterable[
         read = config.blocks
     except ValueError as error:
         raise BadInput(f"{path}: {error}") from None
-    blocks = tuple(_unbound(block, config.max_position_embeddings) for block in read)
+    dense = runtime == "llama.cpp" and kind in NO_WINDOWS_IN_LLAMA_CPP
+    longest = config.max_position_embeddings
+    blocks = tuple(_unbound(block, 0 if dense else longest) for block in read)
     return Published(
         model_type=kind,
         runtime=runtime,
@@ -115,7 +119,7 @@ def published(path: str | Path, runtime: str | None = None, overrides: Iterable[
             *_unmeasured(runtime, kind),
             *said,
             *config.remarks,
-            *_never_bind(config, blocks != read),
+            *(_never_bind(config, blocks != read) if not dense else _no_windows(kind, blocks != read)),
             *_passed_over(config),
             *_assumed(config),
         ),
@@ -139,6 +143,8 @@ def _unmeasured(runtime: str, kind: str) -> tuple[str, ...]:
     """Where the convention is carried over to a type that its runtime does not know."""
     if runtime == "vllm" and kind in UNKNOWN_TO_VLLM:
         return (f"vLLM is not known to run {kind}: the numbers are what its shapes for like layers would give.",)
+    if runtime == "llama.cpp" and kind in UNKNOWN_TO_LLAMA_CPP:
+        return (f"llama.cpp is not known to run {kind}: the numbers are what it holds of like layers.",)
     if runtime == "transformers" and kind == "mamba_ssm":
         return ("transformers does not read mamba_ssm's configs: the numbers are those of its like layers.",)
     return ()
@@ -146,9 +152,10 @@ def _unmeasured(runtime: str, kind: str) -> tuple[str, ...]:
 
 def _unbound(block: Block, positions: int | None) -> Block:
     """A window as long as all positions that the model has leaves nothing out: full attention."""
+    longest = math.inf if positions is None else positions
     parts = tuple(
         replace(part, kind="attention", window=None)
-        if isinstance(part, Keys) and part.window is not None and part.window >= (positions or math.inf)
+        if isinstance(part, Keys) and part.window is not None and part.window >= longest
         else part
         for part in block.mixer.parts
     )
@@ -163,6 +170,11 @@ def _never_bind(config: Config, any_: bool) -> tuple[str, ...]:
     if not any_:
         return ()
     return (f"Its windows are as long as its {config.max_position_embeddings:,} positions, so it keeps all of them.",)
+
+
+def _no_windows(kind: str, any_: bool) -> tuple[str, ...]:
+    """Windows that llama.cpp does not know."""
+    return (f"llama.cpp reads no windows of {kind}: its layers keep all tokens there.",) if any_ else ()
 
 
 def _passed_over(config: Config) -> tuple[str, ...]:

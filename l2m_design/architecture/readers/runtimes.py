@@ -5,7 +5,8 @@ holds of the same part differs a little from what another does: a closed set of 
 
 Sources: `ideal` is this project's own count (what the mathematics needs); `transformers` is its cache classes of 5.24,
 measured after a decoding step (tests hold the law to them); `vllm` is its MambaStateShapeCalculator and
-MambaStateDtypeCalculator, `mamba-ssm` the `allocate_inference_cache` of its modules: both read in source, not run.
+MambaStateDtypeCalculator, `mamba-ssm` the `allocate_inference_cache` of its modules, `llama.cpp` the sizes of its
+llama_kv_cache and llama_memory_recurrent: all three read in source, not run. What servers allot beyond it: `servers`.
 """
 
 from collections.abc import Mapping
@@ -21,15 +22,16 @@ class Convention:
     """What a runtime holds.
 
     unread: tokens of a window that it has let go when a step is over (the next one reads window - 1 and itself).
-    spare: columns of a convolution beyond the taps - 1 that must be kept. memory: the dtype of recurrent memories,
-    None for the model's own. said: whose convention it is; of_keys, of_windows, of_tokens (windows of one),
-    of_memories, of_columns: what to know of models that have any of these.
+    spare: columns of a convolution beyond the taps - 1 that must be kept. memory, column: the dtypes of recurrent
+    memories and of convolutions, None for the model's own. said: whose convention it is; of_keys, of_windows,
+    of_tokens (windows of one), of_memories, of_columns: what to know of models that have any of these.
     """
 
     said: str
     unread: int = 0
     spare: int = 0
     memory: str | None = None
+    column: str | None = None
     of_keys: str | None = None
     of_windows: str | None = None
     of_tokens: str | None = None
@@ -42,7 +44,7 @@ class Convention:
             self.of_keys: any(isinstance(part, Keys) for part in parts),
             self.of_windows: any(isinstance(part, Keys) and part.window is not None for part in parts),
             self.of_tokens: any(isinstance(part, Keys) and part.window == 1 for part in parts),
-            self.of_memories: any(isinstance(part, Memory) for part in parts),
+            self.of_memories: any(isinstance(part, Memory | (Columns if self.column else Memory)) for part in parts),
             self.of_columns: any(isinstance(part, Columns) and not part.exact for part in parts),
         }
         told = [clause for clause, applies in there.items() if clause and applies]
@@ -64,6 +66,13 @@ CONVENTIONS = {
         "Counted as vLLM shapes it with its default dtypes",
         of_windows="windows at their size, though it frees whole pages only",
         of_memories="recurrent memories in the model's dtype, where neither the config nor their kernel says otherwise",
+    ),
+    "llama.cpp": Convention(
+        "Counted as llama.cpp holds it",
+        memory="float32",
+        column="float32",
+        of_keys="keys and values in float16 unless --kv-dtype says otherwise",
+        of_memories="recurrent states in float32",
     ),
     "mamba-ssm": Convention(
         "Counted as mamba-ssm allocates it, all in the model's dtype",
@@ -122,7 +131,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Columns:
-    """The last taps - 1 inputs of a causal convolution over `channels`, in the model's dtype.
+    """The last taps - 1 inputs of a causal convolution over `channels`, in the model's dtype or the convention's.
 
     exact: held without the spare column by every runtime.
     """
@@ -135,7 +144,7 @@ class Columns:
     def term(self, runtime: str) -> StateTerm:
         """The same at every length."""
         spare = 0 if self.exact else convention(runtime).spare
-        return StateTerm(self.channels * (self.taps - 1 + spare), Fixed(), kind=self.kind)
+        return StateTerm(self.channels * (self.taps - 1 + spare), Fixed(), convention(runtime).column, self.kind)
 
 
 Part = Keys | Memory | Columns

@@ -1,0 +1,68 @@
+"""What a server allots for a model's states beside their nominal bytes: `--runtime llama.cpp`, `vllm --paged`."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from l2m_design.architecture.readers import Allotment
+    from l2m_design.laws import Dtypes, StateLaw
+
+FORMATS = {
+    "llama.cpp": ("float32", "bfloat16", "float16", "q8_0", "q4_0"),
+    "vllm": ("float32", "bfloat16", "float16", "float8", "int8"),
+}
+SERVERS = {"llama.cpp": "llama.cpp", "vllm": "vLLM"}
+NOTES = {
+    None: "Bytes are nominal: servers pad pages, and align the pages of a hybrid's layers with each other "
+    "(--runtime vllm --paged and --runtime llama.cpp count what is allotted).",
+    "vllm": "Of vLLM this is one GPU with prefix caching, its default; tensor parallel ranks, speculative tokens, the "
+    "chunk of a prompt that a window holds while it is read, and what stays cached between requests are not counted.",
+    "llama.cpp": "Of llama.cpp these are separate sequences and micro-batches of 512 tokens, its defaults; "
+    "--kv-unified, --swa-full, draft models and context checkpoints are not counted.",
+}
+
+
+def allots(runtime: str | None, paged: bool) -> bool:
+    """Is a server's allotment counted? Raises BadInput for pages of a runtime that has none."""
+    from l2m_design.errors import BadInput
+
+    if paged and runtime != "vllm":
+        raise BadInput("--paged: pages are vLLM's; give --runtime vllm with it")
+    return paged or runtime == "llama.cpp"
+
+
+def cache_dtype(runtime: str | None, dtype: str, asked: str | None) -> str | None:
+    """The dtype of the KV cache where it is asked for or the runtime has its own; raises BadInput for one that the
+    server does not have.
+    """
+    from l2m_design.errors import BadInput
+    from l2m_design.laws import CACHE_ONLY
+
+    if runtime not in FORMATS:
+        return asked
+    cache = asked or (dtype if dtype in CACHE_ONLY else "float16" if runtime == "llama.cpp" else None)
+    if cache in CACHE_ONLY and cache not in FORMATS[runtime]:
+        allowed = ", ".join(FORMATS[runtime])
+        raise BadInput(f"--kv-dtype: {SERVERS[runtime]} holds no KV cache in {cache}; allowed: {allowed}")
+    return cache
+
+
+def allotted(
+    found: "Allotment", runtime: str, state: "StateLaw", length: int, dtypes: "Dtypes", batch: int
+) -> dict[str, Any]:
+    """JSON-ready: what was found for `batch` sequences of `length` tokens, beside the state's nominal bytes."""
+    return found.plain() | {
+        "server": SERVERS[runtime],
+        "batch": batch,
+        "nominal_bytes": batch * state.bytes(length, dtypes),
+        "why": found.why,
+    }
+
+
+def in_words(plain: dict[str, Any]) -> str:
+    """Both amounts, and where the difference comes from."""
+    from l2m_design.report.words import size
+
+    nominal, total, batch = plain["nominal_bytes"], plain["bytes"], plain["batch"]
+    of = f" for {batch:,} sequences" if batch > 1 else ""
+    more = f"{total / nominal - 1:.1%} more" if 0 < nominal < total else "no more"
+    return f"{plain['server']} allots {size(total)}{of}, nominal {size(nominal)}, {more}: {plain['why']}."
