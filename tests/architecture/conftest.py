@@ -33,7 +33,7 @@ def tensors(value: Any, seen: set[int]) -> Iterator[Any]:
     elif isinstance(value, (list, tuple)):
         for one in value:
             yield from tensors(one, seen)
-    elif type(value).__module__ == "transformers.cache_utils":
+    elif type(value).__module__ == "transformers.cache_utils" or type(value).__name__ == "MiniMaxCache":
         yield from tensors(vars(value), seen)
 
 
@@ -89,8 +89,9 @@ class Instance:
 
     def _empty_cache(self) -> Any:
         from transformers import DynamicCache
+        from transformers.models.minimax.modeling_minimax import MiniMaxCache
 
-        return DynamicCache(config=self.config)
+        return MiniMaxCache() if self.config.model_type == "minimax" else DynamicCache(config=self.config)
 
     def _forward(self, tokens: Any, state: Any) -> Any:
         if self.config.model_type == "rwkv":

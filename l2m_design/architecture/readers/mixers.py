@@ -1,8 +1,8 @@
 """The mixers of published models: what each keeps and how many trainable numbers it has, by its sizes.
 
 Counts are those of the transformers classes (tests hold them to the classes), biases and norms included.
-Letters are those of the picture of a drawing, and: K KDA, R RG-LRU, V RWKV, G gated short convolution,
-X cross-attention, H attention beside Mamba-2 in one layer, - no mixer.
+Letters are those of the picture of a drawing, and: K KDA, N linear attention, R RG-LRU, V RWKV, G gated short
+convolution, X cross-attention, H attention beside a state space in one layer, - no mixer.
 """
 
 from dataclasses import dataclass, replace
@@ -113,6 +113,17 @@ def latent(
     return Mixer("mla", "L", (Keys(kv_rank + rope, "mla"),), ask + compress + expand)
 
 
+def indexer(mixer: Mixer, width: int, rank: int, heads: int, head_dim: int) -> Mixer:
+    """The same with an indexer (DeepSeek-V3.2, arXiv 2512.02556) that picks the tokens to read: one key a token.
+
+    rank: of the queries, which the indexer reads. vLLM holds its keys in float8, with one scale for 128 of them.
+    """
+    own = linear(rank, heads * head_dim) + linear(width, head_dim) + 2 * head_dim + linear(width, heads)
+    keys = Keys(head_dim, None, held={"vllm": "float8"})
+    scales = Keys(head_dim // 128, None, held={"vllm": "float32"}, only="vllm")
+    return replace(mixer.with_more(own).keeping(keys, scales), kind=f"{mixer.kind} + indexer")
+
+
 def mamba1(
     width: int, inner: int, state: int, taps: int, rank: int, *, bias: bool, conv_bias: bool, normed: bool = False
 ) -> Mixer:
@@ -174,6 +185,15 @@ def kimi_delta(width: int, heads: int, head_dim: int, taps: int) -> Mixer:
     own = 3 * inner * taps + inner + heads + head_dim
     parts = (Memory(heads * head_dim * head_dim, None, {"vllm": "float32"}), Columns(3 * inner, taps, None))
     return Mixer("kda", "K", parts, maps + low_rank + own)
+
+
+def lightning(width: int, heads: int, head_dim: int) -> Mixer:
+    """Lightning attention (arXiv 2501.08313): linear attention with a fixed decay for each head, an output gate and a
+    norm over all heads; its memory is in the model's dtype everywhere.
+    """
+    inner = heads * head_dim
+    memory = Memory(inner * head_dim, None, {"transformers": None})
+    return Mixer("lightning", "N", (memory,), 4 * linear(width, inner) + linear(inner, width) + inner)
 
 
 def rg_lru(width: int, lru: int, heads: int, taps: int) -> Mixer:

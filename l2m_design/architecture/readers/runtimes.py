@@ -98,18 +98,21 @@ def convention(runtime: str) -> Convention:
 class Keys:
     """`slot` elements for each token read: keys and values, or the latent that they are made of.
 
-    kind: of laws.STATE_KINDS.
+    kind: of laws.STATE_KINDS, None for what they do not name. held: by runtime, the dtype that they always have there.
+    only: the one runtime that has them, where not all do.
     """
 
     slot: int
-    kind: str
+    kind: str | None
     window: int | None = None
+    held: Mapping[str, str] = field(default_factory=dict)
+    only: str | None = None
 
     def term(self, runtime: str) -> StateTerm:
         """One slot a token; in transformers a window of one token is never cut, since [-0:] is everything."""
-        if self.window is None:
-            return StateTerm(self.slot, Tokens(), kind=self.kind)
-        return StateTerm(self.slot, Tokens((self.window - convention(runtime).unread) or None), kind=self.kind)
+        cap = None if self.window is None else (self.window - convention(runtime).unread) or None
+        slot = self.slot if self.only in (None, runtime) else 0
+        return StateTerm(slot, Tokens(cap), self.held.get(runtime), self.kind)
 
 
 @dataclass(frozen=True)
