@@ -45,6 +45,8 @@ def answer(
             "dtype": terms.dtype,
             "dtypes": _dtypes(subject.state, terms.dtypes),
             "runtime": subject.runtime,
+            "runtime_version": subject.version,
+            "earlier_versions": _earlier(subject, terms.length, terms.dtypes),
             "layers": subject.layers,
             "parameters": subject.parameters,
             "active_parameters": subject.active_parameters,
@@ -91,6 +93,15 @@ def _served(subject: "Subject", terms: "Terms", memory: "Memory | None", batch: 
         found = subject.allot(terms.length, dtypes, batch)
         said["allotted"] = allotted(found, subject.runtime, subject.state, terms.length, dtypes, batch)
     return said
+
+
+def _earlier(subject: "Subject", length: int, dtypes: "Dtypes") -> list[dict[str, Any]]:
+    """JSON-ready: what earlier versions of the runtime hold, where that is known to differ."""
+    if subject.earlier is None:
+        return []
+    state = subject.earlier.state
+    held = {"state_elements": state.elements(length), "state_bytes": state.bytes(length, dtypes)}
+    return [{"version": subject.earlier.version} | held | {"bytes_per_token": state.bytes_per_token(length, dtypes)}]
 
 
 def check_plot(path: Path) -> None:

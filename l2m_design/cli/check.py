@@ -9,13 +9,16 @@ from l2m_design.cli.terminal import Json, Set, print_json, warn
 
 Models = Annotated[
     list[str],
-    typer.Argument(help="YAML drawings, cards, config.json files, or folders with one. Several are compared."),
+    typer.Argument(
+        help="YAML drawings, cards, config.json or params.json files, or folders with one. Several are compared."
+    ),
 ]
 Runtime = Annotated[
     str | None,
     typer.Option(
-        help="Whose convention a published model's state follows: transformers, vllm, llama.cpp, mamba-ssm or ideal.",
-        show_default="transformers",
+        help="Whose convention a published model's state follows: transformers, vllm, llama.cpp, mamba-ssm, fla or "
+        "ideal.",
+        show_default="transformers; mamba-ssm and fla for their own",
     ),
 ]
 Paged = Annotated[bool, typer.Option("--paged", help="Count the pages that vLLM allots too; needs --runtime vllm.")]

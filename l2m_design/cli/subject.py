@@ -10,10 +10,11 @@ if TYPE_CHECKING:
     from l2m_design.advice import Dimension, Stack
     from l2m_design.architecture import Architecture
     from l2m_design.architecture.readers import Allotment, Published
+    from l2m_design.architecture.readers.earlier import Earlier
     from l2m_design.laws import Dtypes, StateLaw
 
 
-USUAL_NAMES = ("config.json", "architecture.yaml", "card.json")
+USUAL_NAMES = ("config.json", "params.json", "architecture.yaml", "card.json")
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Subject:
     name: a word for what it is, none for a drawing. layers: rows for JSON, with states at the judged length.
     runtime: whose convention the state follows. notes: sentences. stack: what its layers keep; kinds: words for
     them, windows told from full attention. dimensions: sizes of a fixed state that may be another. allot: what its
-    server allots for a length, dtypes and so many sequences, where that is counted.
+    server allots for a length, dtypes and so many sequences, where that is counted. version: of the runtime, where its
+    caches were measured. earlier: what an earlier one holds, where that is known to differ.
     """
 
     name: str | None
@@ -39,6 +41,8 @@ class Subject:
     kinds: tuple[str, ...]
     dimensions: "tuple[Dimension, ...]" = ()
     allot: "Callable[[int, Dtypes, int], Allotment] | None" = None
+    version: str | None = None
+    earlier: "Earlier | None" = None
 
     @property
     def state(self) -> "StateLaw":
@@ -139,6 +143,7 @@ def _sizes(drawing: "Architecture") -> "tuple[Dimension, ...]":
 def _of_published(model: "Published", length: int, paged: bool) -> Subject:
     from l2m_design.advice import Dimension, Stack, window
     from l2m_design.architecture.readers import llama_cpp, vllm
+    from l2m_design.architecture.readers.runtimes import convention
     from l2m_design.cli.allotted import NOTES
 
     layers = [
@@ -154,6 +159,8 @@ def _of_published(model: "Published", length: int, paged: bool) -> Subject:
         for layer in model.layers
     ]
     notes = list(model.notes)
+    if model.earlier is not None:
+        notes.insert(1, model.earlier.sentence(model.state))
     if model.positions is not None and length > model.positions:
         notes.append(f"Its config speaks of {model.positions:,} positions; it is judged at {length:,}.")
     stack = Stack.of(tuple(layer.state for layer in model.layers), model.width)
@@ -176,4 +183,6 @@ def _of_published(model: "Published", length: int, paged: bool) -> Subject:
         kinds=tuple(layer.kind for layer in model.layers),
         dimensions=dimensions,
         allot=partial(server, stack.layers) if server else None,
+        version=convention(model.runtime).version,
+        earlier=model.earlier,
     )

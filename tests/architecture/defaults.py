@@ -44,7 +44,8 @@ def of_all() -> dict[str, Any]:
     from transformers import CONFIG_MAPPING
 
     unread = sorted(set(CONFIG_MAPPING) - set(READERS) - set(ALIASES) - set(WRAPPERS))
-    return {name: of_class(name) for name in sorted(set(READERS) - {"mamba_ssm"})} | {"unread": unread}
+    with_class = sorted(name for name, reader in READERS.items() if reader.own_runtime == "transformers")
+    return {name: of_class(name) for name in with_class} | {"unread": unread}
 
 
 if __name__ == "__main__":

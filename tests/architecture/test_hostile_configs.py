@@ -14,7 +14,11 @@ from l2m_design.architecture.readers import READERS, is_published, published
 from l2m_design.errors import BadInput
 
 TINY = json.loads((Path(__file__).parent / "published.json").read_text())
+TINY |= json.loads((Path(__file__).parent / "fla.json").read_text())
 TINY |= {
+    "mistral-inference": {
+        "dim": 32, "n_layers": 2, "head_dim": 8, "hidden_dim": 48, "n_heads": 4, "n_kv_heads": 2, "vocab_size": 40
+    },
     "mamba_ssm": {"d_model": 32, "n_layer": 2, "ssm_cfg": {"layer": "Mamba2", "headdim": 16}},
     "mamba_ssm, with attention": {
         "d_model": 32, "n_layer": 2, "attn_layer_idx": [1], "attn_cfg": {"num_heads": 4, "d_conv": 4, "mlp_dim": 8}
@@ -25,7 +29,10 @@ FIELDS = sorted(
     | {name for config in TINY.values() for name in config}
 )
 NUMBERS = st.integers(-3, 70) | st.sampled_from([10**9, 10**10, -(10**12), 2**63, 10**4000, 0.5, 1e308, True, False])
-INNER = ["head_dim", "num_heads", "full_attn_layers", "layer", "d_ssm", "headdim", "num_heads_kv", "mlp_dim", "d_conv"]
+INNER = [
+    "head_dim", "num_heads", "layers", "window_size", "num_kv_heads", "num_experts", "full_attn_layers", "layer",
+    "d_ssm", "headdim", "num_heads_kv", "mlp_dim", "d_conv",
+]  # fmt: skip
 JUNK = st.recursive(
     NUMBERS | st.none() | st.text(max_size=8) | st.sampled_from(["auto", "full_attention", "mamba", "M*E-"]),
     lambda inner: (
@@ -128,7 +135,7 @@ def test_what_is_no_config_is_refused(content: str, said: str, write) -> None:
 
 @pytest.mark.parametrize("model_type", sorted(READERS))
 def test_the_deepest_model_of_the_largest_sizes_is_answered_at_once(model_type: str, write) -> None:
-    depth, types = 1024, ("layer_types", "layers_block_type", "linear_attn_config", "attn_layer_indices")
+    depth, types = 1024, ("layer_types", "layers_block_type", "linear_attn_config", "attn_layer_indices", "attn")
     config = next((tiny for tiny in TINY.values() if tiny.get("model_type") == model_type), TINY["mamba_ssm"])
     deep = {key: value for key, value in config.items() if key not in types} | {"num_hidden_layers": depth}
     patterns = {"zamba2": {"layers_block_type": ["hybrid"] * depth}, "lfm2_moe": {"layer_types": ["conv"] * depth}}

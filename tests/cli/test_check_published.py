@@ -53,7 +53,7 @@ def test_the_text_says_which_layers_pay_and_that_bytes_are_nominal(folder: Path)
     assert "deepseek_v3: 61 x L: 671,026,404,352 parameters (37,552,282,624 active), width 7168" in done.stdout
     assert "61 (0, 1, 2, 3, ...)" in done.stdout
     assert "70,272 bytes a further token" in done.stdout
-    assert "Counted as transformers' dynamic cache holds it after a decoding step." in done.stdout
+    assert "Counted as the dynamic cache of transformers 5.24 holds it after a decoding step." in done.stdout
     assert "Bytes are nominal: servers pad pages" in done.stdout
 
 
@@ -75,6 +75,31 @@ def test_float8_is_the_caches_and_recurrent_states_keep_the_runtimes_own(folder:
         assert (answer["dtypes"]["kv_cache"], answer["dtypes"]["state"]) == ([cache], [state])
     latent = json.loads(check("deepseek", "--length", "4096", "--dtype", "float8", "--json", cwd=folder).stdout)
     assert latent["state_bytes"] == 61 * 576 * 4096
+
+
+def test_the_version_of_a_convention_is_named_and_what_an_earlier_one_holds(folder: Path) -> None:
+    note = "transformers 4.57 caches keys and values of all heads instead of the latent: 2,498,560 elements a token"
+    assert note in check("deepseek", "--length", "4096", cwd=folder).stdout
+    answer = json.loads(check("deepseek", "--length", "4096", "--json", cwd=folder).stdout)
+    assert answer["runtime_version"] == "5.24"
+    assert answer["earlier_versions"] == [
+        {"version": "4.57", "state_elements": 2_498_560 * 4096, "state_bytes": 4_997_120 * 4096,
+         "bytes_per_token": 4_997_120}
+    ]  # fmt: skip
+    ideal = json.loads(check("deepseek", "--runtime", "ideal", "--json", cwd=folder).stdout)
+    assert (ideal["runtime_version"], ideal["earlier_versions"]) == (None, [])
+
+
+def test_a_folder_with_a_params_json_is_named_and_judged(folder: Path) -> None:
+    config = {"dim": 64, "n_layers": 2, "head_dim": 16, "hidden_dim": 96, "n_heads": 4, "n_kv_heads": 2,
+              "vocab_size": 99}  # fmt: skip
+    (folder / "native").mkdir()
+    (folder / "native" / "params.json").write_text(json.dumps(config))
+    done = check("native", "deepseek", "--json", cwd=folder)
+    assert [row["name"] for row in json.loads(done.stdout)["models"]] == ["native", "deepseek"]
+    refused = check("native", "--set", "dim=x", cwd=folder)
+    assert refused.returncode == 2
+    assert "params.json: dim: input should be a valid integer" in refused.stderr
 
 
 @pytest.mark.parametrize(

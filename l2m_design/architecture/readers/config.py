@@ -72,10 +72,12 @@ class Config(Lenient):
     """A published config. Fields stand under the names of its transformers class; what a file leaves out is as
     defaults.json has it of that class. Keys that do not bear on state or parameters are passed over.
 
-    norms: vectors of the model's width that a layer's norms hold. known: the layer types that the class builds.
-    own: fields, one of which a file must state to tell of a model of its own.
+    own_runtime: whose cache it is, by default. norms: vectors of the model's width that a layer's norms hold.
+    known: the layer types that the class builds. own: fields, one of which a file must state to tell of a model of
+    its own.
     """
 
+    own_runtime: ClassVar[str] = "transformers"
     norms: ClassVar[int] = 2
     known: ClassVar[tuple[str, ...]] = (FULL,)
     own: ClassVar[tuple[str, ...]] = ("hidden_size", "num_hidden_layers")

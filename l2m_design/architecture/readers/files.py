@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from l2m_design.architecture.readers.config import class_defaults
+from l2m_design.architecture.readers.params import is_params, of_params
 from l2m_design.architecture.readers.table import ALIASES, FLAT, READERS, WRAPPERS
 from l2m_design.errors import BadInput
 from l2m_design.settings import misspelt, read_text
 
 LONGEST_FILE = 4_000_000
+CONFIGS = ("config.json", "params.json")
 SIDECAR = "mamba_config.json"
 
 
@@ -18,16 +20,21 @@ def is_published(path: str | Path) -> bool:
     """Is this a published config, or a folder of one, and not a drawing? What cannot be read is by its name."""
     path = Path(path)
     if path.is_dir():
-        return (path / "config.json").exists() and not (path / "architecture.yaml").exists()
+        return config_in(path).exists() and not (path / "architecture.yaml").exists()
     if path.suffix != ".json" or not path.is_file():
         return False
-    named = path.name == "config.json"
+    named = path.name in CONFIGS
     try:
         data = mapping(path)
     except BadInput:
         return named
     drawn = {"layers", "architecture"} & data.keys()
-    return "model_type" in data or is_mamba_ssm(data) or (named and not drawn)
+    return "model_type" in data or is_mamba_ssm(data) or is_params(data) or (named and not drawn)
+
+
+def config_in(folder: Path) -> Path:
+    """The config of a folder: config.json, or params.json where there is none."""
+    return next((folder / name for name in CONFIGS if (folder / name).exists()), folder / CONFIGS[0])
 
 
 def mapping(path: Path) -> dict[str, Any]:
@@ -91,7 +98,12 @@ def is_mamba_ssm(data: dict[str, Any]) -> bool:
 
 
 def text_of(data: dict[str, Any], where: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The text model of a config that wraps one, and what that leaves out; other configs as they are."""
+    """The text model of a config that wraps one, and what that leaves out; other configs as they are.
+
+    One of mistral-inference is given in the names of the type whose form it has.
+    """
+    if is_params(data):
+        return of_params(data, where)
     wrapped = data.get("model_type")
     if isinstance(wrapped, str) and wrapped in ALIASES:
         return data | {"model_type": ALIASES[wrapped]}, (

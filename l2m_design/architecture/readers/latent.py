@@ -134,3 +134,11 @@ class KimiLinear(Listed):
             given.head_dim or self.linear_head_dim,
             given.short_conv_kernel_size or self.linear_conv_kernel_dim,
         )
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Where the class alone says which layers are KDA."""
+        given = self.linear_attn_config
+        if self.layer_types is not None or given.full_attn_layers is not None:
+            return ()
+        return ("The file does not say which layers are KDA: taken as its class does, all but every fourth.",)

@@ -1,4 +1,4 @@
-"""Published hybrids of softmax attention with a linear recurrence: MiniMax (lightning attention), OLMo Hybrid, Zamba."""
+"""Published hybrids of attention with a linear recurrence: MiniMax (lightning attention), OLMo Hybrid and Zamba."""
 
 from typing import Annotated, ClassVar, Self
 

@@ -8,8 +8,10 @@ from functools import cached_property
 from pathlib import Path
 
 from l2m_design.architecture.picture import folded
+from l2m_design.architecture.readers import fla_recurrent
 from l2m_design.architecture.readers.config import Block, Config
-from l2m_design.architecture.readers.files import mapping, model_type_of, refuse_other_layers, text_of
+from l2m_design.architecture.readers.earlier import Earlier, earlier
+from l2m_design.architecture.readers.files import config_in, mapping, model_type_of, refuse_other_layers, text_of
 from l2m_design.architecture.readers.runtimes import Keys, convention, law
 from l2m_design.architecture.readers.shared import Gemma4
 from l2m_design.architecture.readers.table import READERS
@@ -17,8 +19,8 @@ from l2m_design.errors import BadInput
 from l2m_design.laws import StateLaw
 from l2m_design.settings import override
 
-OWN_RUNTIME = {"mamba_ssm": "mamba-ssm"}
 RUN_BY_MAMBA_SSM = ("mamba", "mamba2", "mamba_ssm")
+OF_FLA = tuple(sorted(kind for kind, reader in READERS.items() if reader.own_runtime == "fla"))
 UNKNOWN_TO_VLLM = ("mamba_ssm", "recurrent_gemma", "rwkv")
 UNKNOWN_TO_LLAMA_CPP = ("mamba_ssm", "recurrent_gemma", "rwkv", "zamba2")
 NO_WINDOWS_IN_LLAMA_CPP = ("ministral", "mistral", "mixtral", "phi3", "qwen2", "qwen3", "qwen3_moe", "smollm3")
@@ -69,6 +71,11 @@ class Published:
         return StateLaw(tuple(term for block in blocks for term in law(block.mixer.parts, self.runtime).terms)).merged()
 
     @property
+    def earlier(self) -> Earlier | None:
+        """What an earlier version of its runtime holds, where that is known to differ."""
+        return earlier(self.config, self.runtime)
+
+    @property
     def picture(self) -> str:
         """One letter a layer, as of a drawing; a long pattern that repeats is written once: 12 x (D D D A)."""
         letters = [layer.letter if layer.shares is None else layer.letter.lower() for layer in self.layers]
@@ -76,18 +83,19 @@ class Published:
 
 
 def published(path: str | Path, runtime: str | None = None, overrides: Iterable[str] = ()) -> Published:
-    """Read a Hugging Face config.json or mamba_ssm's, a file or its folder, without weights and without a network.
+    """Read a Hugging Face config.json, mamba_ssm's or a params.json, a file or its folder, without weights.
 
-    runtime: one of RUNTIMES; by default transformers, mamba-ssm for its own configs. overrides: `key=value` laid over
-    the file. Raises BadInput naming file, field, what was found and what is allowed.
+    runtime: one of RUNTIMES; by default transformers, mamba-ssm and fla for their own configs. overrides: `key=value`
+    laid over the file. Raises BadInput naming file, field, what was found and what is allowed.
     """
-    path = Path(path) / "config.json" if Path(path).is_dir() else Path(path)
+    path = config_in(Path(path)) if Path(path).is_dir() else Path(path)
     whole = override(mapping(path), overrides)
     refuse_other_layers(whole, path)
     data, said = text_of(whole, str(path))
     kind = model_type_of(data, str(path))
-    runtime = _runtime(runtime or OWN_RUNTIME.get(kind, "transformers"), kind)
-    config = READERS[kind].parse(data | {"model_type": kind}, str(path))
+    reader = fla_recurrent.Mamba2 if kind == "mamba2" and fla_recurrent.is_of_fla(data) else READERS[kind]
+    runtime = _runtime(runtime or reader.own_runtime, kind, reader)
+    config = reader.parse(data | {"model_type": kind}, str(path))
     try:
         read = config.blocks
     except ValueError as error:
@@ -116,7 +124,7 @@ def published(path: str | Path, runtime: str | None = None, overrides: Iterable[
         positions=config.max_position_embeddings,
         notes=(
             _convention(runtime, blocks),
-            *_unmeasured(runtime, kind),
+            *_unmeasured(runtime, kind, reader),
             *said,
             *config.remarks,
             *(_never_bind(config, blocks != read) if not dense else _no_windows(kind, blocks != read)),
@@ -127,26 +135,36 @@ def published(path: str | Path, runtime: str | None = None, overrides: Iterable[
     )
 
 
-def _runtime(runtime: str, kind: str) -> str:
+def _runtime(runtime: str, kind: str, reader: type[Config]) -> str:
     convention(runtime)
-    if runtime == "mamba-ssm" and kind not in RUN_BY_MAMBA_SSM:
-        raise BadInput(f"--runtime mamba-ssm: runs {', '.join(RUN_BY_MAMBA_SSM)}, not {kind}")
+    runs = {
+        "mamba-ssm": () if reader.own_runtime == "fla" else RUN_BY_MAMBA_SSM,
+        "fla": (kind,) if reader.own_runtime == "fla" else OF_FLA,
+    }.get(runtime, (kind,))
+    if kind not in runs:
+        said = "fla's mamba2" if reader.own_runtime == "fla" and kind == "mamba2" else kind
+        of = ", ".join({"mamba-ssm": RUN_BY_MAMBA_SSM, "fla": (*OF_FLA, "its mamba2")}[runtime])
+        raise BadInput(f"--runtime {runtime}: runs {of}, not {said}")
     return runtime
 
 
 def _convention(runtime: str, blocks: tuple[Block, ...]) -> str:
     """Whose convention the numbers follow."""
-    return convention(runtime).sentence(tuple(part for block in blocks for part in block.mixer.parts))
+    return convention(runtime).sentence(runtime, tuple(part for block in blocks for part in block.mixer.parts))
 
 
-def _unmeasured(runtime: str, kind: str) -> tuple[str, ...]:
+def _unmeasured(runtime: str, kind: str, reader: type[Config]) -> tuple[str, ...]:
     """Where the convention is carried over to a type that its runtime does not know."""
-    if runtime == "vllm" and kind in UNKNOWN_TO_VLLM:
-        return (f"vLLM is not known to run {kind}: the numbers are what its shapes for like layers would give.",)
-    if runtime == "llama.cpp" and kind in UNKNOWN_TO_LLAMA_CPP:
+    foreign = reader.own_runtime == "fla"
+    if runtime == "vllm" and (foreign or kind in UNKNOWN_TO_VLLM):
+        said = "fla's mamba2" if foreign and kind == "mamba2" else kind
+        return (f"vLLM is not known to run {said}: the numbers are what its shapes for like layers would give.",)
+    if runtime == "llama.cpp" and (foreign or kind in UNKNOWN_TO_LLAMA_CPP):
         return (f"llama.cpp is not known to run {kind}: the numbers are what it holds of like layers.",)
     if runtime == "transformers" and kind == "mamba_ssm":
         return ("transformers does not read mamba_ssm's configs: the numbers are those of its like layers.",)
+    if runtime == "transformers" and foreign:
+        return (f"transformers has no class of fla's {kind}: the numbers are those of its like layers.",)
     return ()
 
 

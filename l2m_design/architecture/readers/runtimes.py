@@ -4,9 +4,10 @@ A layer keeps parts: keys and values of tokens, a recurrent memory, the last inp
 holds of the same part differs a little from what another does: a closed set of conventions, applied to every part.
 
 Sources: `ideal` is this project's own count (what the mathematics needs); `transformers` is its cache classes of 5.24,
-measured after a decoding step (tests hold the law to them); `vllm` is its MambaStateShapeCalculator and
-MambaStateDtypeCalculator, `mamba-ssm` the `allocate_inference_cache` of its modules, `llama.cpp` the sizes of its
-llama_kv_cache and llama_memory_recurrent: all three read in source, not run. What servers allot beyond it: `servers`.
+measured after a decoding step (tests hold the law to them); `fla` is the cache of flash-linear-attention 0.6, measured
+where that and Triton are installed; `vllm` is its MambaStateShapeCalculator, MambaStateDtypeCalculator and indexer
+cache, `mamba-ssm` the `allocate_inference_cache` of its modules, `llama.cpp` the sizes of its llama_kv_cache and
+llama_memory_recurrent: all three read in source, not run. What servers allot beyond it: `servers`.
 """
 
 from collections.abc import Mapping
@@ -16,18 +17,22 @@ from l2m_design.errors import BadInput
 from l2m_design.laws import Fixed, StateLaw, StateTerm, Tokens
 from l2m_design.settings import nearest
 
+MEASURED = "5.24"  # the version of transformers whose caches tests hold the laws to
+
 
 @dataclass(frozen=True)
 class Convention:
     """What a runtime holds.
 
-    unread: tokens of a window that it has let go when a step is over (the next one reads window - 1 and itself).
-    spare: columns of a convolution beyond the taps - 1 that must be kept. memory, column: the dtypes of recurrent
-    memories and of convolutions, None for the model's own. said: whose convention it is; of_keys, of_windows,
-    of_tokens (windows of one), of_memories, of_columns: what to know of models that have any of these.
+    version: that was measured, None where none was. unread: tokens of a window that it has let go when a step is over
+    (the next one reads window - 1 and itself). spare: columns of a convolution beyond the taps - 1 that must be kept.
+    memory, column: the dtypes of recurrent memories and of convolutions, None for the model's own. said: whose
+    convention it is; of_keys, of_windows, of_tokens (windows of one), of_memories, of_indexers, of_columns: what to
+    know of models that have them.
     """
 
     said: str
+    version: str | None = None
     unread: int = 0
     spare: int = 0
     memory: str | None = None
@@ -36,15 +41,18 @@ class Convention:
     of_windows: str | None = None
     of_tokens: str | None = None
     of_memories: str | None = None
+    of_indexers: str | None = None
     of_columns: str | None = None
 
-    def sentence(self, parts: tuple["Part", ...]) -> str:
-        """Whose convention it is, and what it means for these parts."""
+    def sentence(self, runtime: str, parts: tuple["Part", ...]) -> str:
+        """Whose convention it is (runtime's), and what it means for these parts."""
+        memories = [part for part in parts if isinstance(part, Memory)]
         there = {
             self.of_keys: any(isinstance(part, Keys) for part in parts),
             self.of_windows: any(isinstance(part, Keys) and part.window is not None for part in parts),
             self.of_tokens: any(isinstance(part, Keys) and part.window == 1 for part in parts),
-            self.of_memories: any(isinstance(part, Memory | (Columns if self.column else Memory)) for part in parts),
+            self.of_memories: any(self.memory is None or runtime not in part.held for part in memories),
+            self.of_indexers: any(isinstance(part, Keys) and part.held for part in parts),
             self.of_columns: any(isinstance(part, Columns) and not part.exact for part in parts),
         }
         told = [clause for clause, applies in there.items() if clause and applies]
@@ -53,7 +61,8 @@ class Convention:
 
 CONVENTIONS = {
     "transformers": Convention(
-        "Counted as transformers' dynamic cache holds it after a decoding step",
+        f"Counted as the dynamic cache of transformers {MEASURED} holds it after a decoding step",
+        version=MEASURED,
         unread=1,
         spare=1,
         memory="float32",
@@ -66,6 +75,7 @@ CONVENTIONS = {
         "Counted as vLLM shapes it with its default dtypes",
         of_windows="windows at their size, though it frees whole pages only",
         of_memories="recurrent memories in the model's dtype, where neither the config nor their kernel says otherwise",
+        of_indexers="keys of indexers in float8 with a scale in float32 for every 128 of them",
     ),
     "llama.cpp": Convention(
         "Counted as llama.cpp holds it",
@@ -78,6 +88,14 @@ CONVENTIONS = {
         "Counted as mamba-ssm allocates it, all in the model's dtype",
         spare=1,
         of_keys="keys and values as they fill, though it allots them for the longest context at once",
+        of_columns="convolutions one column wider than they must be",
+    ),
+    "fla": Convention(
+        "Counted as the cache of flash-linear-attention 0.6 holds it after a decoding step",
+        version="0.6",
+        spare=1,
+        memory="float32",
+        of_memories="recurrent memories in float32",
         of_columns="convolutions one column wider than they must be",
     ),
     "ideal": Convention("Counted as what must be kept, all of it in the asked dtype"),
@@ -154,5 +172,5 @@ Part = Keys | Memory | Columns
 
 
 def law(parts: tuple[Part, ...], runtime: str) -> StateLaw:
-    """The state law of a layer's parts in a runtime."""
-    return StateLaw(tuple(part.term(runtime) for part in parts))
+    """The state law of a layer's parts in a runtime, without those that it does not have."""
+    return StateLaw(tuple(term for part in parts if (term := part.term(runtime)).elements))

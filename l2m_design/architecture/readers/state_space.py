@@ -182,6 +182,7 @@ class AttnCfg(Lenient):
 class MambaSsm(Config):
     """MambaLMHeadModel of mamba_ssm 2.2; an MLP of d_intermediate channels, rounded up to 128s, where it is not 0."""
 
+    own_runtime: ClassVar[str] = "mamba-ssm"
     norms: ClassVar[int] = 1
     known: ClassVar[tuple[str, ...]] = (LINEAR, FULL)
 
