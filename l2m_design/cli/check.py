@@ -9,9 +9,7 @@ from l2m_design.cli.terminal import Json, Set, print_json, warn
 
 Models = Annotated[
     list[str],
-    typer.Argument(
-        help="YAML drawings, cards, config.json or params.json files, or folders with one. Several are compared."
-    ),
+    typer.Argument(help="YAML drawings, cards, config.json, params.json, or folders with one. Several are compared."),
 ]
 Runtime = Annotated[
     str | None,

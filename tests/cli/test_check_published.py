@@ -96,7 +96,7 @@ def test_a_folder_with_a_params_json_is_named_and_judged(folder: Path) -> None:
     (folder / "native").mkdir()
     (folder / "native" / "params.json").write_text(json.dumps(config))
     done = check("native", "deepseek", "--json", cwd=folder)
-    assert [row["name"] for row in json.loads(done.stdout)["models"]] == ["native", "deepseek"]
+    assert [row["model"] for row in json.loads(done.stdout)["models"]] == ["native", "deepseek"]
     refused = check("native", "--set", "dim=x", cwd=folder)
     assert refused.returncode == 2
     assert "params.json: dim: input should be a valid integer" in refused.stderr
