@@ -9,7 +9,8 @@ import pytest
 from l2m_design.architecture.readers import is_published, published
 from l2m_design.errors import BadInput
 
-V32 = {"model_type": "deepseek_v32"}
+V32 = {"model_type": "deepseek_v32", "num_hidden_layers": 61}
+LLAMA = {"model_type": "llama", "num_hidden_layers": 2}
 
 
 @pytest.mark.parametrize(
@@ -59,8 +60,8 @@ def test_minimax_with_a_shared_expert_is_refused(write) -> None:
 
 @pytest.mark.parametrize(
     ("config", "then", "now"),
-    [({"model_type": "deepseek_v3"}, 2_498_560, 35_136), ({"model_type": "kimi_k2"}, 2_498_560, 35_136),
-     ({"model_type": "deepseek_v2", "num_experts_per_tok": 6}, 32 * 32 * 320, 32 * 576)],
+    [({"model_type": "deepseek_v3", "num_hidden_layers": 61}, 2_498_560, 35_136), ({"model_type": "kimi_k2", "num_hidden_layers": 61}, 2_498_560, 35_136),
+     ({"model_type": "deepseek_v2", "num_hidden_layers": 32, "num_experts_per_tok": 6}, 32 * 32 * 320, 32 * 576)],
 )  # fmt: skip
 def test_an_earlier_transformers_caches_all_heads_of_deepseek(config, then: int, now: int, write) -> None:
     """Measured with 4.57.3 on the tiny configs; of V3 61 layers x 128 heads x (192 of keys + 128 of values)."""
@@ -72,15 +73,15 @@ def test_an_earlier_transformers_caches_all_heads_of_deepseek(config, then: int,
 
 
 def test_no_earlier_version_is_named_where_none_is_known_to_differ(write) -> None:
-    assert published(write({"model_type": "deepseek_v3"}), "vllm").earlier is None
+    assert published(write({"model_type": "deepseek_v3", "num_hidden_layers": 61}), "vllm").earlier is None
     assert published(write(V32)).earlier is None
-    assert published(write({"model_type": "llama"})).earlier is None
+    assert published(write(LLAMA)).earlier is None
 
 
 def test_the_version_that_tests_measure_is_the_version_that_is_named(write) -> None:
     import transformers
 
-    named = published(write({"model_type": "llama"})).notes[0]
+    named = published(write(LLAMA)).notes[0]
     major = transformers.__version__.split(".")[0]
     assert f"transformers {major}." in named
 
