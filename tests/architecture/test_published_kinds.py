@@ -60,9 +60,12 @@ def test_minimax_with_a_shared_expert_is_refused(write) -> None:
 
 @pytest.mark.parametrize(
     ("config", "then", "now"),
-    [({"model_type": "deepseek_v3", "num_hidden_layers": 61}, 2_498_560, 35_136), ({"model_type": "kimi_k2", "num_hidden_layers": 61}, 2_498_560, 35_136),
-     ({"model_type": "deepseek_v2", "num_hidden_layers": 32, "num_experts_per_tok": 6}, 32 * 32 * 320, 32 * 576)],
-)  # fmt: skip
+    [
+        ({"model_type": "deepseek_v3", "num_hidden_layers": 61}, 2_498_560, 35_136),
+        ({"model_type": "kimi_k2", "num_hidden_layers": 61}, 2_498_560, 35_136),
+        ({"model_type": "deepseek_v2", "num_hidden_layers": 32, "num_experts_per_tok": 6}, 32 * 32 * 320, 32 * 576),
+    ],
+)
 def test_an_earlier_transformers_caches_all_heads_of_deepseek(config, then: int, now: int, write) -> None:
     """Measured with 4.57.3 on the tiny configs; of V3 61 layers x 128 heads x (192 of keys + 128 of values)."""
     read = published(write(config))
