@@ -9,6 +9,7 @@ from l2m_design.cli.measured import print_compared, print_measurement, print_two
 from l2m_design.cli.terminal import Device, DryRun, Json, print_json, progress, say, warn
 
 if TYPE_CHECKING:
+    from l2m_design.corpus import Corpus
     from l2m_design.information import Measurement, MeasurementSettings, TwoPoint
 
 PAIRS = "two-point"
@@ -100,7 +101,7 @@ def command(
         found = work.measurements(asked, model, shown)
         pairs = work.two_point(split, longest, level, seed) if "two-point" in estimator or plot else None
     warn(*work.notes())
-    _tell(found, pairs, work.fingerprint, as_json)
+    _tell(found, pairs, work.first, as_json)
     if plot:
         from l2m_design.report.measurement import draw
 
@@ -154,11 +155,11 @@ def _known(estimator: str, given: dict[str, Any], count: int) -> dict[str, Any]:
     return mine
 
 
-def _tell(found: "list[Measurement]", pairs: "TwoPoint | None", fingerprint: str, as_json: bool) -> None:
+def _tell(found: "list[Measurement]", pairs: "TwoPoint | None", corpus: "Corpus", as_json: bool) -> None:
     from l2m_design.information.views import deciding
 
     if as_json:
-        first = found[0].plain() if found else _only_pairs(pairs, fingerprint)
+        first = found[0].plain() if found else _only_pairs(pairs, corpus)
         if len(found) > 1:
             chosen, why = deciding(found)
             own = found[chosen]
@@ -187,7 +188,7 @@ def _tell_plans(plans: list[dict[str, Any]], as_json: bool) -> None:
         say(*(f"{key}: {value}" for key, value in numbers.items()), "")
 
 
-def _only_pairs(pairs: "TwoPoint | None", fingerprint: str) -> dict[str, Any]:
+def _only_pairs(pairs: "TwoPoint | None", corpus: "Corpus") -> dict[str, Any]:
     """The promised keys where only the two-point information was asked: it has no beta."""
     assert pairs is not None
     empty: dict[str, Any] = {key: [] for key in ("lengths", "mi_nats", "mi_low", "mi_high", "local_slopes")}
@@ -198,8 +199,9 @@ def _only_pairs(pairs: "TwoPoint | None", fingerprint: str) -> dict[str, Any]:
         | {
             "estimator": "two-point",
             "documents": pairs.documents,
+            "copies": corpus.copied,
             "tokens_scored": 2 * pairs.pairs,
             "seconds": round(pairs.seconds, 2),
-            "corpus_fingerprint": fingerprint,
+            "corpus_fingerprint": corpus.fingerprint,
         }
     )

@@ -2,6 +2,7 @@
 
 import hashlib
 from abc import abstractmethod
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -48,7 +49,7 @@ class ArrayCorpus(Corpus):
     def value_documents(self, split: str | None) -> Documents:
         """The real values of a split's documents, or of all."""
         chosen = self.documents(split) if split else self.all_documents
-        return Documents(self.values.tokens, chosen.spans, chosen.families)
+        return replace(chosen, tokens=self.values.tokens)
 
     def document_name(self, index: int) -> str:
         """A document's name, which decides its split."""
@@ -69,6 +70,8 @@ class ArrayCorpus(Corpus):
 
 class FileArrayCorpus(ArrayCorpus):
     """A .npy or .npz file of floats: [time], [documents, time] or [documents, time, channels]."""
+
+    seeks = "equal"
 
     def __init__(self, name: str, path: Path, values: NDArray[Any], quantiser: Quantiser) -> None:
         self.name = name

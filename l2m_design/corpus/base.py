@@ -3,13 +3,14 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from l2m_design.corpus.copies import Copies, find_copies, firsts, joined, no_copies, open_copies
 from l2m_design.corpus.tokens import TokenWriter, open_tokens
 from l2m_design.errors import BadInput
 from l2m_design.estimates import Floats
@@ -24,12 +25,14 @@ class Documents:
     """Documents of tokens: slices [start, end) of one array, usually memory-mapped.
 
     tokens: [all tokens] unsigned integers. spans: [documents, 2] starts and ends. families: [documents] which ones
-    are akin (modules of a package, pieces of a record), where a source knows; none where each stands for itself.
+    are akin (modules of a package, pieces of a record, copies), where that is known; none where each stands for itself.
+    repeats: [documents] True where an earlier one has the same content; none where no two have.
     """
 
     tokens: NDArray[Any]
     spans: NDArray[np.int64]
     families: NDArray[np.int64] | None = None
+    repeats: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.spans)
@@ -43,7 +46,16 @@ class Documents:
 
     def chosen(self, rows: NDArray[Any]) -> "Documents":
         """Some of the documents."""
-        return Documents(self.tokens, self.spans[rows], None if self.families is None else self.families[rows])
+        families, repeats = (None if each is None else each[rows] for each in (self.families, self.repeats))
+        return Documents(self.tokens, self.spans[rows], families, repeats)
+
+    def once(self) -> "Documents":
+        """The documents without those that repeat an earlier one."""
+        if self.repeats is None:
+            return self
+        kept = self.chosen(~self.repeats)
+        alone = kept.families is None or len(np.unique(kept.families)) == len(kept)
+        return replace(kept, families=None if alone else kept.families, repeats=None)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -64,7 +76,8 @@ class Corpus(ABC):
     are, cut in their middle (a tree, a copy).
     spaces: tokens between which words stand, where words can be told (text in bytes).
     shares: of documents (of families, where a source knows them) in train, validation and test. notes: what the user
-    should be told about the source (skipped files, ...).
+    should be told about the source (skipped files, ...). seeks: copies that join a family: none in a source whose law
+    is known.
     """
 
     name: str
@@ -73,6 +86,7 @@ class Corpus(ABC):
     whole: bool = False
     spaces: tuple[int, ...] = ()
     shares: tuple[float, float, float] = SHARES
+    seeks: Literal["none", "equal", "near"] = "none"
     tells_of_empty: bool = True  # in a library of modules some are empty
     _dropped: int = 0  # documents without a token, known once they were read
 
@@ -88,7 +102,14 @@ class Corpus(ABC):
     @property
     def notes(self) -> list[str]:
         """Sentences about what was skipped or assumed."""
-        said = ["few documents: each is cut 8:1:1 into the splits"] if self._cut_by_position else []
+        (equal, near), held = self.copied.values(), len(self._sources)
+        few = "few documents apart from copies" if equal + near else "few documents"
+        said = [f"{few}: each is cut 8:1:1 into the splits"] if self._cut_by_position else []
+        if equal + near:
+            said.append(
+                f"{equal + near:,} of {held:,} documents are copies or near copies of others before them "
+                f"({equal:,} and {near:,}); copies share a split and count once"
+            )
         if self._dropped and self.tells_of_empty:
             held = len(self.all_documents)
             said.append(f"{self._dropped} of {self._dropped + held} documents hold no text and are left out")
@@ -116,27 +137,78 @@ class Corpus(ABC):
 
     @cached_property
     def _stored(self) -> tuple[Documents, list[str]]:
+        """Documents that know no families, and their names."""
         tokens, ends, names, self._dropped = open_tokens(self.fingerprint, self.vocabulary, self.write)
         if not len(tokens):
             raise BadInput(f"{self.name}: the corpus is empty")
-        starts = np.concatenate([[0], ends[:-1]])
-        families, which = np.unique([self.family(name) for name in names], return_inverse=True)
-        akin = which if len(families) < len(names) else None
-        return Documents(tokens, np.stack([starts, ends], axis=1), akin), names
+        return Documents(tokens, np.stack([np.concatenate([[0], ends[:-1]]), ends], axis=1)), names
+
+    @cached_property
+    def _sources(self) -> NDArray[np.int64]:
+        """[documents] a number for what the source keeps together with each, in the order of their names."""
+        return np.unique([self.family(name) for name in self._stored[1]], return_inverse=True)[1]
+
+    @cached_property
+    def copies(self) -> Copies:
+        """Which documents are copies of others."""
+        if self.seeks == "none" or len(self._stored[1]) < 2:
+            return no_copies(len(self._stored[1]))
+        return self._find_copies()
+
+    def _find_copies(self) -> Copies:
+        stored, source = self._stored[0], self._sources
+        part = np.bincount(source)[source] > 1
+        text, near = bool(self.spaces), self.seeks == "near"
+        return open_copies(
+            self.fingerprint,
+            lambda: find_copies(stored.tokens, stored.spans[:, 1], self.vocabulary, text, near, part),
+        )
+
+    @property
+    def copied(self) -> dict[str, int]:
+        """equal: documents with the content of an earlier one. near: with nearly that of one the source keeps apart."""
+        equal = self.copies.is_equal
+        apart = self._sources != self._sources[self.copies.like]
+        return {"equal": int(equal.sum()), "near": int((apart & ~equal).sum())}
+
+    @cached_property
+    def _families(self) -> NDArray[np.int64]:
+        """[documents] the first document of each one's family: of what the source keeps together, and of copies."""
+        first = firsts(self._sources)
+        copies = np.flatnonzero(self.copies.is_copy)
+        return joined(first, (copies, self.copies.like[copies])) if len(copies) else first
 
     @cached_property
     def _splits(self) -> NDArray[np.int64]:
-        return np.array([split_of(self.family(name), self.shares) for name in self._stored[1]], dtype=np.int64)
+        """[documents] index of the split: that of a family's first document.
+
+        A family that copies made is for training where it holds more than the smallest split should.
+        """
+        family, source = self._families, self._sources
+        splits = np.zeros(len(family), dtype=np.int64)
+        for first in np.unique(family).tolist():
+            splits[first] = split_of(self.family(self._stored[1][first]), self.shares)
+        sizes = np.bincount(family, self._stored[0].lengths, len(family))
+        made = family[source != source[family]]
+        splits[made[sizes[made] > min(self.shares) * sizes.sum()]] = SPLITS.index("train")
+        return splits[family]
 
     @property
     def _cut_by_position(self) -> bool:
         """True when hashing whole documents would leave a split with next to nothing."""
-        return int(np.bincount(self._splits, minlength=len(SPLITS)).min()) < 2
+        held = np.bincount(self._splits[~self.copies.is_copy], minlength=len(SPLITS))
+        return int(held.min()) < 2
 
-    @property
+    @cached_property
     def all_documents(self) -> Documents:
         """Every document, whatever its split."""
-        return self._stored[0]
+        names, akin = np.unique(self._sources[self._families], return_inverse=True)
+        repeats = self.copies.is_equal
+        return replace(
+            self._stored[0],
+            families=akin if len(names) < len(akin) else None,
+            repeats=repeats if repeats.any() else None,
+        )
 
     def documents(self, split: str) -> Documents:
         """The documents of "train", "validation" or "test"."""
@@ -147,7 +219,7 @@ class Corpus(ABC):
         cuts = np.cumsum([0.0, *self.shares])[[index, index + 1]]
         inside = (stored.lengths[:, None] * cuts / self.period).astype(np.int64) * self.period
         spans = stored.spans[:, :1] + inside
-        return Documents(stored.tokens, spans, stored.families).chosen(spans[:, 1] > spans[:, 0])
+        return replace(stored, spans=spans).chosen(spans[:, 1] > spans[:, 0])
 
 
 def split_of(name: str, shares: tuple[float, float, float] = SHARES) -> int:

@@ -36,6 +36,8 @@ class FastaCorpus(Corpus):
     convention of the assembly, and the pieces stay in one split. Vocabulary: the letters that occur.
     """
 
+    seeks = "near"
+
     def __init__(self, name: str, files: list[tuple[Path, str]]) -> None:
         self.name = name
         self._files = files

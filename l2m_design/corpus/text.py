@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from l2m_design.corpus.base import SHARES, Corpus
+from l2m_design.corpus.copies import Copies
 from l2m_design.corpus.records import FIELD, texts_of
 from l2m_design.corpus.shapes import UNPACKING, Shape, head_of, named_shape, opened, seen_shape
 from l2m_design.corpus.tokenizers import Bytes, Tokenizer, open_tokenizer, save_tokenizer, tokenizer_files
@@ -42,6 +43,8 @@ class TextCorpus(Corpus):
     packages: files of one top-level folder go into one split. Long files are tokenised in pieces that end with a line,
     or with a space.
     """
+
+    seeks = "near"
 
     def __init__(
         self,
@@ -83,6 +86,14 @@ class TextCorpus(Corpus):
     def family(self, name: str) -> str:
         """In a library of packages, the package: its modules can be near copies of each other."""
         return name.split("/")[0] if self._packages else name
+
+    def _find_copies(self) -> Copies:
+        """As among the bytes, whatever the tokenizer: splits are the same in all tokens."""
+        if isinstance(self.tokenizer, Bytes):
+            return super()._find_copies()
+        read = self.as_bytes
+        place = {name: index for index, name in enumerate(read._stored[1])}
+        return read.copies.chosen(np.array([place[name] for name in self._stored[1]]))
 
     @property
     def notes(self) -> list[str]:

@@ -42,6 +42,8 @@ class TokenFileSettings(Values):
 class TokenFileCorpus(Corpus):
     """[tokens] or [documents, tokens] of integers, read where they lie."""
 
+    seeks = "near"
+
     def __init__(self, name: str, path: Path, tokens: NDArray[Any], settings: TokenFileSettings) -> None:
         self.name = name
         self._path = path

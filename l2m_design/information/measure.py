@@ -54,7 +54,7 @@ class Measurement:
     tokens_scored: coded by the compressor, read by the gaussian estimator, or asked of the model (scored now, or held
     by a table). bytes_per_token: of text, 1 where n counts bytes. losses: h_t by position, where a model scored.
     explained: by n, the share of the variance between documents that a compressor took off (control.py). notes: what
-    the user should be told.
+    the user should be told. copies: documents of the corpus that repeat others, see Corpus.copied.
     """
 
     corpus_fingerprint: str
@@ -71,6 +71,7 @@ class Measurement:
     explained_by: str | None
     notes: list[str]
     bytes_per_token: float | None = None
+    copies: dict[str, int] | None = None
 
     @property
     def beta(self) -> Estimate | None:
@@ -119,6 +120,7 @@ class Measurement:
             "unit": "bytes" if self.bytes_per_token == 1 else "tokens",
             "bytes_per_token": self.bytes_per_token,
             "documents": self.documents,
+            "copies": self.copies,
             "vocabulary": self.vocabulary,
             "resampled": self.curve.unit,
             "tokens_scored": self.tokens_scored,
@@ -179,6 +181,7 @@ def measure(
         explained_by=found.explained_by,
         notes=doubts(curve, fit) + known_faults(settings, scores) + found.notes,
         bytes_per_token=corpus.bytes_per_token,
+        copies=corpus.copied,
     )
 
 

@@ -63,10 +63,10 @@ def planned_tokens(places: Places, settings: MeasurementSettings) -> int:
 
 
 def documents_of(corpus: Corpus, settings: MeasurementSettings, values: bool = False) -> Documents:
-    """The documents to measure; values: the real values of an ArrayCorpus in place of its tokens."""
+    """The documents to measure, equal ones once; values: the real values of an ArrayCorpus in place of its tokens."""
     if isinstance(corpus, ArrayCorpus) and (values or settings.estimator == "gaussian"):
-        return corpus.value_documents(settings.split)
-    return corpus.documents(settings.split) if settings.split else corpus.all_documents
+        return corpus.value_documents(settings.split).once()
+    return (corpus.documents(settings.split) if settings.split else corpus.all_documents).once()
 
 
 def divided_places(

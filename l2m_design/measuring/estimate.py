@@ -97,9 +97,9 @@ class Estimation:
         return list(dict.fromkeys(note for corpus in self._opened.values() for note in corpus.notes))
 
     @property
-    def fingerprint(self) -> str:
-        """Of the corpus as it was read first."""
-        return next(iter(self._opened.values())).fingerprint
+    def first(self) -> Corpus:
+        """The corpus as it was read first."""
+        return next(iter(self._opened.values())) if self._opened else self.corpus()
 
     def measurements(
         self, asked: Sequence[MeasurementSettings], models: Sequence[str], on_progress: Progress
@@ -125,8 +125,8 @@ class Estimation:
 
     def two_point(self, split: str | None, longest: int | None, level: float, seed: int) -> TwoPoint:
         """The two-point information of the documents, in the tokens that were measured first."""
-        corpus = next(iter(self._opened.values())) if self._opened else self.corpus()
-        documents = corpus.documents(split) if split else corpus.all_documents
+        corpus = self.first
+        documents = (corpus.documents(split) if split else corpus.all_documents).once()
         channels = corpus.period if isinstance(corpus, ArrayCorpus) else 1
         reach = longest or min(MOST_PAIRS, int(documents.lengths.max()) // (2 * channels))
         return two_point(documents, corpus.vocabulary, reach, level, np.random.default_rng(seed), channels)

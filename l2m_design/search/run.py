@@ -205,6 +205,7 @@ class Search:
             "name": self.corpus.name,
             "fingerprint": self.corpus.fingerprint,
             "vocabulary": self.corpus.vocabulary,
+            "copies": self.corpus.copied,
         }
         return Descriptor(self.settings, self.space, demand, corpus)
 

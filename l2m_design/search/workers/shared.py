@@ -32,7 +32,7 @@ class Descriptor:
     settings: StudySettings
     space: Space
     demand: Demand
-    corpus: dict[str, Any]  # name, fingerprint, vocabulary
+    corpus: dict[str, Any]  # name, fingerprint, vocabulary, copies
 
     @property
     def identity(self) -> dict[str, Any]:
