@@ -23,7 +23,8 @@ Hashes = NDArray[np.uint64]
 
 SHINGLE = 5
 SIMILAR = 0.7  # one word in thirty changed; a shared licence or template joins only what it makes up four fifths of
-SHORT = 64  # words: fewer are too few to call two documents nearly the same; no shingle is longer
+SHORT = 64  # words, and different shingles: fewer are too few to call two documents nearly the same
+_OWNER = 40  # bits of a shingle that are kept beside the number of its document
 SIGNATURE, BANDS, ROWS = 128, 25, 5  # a pair of Jaccard 0.7 shares a band in 99 of 100 cases, one of 0.2 in 1
 PIECE = 1 << 20  # tokens: what is in memory at once
 COMPARED = 1 << 14  # signatures
@@ -105,7 +106,8 @@ def find_copies(
         words, counts = _words(read, edges) if text else (_mixed(read), np.diff(edges))
         np.add.at(sizes, document, counts)
         if near and (counts >= SHORT).any():
-            signed.append((document[counts >= SHORT], _signatures(words, counts, width)))
+            rich, signatures = _signatures(words, counts, width)
+            signed.append((document[rich], signatures))
     equal = firsts(digests.all())
     equal = np.where(part & (sizes < SHORT), np.arange(len(ends)), equal)
     document = np.concatenate([where[equal[where] == where] for where, _ in signed])
@@ -202,8 +204,8 @@ def _mixed(values: NDArray[Any]) -> Hashes:
 _LETTERS = np.where(_INSIDE, _mixed(_LOWER), np.uint64(0))
 
 
-def _signatures(words: Hashes, counts: Ints, width: int) -> NDArray[np.uint32]:
-    """[pieces of SHORT words or more, SIGNATURE] MinHash of the shingles of each."""
+def _signatures(words: Hashes, counts: Ints, width: int) -> tuple[Ints, NDArray[np.uint32]]:
+    """Which pieces hold SHORT different shingles or more, and MinHash signatures [those, SIGNATURE] of them."""
     from rensa import RMinHash
 
     last = max(0, len(words) - width + 1)
@@ -211,13 +213,18 @@ def _signatures(words: Hashes, counts: Ints, width: int) -> NDArray[np.uint32]:
     for begin in range(width):
         shingles *= np.uint64(_P)
         shingles += words[begin : begin + last]
-    owner = np.repeat(np.arange(len(counts)), counts)
-    inside = (owner[:last] == owner[width - 1 :]) & (counts[owner[:last]] >= SHORT)
-    ends = np.cumsum(counts[counts >= SHORT] - width + 1)
-    digests = RMinHash.digest_matrix_from_flat_token_hashes(
-        _mixed(shingles[inside]), np.concatenate([[0], ends]), SIGNATURE, 1
-    )
-    return np.array(digests.to_rows(), dtype=np.uint32).reshape(-1, SIGNATURE)
+    owner = np.repeat(np.arange(len(counts), dtype=np.uint64), counts)
+    inside = (owner[:last] == owner[width - 1 :]) & np.repeat(counts >= SHORT, counts)[:last]
+    owned = np.uint64(64 - _OWNER)
+    found = np.sort((owner[:last][inside] << np.uint64(_OWNER)) | (_mixed(shingles[inside]) >> owned))
+    different = found[np.append(True, found[1:] != found[:-1])]
+    owner = (different >> np.uint64(_OWNER)).astype(np.int64)
+    held = np.bincount(owner, minlength=len(counts))
+    rich = np.flatnonzero(held >= SHORT)
+    kept = different[(held >= SHORT)[owner]] << owned
+    edges = np.concatenate([[0], np.cumsum(held[rich])])
+    digests = RMinHash.digest_matrix_from_flat_token_hashes(_mixed(kept), edges, SIGNATURE, 1)
+    return rich, np.array(digests.to_rows(), dtype=np.uint32).reshape(-1, SIGNATURE)
 
 
 def _alike(signatures: NDArray[np.uint32]) -> Iterator[tuple[Ints, Ints]]:
