@@ -40,6 +40,7 @@ DOORS = {
     "datasets": ("corpus/records.py",),
     "sklearn": ("information/gaussian.py",),
     "urllib": ("information/scores/server.py",),
+    "rensa": ("corpus/copies.py",),
     "pyppmd": ("information/control.py",),
     "yaml": ("settings.py",),
     "multiprocessing": ("search/trials/processes.py",),
