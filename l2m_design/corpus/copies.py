@@ -158,7 +158,7 @@ class _Digests:
 
     def add(self, document: Ints, content: NDArray[Any], edges: Ints) -> None:
         """content: of the pieces, between edges [pieces + 1]."""
-        view, item = memoryview(np.ascontiguousarray(content).view(np.uint8)), content.itemsize
+        view, item = np.ascontiguousarray(content).view(np.uint8).data, content.itemsize
         places = (edges * item).tolist()
         for number, begin, end in zip(document.tolist(), places[:-1], places[1:], strict=True):
             if number != self._open:
