@@ -23,57 +23,75 @@ def answer(
     """What the JSON says of one model; by_length where lengths are asked for, fits where a memory is, allotted (for a
     batch of sequences) where a server's allotment is counted.
     """
-    from l2m_design.advice import advise, then
     from l2m_design.advice.by_length import by_length
+
+    verdict, terms = demand.judge(subject.state), demand.terms
+    rows = by_length(subject.stack, subject.width, subject.dimensions, demand, lengths)
+    nothing = dict.fromkeys(("decided_at", "capacity_nats", "required_nats"))
+    return (
+        verdict.plain()
+        | (verdict.enough.plain() if verdict.enough else nothing)
+        | _held(subject, terms)
+        | {"demand": _asked(asked, demand), "meets": verdict.met}
+        | _advised(subject, demand, verdict.met)
+        | _served(subject, terms, memory, batch)
+        | ({"by_length": rows} if rows else {})
+    )
+
+
+def _held(subject: "Subject", terms: "Terms") -> dict[str, Any]:
+    """The model, and its state at the judged length."""
+    return {
+        "state_elements": subject.state.elements(terms.length),
+        "state_bytes": subject.state.bytes(terms.length, terms.dtypes),
+        "bytes_per_token": subject.state.bytes_per_token(terms.length, terms.dtypes),
+        "length": terms.length,
+        "dtype": terms.dtype,
+        "dtypes": _dtypes(subject.state, terms.dtypes),
+        "runtime": subject.runtime,
+        "runtime_version": subject.version,
+        "earlier_versions": _earlier(subject, terms.length, terms.dtypes),
+        "layers": subject.layers,
+        "parameters": subject.parameters,
+        "active_parameters": subject.active_parameters,
+        "notes": subject.notes,
+    }
+
+
+def _asked(asked: "Asked", demand: "Demand") -> dict[str, Any]:
+    """The demand, and where it comes from."""
+    terms = demand.terms
+    return {
+        "source": asked.source,
+        "unit": asked.unit,
+        "bytes_per_token": asked.bytes_per_token,
+        "beta": demand.law.beta.plain() if demand.law.form == "power" else None,
+        "law": demand.law.formula(),
+        "nats_per_element": terms.nats_per_element,
+        "nats_by_kind": terms.nats_by_kind,
+        "nats_range": terms.nats_range,
+        "end": terms.end,
+    }
+
+
+def _advised(subject: "Subject", demand: "Demand", met: bool) -> dict[str, Any]:
+    """Which layers pay, and what would change the answer."""
+    from l2m_design.advice import advise, then
     from l2m_design.advice.practice import practised
     from l2m_design.report.advice import advice, payers
 
-    verdict, terms = demand.judge(subject.state), demand.terms
     changes = advise(subject.stack, demand)
     later = then(subject.stack, demand, changes)
-    practice = practised(subject.stack, demand) if verdict.met else None
-    rows = by_length(subject.stack, subject.width, subject.dimensions, demand, lengths)
-    nothing = dict.fromkeys(("decided_at", "capacity_nats", "required_nats"))
-    said = (
-        verdict.plain()
-        | (verdict.enough.plain() if verdict.enough else nothing)
-        | {
-            "state_elements": subject.state.elements(terms.length),
-            "state_bytes": subject.state.bytes(terms.length, terms.dtypes),
-            "bytes_per_token": subject.state.bytes_per_token(terms.length, terms.dtypes),
-            "length": terms.length,
-            "dtype": terms.dtype,
-            "dtypes": _dtypes(subject.state, terms.dtypes),
-            "runtime": subject.runtime,
-            "runtime_version": subject.version,
-            "earlier_versions": _earlier(subject, terms.length, terms.dtypes),
-            "layers": subject.layers,
-            "parameters": subject.parameters,
-            "active_parameters": subject.active_parameters,
-            "notes": subject.notes,
-            "demand": {
-                "source": asked.source,
-                "unit": asked.unit,
-                "bytes_per_token": asked.bytes_per_token,
-                "beta": demand.law.beta.plain() if demand.law.form == "power" else None,
-                "law": demand.law.formula(),
-                "nats_per_element": terms.nats_per_element,
-                "nats_by_kind": terms.nats_by_kind,
-                "nats_range": terms.nats_range,
-                "end": terms.end,
-            },
-            "meets": verdict.met,
-            "advice": advice(subject.stack, subject.kinds, demand, changes),
-            "change": {
-                "pays": payers(subject.stack, subject.kinds, demand),
-                "options": [change.plain(demand) for change in changes],
-                "then": later.plain(demand) if later else None,
-                "practised": practice.plain(demand) if practice else None,
-            },
-        }
-    )
-    said |= _served(subject, terms, memory, batch)
-    return said | {"by_length": rows} if rows else said
+    practice = practised(subject.stack, demand) if met else None
+    return {
+        "advice": advice(subject.stack, subject.kinds, demand, changes),
+        "change": {
+            "pays": payers(subject.stack, subject.kinds, demand),
+            "options": [change.plain(demand) for change in changes],
+            "then": later.plain(demand) if later else None,
+            "practised": practice.plain(demand) if practice else None,
+        },
+    }
 
 
 def _dtypes(state: "StateLaw", dtypes: "Dtypes") -> dict[str, Any]:

@@ -33,7 +33,7 @@ NEMOTRON_9B = {"model_type": "nemotron_h", "mamba_head_dim": 80, "hidden_size": 
 GRANITE_SMALL = {"model_type": "granitemoehybrid", "num_hidden_layers": 40, "mamba_d_state": 128,
                  "num_key_value_heads": 8,
                  "layer_types": ["attention" if i % 10 == 5 else "mamba" for i in range(40)]}  # fmt: skip
-KIMI_LINEAR_HALF = {"model_type": "kimi_linear", "linear_num_heads": 16}
+KIMI_LINEAR_HALF = {"model_type": "kimi_linear", "num_hidden_layers": 27, "linear_num_heads": 16}
 GEMMA4_E4B = {"model_type": "gemma4_text", "num_hidden_layers": 42, "num_kv_shared_layers": 18, "head_dim": 256,
               "num_key_value_heads": 2, "global_head_dim": 512, "sliding_window": 512,
               "layer_types": (["sliding_attention"] * 5 + ["full_attention"]) * 7}  # fmt: skip
@@ -145,7 +145,8 @@ def test_caches_whose_pages_cannot_be_made_equal_are_refused() -> None:
         (QWEN_35B, {"length": 8192, "batch": 4, "unified": True},
          {"attention": (10, 32768, 640.00), "state": (30, 1, 251.25)}),
         # Qwen3-Next: 75.38 MiB (1 cells, 48 layers, 1 seqs)
-        ({"model_type": "qwen3_next"}, {"length": 4096}, {"attention": (12, 4096, 96.00), "state": (36, 1, 75.38)}),
+        ({"model_type": "qwen3_next", "num_hidden_layers": 48}, {"length": 4096},
+         {"attention": (12, 4096, 96.00), "state": (36, 1, 75.38)}),
         # gpt-oss-20b: "creating SWA KV cache, size = 768 cells", 18.00 MiB (12 layers) (ggml-org/llama.cpp#17609)
         (gpt_oss(24), {"length": 4096}, {"attention": (12, 4096, 96.00), "window": (12, 768, 18.00)}),
         # gpt-oss-20b in q8_0, -ub 128: 102.00 MiB (8192 cells), 3.19 MiB (256 cells)

@@ -105,6 +105,8 @@ READERS: dict[str, type[Config]] = {
 ALIASES = {  # types of the same form, without a class of their own in transformers
     "kimi_k2": "deepseek_v3",
     "mimo": "qwen2",
+    "minimax_m1": "minimax",
+    "minimax_text_01": "minimax",
 }
 WRAPPERS = {  # and the type of their text model where it names none
     "aya_vision": "cohere2",
@@ -112,10 +114,6 @@ WRAPPERS = {  # and the type of their text model where it names none
     "deepseek_vl": "llama",
     "deepseek_vl_hybrid": "llama",
     "exaone4_5": "exaone4",
-    "minimax_m1": "minimax",
-    "minimax_text_01": "minimax",
-}
-WRAPPERS = {
     "gemma3": "gemma3_text",
     "gemma3n": "gemma3n_text",
     "gemma4": "gemma4_text",
