@@ -95,7 +95,8 @@ def _estimated(path: Path) -> Asked:
         data = json.loads(read_text(path))
         required = data["required"] if "required" in data else data["law"] if data["beta"] else None
         if required is None:
-            why = "vocabulary explains it" if data.get("explained_by") else f"law '{data.get('preferred_law')}'"
+            explained = data.get("explained_by")
+            why = f"explained by: {explained}" if explained else f"law '{data.get('preferred_law')}'"
             raise BadInput(f"{path}: has no beta and gives no requirement ({why}); give --beta, or measure again")
         law, unit = PowerLaw.of_plain(required), str(data.get("unit", "tokens"))
         return Asked(law, True, str(path), unit, data.get("bytes_per_token"), data.get("vocabulary"))

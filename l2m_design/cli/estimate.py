@@ -48,6 +48,12 @@ Spots = Annotated[int | None, typer.Option(help="Most places in a window at whic
 Control = Annotated[str, typer.Option(help="Control variate of profile: compression, none, auto (with a model).")]
 Pairing = Annotated[str, typer.Option(help="The second term's Y: same document; other (direct); none (profile).")]
 Bigram = Annotated[str, typer.Option(help="none, or paper: the published remedy for a model's cold start.")]
+Normalise = Annotated[
+    str | None,
+    typer.Option(
+        help="For gaussian: recording (each on its own scale; default for files), copula (normal scores), none."
+    ),
+]
 Split = Annotated[str | None, typer.Option(help="train, validation or test; by default all documents.")]
 Table = Annotated[Path | None, typer.Option(help="Score table, .parquet: written, and used by the next estimate.")]
 Plot = Annotated[Path | None, typer.Option(help="Draw the measurement: .png, .svg or .html.")]
@@ -68,6 +74,7 @@ def command(
     control: Control = "auto",
     pairing: Pairing = "same",
     bigram_correction: Bigram = "none",
+    normalise: Normalise = None,
     split: Split = None,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
     replicates: Annotated[int, typer.Option(help="Bootstrap replicates.")] = 1000,
@@ -88,7 +95,7 @@ def command(
     """
     given: dict[str, Any] = {"shortest": shortest, "longest": longest, "windows": windows, "spots": spots, "seed": seed}
     given |= {"control": control, "pairing": pairing, "bigram_correction": bigram_correction, "split": split}
-    given |= {"prime": prime, "level": level, "replicates": replicates}
+    given |= {"normalise": normalise, "prime": prime, "level": level, "replicates": replicates}
     from l2m_design.measuring.estimate import Estimation
 
     work = Estimation(corpus, tokenizer, trust_remote_code, device, tokens, scores)
@@ -152,6 +159,8 @@ def _known(estimator: str, given: dict[str, Any], count: int) -> dict[str, Any]:
             mine["control"] = "auto"
         if estimator != "compression":
             mine["prime"] = None
+        if estimator != "gaussian":
+            mine["normalise"] = None
     return mine
 
 

@@ -48,6 +48,9 @@ def _print_curve(found: "Measurement") -> None:
         names += ["words shuffled", "another document"]
         for control in (found.compression.words, found.compression.learnt):
             columns.append([f"{value:.4g}" for value in control.mean()])
+    if found.other is not None:
+        names.append("other recordings")
+        columns.append([f"{value:.4g}" for value in found.other])
     table(names, [list(row) for row in zip(*columns, strict=True)])
 
 

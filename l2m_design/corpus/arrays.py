@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from l2m_design.corpus.base import Corpus, Documents
+from l2m_design.corpus.padding import Padding, noticed
 from l2m_design.corpus.tokens import TokenWriter
 from l2m_design.errors import BadInput
 from l2m_design.estimates import Floats
@@ -36,9 +37,13 @@ class Quantiser(Values):
 
 
 class ArrayCorpus(Corpus):
-    """Documents of real values; channels of one instant stand side by side, so windows start at multiples of them."""
+    """Documents of real values; channels of one instant stand side by side, so windows start at multiples of them.
+
+    recorded: measured somewhere, so that recordings may have gains and baselines of their own.
+    """
 
     channels: int = 1
+    recorded: bool = False
     quantiser: Quantiser
 
     @property
@@ -69,7 +74,12 @@ class ArrayCorpus(Corpus):
 
 
 class FileArrayCorpus(ArrayCorpus):
-    """A .npy or .npz file of floats: [time], [documents, time] or [documents, time, channels]."""
+    """A .npy or .npz file of floats: [time], [documents, time] or [documents, time, channels].
+
+    Rows that were filled up to one length, with a value that hardly stands elsewhere or with NaN, are cut there.
+    """
+
+    recorded = True
 
     seeks = "equal"
 
@@ -87,26 +97,64 @@ class FileArrayCorpus(ArrayCorpus):
     @cached_property
     def fingerprint(self) -> str:
         """Hash of the file and the quantiser."""
-        digest = hashlib.sha256(f"array 1 {self.quantiser.fingerprint}".encode())
+        cut = f" cut at {self._padding.token}" if self._padding else " cut" if self._filled else ""
+        digest = hashlib.sha256(f"array 1 {self.quantiser.fingerprint}{cut}".encode())
         with self._path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
         return digest.hexdigest()[:16]
 
     @cached_property
+    def _padding(self) -> Padding | None:
+        """What fills rows up, if it is a number."""
+        return noticed(self._shaped.reshape(*self._shaped.shape[:2], -1)[:, :, 0])
+
+    @cached_property
+    def _filled(self) -> bool:
+        """Do rows end in steps of NaN?"""
+        return bool(np.isnan(self._shaped[:, -1]).reshape(len(self._shaped), -1).all(axis=1).any())
+
+    def _rows(self) -> list[NDArray[Any]]:
+        """The rows without what fills them up; those that hold nothing else are left out."""
+        rows = [_without_nan(row) for row in self._shaped] if self._filled else list(self._shaped)
+        rows = [self._padding.inside(row) for row in rows] if self._padding else rows
+        return [row for row in rows if len(row)]
+
+    @cached_property
     def values(self) -> Documents:
-        """The array, read where it lies. Raises BadInput naming the first value that is not finite."""
-        documents, size = len(self._shaped), self._shaped[0].size
-        for index in range(documents):
-            finite = np.isfinite(self._shaped[index])
+        """The array, read where it lies, or without padding. Raises BadInput at the first value that is not finite."""
+        rows = self._rows()
+        for index, row in enumerate(rows):
+            finite = np.isfinite(row)
             if not finite.all():
                 place = ", ".join(str(i) for i in np.argwhere(~finite)[0])
                 raise BadInput(f"{self.name}: document {index}, position {place}: not a finite number")
-        ends = np.arange(1, documents + 1) * size
-        return Documents(self._shaped.reshape(-1), np.stack([ends - size, ends], axis=1))
+        if not rows:
+            raise BadInput(f"{self.name}: holds no numbers, only NaN")
+        sizes = np.array([row.size for row in rows])
+        ends = np.cumsum(sizes)
+        cut = int(ends[-1]) < self._shaped.size
+        flat = np.concatenate([row.reshape(-1) for row in rows]) if cut else self._shaped.reshape(-1)
+        return Documents(flat, np.stack([ends - sizes, ends], axis=1))
 
     @property
     def notes(self) -> list[str]:
         """How values became tokens."""
         how = f"{self.quantiser.quantise}, {self.vocabulary} levels"
         said = f"real values, {self.channels} a time step; as tokens: {how}"
-        return [said, *super().notes]
+        return [said, *self._cut_notes(), *super().notes]
+
+    def _cut_notes(self) -> list[str]:
+        notes = ["rows end in NaN, which fills them up: cut off"] if self._filled else []
+        if self._padding:
+            side = "begin" if self._padding.left else "end"
+            notes.append(
+                f"rows {side} with runs of {self._padding.token:g}, which hardly stands elsewhere: taken for padding "
+                "and cut off"
+            )
+        return notes
+
+
+def _without_nan(row: NDArray[Any]) -> NDArray[Any]:
+    """A row [t] or [t, channels] without the steps of NaN that it ends in."""
+    kept = np.flatnonzero(~np.isnan(row).reshape(len(row), -1).all(axis=1))
+    return row[: kept[-1] + 1] if len(kept) else row[:0]

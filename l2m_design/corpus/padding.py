@@ -1,4 +1,4 @@
-"""Padding: a run of one token at the ends of rows that were made equally long, and what of a row is left without it.
+"""Padding: a run of one token (or value) at the ends of rows made equally long, and what of a row is left without it.
 
 A token is taken for padding where at least one row in twenty ends, or begins, with a run of it of RUN or more, and less
 than one in a hundred of all other tokens is the same: silence in a recording, or a common base, is none.
@@ -20,15 +20,15 @@ IGNORED = -100  # what trainers put in place of labels that do not count
 
 @dataclass(frozen=True)
 class Padding:
-    """The token that pads, on which side, and whether it was noticed (or named)."""
+    """The token (or value) that pads, on which side, and whether it was noticed (or named)."""
 
-    token: int
+    token: int | float
     left: bool
     noticed: bool
 
     def inside(self, row: NDArray[Any]) -> NDArray[Any]:
-        """A row [t] without its padding."""
-        kept = np.flatnonzero(row != self.token)
+        """A row [t] or [t, channels] without its padding."""
+        kept = np.flatnonzero((row != self.token).reshape(len(row), -1).any(axis=1))
         if not len(kept):
             return row[:0]
         return row[kept[0] :] if self.left else row[: kept[-1] + 1]
@@ -48,7 +48,7 @@ def noticed(rows: NDArray[Any]) -> Padding | None:
     sample = rows[np.unique(np.linspace(0, count - 1, min(count, SAMPLE)).astype(int))]
     for left in (False, True):
         ends = sample if left else sample[:, ::-1]
-        runs = [(int(row[0]), run_length(row)) for row in ends]
+        runs = [(row[0].item(), run_length(row)) for row in ends]
         longest = Counter(token for token, run in runs if run >= RUN).most_common(1)
         if not longest or longest[0][1] < ROWS * len(sample):
             continue

@@ -25,7 +25,7 @@ from l2m_design.information.doubts import (
     still_learning,
 )
 from l2m_design.information.exponent import Fit, fit_curve
-from l2m_design.information.gaussian import gaussian_curve
+from l2m_design.information.gaussian import gaussian
 from l2m_design.information.places import Places
 from l2m_design.information.plan import (
     GAUSSIAN_WINDOWS,
@@ -36,6 +36,7 @@ from l2m_design.information.plan import (
     planned_tokens,
 )
 from l2m_design.information.profile import Advance, Losses, profile_curve
+from l2m_design.information.recordings import normalised
 from l2m_design.information.scores.base import Scores
 from l2m_design.information.settings import MeasurementSettings
 from l2m_design.information.vclub import vclub_curve
@@ -53,8 +54,9 @@ class Measurement:
 
     tokens_scored: coded by the compressor, read by the gaussian estimator, or asked of the model (scored now, or held
     by a table). bytes_per_token: of text, 1 where n counts bytes. losses: h_t by position, where a model scored.
-    explained: by n, the share of the variance between documents that a compressor took off (control.py). notes: what
-    the user should be told. copies: documents of the corpus that repeat others, see Corpus.copied.
+    explained: by n, the share of the variance between documents that a compressor took off (control.py). other: by n,
+    nats of Y beside the X of other recordings (gaussian.py). notes: what the user should be told. copies: documents of
+    the corpus that repeat others, see Corpus.copied.
     """
 
     corpus_fingerprint: str
@@ -72,6 +74,7 @@ class Measurement:
     notes: list[str]
     bytes_per_token: float | None = None
     copies: dict[str, int] | None = None
+    other: list[float] | None = None
 
     @property
     def beta(self) -> Estimate | None:
@@ -90,14 +93,22 @@ class Measurement:
                 "with their words shuffled the halves still tell three quarters of it or more: what was measured is "
                 "vocabulary, not order"
             )
+        if self.explained_by == "other recordings":
+            return (
+                "Y seems to share with the X of other recordings what it cannot, so the amount is the estimator's own: "
+                "rows are too few, of unlike scales, heavy-tailed or not independent of each other. Give --normalise "
+                "recording or copula, a smaller --longest, or more recordings, [documents, time(, channels)]"
+            )
+        if self.explained_by == "drift":
+            return "levels drift within the recordings, so no I(n;n) is the same all along them"
         return f"these data prefer the law '{self.fit.preferred}', I(n;n) = {self.fit.required.formula()} nats"
 
     @property
     def required(self) -> PowerLaw | None:
-        """The law that a state is held against, with an exponent or without; none where vocabulary explains it."""
+        """The law that a state is held against, with an exponent or without; none where a control explains it."""
         if self.explained_by == "nothing":
             return _at_most(self.interval[-1])
-        return None if self.explained_by == "vocabulary" else self.fit.required
+        return None if self.explained_by else self.fit.required
 
     def plain(self) -> dict[str, Any]:
         """JSON-ready, with the keys that other programs rely on."""
@@ -129,6 +140,7 @@ class Measurement:
             "losses_nats": None if self.losses is None else [round(h, 4) for h in self.losses.by_position.tolist()],
             "control_explained": None if self.explained is None else [round(x, 3) for x in self.explained],
             "explained_by": self.explained_by,
+            "other_recordings_nats": None if self.other is None else [round(x, 4) for x in self.other],
             "compression": None if self.compression is None else self.compression.plain(self.fit.law.level),
             "context_used": None if self.losses is None else self.losses.context_used(),
             "notes": self.notes,
@@ -182,6 +194,7 @@ def measure(
         notes=doubts(curve, fit) + known_faults(settings, scores) + found.notes,
         bytes_per_token=corpus.bytes_per_token,
         copies=corpus.copied,
+        other=found.other,
     )
 
 
@@ -220,13 +233,24 @@ class _Found:
     losses: Losses | None = None
     compressed: Compression | None = None
     explained_by: str | None = None
+    other: list[float] | None = None
 
 
 def _by_gaussian(task: _Task) -> _Found:
-    corpus, settings, documents = task.corpus, task.settings, task.documents
+    corpus, settings = task.corpus, task.settings
+    assert isinstance(corpus, ArrayCorpus)
+    how = settings.normalise or ("recording" if corpus.recorded else "none")
+    if corpus.whole and how != "none":
+        raise BadInput(f"{corpus.name}: a document is one draw and no recording; give --normalise none")
+    read = (
+        normalised(task.documents, corpus.period, how, corpus.name) if corpus.recorded or settings.normalise else None
+    )
+    documents = read.documents if read else task.documents
     windows, advance = settings.windows or GAUSSIAN_WINDOWS, task.advance(len(task.lengths))
-    curve, notes = gaussian_curve(documents, task.lengths, corpus.period, windows, corpus.whole, advance)
-    return _Found(curve, len(documents), documents.size, notes)
+    found = gaussian(documents, task.lengths, corpus.period, windows, corpus.whole, how == "copula", advance)
+    why = "other recordings" if found.contradicted else "drift" if read and read.drifts else None
+    notes = (read.notes if read else []) + found.notes
+    return _Found(found.curve, len(documents), documents.size, notes, explained_by=why, other=found.other.tolist())
 
 
 def _by_compression(task: _Task) -> _Found:

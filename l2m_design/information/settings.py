@@ -19,7 +19,10 @@ class MeasurementSettings(Values):
     that the coder of compression has read before; 2^20 or a third of all unless given. control: "compression" takes
     off what a compressor explains of a profile; auto does where a model of the source scores. pairing: where the
     second term's Y comes from; profile knows same and none, direct same and other. bigram_correction: "paper"
-    replaces what a model says of the first two tokens (profile, direct). split: which documents; none for all.
+    replaces what a model says of the first two tokens (profile, direct). normalise: what is done to
+    each recording of an array before its covariance is taken (gaussian): recording (its scale, and its mean where it
+    has a baseline), copula (ranks to normal scores), none; unless given recording for files, none for synthetic
+    sources. split: which documents; none for all.
     """
 
     estimator: Literal["compression", "profile", "direct", "vclub", "gaussian"] = "compression"
@@ -31,6 +34,7 @@ class MeasurementSettings(Values):
     control: Literal["auto", "compression", "none"] = "auto"
     pairing: Literal["same", "other", "none"] = "same"
     bigram_correction: Literal["none", "paper"] = "none"
+    normalise: Literal["recording", "copula", "none"] | None = None
     split: Literal["train", "validation", "test"] | None = None
     replicates: Annotated[int, Field(ge=100, le=10**5)] = 1000
     level: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
@@ -46,6 +50,8 @@ class MeasurementSettings(Values):
             raise ValueError("control 'compression' is for profile, paired in the same document")
         if self.prime is not None and self.estimator != "compression":
             raise ValueError(f"prime is for compression, {self.estimator} reads no other documents first")
+        if self.normalise is not None and self.estimator != "gaussian":
+            raise ValueError(f"normalise is for gaussian, {self.estimator} reads tokens")
         corrected = self.estimator in ("profile", "direct") and self.pairing != "none"
         if self.bigram_correction != "none" and not corrected:
             raise ValueError("bigram_correction goes with profile and direct, with pairing same or other")
