@@ -1,6 +1,6 @@
 """Thinning: a sparse cache for a model that was trained with full attention, in one setting for all its layers."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -16,13 +16,15 @@ TRAINING_FREE = ("surprise", "spread", "key_norm", "attention_mass", "recency")
 class Thinning(Values):
     """A cache of `slots` tokens in all: own and previous chunk, the first `sinks`, and what `choose` says.
 
-    recency with sinks is StreamingLLM's window, attention_mass is H2O. `value` must be taught first.
+    recency with sinks keeps what StreamingLLM does (arXiv 2309.17453), and is it with positions: cache, which count
+    from the first slot of the cache and not of the text; attention_mass is H2O. `value` must be taught first.
     """
 
     choose: Choice
     slots: Annotated[int, Field(ge=1)]
     chunk: Annotated[int, Field(ge=2, le=65536)] = 64
     sinks: Annotated[int, Field(ge=0, le=65536)] = 4
+    positions: Literal["text", "cache"] = "text"
 
     @model_validator(mode="after")
     def _slots_suffice(self) -> Self:
@@ -30,6 +32,8 @@ class Thinning(Values):
             raise ValueError(f"choose (learned): is trained with the model; here: {', '.join(TRAINING_FREE)}, value")
         if self.chunk & (self.chunk - 1):
             raise ValueError(f"chunk ({self.chunk}) must be a power of two")
+        if self.positions == "cache" and self.choose != "recency":
+            raise ValueError(f"positions (cache): with choose: recency, found {self.choose}")
         always = 2 * self.chunk + self.sinks
         if self.slots <= always:
             raise ValueError(
@@ -55,6 +59,8 @@ class Thinning(Values):
 
     def drawing(self, architecture: Architecture) -> Architecture:
         """The drawing with sparse layers in the place of full attention. Raises BadInput where there is none."""
+        if self.positions == "cache":
+            raise BadInput("positions (cache): only a model of Hugging Face can be read so; export this one first")
         layers = [self._thinned(layer) for layer in architecture.layers]
         if tuple(layers) == architecture.layers:
             raise BadInput(f"{architecture.picture}: no layer of full attention, whose cache could be thinned")

@@ -13,15 +13,20 @@ if TYPE_CHECKING:
     from l2m_design.estimates import Estimate
     from l2m_design.training.caches import CacheLosses
 
-KNOWN = "recency, key_norm, attention_mass, surprise, spread, value (models trained here)"
-CHOICES = ["recency", "key_norm", "attention_mass", "surprise"]
+KNOWN = (
+    "sinks+window (the last, at their positions in the text; also: recency), streaming-llm (the same, at positions in "
+    "the cache; Hugging Face models), key_norm, attention_mass, surprise, spread, value (models trained here)"
+)
+STREAMING = "streaming-llm"
+LAST = ("sinks+window", STREAMING)
+CHOICES = ["sinks+window", "key_norm", "attention_mass", "surprise"]
 BYTES_CONTEXT, TOKENS_CONTEXT = 6, 2
 
 
 def command(
     model: Annotated[str, typer.Argument(help="A folder of `l2m train`, or a Hugging Face folder, .gguf or name.")],
     corpus: Annotated[str, typer.Option(help="Held-out text: stdlib, a file, folder or glob, ...")] = "stdlib",
-    choose: Annotated[list[str], typer.Option(help=f"Which old tokens stay: {KNOWN}; repeatable.")] = CHOICES,
+    choose: Annotated[list[str], typer.Option(help=f"Which old tokens stay: {KNOWN}; repeatable.")] = [],  # noqa: B006
     share: Annotated[list[float], typer.Option(help="Of the full cache; repeatable.")] = [0.5, 0.25, 0.125],  # noqa: B006
     length: Annotated[int, typer.Option(help="Tokens of a window; its second half is scored.")] = 2048,
     windows: Annotated[int, typer.Option(help="Windows, 8 or more, over as many documents as there are.")] = 8,
@@ -34,7 +39,10 @@ def command(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Late loss with thinned caches against the full one: recency is StreamingLLM's window, attention_mass is H2O."""
+    """Late loss with thinned caches against the full one, of windows behind the model's start token, if it has one.
+
+    attention_mass is H2O. Sinks are the first tokens read, the start token included.
+    """
     from l2m_design.corpus import open_corpus
     from l2m_design.errors import BadInput
     from l2m_design.measuring.scorer import check_model, own_tokenizer
@@ -45,7 +53,8 @@ def command(
         raise BadInput(f"--teach {teach}: at least 1 lesson")
     ours = (Path(model) / "architecture.yaml").exists()
     check_model(model, "MODEL")
-    caches = [(s, _thinning(c, s, length, chunk, sinks, ours)) for c in dict.fromkeys(choose) for s in share]
+    choose = choose or ([*CHOICES] if ours else [CHOICES[0], STREAMING, *CHOICES[1:]])
+    caches = [(c, s, _thinning(c, s, length, chunk, sinks, ours)) for c in dict.fromkeys(choose) for s in share]
     own = None if ours or tokenizer or "tokenizer=" in corpus else own_tokenizer(model)
     source = open_corpus(corpus, tokenizer, otherwise=own)
     plan = {"caches": len(caches), "windows": windows, "tokens_read": (len(caches) + 1) * windows * length}
@@ -57,7 +66,8 @@ def command(
     with progress() as bars:
         load = _ours if ours else _borrowed
         compared = _Compared(source, length, windows, split, pick_device(device), bars)
-        result = compared.all(load(model, source, length, teach, compared.device), caches)
+        made, start = load(model, source, length, teach, compared.device)
+        result = compared.all(made, start, caches)
     result |= {"model": model, "corpus": source.name, "length": length, "windows": windows, "chunk": chunk}
     print_json(result) if as_json else _print(result)
 
@@ -70,7 +80,10 @@ def _thinning(choose: str, share: float, length: int, chunk: int, sinks: int, ou
         raise BadInput(f"--share {share}: above 0, at most 1")
     if choose == "value" and not ours:
         raise BadInput("--choose value: needs a model trained here, which can be taught; try surprise")
-    fields = {"choose": choose, "slots": int(share * length), "chunk": chunk, "sinks": sinks}
+    if choose == STREAMING and ours:
+        raise BadInput(f"--choose {STREAMING}: is for models of Hugging Face; export this one, or give sinks+window")
+    fields = {"choose": "recency" if choose in LAST else choose, "slots": int(share * length), "chunk": chunk}
+    fields |= {"sinks": sinks, "positions": "cache" if choose == STREAMING else "text"}
     return Thinning.parse(fields, f"--choose {choose} --share {share:g}")
 
 
@@ -96,18 +109,20 @@ def _ours(folder: str, corpus: "Corpus", length: int, teach: int, device: Any) -
             result.load_state_dict(taught)
         return result, result.architecture.state.elements(length)
 
-    return made
+    return made, None  # trained on windows without a start token
 
 
 def _borrowed(source: str, corpus: "Corpus", length: int, teach: int, device: Any) -> Any:
     from l2m_design.errors import BadInput
     from l2m_design.information.scores.huggingface import context_of, load_model
+    from l2m_design.information.scores.start import corpus_start, start_token
     from l2m_design.measuring.scorer import check_vocabulary
     from l2m_design.model.thinned import BorrowedModel
 
     model = load_model(source, device, where="MODEL")
     check_vocabulary(corpus, source, int(model.get_input_embeddings().weight.shape[0]))
-    longest = context_of(model.config, start=0)
+    start = start_token(model.config, corpus_start(corpus))
+    longest = context_of(model.config, start)
     if longest is not None and length > longest:
         raise BadInput(f"--length {length}: {source} reads at most {longest} tokens")
 
@@ -115,7 +130,7 @@ def _borrowed(source: str, corpus: "Corpus", length: int, teach: int, device: An
         result = BorrowedModel(model, thinning)
         return result, result.elements(length)
 
-    return made
+    return made, start
 
 
 class _Compared:
@@ -131,20 +146,21 @@ class _Compared:
             raise BadInput(f"{corpus.name} ({split}): one document holds all windows; differences need several")
         self._context = BYTES_CONTEXT if corpus.vocabulary <= 256 else TOKENS_CONTEXT
 
-    def all(self, made: Any, caches: list[tuple[float, "Thinning"]]) -> dict[str, Any]:
-        """Rows by cache, after the full one."""
+    def all(self, made: Any, start: int | None, caches: list[tuple[str, float, "Thinning"]]) -> dict[str, Any]:
+        """Rows by cache, after the full one; every window is read behind the start token."""
         from l2m_design.architecture.thinning import Thinning
 
-        chunk, sinks = caches[0][1].chunk, caches[0][1].sinks
+        self._start = start
+        chunk, sinks = caches[0][2].chunk, caches[0][2].sinks
         everything = Thinning(choose="recency", slots=self._length + 3 * chunk + sinks, chunk=chunk, sinks=sinks)
         full, elements = self._losses(made, everything, "full cache")
         rows = []
-        for share, thinning in caches:
-            name = f"{thinning.choose}, {share:g}"
+        for choose, share, thinning in caches:
+            name = f"{choose}, {share:g}"
             losses, held = self._losses(made, thinning, name)
             rows.append(
                 {
-                    "choose": thinning.choose,
+                    "choose": choose,
                     "share": share,
                     "state_elements": held,
                     "late_loss": float(losses.late.mean()),
@@ -152,7 +168,11 @@ class _Compared:
                     "repeated_difference": _plain(losses.difference(full, "repeated")),
                 }
             )
-        return {"full": {"state_elements": elements, "late_loss": float(full.late.mean())}, "caches": rows}
+        return {
+            "start_token": start,
+            "full": {"state_elements": elements, "late_loss": float(full.late.mean())},
+            "caches": rows,
+        }
 
     def _losses(self, made: Any, thinning: "Thinning", name: str) -> tuple["CacheLosses", int]:
         from l2m_design.training.caches import cache_losses
@@ -164,6 +184,7 @@ class _Compared:
             self.device,
             2 * thinning.chunk,
             self._context,
+            start=self._start,
             on_step=lambda done, total: self._bars(name, done, total),
         )
         return losses, elements
@@ -180,6 +201,9 @@ def _print(result: dict[str, Any]) -> None:
     say(
         f"{result['model']} on {result['corpus']}: {result['windows']} windows of {result['length']:,} tokens",
         f"Late loss {full['late_loss']:.4f} nats a token with the full cache of {full['state_elements']:,} elements",
+        f"Windows are read behind the start token, {result['start_token']}"
+        if result["start_token"] is not None
+        else "Windows are read without a start token: the model has none",
         "Differences from it, nats a token, in the second half of the windows:",
     )
     rows = [

@@ -98,20 +98,21 @@ def _scorer(
         return OracleScorer(corpus)
     if model == "train":
         return _trained(corpus, settings, device, tokens, on_progress)
+    from l2m_design.information.scores.start import corpus_start
+
     first = unigram_nats(corpus.all_documents, corpus.vocabulary)
-    tokenizer = corpus.tokenizer if isinstance(corpus, TextCorpus) else None
-    start = tokenizer.start if isinstance(tokenizer, HuggingFaceTokenizer) else None
     if is_server(model):
+        tokenizer = corpus.tokenizer if isinstance(corpus, TextCorpus) else None
         if isinstance(tokenizer, Bytes) and tokenizer.assumed:
             raise BadInput(f"{model}: a server takes token numbers: name its model's tokenizer with --tokenizer")
         from l2m_design.information.scores.server import ServerScorer
 
         url, _, name = model.partition("#")
-        return ServerScorer(url, name or None, start, first)
+        return ServerScorer(url, name or None, corpus_start(corpus), first)
     from l2m_design.information.scores.huggingface import load_scorer
     from l2m_design.model.backends import pick_device
 
-    loaded = load_scorer(model, first, pick_device(device), start, trust_remote_code)
+    loaded = load_scorer(model, first, pick_device(device), corpus_start(corpus), trust_remote_code)
     check_vocabulary(corpus, loaded.name, loaded.vocabulary)
     return loaded
 

@@ -16,6 +16,7 @@ from l2m_design.model.eviction import Eviction
 from l2m_design.model.language import LanguageModel, build, compact
 
 WHOLE = "full_attention"
+PROBE = 64  # positions that a key is turned by, to see whether the model would
 
 
 def thinned(model: LanguageModel, thinning: Thinning) -> LanguageModel:
@@ -43,8 +44,9 @@ class BorrowedState(NamedTuple):
 class BorrowedModel:
     """A Llama-like model of Hugging Face's transformers whose cache is thinned as tokens are read.
 
-    Keys keep their own rotary positions; what is evicted is freed. With surprise the last logits are state too.
-    Raises BadInput for models with other than full attention, and for `value`, which nobody taught.
+    Keys keep their own rotary positions, unless they are those in the cache, to which they are turned after each
+    eviction (StreamingLLM); what is evicted is freed. With surprise the last logits are state too. Raises BadInput for
+    models with other than full attention, for `value`, which nobody taught, and for keys that cannot be turned.
     """
 
     def __init__(self, model: Any, thinning: Thinning) -> None:
@@ -64,6 +66,7 @@ class BorrowedModel:
         self.vocabulary = int(config.vocab_size)
         self._layers = int(config.num_hidden_layers)
         self._model, self._eviction = model.eval(), Eviction(self.spec)
+        self._rates = rotary_rates(self._model) if thinning.positions == "cache" else None
 
     def elements(self, length: int) -> int:
         """Numbers held after `length` tokens, the last logits included where surprise needs them."""
@@ -116,12 +119,22 @@ class BorrowedModel:
         finally:
             self._model.set_attn_implementation(before)
 
+    def _evicted(self, layer: KeyValues) -> KeyValues:
+        """What stays as a chunk begins. Recency lets go of one run behind the sinks: later keys move up by it."""
+        after = self._eviction.evict(layer)
+        gone = layer.keys.shape[2] - after.keys.shape[2]
+        if self._rates is None or not gone:
+            return after
+        sinks, later = after.keys[:, :, : self.spec.sinks], after.keys[:, :, self.spec.sinks :]
+        return after._replace(keys=torch.cat([sinks, turned(later, -gone, self._rates)], dim=2))
+
     def _piece(self, tokens: Tensor, state: BorrowedState) -> tuple[Tensor, BorrowedState]:
         """Tokens that stay inside one chunk."""
         from transformers import DynamicCache
 
         b, t = tokens.shape
-        held = [self._eviction.evict(layer) for layer in state.layers]
+        held = [self._evicted(layer) for layer in state.layers]
+        begin = state.seen if self._rates is None else held[0].keys.shape[2]
         cache = DynamicCache()
         for index, layer in enumerate(held):
             if layer.seen:
@@ -129,7 +142,7 @@ class BorrowedModel:
         said = self._model(
             tokens,
             past_key_values=cache,
-            position_ids=torch.arange(state.seen, state.seen + t, device=tokens.device).expand(b, t),
+            position_ids=torch.arange(begin, begin + t, device=tokens.device).expand(b, t),
             use_cache=True,
             output_attentions=self.spec.choose == "attention_mass",
         )
@@ -148,3 +161,33 @@ class BorrowedModel:
             after = [self._eviction.weigh(layer, surprise) for layer in after]
         last = None if state.logits is None else logits[:, -1]
         return logits, BorrowedState(tuple(after), last, state.seen + t)
+
+
+def turned(keys: Tensor, by: int, rates: Tensor) -> Tensor:
+    """Keys [b g t k] moved by so many positions: rotary angles by · rates [k/2 or fewer], in Llama's two halves."""
+    angles = by * rates.to(keys.device, torch.float32)
+    cos, sin = angles.cos(), angles.sin()
+    first, second, rest = keys.float().split([len(rates), len(rates), keys.shape[-1] - 2 * len(rates)], dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin, rest], dim=-1).to(keys.dtype)
+
+
+@torch.inference_mode()
+def rotary_rates(model: Any) -> Tensor:
+    """[k/2] radians a position of a Hugging Face model's rotary keys. Raises BadInput where keys turn otherwise."""
+    from transformers import DynamicCache
+
+    rates = getattr(getattr(model.base_model, "rotary_emb", None), "inv_freq", None)
+    if rates is not None:
+        token = torch.zeros(1, 1, dtype=torch.long, device=rates.device)
+        keys = []
+        for position in (0, PROBE):
+            cache = DynamicCache()
+            model(token, past_key_values=cache, position_ids=token + position, use_cache=True)
+            keys.append(cache.layers[0].keys)
+        error = (turned(keys[0], PROBE, rates) - keys[1]).abs().max()
+        if error <= 1e-2 * keys[1].abs().max():
+            return rates
+    raise BadInput(
+        f"{model.config.model_type}: its keys cannot be moved to other positions (no rotary positions, or others than "
+        "Llama's); keep those of the text"
+    )

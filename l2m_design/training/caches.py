@@ -13,6 +13,7 @@ from l2m_design.corpus import Corpus
 from l2m_design.corpus.windows import Windows, uniform_windows
 from l2m_design.errors import WorkFailed
 from l2m_design.estimates import Estimate, Floats
+from l2m_design.information.scores.start import behind_start
 from l2m_design.model import LanguageModel
 from l2m_design.model.value import value_lesson
 from l2m_design.training.result import by_document, paired_difference
@@ -30,18 +31,18 @@ class Reader(Protocol):
 
 
 @torch.inference_mode()
-def streamed_nats(model: Reader, tokens: NDArray[np.int64], device: torch.device) -> Floats:
-    """[b t] nats of tokens [b t] read in a stream; NaN for the first, before which nothing is."""
-    given = torch.from_numpy(tokens).to(device)
-    nats = np.full(tokens.shape, np.nan)
+def streamed_nats(model: Reader, tokens: NDArray[np.int64], device: torch.device, start: int | None = None) -> Floats:
+    """[b t] nats of tokens [b t] read in a stream behind the start token; without one NaN for the first token."""
+    given = behind_start(torch.from_numpy(tokens).to(device), start)
+    nats = np.full(tuple(given.shape), np.nan)
     state = None
-    for first in range(0, tokens.shape[1] - 1, PIECE):
-        piece = given[:, first : min(first + PIECE, tokens.shape[1] - 1)]
+    for first in range(0, given.shape[1] - 1, PIECE):
+        piece = given[:, first : min(first + PIECE, given.shape[1] - 1)]
         logits, state = model.prefill(piece, state)
         following = given[:, first + 1 : first + 1 + piece.shape[1]]
         losses = nn.functional.cross_entropy(logits.float().transpose(1, 2), following, reduction="none")
         nats[:, first + 1 : first + 1 + piece.shape[1]] = losses.cpu().numpy()
-    return nats
+    return nats[:, given.shape[1] - tokens.shape[1] :]
 
 
 def repeats(tokens: NDArray[np.int64], context: int, far: int) -> NDArray[np.bool_]:
@@ -81,9 +82,10 @@ def cache_losses(
     far: int,
     context: int,
     batch: int = 1,
+    start: int | None = None,
     on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> CacheLosses:
-    """Losses of windows read in a stream, `batch` at once. far, context: see `repeats`.
+    """Losses of windows read in a stream, `batch` at once, each behind the start token. far, context: see `repeats`.
 
     Raises WorkFailed when a loss is not finite.
     """
@@ -91,7 +93,7 @@ def cache_losses(
     for first in range(0, len(windows), batch):
         tokens = windows.tokens(slice(first, first + batch))
         half = slice(tokens.shape[1] // 2, None)
-        nats = streamed_nats(model, tokens, device)[:, half]
+        nats = streamed_nats(model, tokens, device, start)[:, half]
         if not np.isfinite(nats).all():
             raise WorkFailed("the model's losses are not finite: its weights hold NaN or infinities, or overflow")
         again = repeats(tokens, context, far)[:, half]

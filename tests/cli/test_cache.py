@@ -1,11 +1,17 @@
 """`l2m cache`: a trained model's losses with thinned caches; bad input is one line."""
 
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
+from l2m_design.corpus import open_corpus
+from l2m_design.corpus.base import unigram_nats
+from l2m_design.information.scores.huggingface import load_scorer
+from l2m_design.training.batches import held_out_windows
 from tests.command import l2m
 
 DRAWING = """
@@ -32,7 +38,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_choice_is_compared_with_the_full_cache(trained: Path) -> None:
-    choices = ["recency", "surprise", "value", "key_norm", "attention_mass", "spread"]
+    choices = ["recency", "sinks+window", "surprise", "value", "key_norm", "attention_mass", "spread"]
     words = ["model", "--corpus", SOURCE, "--length", "128", "--chunk", "8", "--sinks", "2", "--teach", "3"]
     words += [word for choose in choices for word in ("--choose", choose)] + ["--share", "1", "--share", "0.25"]
     done = one_thread("cache", *words, "--json", cwd=trained)
@@ -56,21 +62,49 @@ def test_a_model_of_hugging_face_is_read_by_its_own_tokenizer(tiny_llama: Path, 
     done = one_thread("cache", str(tiny_llama), *words, "--json", cwd=text_folder)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["caches"][0]["state_elements"] > 0
-    longer = ["--corpus", str(text_folder), "--length", "200", "--chunk", "8", "--choose", "surprise", "--share", "0.4"]
+    longer = ["--corpus", str(text_folder), "--length", "129", "--chunk", "8", "--choose", "surprise", "--share", "0.4"]
     too_long = one_thread("cache", str(tiny_llama), *longer, cwd=text_folder)
     assert too_long.returncode == 2
-    assert "--length 200: " in too_long.stderr
+    assert "--length 129: " in too_long.stderr
     assert "reads at most 128 tokens" in too_long.stderr
     refused = one_thread("cache", str(tiny_llama), *words, "--choose", "value", cwd=text_folder)
     assert refused.returncode == 2
     assert "--choose value: needs a model trained here" in refused.stderr
 
 
+@pytest.mark.parametrize("starts", [True, False])
+def test_windows_are_read_behind_the_start_token_as_estimate_reads_them(
+    tiny_llama: Path, text_folder: Path, tmp_path: Path, starts: bool
+) -> None:
+    """The full cache's late loss is that of the model itself, fed with the start token where there is one."""
+    model = Path(shutil.copytree(tiny_llama, tmp_path / "model"))
+    if not starts:
+        for name, keys in (("tokenizer_config.json", ("bos_token",)), ("config.json", ("bos_token_id",))):
+            plain = json.loads((model / name).read_text())
+            (model / name).write_text(json.dumps({**plain, **dict.fromkeys(keys)}))
+        (model / "special_tokens_map.json").unlink(missing_ok=True)
+    words = ["--corpus", str(text_folder), "--length", "128", "--chunk", "8", "--share", "0.3"]
+    choices = ["--choose", "sinks+window", "--choose", "streaming-llm"]
+    done = one_thread("cache", str(model), *words, *choices, "--json", cwd=text_folder)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["start_token"] == (0 if starts else None)
+    corpus = open_corpus(str(text_folder), str(model))
+    windows = held_out_windows(corpus, "test", 127, 8)
+    scorer = load_scorer(str(model), unigram_nats(corpus.all_documents, corpus.vocabulary), torch.device("cpu"))
+    nats = scorer.nats(windows.tokens(slice(None)))[:, 64:]
+    assert found["full"]["late_loss"] == pytest.approx(nats.mean(), abs=1e-5)
+    text, streaming = (row["late_loss"] for row in found["caches"])
+    assert text != streaming
+    assert {row["state_elements"] for row in found["caches"]} == {2 * 2 * 32 * 38}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["model", "--share", "0"], "--share 0.0: above 0, at most 1"),
-        (["model", "--share", "0.05"], "--choose recency --share 0.05: slots (6): two chunks of 8 tokens"),
+        (["model", "--share", "0.05"], "--choose sinks+window --share 0.05: slots (6): two chunks of 8 tokens"),
+        (["model", "--choose", "streaming-llm"], "--choose streaming-llm: is for models of Hugging Face"),
         (["model", "--chunk", "12"], "chunk (12) must be a power of two"),
         (["model", "--choose", "learned"], "choose (learned): is trained with the model"),
         (["model", "--choose", "best"], "choose: input should be 'spread'"),

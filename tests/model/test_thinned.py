@@ -119,3 +119,71 @@ def test_a_borrowed_model_is_given_back_as_it_was(exported: tuple[LanguageModel,
     before = model._model.config._attn_implementation
     model.prefill(tokens(40))
     assert model._model.config._attn_implementation == before != "eager"
+
+
+@torch.no_grad()
+def test_streaming_positions_are_those_in_the_cache(exported: tuple[LanguageModel, Path]) -> None:
+    """Logits against attention that is written out: keys are kept unturned, and turned anew for every chunk."""
+    model = borrowed(exported[1], Thinning(choose="recency", slots=23, chunk=8, sinks=2, positions="cache"))
+    x = tokens(90)
+    first, held = model.prefill(x[:, :50])
+    rest, held = model.prefill(x[:, 50:], held)
+    torch.testing.assert_close(
+        torch.cat([first, rest], dim=1), plainly_streamed(model._model, x, 23, 8, 2), atol=2e-5, rtol=0
+    )
+    assert max(layer.keys.shape[2] for layer in held.layers) <= 23
+    text = borrowed(exported[1], Thinning(choose="recency", slots=23, chunk=8, sinks=2))
+    assert (text.prefill(x)[0] - torch.cat([first, rest], dim=1)).abs().max() > 1e-3
+    torch.testing.assert_close(text.prefill(x[:, :16])[0], first[:, :16])  # nothing was evicted yet
+
+
+def plainly_streamed(model: Any, x: torch.Tensor, slots: int, chunk: int, sinks: int) -> torch.Tensor:
+    """Logits [b t v_] of a Llama, written out: sinks and last tokens hold keys before rotation, numbered by slot."""
+    config = model.config
+    heads, groups, size = config.num_attention_heads, config.num_key_value_heads, config.head_dim
+    rates = config.rope_parameters["rope_theta"] ** (-torch.arange(0, size, 2) / size)
+
+    def turn(z: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        angles = torch.cat([positions[:, None] * rates] * 2, dim=-1)
+        a, b = z.chunk(2, dim=-1)
+        return z * angles.cos() + torch.cat([-b, a], dim=-1) * angles.sin()
+
+    kept: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+    found = []
+    for begin in range(0, x.shape[1], chunk):
+        h = model.model.embed_tokens(x[:, begin : begin + chunk])
+        b, t = h.shape[:2]
+        for index, layer in enumerate(model.model.layers):
+            y, attention = layer.input_layernorm(h), layer.self_attn
+            q, k, v = (
+                project(y).view(b, t, n, size).transpose(1, 2)
+                for project, n in ((attention.q_proj, heads), (attention.k_proj, groups), (attention.v_proj, groups))
+            )
+            if index in kept:
+                before = [
+                    torch.cat([z[:, :, :sinks], z[:, :, sinks:][:, :, -(slots - chunk - sinks) :]], 2)
+                    for z in kept[index]
+                ]
+                k, v = torch.cat([before[0], k], dim=2), torch.cat([before[1], v], dim=2)
+            kept[index] = k, v
+            slot = torch.arange(k.shape[2])
+            logits = turn(q, slot[-t:]) @ turn(k, slot).repeat_interleave(heads // groups, 1).mT / size**0.5
+            logits = logits.masked_fill(slot > slot[-t:, None], -torch.inf)
+            read = logits.softmax(-1) @ v.repeat_interleave(heads // groups, 1)
+            h = h + attention.o_proj(read.transpose(1, 2).reshape(b, t, -1))
+            h = h + layer.mlp(layer.post_attention_layernorm(h))
+        found.append(model.lm_head(model.model.norm(h)))
+    return torch.cat(found, dim=1)
+
+
+def test_keys_that_cannot_be_turned_are_bad_input() -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=40, n_embd=16, n_head=2, n_layer=1))
+    streaming = Thinning(choose="recency", slots=60, chunk=8, positions="cache")
+    with pytest.raises(BadInput, match="cannot be moved to other positions"):
+        BorrowedModel(model, streaming)
+    with pytest.raises(BadInput, match="only a model of Hugging Face"):
+        streaming.drawing(llama().architecture)
+    with pytest.raises(BadInput, match="with choose: recency, found surprise"):
+        Thinning.parse({"choose": "surprise", "slots": 60, "chunk": 8, "positions": "cache"}, "cache")

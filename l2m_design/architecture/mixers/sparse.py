@@ -28,7 +28,7 @@ class SparseAttention(HeadMixer):
     keeps the best of all old tokens. choose, which ones: `spread` evenly; `learned`, a score of key and
     value that also weighs the reads; `surprise`, -ln q(token) under the model; `value`, predicted use times surprise;
     published: `key_norm`, small keys (arXiv 2406.11430); `attention_mass`, attention received so far (H2O, arXiv
-    2306.14048); `recency`.
+    2306.14048); `recency`, the last ones (as StreamingLLM keeps them, but at their positions in the text).
     """
 
     kind: Literal["sparse_attention"] = "sparse_attention"

@@ -13,6 +13,7 @@ from l2m_design.errors import BadInput, first_line
 from l2m_design.estimates import Floats
 from l2m_design.information.scores.base import nats_after_plainly
 from l2m_design.information.scores.model import token_nats, weights_fingerprint
+from l2m_design.information.scores.start import behind_start, start_token
 from l2m_design.settings import fingerprint
 
 LOGITS = 1 << 27
@@ -44,8 +45,7 @@ class HuggingFaceScorer:
         """[b t] nats."""
         rows = self._rows(tokens)
         if self._start is not None:
-            start = torch.full((len(rows), 1), self._start, device=self._device)
-            given = torch.cat([start, rows[:, :-1]], dim=1)
+            given = behind_start(rows[:, :-1], self._start)
             return token_nats(self._model(given, use_cache=False).logits, rows)
         result = np.empty(tokens.shape)
         result[:, 0] = self._first[tokens[:, 0]]
@@ -60,10 +60,8 @@ class HuggingFaceScorer:
         cache = DynamicCache(config=self._model.config)
         if any(getattr(layer, "is_sliding", False) for layer in cache.layers) or not _attends_only(self._model):
             return nats_after_plainly(self, past, tokens, cuts)
-        rows, before, found = self._rows(past), 0, []
+        rows, before, found = behind_start(self._rows(past), self._start), 0, []
         logits = torch.empty(0)
-        if self._start is not None:
-            rows = torch.cat([torch.full((len(rows), 1), self._start, device=self._device), rows], dim=1)
         shift = int(self._start is not None)
         for answer, cut in zip(tokens, cuts, strict=True):
             end = cut + shift
@@ -106,9 +104,9 @@ def load_scorer(
     first: [v_] unigram nats of the corpus. start: the tokenizer's start token, if it has one.
     """
     model = load_model(source, device, trust_remote_code)
-    if start is None:
-        start = getattr(model.config, "bos_token_id", None)
-    return HuggingFaceScorer(model, start, first, local(source, "--model").name or source, device)
+    return HuggingFaceScorer(
+        model, start_token(model.config, start), first, local(source, "--model").name or source, device
+    )
 
 
 def load_model(source: str, device: torch.device, trust_remote_code: bool = False, where: str = "--model") -> Any:
