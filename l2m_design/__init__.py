@@ -11,8 +11,8 @@ answer. Floors, from the ground:
 0 laws, estimates, settings | 1 corpus, architecture, condition | 2 information, model, advice | 3 training |
 4 measuring, calibration | 5 search, report, export | 6 library | 7 cli. A room imports only from floors below it.
 
-As a library: `import l2m_design as l2m`, then `l2m.estimate`, `l2m.search`, `l2m.train`, `l2m.export`, and what they
-take and answer (`__all__`). Each is imported when it is first asked for.
+As a library: `import l2m_design as l2m`, then `l2m.estimate`, `l2m.check`, `l2m.search`, `l2m.train`, `l2m.export`, and
+what they take and answer (`__all__`). Each is imported when it is first asked for.
 """
 
 from importlib import import_module
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from l2m_design.estimates import Curve, Estimate
     from l2m_design.information import Measurement, MeasurementSettings
     from l2m_design.laws import PowerLaw, StateLaw
+    from l2m_design.library.check import Checked, check
     from l2m_design.library.export import export
     from l2m_design.library.search import StudySummary, search
     from l2m_design.measuring.estimate import estimate
@@ -39,6 +40,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Architecture",
     "BadInput",
+    "Checked",
     "Corpus",
     "Curve",
     "Demand",
@@ -54,6 +56,7 @@ __all__ = [
     "Verdict",
     "WorkFailed",
     "build",
+    "check",
     "estimate",
     "export",
     "open_corpus",
@@ -69,6 +72,7 @@ _PLACES = {
     "estimates": ("Curve", "Estimate"),
     "information": ("Measurement", "MeasurementSettings"),
     "laws": ("PowerLaw", "StateLaw"),
+    "library.check": ("Checked", "check"),
     "library.search": ("StudySummary",),
     "measuring.estimate": ("estimate",),
     "model": ("LanguageModel", "build"),

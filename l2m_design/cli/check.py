@@ -1,11 +1,15 @@
 """`l2m check ARCHITECTURE ...`: do drawings, or published models, meet the L²M condition?"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from l2m_design.cli.terminal import Json, Set, print_json, warn
+
+if TYPE_CHECKING:
+    from l2m_design.library.check import Checked
+    from l2m_design.library.subject import Subject
 
 Models = Annotated[
     list[str],
@@ -75,35 +79,53 @@ def command(
     A law is that of a drawing, or of a published model, read from its config.json without its weights.
     Without --beta or --estimate the demand is that of PG19 books as published, and it is said.
     """
-    from l2m_design.cli import answer, compared, verdict
-    from l2m_design.cli import demand as demands
-    from l2m_design.cli import subject as subjects
-    from l2m_design.cli.allotted import allots, cache_dtype
-    from l2m_design.cli.fits import parse_memory
     from l2m_design.cli.lengths import parse_lengths
+    from l2m_design.library import answer
+    from l2m_design.library.check import check_all
+    from l2m_design.library.demand import read
 
-    served = allots(runtime, paged)
-    kv_dtype = cache_dtype(runtime, dtype, kv_dtype)
-    given = {"length": length, "end": end, "dtype": dtype, "kv_dtype": kv_dtype, "state_dtype": state_dtype}
-    if nats_per_element is not None:
-        given["nats_per_element"] = nats_per_element
     contexts = [] if lengths is None else parse_lengths(lengths)
-    memory = None if served and fits is None else parse_memory(fits, batch)
     if plot:
         answer.check_plot(plot)
-    asked = demands.read(beta, prefactor, estimate)
-    models = subjects.read_all(architecture, runtime, length, overrides, paged)
-    asked = asked.for_models({name: subject.vocabulary for name, subject in models.items()}, bytes_per_token)
-    demand = demands.demand(asked, eta, given)
-    results = [answer.answer(subject, demand, asked, contexts, memory, batch) for subject in models.values()]
-    meets = all(result["meets"] for result in results)
+    found = check_all(
+        architecture,
+        read(beta, prefactor, estimate),
+        length=length,
+        end=end,
+        dtype=dtype,
+        kv_dtype=kv_dtype,
+        state_dtype=state_dtype,
+        nats_per_element=nats_per_element,
+        eta=eta,
+        bytes_per_token=bytes_per_token,
+        runtime=runtime,
+        paged=paged,
+        lengths=contexts,
+        fits=fits,
+        batch=batch,
+        overrides=overrides,
+    )
     if plot:
-        answer.draw(plot, models, demand, max([length, *contexts]), results)
+        models, results = _columns(found)
+        answer.draw(plot, models, next(iter(found.values())).demand, max([length, *contexts]), results)
         warn(f"Plot: {plot}")
-    if len(results) == 1:
-        print_json(results[0]) if as_json else verdict.show(next(iter(models.values())), demand, results[0])
+    _show(found, as_json)
+    raise typer.Exit(0 if all(checked.meets for checked in found.values()) else 1)
+
+
+def _columns(found: "dict[str, Checked]") -> "tuple[dict[str, Subject], list[dict[str, Any]]]":
+    return {name: checked.subject for name, checked in found.items()}, [checked.data for checked in found.values()]
+
+
+def _show(found: "dict[str, Checked]", as_json: bool) -> None:
+    from l2m_design.cli import compared, verdict
+
+    models, results = _columns(found)
+    first = next(iter(found.values()))
+    if len(found) == 1:
+        print_json(first.data) if as_json else verdict.show(first.subject, first.demand, first.data)
     elif as_json:
-        print_json({"models": [{"model": n} | r for n, r in zip(models, results, strict=True)], "meets": meets})
+        each = [{"model": name} | result for name, result in zip(models, results, strict=True)]
+        print_json({"models": each, "meets": all(checked.meets for checked in found.values())})
     else:
-        compared.show(models, demand, results)
-    raise typer.Exit(0 if meets else 1)
+        compared.show(models, first.demand, results)

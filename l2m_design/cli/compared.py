@@ -2,15 +2,15 @@
 
 from typing import TYPE_CHECKING, Any
 
-from l2m_design.cli.allotted import in_words
 from l2m_design.cli.by_length import tabulate
-from l2m_design.cli.fits import sentence
 from l2m_design.cli.terminal import say, table
 from l2m_design.cli.verdict import counted_in, in_dtypes, requirement
+from l2m_design.library.allotted import in_words
+from l2m_design.library.fits import sentence
 
 if TYPE_CHECKING:
-    from l2m_design.cli.subject import Subject
     from l2m_design.condition import Demand
+    from l2m_design.library.subject import Subject
 
 
 def show(models: "dict[str, Subject]", demand: "Demand", results: list[dict[str, Any]]) -> None:

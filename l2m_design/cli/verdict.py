@@ -4,20 +4,21 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from l2m_design.cli.allotted import in_words
 from l2m_design.cli.by_length import tabulate
-from l2m_design.cli.fits import sentence
 from l2m_design.cli.terminal import say, table
+from l2m_design.library.allotted import in_words
+from l2m_design.library.fits import sentence
 
 if TYPE_CHECKING:
-    from l2m_design.cli.subject import Subject
     from l2m_design.condition import Demand
+    from l2m_design.library.subject import Subject
 
 NAMED_LAYERS = 4
 
 
 def show(subject: "Subject", demand: "Demand", result: dict[str, Any]) -> None:
     """Everything that the JSON says, in a table and sentences."""
+    from l2m_design.library.check import enough
     from l2m_design.report.words import constant, size
 
     length = result["length"]
@@ -66,40 +67,6 @@ def requirement(demand: "Demand") -> str:
     if demand.law.form != "power":
         return f"no beta: I(n;n) = {demand.law.formula()} nats"
     return f"beta {demand.law.beta}, judged at its {demand.terms.end} end"
-
-
-def enough(result: dict[str, Any]) -> str:
-    """The first question: is there enough state at this length, and by which amounts?"""
-    if result["enough_state"] is None:
-        return "Enough state? Not judged: a beta alone names no amount; give --prefactor or --estimate."
-    held, required, at = result["capacity_nats"], result["required_nats"], result["decided_at"]
-    ends = "" if held["low"] == held["high"] else f" to {_nats(held['high'])}"
-    amount = _nats(required["value"])
-    if required["low"] != required["high"]:
-        amount += f" [{_nats(required['low'])}, {_nats(required['high'])}]"
-    where = f"at {at:,} tokens" if at == result["length"] else f"at {at:,} tokens, where it is nearest to too little,"
-    return (
-        f"Enough state up to {result['length']:,} tokens? {result['enough_state'].capitalize()}: {where} it holds "
-        f"{_nats(held['low'])}{ends} nats, the data require {amount}; {_ground(result, bool(ends))}."
-    )
-
-
-def _ground(result: dict[str, Any], ranged: bool) -> str:
-    """Why the first answer is what it is."""
-    if not ranged:
-        return "under the capacity that was given"
-    held, required = result["capacity_nats"], result["required_nats"]
-    if result["enough_state"] == "yes":
-        return "the lowest capacity of an element that was measured suffices"
-    if result["enough_state"] == "no":
-        return "not even the highest capacity of an element that was measured suffices"
-    if held["high"] / max(held["low"], 1e-9) >= required["high"] / max(required["low"], 1e-9):
-        return "what an element can hold is not known well enough, and only training tells"
-    return "the amount is not known well enough: measure more documents"
-
-
-def _nats(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _each(result: dict[str, Any]) -> Iterator[list[str]]:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from l2m_design.cli.fits import Memory, parse_memory
 from l2m_design.errors import BadInput
 from l2m_design.laws import Fixed, StateLaw, StateTerm, Tokens
+from l2m_design.library.fits import Memory, parse_memory
 from tests.command import l2m
 
 check = partial(l2m, "check")

@@ -24,6 +24,7 @@ DOORS = {
         "training/",
         "information/scores/model.py",
         "information/scores/huggingface.py",
+        "information/scores/start.py",
         "export/",
     ),
     "safetensors": ("model/weights.py",),

@@ -50,11 +50,32 @@ def test_rooms_that_are_verbs_stay_rooms() -> None:
     assert importlib.import_module("l2m_design.search.settings").load_study is load_study
 
 
-@pytest.mark.parametrize("module", ["measuring.estimate", "training.trained"])
+@pytest.mark.parametrize("module", ["library.check", "measuring.estimate", "training.trained"])
 def test_the_examples_of_the_documentation_run(module: str) -> None:
     found = doctest.testmod(importlib.import_module(f"l2m_design.{module}"))
     assert found.attempted
     assert not found.failed
+
+
+def test_a_measurement_judges_a_model_as_its_file_does(tmp_path: Path) -> None:
+    found = l2m.estimate("markov:stay=0.9,documents=60,length=1024", longest=256, windows=32)
+    (tmp_path / "demand.json").write_text(json.dumps(found.plain()))
+    options = {"length": 4096, "lengths": [1024], "fits": "1MiB"}
+    direct = l2m.check(DRAWING, found, **options)
+    assert direct.data == l2m.check(DRAWING, tmp_path / "demand.json", **options).data | {
+        "demand": direct.data["demand"]
+    }
+    assert direct.data["demand"]["source"] == "the measurement"
+    assert (direct.enough, direct.meets) == ("yes", True)
+    assert direct.data["fits"]["tokens"] == 2**20 // (2 * 2 * 32)
+    assert "Enough state up to 4,096 tokens? Yes" in str(direct)
+    assert direct._repr_html_().startswith("<p>drawing: A</p>")
+    law = l2m.PowerLaw(2.0, 0.5)
+    assert l2m.check(DRAWING, law).verdict.has_level
+    assert not l2m.check(DRAWING, 0.5).verdict.has_level
+    assert "PG19" in l2m.check(DRAWING).data["demand"]["source"]
+    with pytest.raises(TypeError, match="lenght"):
+        l2m.check(DRAWING, lenght=5)
 
 
 def test_a_run_cut_short_goes_on_as_if_it_had_not_been(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from l2m_design.condition import Demand
+    from l2m_design.information import Measurement
     from l2m_design.laws import PowerLaw
 
 PUBLISHED = "PG19 books as published (arXiv 2503.04725: 2.27 L^0.76 nats, LLaMA-3.1-405B, its tokens)"
@@ -51,7 +52,7 @@ class Asked:
         return self
 
 
-def demand(asked: Asked, eta: Path | None, given: dict[str, Any]) -> "Demand":
+def demand_under(asked: Asked, eta: Path | None, given: dict[str, Any]) -> "Demand":
     """The demand under the given terms; raises BadInput."""
     from l2m_design.condition import Demand
     from l2m_design.errors import BadInput
@@ -66,18 +67,30 @@ def demand(asked: Asked, eta: Path | None, given: dict[str, Any]) -> "Demand":
 def read(beta: float | None, prefactor: float | None, estimate: Path | None) -> Asked:
     """The law that was given, measured, or published. Raises BadInput."""
     from l2m_design.errors import BadInput
-    from l2m_design.laws import PowerLaw
 
     if estimate is not None:
         if beta is not None or prefactor is not None:
             raise BadInput("--estimate brings its own beta and prefactor: give one or the other")
-        return _estimated(estimate)
+        return estimated(estimate)
     if beta is None:
         if prefactor is not None:
             raise BadInput("--prefactor needs --beta")
-        from l2m_design.published import PG19
+        return published()
+    return with_beta(beta, prefactor)
 
-        return Asked(PG19.law, True, PUBLISHED)
+
+def published() -> Asked:
+    """The law of PG19 books."""
+    from l2m_design.published import PG19
+
+    return Asked(PG19.law, True, PUBLISHED)
+
+
+def with_beta(beta: float, prefactor: float | None = None) -> Asked:
+    """A given exponent, and A of I(n;n) = A n^beta in nats, if it is given. Raises BadInput."""
+    from l2m_design.errors import BadInput
+    from l2m_design.laws import PowerLaw
+
     if not 0 < beta <= 1:
         raise BadInput(f"--beta: must lie in (0, 1], found {beta}")
     if prefactor is not None and not 0 < prefactor <= 1e12:
@@ -85,22 +98,23 @@ def read(beta: float | None, prefactor: float | None, estimate: Path | None) -> 
     return Asked(PowerLaw(prefactor or 1.0, beta), prefactor is not None, "given")
 
 
-def _estimated(path: Path) -> Asked:
-    """What an estimate requires."""
+def estimated(found: "str | Path | Measurement") -> Asked:
+    """What a measurement requires, or the file that `l2m estimate --json` wrote of one. Raises BadInput."""
     from l2m_design.errors import BadInput
     from l2m_design.laws import PowerLaw
     from l2m_design.settings import read_text
 
+    source = str(found) if isinstance(found, str | Path) else "the measurement"
     try:
-        data = json.loads(read_text(path))
+        data = json.loads(read_text(found)) if isinstance(found, str | Path) else found.plain()
         required = data["required"] if "required" in data else data["law"] if data["beta"] else None
         if required is None:
             explained = data.get("explained_by")
             why = f"explained by: {explained}" if explained else f"law '{data.get('preferred_law')}'"
-            raise BadInput(f"{path}: has no beta and gives no requirement ({why}); give --beta, or measure again")
+            raise BadInput(f"{source}: has no beta and gives no requirement ({why}); give --beta, or measure again")
         law, unit = PowerLaw.of_plain(required), str(data.get("unit", "tokens"))
-        return Asked(law, True, str(path), unit, data.get("bytes_per_token"), data.get("vocabulary"))
+        return Asked(law, True, source, unit, data.get("bytes_per_token"), data.get("vocabulary"))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, BadInput):
             raise
-        raise BadInput(f"{path}: not the output of `l2m estimate --json`") from None
+        raise BadInput(f"{source}: not the output of `l2m estimate --json`") from None

@@ -95,10 +95,11 @@ def read(path: str, runtime: str | None, length: int, overrides: list[str], page
         raise BadInput(f"{path}: a folder with neither an architecture.yaml nor a config.json in it")
     drawing = Architecture.load(path, overrides)
     drawing.check_context(length, path)
-    return _of_drawing(drawing, length)
+    return of_drawing(drawing, length)
 
 
-def _of_drawing(drawing: "Architecture", length: int) -> Subject:
+def of_drawing(drawing: "Architecture", length: int) -> Subject:
+    """A drawing, for a context of `length` tokens."""
     from l2m_design.advice import Stack
 
     hidden = f"The last hidden vector ({drawing.width} elements), which tells the next token's surprise, is part of it."
@@ -144,7 +145,7 @@ def _of_published(model: "Published", length: int, paged: bool) -> Subject:
     from l2m_design.advice import Dimension, Stack, window
     from l2m_design.architecture.readers import llama_cpp, vllm
     from l2m_design.architecture.readers.runtimes import convention
-    from l2m_design.cli.allotted import NOTES
+    from l2m_design.library.allotted import NOTES
 
     layers = [
         {

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from l2m_design.cli.demand import Asked
-    from l2m_design.cli.fits import Memory
-    from l2m_design.cli.subject import Subject
     from l2m_design.condition import Demand
     from l2m_design.laws import Dtypes, StateLaw
+    from l2m_design.library.demand import Asked
+    from l2m_design.library.fits import Memory
+    from l2m_design.library.subject import Subject
     from l2m_design.terms import Terms
 
 
@@ -102,7 +102,7 @@ def _dtypes(state: "StateLaw", dtypes: "Dtypes") -> dict[str, Any]:
 
 def _served(subject: "Subject", terms: "Terms", memory: "Memory | None", batch: int) -> dict[str, Any]:
     """What fits into a memory, and what a server allots, where either is asked for."""
-    from l2m_design.cli.allotted import allotted
+    from l2m_design.library.allotted import allotted
 
     said, dtypes = {}, terms.dtypes
     if memory:

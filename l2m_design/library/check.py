@@ -1,0 +1,184 @@
+"""`l2m.check`: drawings and published models held against what data require."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from l2m_design.condition import Demand, Verdict
+from l2m_design.laws import PowerLaw
+from l2m_design.library.allotted import allots, cache_dtype
+from l2m_design.library.answer import answer
+from l2m_design.library.demand import Asked, demand_under, estimated, published, with_beta
+from l2m_design.library.fits import parse_memory
+from l2m_design.library.subject import Subject, of_drawing, read_all
+
+if TYPE_CHECKING:
+    from l2m_design.architecture import Architecture
+    from l2m_design.information import Measurement
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to judge.
+
+    length: target context, tokens. end: of beta's interval, upper, value or lower. dtype: the model's; float8 and int8
+    are its KV cache's alone. kv_dtype, state_dtype: of either part. nats_per_element: capacity of every element; eta: a
+    file of `l2m calibrate`; by default what was measured. bytes_per_token: converts a demand that counts bytes.
+    runtime, paged: whose convention a published model's state follows. lengths: contexts to tabulate. fits: memory such
+    as "16GiB", shared by `batch` sequences. overrides: KEY=VALUE in the model's file.
+    """
+
+    length: int = 65536
+    end: str = "upper"
+    dtype: str = "bfloat16"
+    kv_dtype: str | None = None
+    state_dtype: str | None = None
+    nats_per_element: float | None = None
+    eta: Path | None = None
+    bytes_per_token: float | None = None
+    runtime: str | None = None
+    paged: bool = False
+    lengths: Sequence[int] = ()
+    fits: str | None = None
+    batch: int = 1
+    overrides: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def terms(self) -> dict[str, Any]:
+        """The terms of a demand that are given."""
+        kv_dtype = cache_dtype(self.runtime, self.dtype, self.kv_dtype)
+        given = {"length": self.length, "end": self.end, "dtype": self.dtype}
+        given |= {"kv_dtype": kv_dtype, "state_dtype": self.state_dtype}
+        return given | ({} if self.nats_per_element is None else {"nats_per_element": self.nats_per_element})
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found of one model. data: all of it, JSON-ready, with the keys of `l2m check --json`."""
+
+    subject: Subject
+    demand: Demand
+    data: dict[str, Any]
+
+    @property
+    def meets(self) -> bool:
+        """Does it meet the condition: growth, and level where an amount is known and decided?"""
+        return bool(self.data["meets"])
+
+    @property
+    def enough(self) -> str | None:
+        """Is there enough state at this length: yes, no, not decided; None where no amount is known."""
+        found: str | None = self.data["enough_state"]
+        return found
+
+    @property
+    def verdict(self) -> Verdict:
+        """Growth, slack and reach."""
+        return self.demand.judge(self.subject.state)
+
+    @property
+    def sentences(self) -> list[str]:
+        """The answer in words."""
+        return [f"{self.subject.name or 'drawing'}: {self.subject.picture}", enough(self.data), *self.data["advice"]]
+
+    def __str__(self) -> str:
+        return "\n".join(self.sentences)
+
+    def _repr_html_(self) -> str:
+        return "".join(f"<p>{escape(sentence)}</p>" for sentence in self.sentences)
+
+
+def check(
+    model: "str | Path | Architecture",
+    demand: "float | str | Path | PowerLaw | Measurement | None" = None,
+    **options: Any,
+) -> Checked:
+    """Hold the history state of one model against what data require.
+
+    model: a drawing or its path, or the config.json (or folder) of a published model, read without its weights.
+    demand: an exponent; a law in nats; a measurement, or the file that `l2m estimate --json` wrote; by default the law
+    of PG19 books as published. options: fields of Options, such as length=131072, fits="16GiB". Raises BadInput.
+
+    >>> import l2m_design as l2m
+    >>> layer = {"kind": "attention", "heads": 2, "kv_heads": 2, "head_dim": 16, "window": 64}
+    >>> found = l2m.check(l2m.Architecture(vocabulary=256, width=32, layers=[layer]), 0.7, length=4096)
+    >>> found.meets, found.verdict.growth
+    (False, 0.0)
+    """
+    return next(iter(check_all([model], demand, **options).values()))
+
+
+def check_all(models: "Sequence[str | Path | Architecture]", demand: Any = None, **options: Any) -> dict[str, Checked]:
+    """Several models held against one demand, by their names; see `check`."""
+    asked_for = Options(**options)
+    served = allots(asked_for.runtime, asked_for.paged)
+    terms = asked_for.terms
+    memory = None if served and asked_for.fits is None else parse_memory(asked_for.fits, asked_for.batch)
+    asked = _asked(demand)
+    subjects = _subjects(models, asked_for)
+    vocabularies = {name: subject.vocabulary for name, subject in subjects.items()}
+    asked = asked.for_models(vocabularies, asked_for.bytes_per_token)
+    under = demand_under(asked, asked_for.eta, terms)
+    lengths = list(asked_for.lengths)
+    return {
+        name: Checked(subject, under, answer(subject, under, asked, lengths, memory, asked_for.batch))
+        for name, subject in subjects.items()
+    }
+
+
+def _subjects(models: "Sequence[str | Path | Architecture]", asked: Options) -> dict[str, Subject]:
+    drawn = [model for model in models if not isinstance(model, str | Path)]
+    for drawing in drawn:
+        drawing.check_context(asked.length, "architecture")
+    paths = [str(model) for model in models if isinstance(model, str | Path)]
+    found = {f"drawing {number}": of_drawing(model, asked.length) for number, model in enumerate(drawn, 1)}
+    return found | read_all(paths, asked.runtime, asked.length, list(asked.overrides), asked.paged)
+
+
+def _asked(demand: Any) -> Asked:
+    """What is required, from what stands for it."""
+    if demand is None:
+        return published()
+    if isinstance(demand, Asked):
+        return demand
+    if isinstance(demand, int | float):
+        return with_beta(float(demand))
+    if isinstance(demand, PowerLaw):
+        return Asked(demand, True, "given")
+    return estimated(demand)
+
+
+def enough(result: dict[str, Any]) -> str:
+    """The first question: is there enough state at this length, and by which amounts?"""
+    if result["enough_state"] is None:
+        return "Enough state? Not judged: a beta alone names no amount; give --prefactor or --estimate."
+    held, required, at = result["capacity_nats"], result["required_nats"], result["decided_at"]
+    ends = "" if held["low"] == held["high"] else f" to {_nats(held['high'])}"
+    amount = _nats(required["value"])
+    if required["low"] != required["high"]:
+        amount += f" [{_nats(required['low'])}, {_nats(required['high'])}]"
+    where = f"at {at:,} tokens" if at == result["length"] else f"at {at:,} tokens, where it is nearest to too little,"
+    return (
+        f"Enough state up to {result['length']:,} tokens? {result['enough_state'].capitalize()}: {where} it holds "
+        f"{_nats(held['low'])}{ends} nats, the data require {amount}; {_ground(result, bool(ends))}."
+    )
+
+
+def _ground(result: dict[str, Any], ranged: bool) -> str:
+    """Why the first answer is what it is."""
+    if not ranged:
+        return "under the capacity that was given"
+    held, required = result["capacity_nats"], result["required_nats"]
+    if result["enough_state"] == "yes":
+        return "the lowest capacity of an element that was measured suffices"
+    if result["enough_state"] == "no":
+        return "not even the highest capacity of an element that was measured suffices"
+    if held["high"] / max(held["low"], 1e-9) >= required["high"] / max(required["low"], 1e-9):
+        return "what an element can hold is not known well enough, and only training tells"
+    return "the amount is not known well enough: measure more documents"
+
+
+def _nats(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
