@@ -1,6 +1,7 @@
 """What is known to be wrong with a measurement, or doubtful: notes of estimators, documents, models and fits."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from l2m_design.estimates import Curve
 from l2m_design.information.compression import Compression
@@ -13,6 +14,7 @@ from l2m_design.information.settings import MeasurementSettings
 FEW = 20.0
 ZERO_DRAWS, ZERO_LEVEL = 4000, 0.95
 FALLS = 3.0  # standard errors
+FALLEN, FALLEN_NATS = 0.15, 3.0  # of the largest amount, and at least so many nats: coders differ by less
 SMALL_PART, LEARNING = 0.25, 0.1
 IMPOSSIBLE = 0.15  # of the amount: two coders differ by less
 
@@ -135,9 +137,21 @@ def doubts(curve: Curve, fit: Fit) -> list[str]:
         doubts.append("beta is at its bound of 1: more is impossible, so the curve may be off")
     if (curve.mean() < -2 * curve.resampled(200, np.random.default_rng(0)).std(axis=0)).any():
         doubts.append("some values are below 0, which no information is: the estimator is off by at least as much")
-    draws = np.diff(curve.resampled(200, np.random.default_rng(0)), axis=1)
-    if (np.diff(curve.mean()) < -FALLS * draws.std(axis=0)).any():
+    if _falls(curve).any():
         doubts.append(
             "I(n;n) falls with n, which no stationary source's does: the estimator loses what it saw at shorter n"
         )
     return doubts
+
+
+def _falls(curve: Curve) -> NDArray[np.bool_]:
+    """[lengths - 1] where the amount is less than at the length before, beyond chance."""
+    draws = np.diff(curve.resampled(200, np.random.default_rng(0)), axis=1)
+    below: NDArray[np.bool_] = np.diff(curve.mean()) < -FALLS * draws.std(axis=0)
+    return below
+
+
+def has_fallen(curve: Curve) -> bool:
+    """Does the amount fall with n beyond chance, and far? No law is then one of a stationary source."""
+    fall = -np.diff(curve.mean())
+    return bool((_falls(curve) & (fall > max(FALLEN_NATS, FALLEN * float(curve.mean().max())))).any())

@@ -20,6 +20,7 @@ from l2m_design.information.doubts import (
     doubts,
     explained_by,
     far_context,
+    has_fallen,
     known_faults,
     order_is_open,
     still_learning,
@@ -44,6 +45,7 @@ from l2m_design.laws import PowerLaw
 
 CONTROL_TOKENS = 1 << 25
 CONTROL_WINDOWS = 4096
+FALL = "a fall"
 
 Progress = Callable[[int, int], None]
 
@@ -98,6 +100,12 @@ class Measurement:
                 "Y seems to share with the X of other recordings what it cannot, so the amount is the estimator's own: "
                 "rows are too few, of unlike scales, heavy-tailed or not independent of each other. Give --normalise "
                 "recording or copula, a smaller --longest, or more recordings, [documents, time(, channels)]"
+            )
+        if self.explained_by == FALL:
+            return (
+                "I(n;n) falls with n, which no stationary source's does: something is wrong with the input (rows that "
+                "are padded, that begin alike, or that join unlike documents), or the estimator loses what it saw at "
+                "shorter n"
             )
         if self.explained_by == "drift":
             return "levels drift within the recordings, so no I(n;n) is the same all along them"
@@ -178,6 +186,7 @@ def measure(
     found = by(_Task(corpus, settings, documents, lengths, scores, rng, on_progress))
     curve, explained = found.curve, found.curve.explained()
     fit = fit_curve(curve, settings.replicates, settings.level, rng)
+    fallen = not corpus.whole and found.explained_by is None and has_fallen(curve)
     return Measurement(
         corpus_fingerprint=corpus.fingerprint,
         vocabulary=corpus.vocabulary,
@@ -190,7 +199,7 @@ def measure(
         losses=found.losses,
         explained=None if explained is None else explained.tolist(),
         compression=found.compressed,
-        explained_by=found.explained_by,
+        explained_by=FALL if fallen else found.explained_by,
         notes=doubts(curve, fit) + known_faults(settings, scores) + found.notes,
         bytes_per_token=corpus.bytes_per_token,
         copies=corpus.copied,

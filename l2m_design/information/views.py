@@ -19,9 +19,10 @@ def deciding(views: Sequence[Measurement]) -> tuple[int, str]:
         if views[i].explained_by == "vocabulary":
             return i, f"none gives a requirement: shuffled words explain what {views[i].curve.estimator} measured"
     able = [i for i in rivals if views[i].required is not None and not _overstates(views[i])]
-    if len(able) < 2:
-        chosen = able[0] if able else 0
-        return chosen, f"the requirement is that of {views[chosen].curve.estimator}, alone in its tokens"
+    if not able:
+        return 0, "none gives a requirement"
+    if len(able) == 1:
+        return able[0], f"the requirement is that of {views[able[0]].curve.estimator}, alone in its tokens"
     at = min(int(views[i].curve.lengths[-1]) for i in able)
     amounts = {i: law.at(at).value for i in able if (law := views[i].required)}
     chosen = max(able, key=lambda i: amounts[i])

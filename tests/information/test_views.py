@@ -1,13 +1,18 @@
 """Which of several estimates the requirement is taken from."""
 
+import importlib
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
+from l2m_design.corpus import open_corpus
 from l2m_design.estimates import Curve
-from l2m_design.information import Measurement, fit_curve
+from l2m_design.information import Measurement, MeasurementSettings, fit_curve
 from l2m_design.information.views import deciding
+
+module = importlib.import_module("l2m_design.information.measure")
 
 LENGTHS = np.array([64, 128, 256, 512, 1024])
 
@@ -60,3 +65,31 @@ def test_other_tokens_and_time_steps_do_not_compete() -> None:
     chosen, why = deciding(views)
     assert chosen == 0
     assert "alone in its tokens" in why
+
+
+def falling(share: float, noise: float = 0.02, nats: float = 100.0) -> Curve:
+    """Twice 40 rows that grow to 512 tokens and then lose a share."""
+    shape = np.array([0.4, 0.6, 0.8, 1.0, 1.0 - share])
+    rows = np.random.default_rng(1).standard_normal((40, 5))
+    return Curve(LENGTHS, nats * shape * (1 + noise * (rows - rows.mean(axis=0))), "compression")
+
+
+@pytest.mark.parametrize(
+    ("curve", "fallen"),
+    [
+        (falling(0.3), True),
+        (falling(0.1), False),  # two coders differ by as much
+        (falling(0.3, noise=2.0), False),  # chance
+        (falling(0.9, nats=2.0), False),  # a nat or two, as constants do
+    ],
+)
+def test_a_curve_that_falls_gives_no_law(curve: Curve, fallen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_by_compression", lambda task: module._Found(curve, 40, 1, []))
+    corpus = open_corpus("iid:vocabulary=4,length=2048,documents=40")
+    found = module.measure(corpus, MeasurementSettings(shortest=64, longest=1024))
+    assert (found.explained_by == "a fall") == fallen
+    assert (found.required is None) == fallen
+    if fallen:
+        assert found.beta is None
+        assert "something is wrong with the input" in str(found.without_beta)
+        assert any("I(n;n) falls with n" in note for note in found.notes)
