@@ -22,7 +22,7 @@ from l2m_design.search.results.summary import study_metrics, summarise
 from l2m_design.search.settings import StudySettings
 from l2m_design.search.space.space import Space, check_space
 from l2m_design.search.study.storage import Storage, shown
-from l2m_design.search.tracking import Tracker, check_uri
+from l2m_design.search.tracking import Tracker, check_experiment, check_uri
 from l2m_design.search.trials.recall import check_recall
 from l2m_design.search.workers.crew import LocalCrew, places
 from l2m_design.search.workers.join import check_kernels
@@ -107,6 +107,7 @@ class Search:
         listener = listener or Listener()
         self._check_machine()
         self._check_folders()
+        check_experiment(self._tracking_uri)
         with self.folder.alone():
             elsewhere = self._storage(listener) if self.settings.storage else None  # before anything is moved aside
             new = self.folder.open(self._identity, fresh, resume)
@@ -124,9 +125,16 @@ class Search:
                 if new:
                     self.folder.forget()
                 raise
-            with self.folder.sitting():
-                tracker = self._work(storage, shared, listener)
-            return self._finish(shared, measurement, tracker)
+            try:
+                shared.publish()
+                tracker = self._tracker(shared)
+                with tracker.ending():
+                    with self.folder.sitting():
+                        self._work(storage, shared, listener, tracker)
+                    return self._finish(shared, measurement, tracker)
+            except KeyboardInterrupt:
+                trained = shared.records().trained
+                raise Interrupted(f"{trained} of {self.settings.search.trials} trials are kept") from None
 
     def rehearse(self) -> list[str]:
         """What `run` would refuse, as far as it is known without measuring or training; and what it would warn of."""
@@ -161,27 +169,19 @@ class Search:
             listener.trouble(trouble)
         return shared
 
-    def _work(self, storage: Storage, shared: SharedStudy, listener: Listener) -> Tracker:
+    def _work(self, storage: Storage, shared: SharedStudy, listener: Listener, tracker: Tracker) -> None:
         """Everything that is planned, by a crew of workers."""
-        settings = self.settings
-        tracker = self._tracker(shared.descriptor.demand)
+        shared.finals.withdraw(shared.finals.waiting)  # what is still wanted of them is planned when its turn comes
+        stages.plan_trials(shared)
+        crew = self._crew(storage, shared, listener)
+        crew.start()
         try:
-            shared.publish()
-            shared.finals.withdraw(shared.finals.waiting)  # what is still wanted of them is planned when its turn comes
-            stages.plan_trials(shared)
-            crew = self._crew(storage, shared, listener)
-            crew.start()
-            try:
-                stages.watch_trials(shared, crew, listener, tracker)
-                if settings.finalists:
-                    stages.run_finalists(shared, crew, listener, tracker)
-            finally:
-                crew.stop()
-            shared.finish()
-        except KeyboardInterrupt:
-            trained = shared.records().trained
-            raise Interrupted(f"{trained} of {settings.search.trials} trials are kept") from None
-        return tracker
+            stages.watch_trials(shared, crew, listener, tracker)
+            if self.settings.finalists:
+                stages.run_finalists(shared, crew, listener, tracker)
+        finally:
+            crew.stop()
+        shared.finish()
 
     def _crew(self, storage: Storage, shared: SharedStudy, listener: Listener) -> Any:
         settings, several = self.settings, self.settings.workers > 1
@@ -233,8 +233,8 @@ class Search:
         recipe = final_recipe(self.settings).fingerprint if self.settings.finalists else ""
         tracker.sync(shared.records().all, shared.runs(recipe), last=True)
         tracker.finish(study_metrics(summary), [path])
-        if tracker.trouble:
-            summary["notes"].append(f"tracking: {tracker.trouble}; unsent runs go with the next search of this study")
+        if tracker.notes:
+            summary["notes"] += tracker.notes
             write_atomically(path, to_json(summary))
         return summary
 
@@ -258,12 +258,12 @@ class Search:
             write_atomically(kept, to_json({"law": law.plain(), "measurement": measurement}))
         return measurement, demands.demand_of(law, settings, self.settings.condition)
 
-    def _tracker(self, demand: Demand) -> Tracker:
-        flat: dict[str, Any] = {"asked_exponent": demand.exponent, "version": __version__}
+    def _tracker(self, shared: SharedStudy) -> Tracker:
+        flat: dict[str, Any] = {"asked_exponent": shared.descriptor.demand.exponent, "version": __version__}
         for section, values in self.settings.public().items():
             if isinstance(values, dict):
                 flat |= {f"{section}.{key}": value for key, value in values.items() if value is not None}
             else:
                 flat[section] = values
         ledger = self.folder.path / "tracked.json"
-        return Tracker(self._tracking_uri, self.settings.name, flat, self.settings.condition.dtypes, ledger)
+        return Tracker(self._tracking_uri, self.settings.name, flat, self.settings.condition.dtypes, ledger, shared.uid)

@@ -60,11 +60,14 @@ class FinalJob:
 
 @dataclass(frozen=True)
 class FinalRun:
-    """A finished run of a finalist; result is none where it failed, with the reason."""
+    """A finished run of a finalist; result is none where it failed, with the reason. recipe: the shared one's
+    fingerprint.
+    """
 
     job: FinalJob
     result: Result | None
     reason: str | None = None
+    recipe: str = ""
 
 
 def final_recipe(settings: StudySettings) -> Recipe:

@@ -1,6 +1,7 @@
 """SharedStudy: what all workers of a study know, in its database: the study, its tickets, what became of them."""
 
 import json
+import secrets
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ from l2m_design.terms import Terms
 from l2m_design.training.result import Result
 
 TRIAL, FINAL = "trial", "final"
-RECORD, RUN, STUDY, FINISHED, EXHAUSTED = "record", "run", "study", "finished", "exhausted"
+RECORD, RUN, STUDY, UID, FINISHED, EXHAUSTED = "record", "run", "study", "uid", "finished", "exhausted"
 FINALS = ":finalists"
 
 
@@ -104,7 +105,7 @@ class SharedStudy:
         self.descriptor = descriptor
         settings = descriptor.settings
         drawn = len(probe.study.get_trials(deepcopy=False))  # a later sitting must not draw the same again
-        self._records, self._runs = Records(), dict[int, tuple[str, FinalRun]]()
+        self._records, self._runs = Records(), dict[int, FinalRun]()
         self._at_work: dict[str, dict[int, bool]] = {}  # by candidate and open trial: is it being trained?
         seed, parallel = settings.search.seed + drawn + 7919 * index, settings.workers > 1 or index > 0
         self.sampler = self._sampler(seed, parallel)
@@ -129,9 +130,16 @@ class SharedStudy:
 
     def publish(self) -> None:
         """Let workers join: the study is planned, and not finished."""
+        if UID not in self.trials.study.user_attrs:
+            self.trials.study.set_user_attr(UID, secrets.token_hex(8))
         self.trials.study.set_user_attr(STUDY, to_json(self.descriptor.plain()))
         self.trials.study.set_user_attr(FINISHED, False)
         self.trials.study.set_user_attr(EXHAUSTED, False)
+
+    @property
+    def uid(self) -> str:
+        """What tells a published study from all others, those of the same name and settings too."""
+        return str(self.trials.study.user_attrs[UID])
 
     @property
     def finished(self) -> bool:
@@ -193,8 +201,8 @@ class SharedStudy:
                 data = json.loads(text)
                 result = Result.of_plain(data["result"]) if data["result"] else None
                 job = FinalJob(**trial.user_attrs[JOB])
-                self._runs[trial.number] = trial.user_attrs[RECIPE], FinalRun(job, result, data["reason"])
-        return [run for _, (its, run) in sorted(self._runs.items()) if its == recipe]
+                self._runs[trial.number] = FinalRun(job, result, data["reason"], trial.user_attrs[RECIPE])
+        return [run for _, run in sorted(self._runs.items()) if run.recipe == recipe]
 
 
 def move_aside(storage: Storage, name: str) -> None:
