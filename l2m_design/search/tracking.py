@@ -68,7 +68,7 @@ def _connected(uri: str) -> Any:
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
-    for chatty in ("alembic", "mlflow"):
+    for chatty in ("alembic", "mlflow", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     return within(LONGEST_WAIT, lambda: MlflowClient(uri))
 
@@ -245,23 +245,20 @@ class Tracker:
         else:
             self._log(parent, {}, {}, tags={STUDY: self._identity, RUN: PARENT})  # earlier versions set none
 
-    def _found(self, asked: str = "") -> Iterator[Any]:
-        """The study's runs in the store, the oldest first."""
-        asked, token = " and ".join(filter(None, (f"tags.`{STUDY}` = '{self._identity}'", asked))), None
-        pages = []
-        while not pages or token:
-            page = self._client.search_runs(
-                [self._experiment], asked, order_by=["attributes.start_time"], page_token=token
-            )
-            pages.append(page)
-            token = page.token
-        return (run for page in pages for run in page)
+    def _found(self, asked: str = "") -> list[Any]:
+        """The study's runs in the store, the oldest first; of them those that are asked for."""
+        asked = " and ".join(filter(None, (f"tags.`{STUDY}` = '{self._identity}'", asked)))
+        order, found, token = ["attributes.start_time"], list[Any](), None
+        while True:
+            page = self._client.search_runs([self._experiment], asked, order_by=order, page_token=token)
+            found += page
+            if not (token := page.token):
+                return found
 
     def _run(self, key: str, name: str, tags: dict[str, str]) -> Any:
         """The run with this key, made where there is none."""
         if self._there is None:
-            found = list(self._found())
-            self._there = {run.data.tags.get(RUN, ""): run for run in reversed(found)}
+            self._there = {run.data.tags.get(RUN, ""): run for run in reversed(self._found())}
         if key not in self._there:
             tags = tags | {STUDY: self._identity, RUN: key}
             self._there[key] = self._client.create_run(self._experiment, tags=tags, run_name=name)
