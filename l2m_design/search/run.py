@@ -137,7 +137,7 @@ class Search:
                 raise Interrupted(f"{trained} of {self.settings.search.trials} trials are kept") from None
 
     def rehearse(self) -> list[str]:
-        """What `run` would refuse, as far as it is known without measuring or training; and what it would warn of."""
+        """What `run` would refuse, as far as known without measuring, training or MLflow; and what it would warn of."""
         self._check_machine()
         given = self.settings.demand.measure is None
         law = demands.given_law(self.settings.demand) if given else PowerLaw(1.0, 0.7)

@@ -384,8 +384,9 @@ def test_an_artifact_store_that_hangs_holds_up_nothing(
         time.sleep(60)
 
     monkeypatch.setattr(MlflowClient, "log_text", hanging)
-    monkeypatch.setattr(tracking, "LONGEST_WAIT", 2.0)
     tracker = Tracker(uri, "hangs", {}, "float32", tmp_path / "ledger.json", "hangs")
+    tracker.sync([])
+    monkeypatch.setattr(tracking, "LONGEST_WAIT", 2.0)
     tracker.sync([replace(record, number=number) for number, record in enumerate(records)])
     assert len(asked) == 1  # then the store is left alone
     assert tracker.trouble is None
