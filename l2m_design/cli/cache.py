@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from l2m_design.cli.lengths import parse_length
 from l2m_design.cli.terminal import Device, DryRun, Json, Progress, print_json, progress, say, table
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ def command(
     corpus: Annotated[str, typer.Option(help="Held-out text: stdlib, a file, folder or glob, ...")] = "stdlib",
     choose: Annotated[list[str], typer.Option(help=f"Which old tokens stay: {KNOWN}; repeatable.")] = [],  # noqa: B006
     share: Annotated[list[float], typer.Option(help="Of the full cache; repeatable.")] = [0.5, 0.25, 0.125],  # noqa: B006
-    length: Annotated[int, typer.Option(help="Tokens of a window; its second half is scored.")] = 2048,
+    length: Annotated[
+        str, typer.Option(metavar="TOKENS", help="Tokens of a window, 2048 or 2k; its second half is scored.")
+    ] = "2048",
     windows: Annotated[int, typer.Option(help="Windows, 8 or more, over as many documents as there are.")] = 8,
     chunk: Annotated[int, typer.Option(help="Tokens of a chunk; two are always held.")] = 64,
     sinks: Annotated[int, typer.Option(help="First tokens that are never let go.")] = 4,
@@ -51,13 +54,13 @@ def command(
         raise BadInput(f"--windows {windows}: 8 to 100000, so that documents can be resampled")
     if teach < 1:
         raise BadInput(f"--teach {teach}: at least 1 lesson")
-    ours = (Path(model) / "architecture.yaml").exists()
+    window, ours = parse_length(length), (Path(model) / "architecture.yaml").exists()
     check_model(model, "MODEL")
     choose = choose or ([*CHOICES] if ours else [CHOICES[0], STREAMING, *CHOICES[1:]])
-    caches = [(c, s, _thinning(c, s, length, chunk, sinks, ours)) for c in dict.fromkeys(choose) for s in share]
+    caches = [(c, s, _thinning(c, s, window, chunk, sinks, ours)) for c in dict.fromkeys(choose) for s in share]
     own = None if ours or tokenizer or "tokenizer=" in corpus else own_tokenizer(model)
     source = open_corpus(corpus, tokenizer, otherwise=own)
-    plan = {"caches": len(caches), "windows": windows, "tokens_read": (len(caches) + 1) * windows * length}
+    plan = {"caches": len(caches), "windows": windows, "tokens_read": (len(caches) + 1) * windows * window}
     if dry_run:
         print_json(plan) if as_json else say(*(f"{key}: {value:,}" for key, value in plan.items()))
         return
@@ -65,10 +68,10 @@ def command(
 
     with progress() as bars:
         load = _ours if ours else _borrowed
-        compared = _Compared(source, length, windows, split, pick_device(device), bars)
-        made, start = load(model, source, length, teach, compared.device)
+        compared = _Compared(source, window, windows, split, pick_device(device), bars)
+        made, start = load(model, source, window, teach, compared.device)
         result = compared.all(made, start, caches)
-    result |= {"model": model, "corpus": source.name, "length": length, "windows": windows, "chunk": chunk}
+    result |= {"model": model, "corpus": source.name, "length": window, "windows": windows, "chunk": chunk}
     print_json(result) if as_json else _print(result)
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from l2m_design.cli.lengths import TargetLength, parse_length, parse_lengths
 from l2m_design.cli.terminal import Json, Set, print_json, warn
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def command(
     prefactor: Annotated[float | None, typer.Option(help="A of I(n;n) = A n^beta, nats; needs --beta.")] = None,
     estimate: Annotated[Path | None, typer.Option(help="The output of `l2m estimate --json`, in a file.")] = None,
     bytes_per_token: BytesPerToken = None,
-    length: Annotated[int, typer.Option(help="Target context, tokens.")] = 65536,
+    length: TargetLength = "65536",
     end: Annotated[str, typer.Option(help="End of beta's interval to judge by: upper, value or lower.")] = "upper",
     nats_per_element: Capacity = None,
     eta: Capacities = None,
@@ -79,18 +80,18 @@ def command(
     A law is that of a drawing, or of a published model, read from its config.json without its weights.
     Without --beta or --estimate the demand is that of PG19 books as published, and it is said.
     """
-    from l2m_design.cli.lengths import parse_lengths
     from l2m_design.library import answer
     from l2m_design.library.check import check_all
     from l2m_design.library.demand import read
 
+    target = parse_length(length)
     contexts = [] if lengths is None else parse_lengths(lengths)
     if plot:
         answer.check_plot(plot)
     found = check_all(
         architecture,
         read(beta, prefactor, estimate),
-        length=length,
+        length=target,
         end=end,
         dtype=dtype,
         kv_dtype=kv_dtype,
@@ -107,7 +108,7 @@ def command(
     )
     if plot:
         models, results = _columns(found)
-        answer.draw(plot, models, next(iter(found.values())).demand, max([length, *contexts]), results)
+        answer.draw(plot, models, next(iter(found.values())).demand, max([target, *contexts]), results)
         warn(f"Plot: {plot}")
     _show(found, as_json)
     raise typer.Exit(0 if all(checked.meets for checked in found.values()) else 1)

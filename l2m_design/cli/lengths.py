@@ -1,9 +1,22 @@
 """Context lengths on the command line: 4k,32k,1M or plain integers."""
 
 import re
+from typing import Annotated
+
+import typer
 
 UNITS = {"": 1, "k": 1024, "m": 1024**2}
 SHORTEST = 4
+
+
+def parse_length(text: str) -> int:
+    """One length as an option takes it: 131072 or 128k; k = 1024, M = 1024². Raises BadInput."""
+    from l2m_design.errors import BadInput
+
+    number = re.fullmatch(r"(-?[0-9]{1,12})([kKmM]?)", text.strip())
+    if number is None:
+        raise BadInput(f"--length: found '{text.strip()[:40]}'; a length such as 4096, 32k or 1M is expected")
+    return int(number[1]) * UNITS[number[2].lower()]
 
 
 def parse_lengths(text: str) -> list[int]:
@@ -21,3 +34,6 @@ def parse_lengths(text: str) -> list[int]:
             raise BadInput(f"--lengths: found {word.strip()}; allowed: {SHORTEST} to {REACH_LIMIT:,} tokens")
         found.add(length)
     return sorted(found)
+
+
+TargetLength = Annotated[str, typer.Option(metavar="TOKENS", help="Target context, tokens: 131072 or 128k.")]

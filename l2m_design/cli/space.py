@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from l2m_design.cli.lengths import TargetLength, parse_length
 from l2m_design.cli.terminal import Json, Set, print_json, say, table
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ def command(
     space: Annotated[str | None, typer.Argument(help="A search space, as search_spaces/hybrid.yaml.")] = None,
     beta: Annotated[float, typer.Option(help="The exponent that the data ask for.")] = 0.7,
     prefactor: Annotated[float | None, typer.Option(help="A of I(n;n) = A n^beta, nats: judges levels too.")] = None,
-    length: Annotated[int, typer.Option(help="Target context, tokens.")] = 65536,
+    length: TargetLength = "65536",
     vocabulary: Annotated[int, typer.Option(min=2, max=10_000_000, help="Tokens of the corpus.")] = 256,
     enforce: Annotated[list[str], typer.Option(help="Parts of the condition to meet: growth, level; repeatable.")] = [  # noqa: B006
         *PARTS
@@ -53,11 +54,12 @@ def command(
     if prefactor is None and "growth" not in enforce:
         raise BadInput("--enforce level: needs --prefactor, without which no level is known")
     holds = Space.load(space, overrides).resolved(beta)
-    demand = Demand(PowerLaw(prefactor or 1.0, beta), Terms.parse({"length": length}, "space"), prefactor is not None)
+    target = parse_length(length)
+    demand = Demand(PowerLaw(prefactor or 1.0, beta), Terms.parse({"length": target}, "space"), prefactor is not None)
     check_space(holds, {}, vocabulary, space)
     found = feasible(holds, judged_by(demand, enforce), vocabulary)
     why = None if found.met else refusal(holds, demand, vocabulary, space, enforce)
-    result = {"space": space} | _plain(holds, found, length) | {"beta": beta, "length": length, "refusal": why}
+    result = {"space": space} | _plain(holds, found, target) | {"beta": beta, "length": target, "refusal": why}
     if as_json:
         print_json(result)
     else:

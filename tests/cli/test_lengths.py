@@ -32,6 +32,18 @@ def test_what_is_no_length_is_refused(text: str) -> None:
         parse_lengths(text)
 
 
+def test_the_target_length_is_written_as_the_others(tmp_path: Path) -> None:
+    (tmp_path / "fixed.yaml").write_text(FIXED)
+    plain, short = (
+        json.loads(check("fixed.yaml", "--length", text, "--json", cwd=tmp_path).stdout) for text in ("131072", "128k")
+    )
+    assert plain == short
+    assert short["length"] == 131072
+    done = check("fixed.yaml", "--length", "128q", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == ["l2m: --length: found '128q'; a length such as 4096, 32k or 1M is expected"]
+
+
 def test_each_length_has_a_row_with_the_member_of_its_series(tmp_path: Path) -> None:
     (tmp_path / "fixed.yaml").write_text(FIXED)
     words = ("fixed.yaml", "--lengths", "64k,4k", "--nats-per-element", "0.5")
