@@ -10,7 +10,7 @@ from l2m_design.condition import Demand, Verdict
 from l2m_design.laws import PowerLaw
 from l2m_design.library.allotted import allots, cache_dtype
 from l2m_design.library.answer import answer
-from l2m_design.library.demand import Asked, demand_under, estimated, published, with_beta
+from l2m_design.library.demand import GIVEN, Asked, demand_under, estimated, published, with_beta
 from l2m_design.library.fits import parse_memory
 from l2m_design.library.subject import Subject, of_drawing, read_all
 
@@ -146,7 +146,7 @@ def _asked(demand: Any) -> Asked:
     if isinstance(demand, int | float):
         return with_beta(float(demand))
     if isinstance(demand, PowerLaw):
-        return Asked(demand, True, "given")
+        return Asked(demand, True, GIVEN)
     return estimated(demand)
 
 

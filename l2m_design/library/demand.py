@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from l2m_design.laws import PowerLaw
 
 PUBLISHED = "PG19 books as published (arXiv 2503.04725: 2.27 L^0.76 nats, LLaMA-3.1-405B, its tokens)"
+GIVEN = "given"
 BYTES = 256  # the vocabulary of models that read bytes
+PADDING = 1024  # rows of a model's table of embeddings beyond its tokenizer's tokens, at most
 
 
 @dataclass(frozen=True)
@@ -30,26 +32,62 @@ class Asked:
     vocabulary: int | None = None
 
     def for_models(self, vocabularies: dict[str, int], bytes_per_token: float | None) -> "Asked":
-        """The same in the models' tokens, of which each holds so many bytes.
+        """The same in the tokens of the models, given by name with their vocabularies.
 
-        Raises BadInput where the demand counts bytes, a model reads tokens, and what a token holds is not said.
+        bytes_per_token: what each of their tokens holds. Raises BadInput where it is not known what the models' tokens
+        are to those that the demand counts.
         """
         from l2m_design.errors import BadInput
 
+        bytes_read = [name for name, size in vocabularies.items() if size == BYTES]
         if bytes_per_token is not None:
             if not 0 < bytes_per_token <= 1000:
                 raise BadInput(f"--bytes-per-token: must lie in (0, 1000], found {bytes_per_token:g}")
-            own = 1.0 if self.unit == "bytes" or self.bytes_per_token is None else self.bytes_per_token
-            law = self.law.counted_in(bytes_per_token / own)
-            return replace(self, law=law, unit="tokens", bytes_per_token=bytes_per_token)
-        others = {name: size for name, size in vocabularies.items() if size != BYTES}
-        if self.unit == "bytes" and others and self.has_level:
-            name, size = next(iter(others.items()))
-            raise BadInput(
-                f"{self.source} counts bytes, and {name} reads tokens (vocabulary {size:,}): give --bytes-per-token, "
-                "about 4 for English text and 3 for code with such a vocabulary, or estimate with its --tokenizer"
-            )
+            if bytes_read and len(bytes_read) < len(vocabularies):
+                raise BadInput(f"--bytes-per-token: {bytes_read[0]} reads bytes, the others tokens: check them apart")
+            return self._counted_in(bytes_per_token)
+        if not self.has_level:
+            return self
+        if self.unit == "bytes":
+            return self._of_bytes(vocabularies)
+        if self.bytes_per_token is None or self.vocabulary is None:
+            return self  # of models' own tokens, or of no text
+        if bytes_read == list(vocabularies) and self.vocabulary != BYTES:
+            return replace(self._counted_in(1.0), unit="bytes")
+        for name, size in vocabularies.items():
+            if not self.vocabulary <= size <= self.vocabulary + PADDING:
+                raise BadInput(
+                    f"{self.source} counts tokens of {self.bytes_per_token:.3g} bytes (vocabulary "
+                    f"{self.vocabulary:,}), and {name} reads others (vocabulary {size:,}): give --bytes-per-token of "
+                    "its tokens, or estimate with its --tokenizer"
+                )
         return self
+
+    def _of_bytes(self, vocabularies: dict[str, int]) -> "Asked":
+        """Of a demand that counts bytes: for models that read them. Raises BadInput for others."""
+        from l2m_design.errors import BadInput
+
+        for name, size in vocabularies.items():
+            if size != BYTES:
+                raise BadInput(
+                    f"{self.source} counts bytes, and {name} reads tokens (vocabulary {size:,}): give "
+                    "--bytes-per-token, about 4 for English text and 3 for code with such a vocabulary, or estimate "
+                    "with its --tokenizer"
+                )
+        return self
+
+    def _counted_in(self, bytes_per_token: float) -> "Asked":
+        """In tokens of so many bytes. Raises BadInput where the demand counts tokens of which no bytes are known."""
+        from l2m_design.errors import BadInput
+
+        own = 1.0 if self.unit == "bytes" else self.bytes_per_token
+        if own is None and self.has_level and self.source != GIVEN:
+            raise BadInput(
+                f"--bytes-per-token: converts a demand that counts bytes or known tokens; {self.source} counts others"
+            )
+        law = self.law.counted_in(bytes_per_token / (own or 1.0))
+        source = f"{GIVEN}, in bytes" if self.source == GIVEN and self.has_level else self.source
+        return replace(self, law=law, unit="tokens", bytes_per_token=bytes_per_token, source=source)
 
 
 def demand_under(asked: Asked, eta: Path | None, given: dict[str, Any]) -> "Demand":
@@ -95,7 +133,7 @@ def with_beta(beta: float, prefactor: float | None = None) -> Asked:
         raise BadInput(f"--beta: must lie in (0, 1], found {beta}")
     if prefactor is not None and not 0 < prefactor <= 1e12:
         raise BadInput(f"--prefactor: must lie in (0, 1e12], found {prefactor}")
-    return Asked(PowerLaw(prefactor or 1.0, beta), prefactor is not None, "given")
+    return Asked(PowerLaw(prefactor or 1.0, beta), prefactor is not None, GIVEN)
 
 
 def estimated(found: "str | Path | Measurement") -> Asked:
@@ -112,7 +150,8 @@ def estimated(found: "str | Path | Measurement") -> Asked:
             explained = data.get("explained_by")
             why = f"explained by: {explained}" if explained else f"law '{data.get('preferred_law')}'"
             raise BadInput(f"{source}: has no beta and gives no requirement ({why}); give --beta, or measure again")
-        law, unit = PowerLaw.of_plain(required), str(data.get("unit", "tokens"))
+        law = PowerLaw.of_plain(required)
+        unit = str(data.get("unit") or ("bytes" if data.get("vocabulary") == BYTES else "tokens"))  # earlier files
         return Asked(law, True, source, unit, data.get("bytes_per_token"), data.get("vocabulary"))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, BadInput):

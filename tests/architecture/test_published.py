@@ -6,6 +6,7 @@ multiples of 8, as a grouped matrix product on a CPU asks for.
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from tests.architecture.conftest import language_model
 TINY = json.loads((Path(__file__).parent / "published.json").read_text())
 FOREIGN = {name for name, reader in READERS.items() if reader.own_runtime != "transformers"}
 LENGTHS = (3, 5, 6, 7, 19)
+SAID = {"kimi_linear": {"linear_attn_config": {}}}  # without it the file may be of another type
 DEEPSEEK_V3 = {"model_type": "deepseek_v3", "num_hidden_layers": 61, "kv_lora_rank": 512, "qk_rope_head_dim": 64}
 CHOSEN = ("num_experts_per_tok", "num_experts_per_token", "top_k_experts", "moe_k", "moe_topk")
 NO_DEFAULT_MODEL = {
@@ -78,7 +80,7 @@ def test_what_a_config_leaves_out_is_as_its_class_has_it(model_type: str, write)
     config = AutoConfig.for_model(model_type)
     with torch.device("meta"):
         real, head = language_model(config)
-    read = published(write({"model_type": model_type, "hidden_size": config.hidden_size}))
+    read = published(write({"model_type": model_type, "hidden_size": config.hidden_size} | SAID.get(model_type, {})))
     assert read.parameters == head + sum(p.numel() for p in real.parameters())
 
 
@@ -300,6 +302,60 @@ def test_code_of_its_own_under_the_type_of_another_is_refused(tmp_path: Path, co
     else:
         with pytest.raises(BadInput, match="auto_map: its code"):
             published(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "refused"),
+    [
+        ({"architectures": ["LlamaForCausalLM"]}, None),
+        ({"architectures": ["LlamaForSequenceClassification"]}, None),
+        ({"architectures": ["LLaMAForCausalLM"]}, None),
+        ({"architectures": ["LlamaLinearForCausalLM"]}, "architectures: its code"),
+        ({"architectures": ["MambaInLlamaForCausalLM"]}, "architectures: its code"),
+        ({"auto_map": {"AutoConfig": "configuration_x.XConfig"}}, "auto_map: its code"),
+        ({"auto_map": {"AutoModelForSequenceClassification": "modeling_x.XForSequenceClassification"}}, "auto_map"),
+        ({"auto_map": {"AutoModelForCausalLM": ["modeling_x.XForCausalLM", None]}}, "auto_map: its code"),
+        ({"auto_map": {"AutoTokenizer": ["tokenization_x.XTokenizer", None]}}, None),
+    ],
+)
+def test_a_class_of_another_name_may_keep_something_else(changed: dict[str, Any], refused: str | None, write) -> None:
+    if refused is None:
+        assert published(write(LLAMA | changed)).picture == "A A"
+    else:
+        with pytest.raises(BadInput, match=refused):
+            published(write(LLAMA | changed))
+
+
+def test_classes_are_known_by_their_types(write) -> None:
+    hunyuan = {"model_type": "hunyuan_v1_dense", "hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4,
+               "num_key_value_heads": 4, "head_dim": 16, "architectures": ["HunYuanDenseV1ForCausalLM"]}  # fmt: skip
+    assert published(write(hunyuan)).picture == "A"
+    kimi = DEEPSEEK_V3 | {"model_type": "kimi_k2", "architectures": ["DeepseekV3ForCausalLM"]}
+    assert published(write(kimi)).picture == "61 x L"
+    with pytest.raises(BadInput, match="linear_attn_config: a kimi_linear says there which layers are KDA"):
+        published(write(DEEPSEEK_V3 | {"model_type": "kimi_linear"}))
+
+
+def test_a_config_of_replaced_layers_by_itself_is_refused(write) -> None:
+    with pytest.raises(BadInput, match="attn_layers, d_xb"):
+        published(write({"d_model": 64, "n_layer": 2, "vocab_size": 99, "attn_layers": [1], "d_xb": 32}))
+
+
+def test_windows_are_held_against_stretched_positions(write) -> None:
+    config = LLAMA | {"model_type": "qwen2", "use_sliding_window": True, "sliding_window": 64, "max_window_layers": 1,
+                      "max_position_embeddings": 64, "num_key_value_heads": 4}  # fmt: skip
+    assert published(write(config)).picture == "A A"
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
+    stretched = published(write(config | {"rope_scaling": yarn}))
+    assert (stretched.picture, stretched.positions) == ("A W", 256)
+
+
+def test_dtypes_that_a_file_names_are_told(write) -> None:
+    notes = published(
+        write(LLAMA | {"torch_dtype": "float32", "quantization_config": {"kv_cache_scheme": {"type": "float"}}})
+    ).notes
+    assert any("names float32; bytes are counted in --dtype" in note for note in notes)
+    assert any("--kv-dtype float8 counts it so" in note for note in notes)
 
 
 def test_sizes_written_as_whole_floats_are_sizes(tmp_path: Path) -> None:

@@ -143,8 +143,9 @@ def test_other_forms_of_params_json_are_refused(laid_over: dict[str, Any], said:
 
 def test_kimi_linear_whose_layers_stand_nowhere_says_what_it_takes(write) -> None:
     said = "The file does not say which layers are KDA"
-    bare = {"model_type": "kimi_linear", "num_hidden_layers": 5}
+    bare = {"model_type": "kimi_linear", "num_hidden_layers": 5, "linear_attn_config": {"num_heads": 32}}
     assert any(note.startswith(said) for note in published(write(bare)).notes)
+    assert not any("linear_num_heads" in note for note in published(write(bare)).notes)  # given, under another name
     listed = bare | {"linear_attn_config": {"full_attn_layers": [4], "kda_layers": [1, 2, 3, 5]}}
     assert not any(note.startswith(said) for note in published(write(listed)).notes)
 

@@ -8,6 +8,7 @@ import pytest
 
 from l2m_design.cli.export import TARGETS
 from l2m_design.export.targets import NAMES
+from l2m_design.library import export
 from tests.command import l2m
 
 DRAWING = "vocabulary: 50\nwidth: 16\nlayers: [{kind: attention, heads: 2, kv_heads: 1, head_dim: 8}]\n"
@@ -33,7 +34,8 @@ def test_words_that_cannot_be_used(words: list[str], said: str, tmp_path: Path) 
 
 
 def test_the_targets_named_are_those_there_are() -> None:
-    assert TARGETS == NAMES
+    assert export.TARGETS == NAMES
+    assert TARGETS.split(", ") == list(NAMES)
 
 
 def test_an_interrupt_is_told_in_one_line(tmp_path: Path) -> None:

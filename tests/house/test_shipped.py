@@ -4,7 +4,6 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -90,20 +89,20 @@ def test_make_targets_in_the_readme_exist() -> None:
             assert re.search(rf"^{command.split()[1]}:", makefile, flags=re.MULTILINE), command
 
 
-def test_help_needs_no_torch_and_half_a_second_at_most() -> None:
+def test_help_needs_no_torch_and_half_a_second_of_a_core_at_most() -> None:
     code = (
-        "import sys; sys.argv = ['l2m', '--help']\n"
+        "import sys, time; sys.argv = ['l2m', '--help']\n"
         "from l2m_design.cli import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "heavy = {'torch', 'optuna', 'mlflow', 'transformers', 'scipy', 'matplotlib', 'pydantic'} & set(sys.modules)\n"
+        "print(time.process_time())\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
     seconds = []
     for _ in range(5):
-        began = time.perf_counter()
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-        seconds.append(time.perf_counter() - began)
         assert done.returncode == 0, done.stderr
+        seconds.append(float(done.stdout.splitlines()[-1]))
     assert min(seconds) < 0.5
 
 
@@ -114,7 +113,7 @@ def test_every_reference_to_a_file_in_the_documents_is_there() -> None:
 
 
 def test_check_waits_for_no_library_that_it_does_not_need(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"model_type": "bamba", "attn_layer_indices": [1]}')
+    (tmp_path / "config.json").write_text('{"model_type": "bamba", "num_hidden_layers": 32, "attn_layer_indices": [1]}')
     (tmp_path / "drawing.yaml").write_text(
         "vocabulary: 9\nwidth: 8\nlayers: [{kind: attention, heads: 2, kv_heads: 1, head_dim: 4}]\n"
     )

@@ -55,7 +55,7 @@ class Lenient(Values):
 @cache
 def class_defaults() -> dict[str, Any]:
     """What `make defaults` writes of transformers: by model_type, the values that its class has by default; under
-    "unread", the types that have a class but no reader.
+    "unread", the types that have a class but no reader; under "classes", the class of each type's models.
     """
     values: dict[str, Any] = json.loads(Path(__file__).with_name("defaults.json").read_text())
     return values

@@ -1,6 +1,7 @@
 """Files of published configs: JSON objects of a bearable size, their type, and the text model inside a larger one."""
 
 import json
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -80,20 +81,45 @@ def refuse_other_layers(data: dict[str, Any], path: Path) -> None:
             "the model as an architecture (YAML) and judge that"
         )
     kind, own = str(data.get("model_type", "")), data.get("auto_map")
-    named = own.get("AutoModelForCausalLM", own.get("AutoModel")) if isinstance(own, dict) else None
-    if isinstance(named, str) and kind in READERS:
-        plain = named.rsplit("--", 1)[-1].rsplit(".", 1)[-1].lower()
-        for ending in ("forcausallm", "lmheadmodel", "model"):
-            plain = plain.removesuffix(ending)
-        if plain not in (kind.replace("_", ""), kind.replace("_", "").removesuffix("text")):
+    if ALIASES.get(kind, kind) not in READERS:
+        return
+    mapped = []
+    for key, named in own.items() if isinstance(own, dict) else ():
+        if key.startswith(("AutoConfig", "AutoModel")) and (
+            key != "AutoConfig" or _family(str(named))
+        ):  # x.Config: none
+            mapped.append(named)
+    for named in [*mapped, *(data.get("architectures") or [])]:
+        name = named[0] if isinstance(named, list) and named else named
+        if isinstance(name, str) and _family(name) not in _families(kind):
+            where = "architectures" if named not in mapped else "auto_map"
             raise BadInput(
-                f"{path}: auto_map: its code ({named}) is not that of model_type {kind}, and may keep something else; "
-                "describe the model as an architecture (YAML), or take auto_map out if it is"
+                f"{path}: {where}: its code ({name}) is not that of model_type {kind}, and may keep something else; "
+                f"describe the model as an architecture (YAML), or take {where} out if it is"
             )
 
 
+def _family(name: str) -> str:
+    """What a class is named after: llama of configuration_llama.LlamaConfig and LlamaForCausalLM."""
+    plain = name.rsplit("--", 1)[-1].rsplit(".", 1)[-1]
+    return re.sub(r"(For[A-Z].*|(LMHead|DoubleHeads|PreTrained)?Model|Config)$", "", plain).replace("_", "").lower()
+
+
+def _families(kind: str) -> set[str]:
+    """The names that classes of a type go by."""
+    known = {kind, ALIASES.get(kind, kind)}
+    squeezed = {name.replace("_", "") for name in known}
+    classes = {_family(class_defaults()["classes"][name]) for name in known if name in class_defaults()["classes"]}
+    return squeezed | {name.removesuffix("text") for name in squeezed} | classes
+
+
 def is_mamba_ssm(data: dict[str, Any]) -> bool:
-    """Is this a config of mamba_ssm's own?"""
+    """Is this a config of mamba_ssm's own? Not one of a Llama of which Mamba replaced some layers."""
+    if "model_type" not in data and {"attn_layers", "d_xb"} & data.keys():
+        raise BadInput(
+            "attn_layers, d_xb: layers of Mamba that replace some of another model's, which is not read; describe the "
+            "model as an architecture (YAML) and judge that"
+        )
     return "model_type" not in data and {"d_model", "n_layer"} <= data.keys()
 
 

@@ -1,10 +1,21 @@
 """Published decoders of multi-head latent attention: DeepSeek-V2 and V3, and Kimi Linear, which mixes it with KDA."""
 
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import AliasChoices, Field, model_validator
 
-from l2m_design.architecture.readers.config import FULL, LINEAR, PREDICTED, Count, Depth, Indices, Lenient, Size, Words
+from l2m_design.architecture.readers.config import (
+    FULL,
+    LINEAR,
+    PREDICTED,
+    Block,
+    Count,
+    Depth,
+    Indices,
+    Lenient,
+    Size,
+    Words,
+)
 from l2m_design.architecture.readers.experts import FirstDense
 from l2m_design.architecture.readers.mixers import Mixer, Weights, kimi_delta, latent
 
@@ -115,6 +126,28 @@ class KimiLinear(Listed):
                 f"1 to {self.depth}, found {len(full)} and {len(delta)}"
             )
         return self
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The layers; raises ValueError where the file says nothing of KDA, so that it may be of another type."""
+        said = {"linear_attn_config", "layer_types", "linear_head_dim", "linear_num_heads", "linear_conv_kernel_dim"}
+        if said.isdisjoint(self.model_fields_set):
+            raise ValueError(
+                "linear_attn_config: a kimi_linear says there which layers are KDA, and this file does not; is its "
+                "model_type another, such as kimi_k2?"
+            )
+        return super().blocks
+
+    @property
+    def assumed(self) -> dict[str, Any]:
+        """Without those sizes of KDA that linear_attn_config gives."""
+        given = self.linear_attn_config
+        stated = {
+            "linear_head_dim": given.head_dim,
+            "linear_num_heads": given.num_heads,
+            "linear_conv_kernel_dim": given.short_conv_kernel_size,
+        }
+        return {name: value for name, value in super().assumed.items() if stated.get(name) is None}
 
     def kind(self, index: int) -> str:
         """As linear_attn_config lists them, else full attention every fourth layer but the first."""

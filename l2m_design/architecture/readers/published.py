@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from l2m_design.architecture.picture import folded
 from l2m_design.architecture.readers import fla_recurrent
@@ -101,7 +102,7 @@ def published(path: str | Path, runtime: str | None = None, overrides: Iterable[
     except ValueError as error:
         raise BadInput(f"{path}: {error}") from None
     dense = runtime == "llama.cpp" and kind in NO_WINDOWS_IN_LLAMA_CPP
-    longest = config.max_position_embeddings
+    longest = _positions(config, data)
     blocks = tuple(_unbound(block, 0 if dense else longest) for block in read)
     return Published(
         model_type=kind,
@@ -121,13 +122,14 @@ def published(path: str | Path, runtime: str | None = None, overrides: Iterable[
         ),
         parameters=config.outside + sum(block.weights.total for block in blocks),
         active_parameters=config.outside + sum(block.weights.active for block in blocks),
-        positions=config.max_position_embeddings,
+        positions=longest,
         notes=(
             _convention(runtime, blocks),
             *_unmeasured(runtime, kind, reader),
             *said,
             *config.remarks,
-            *(_never_bind(config, blocks != read) if not dense else _no_windows(kind, blocks != read)),
+            *_of_dtypes(data),
+            *(_never_bind(longest, blocks != read) if not dense else _no_windows(kind, blocks != read)),
             *_passed_over(config),
             *_assumed(config),
         ),
@@ -183,11 +185,30 @@ def _unbound(block: Block, positions: int | None) -> Block:
     return replace(block, mixer=replace(mixer, kind="attention", letter="A") if mixer.kind == "window" else mixer)
 
 
-def _never_bind(config: Config, any_: bool) -> tuple[str, ...]:
+def _never_bind(positions: int | None, any_: bool) -> tuple[str, ...]:
     """Windows that are as long as the model's positions."""
-    if not any_:
-        return ()
-    return (f"Its windows are as long as its {config.max_position_embeddings:,} positions, so it keeps all of them.",)
+    return (f"Its windows are as long as its {positions:,} positions, so it keeps all of them.",) if any_ else ()
+
+
+def _positions(config: Config, data: dict[str, Any]) -> int | None:
+    """The positions that a config speaks of: stretched ones too, as yarn's factor times the original ones."""
+    stated, rope = config.max_position_embeddings, data.get("rope_scaling") or data.get("rope_parameters")
+    if stated is None or not isinstance(rope, dict):
+        return stated
+    factor, original = rope.get("factor"), rope.get("original_max_position_embeddings")
+    if isinstance(factor, int | float) and isinstance(original, int) and 1 <= factor <= 1024:
+        return max(stated, int(factor * original))
+    return stated
+
+
+def _of_dtypes(data: dict[str, Any]) -> tuple[str, ...]:
+    """What the file says of dtypes, which are asked for by options."""
+    said, quantised = [], data.get("quantization_config")
+    if data.get("torch_dtype", data.get("dtype")) == "float32":
+        said.append("Its config names float32; bytes are counted in --dtype, bfloat16 unless it is given.")
+    if isinstance(quantised, dict) and (quantised.get("kv_cache_scheme") or quantised.get("kv_cache_quant_algo")):
+        said.append("Its config asks for a quantised KV cache; --kv-dtype float8 counts it so.")
+    return tuple(said)
 
 
 def _no_windows(kind: str, any_: bool) -> tuple[str, ...]:
