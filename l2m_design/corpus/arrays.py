@@ -51,6 +51,12 @@ class ArrayCorpus(Corpus):
     def values(self) -> Documents:
         """Documents of real values, [time · channels] each, in the order of the tokens."""
 
+    @property
+    def _compared(self) -> NDArray[Any]:
+        """The values' own bits: what is quantised to the same tokens need not be the same."""
+        values = np.ascontiguousarray(self.values.tokens)
+        return values.view(np.dtype(f"u{values.dtype.itemsize}"))
+
     def value_documents(self, split: str | None) -> Documents:
         """The real values of a split's documents, or of all."""
         chosen = self.documents(split) if split else self.all_documents

@@ -161,8 +161,13 @@ class Corpus(ABC):
         text, near = bool(self.spaces), self.seeks == "near"
         return open_copies(
             self.fingerprint,
-            lambda: find_copies(stored.tokens, stored.spans[:, 1], self.vocabulary, text, near, part),
+            lambda: find_copies(self._compared, stored.spans[:, 1], self.vocabulary, text, near, part),
         )
+
+    @property
+    def _compared(self) -> NDArray[Any]:
+        """[all tokens] integers by which documents are equal or not: the tokens."""
+        return self._stored[0].tokens
 
     @property
     def copied(self) -> dict[str, int]:

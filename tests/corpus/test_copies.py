@@ -257,3 +257,14 @@ def test_near_copies_are_one_row_of_the_bootstrap(tmp_path: Path) -> None:
     assert found.curve.unit == "families of documents"
     assert found.documents > len(found.curve.nats)
     assert found.plain()["copies"] == {"equal": 0, "near": 24}
+
+
+def test_recordings_are_equal_by_their_values_not_by_what_they_are_quantised_to(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(60, 256)) * np.where(np.arange(60) % 2, 1.0, 1e-9)[:, None]  # half of them all one token
+    rows[40] = rows[7]
+    np.save(tmp_path / "x.npy", rows)
+    corpus = open_corpus(str(tmp_path / "x.npy"))
+    assert corpus.copied == {"equal": 1, "near": 0}
+    assert corpus.all_documents.repeats is not None
+    assert np.flatnonzero(corpus.all_documents.repeats).tolist() == [40]
