@@ -85,10 +85,20 @@ _PLACE = {name: place for place, names in _PLACES.items() for name in names}
 class _Verb(ModuleType):
     """A room that is also the verb of its name: `l2m.search(study)` beside `l2m_design.search.run`."""
 
+    @property
+    def __signature__(self) -> Any:
+        from inspect import signature
+
+        return signature(self._verb)
+
+    @property
+    def _verb(self) -> Any:
+        name = self.__name__.rpartition(".")[2]
+        return getattr(import_module(f"l2m_design.library.{name}"), name)
+
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """The function of this name in l2m_design.library."""
-        verb = self.__name__.rpartition(".")[2]
-        return getattr(import_module(f"l2m_design.library.{verb}"), verb)(*arguments, **options)
+        return self._verb(*arguments, **options)
 
 
 for _room in ("search", "export"):
@@ -103,4 +113,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, "__version__", "__doc__"})

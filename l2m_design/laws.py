@@ -42,7 +42,7 @@ class PowerLaw:
     prefactor: float
     exponent: float
     offset: float = 0.0
-    draws: Floats | None = field(default=None, compare=False)
+    draws: Floats | None = field(default=None, compare=False, repr=False)
     level: float = 0.95
     form: Form = "power"
 

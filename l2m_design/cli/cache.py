@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from l2m_design.cli.lengths import parse_length
 from l2m_design.cli.terminal import Device, DryRun, Json, Progress, print_json, progress, say, table
+from l2m_design.library.lengths import parse_length
 
 if TYPE_CHECKING:
     from l2m_design.architecture.thinning import Thinning

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from l2m_design.cli.lengths import TargetLength, parse_length, parse_lengths
-from l2m_design.cli.terminal import Json, Set, print_json, warn
+from l2m_design.cli.terminal import Json, Set, TargetLength, print_json, warn
+from l2m_design.library.lengths import parse_length, parse_lengths
 
 if TYPE_CHECKING:
     from l2m_design.library.check import Checked

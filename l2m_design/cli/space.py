@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from l2m_design.cli.lengths import TargetLength, parse_length
-from l2m_design.cli.terminal import Json, Set, print_json, say, table
+from l2m_design.cli.terminal import Json, Set, TargetLength, print_json, say, table
+from l2m_design.library.lengths import parse_length
 
 if TYPE_CHECKING:
     from l2m_design.search.space.feasibility import Feasibility

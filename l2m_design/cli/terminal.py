@@ -12,6 +12,8 @@ Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Over
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run, in numbers, and stop.")]
 
+TargetLength = Annotated[str, typer.Option(metavar="TOKENS", help="Target context, tokens: 131072 or 128k.")]
+
 PATIENCE = 2.0
 
 

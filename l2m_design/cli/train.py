@@ -45,9 +45,14 @@ def command(
         with progress() as on_progress:
             trained = work.run(device, lambda done, total: on_progress(drawing.picture, done, total))
     except KeyboardInterrupt:
-        if not work.begun:
+        if not out:
             raise
-        warn("l2m: interrupted: what was trained is kept; the same command goes on")
+        kept = work.kept_steps
+        if kept:
+            said = f"{kept:,} of {recipe.steps:,} steps are kept, up to the last checkpoint; the same command goes on"
+        else:
+            said = "nothing is kept yet: the first checkpoint is written after a minute, or at the first rung"
+        warn(f"l2m: interrupted: {said}")
         raise typer.Exit(1) from None
     files = trained.save(out) if out else []
     if as_json:

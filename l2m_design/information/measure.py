@@ -50,7 +50,7 @@ FALL = "a fall"
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Measurement:
     """A corpus' measured information: the curve, its interval, the fit, and what it cost.
 
@@ -77,6 +77,12 @@ class Measurement:
     bytes_per_token: float | None = None
     copies: dict[str, int] | None = None
     other: list[float] | None = None
+
+    def __repr__(self) -> str:
+        n, nats = self.curve.lengths, self.curve.mean()
+        found = f"beta {self.beta}" if self.beta else "no beta"
+        amounts = f"{nats[0]:.3g} .. {nats[-1]:.3g} nats at n = {n[0]} .. {n[-1]}"
+        return f"<Measurement by {self.curve.estimator}: {amounts}, {found}>"
 
     @property
     def beta(self) -> Estimate | None:

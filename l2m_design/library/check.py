@@ -1,18 +1,21 @@
 """`l2m.check`: drawings and published models held against what data require."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from l2m_design.condition import Demand, Verdict
+from l2m_design.errors import BadInput
 from l2m_design.laws import PowerLaw
 from l2m_design.library.allotted import allots, cache_dtype
 from l2m_design.library.answer import answer
 from l2m_design.library.demand import GIVEN, Asked, demand_under, estimated, published, with_beta
 from l2m_design.library.fits import parse_memory
+from l2m_design.library.lengths import parse_length, parse_lengths
 from l2m_design.library.subject import Subject, of_drawing, read_all
+from l2m_design.settings import unknown_key
 
 if TYPE_CHECKING:
     from l2m_design.architecture import Architecture
@@ -23,14 +26,14 @@ if TYPE_CHECKING:
 class Options:
     """How to judge.
 
-    length: target context, tokens. end: of beta's interval, upper, value or lower. dtype: the model's; float8 and int8
-    are its KV cache's alone. kv_dtype, state_dtype: of either part. nats_per_element: capacity of every element; eta: a
-    file of `l2m calibrate`; by default what was measured. bytes_per_token: converts a demand that counts bytes.
-    runtime, paged: whose convention a published model's state follows. lengths: contexts to tabulate. fits: memory such
-    as "16GiB", shared by `batch` sequences. overrides: KEY=VALUE in the model's file.
+    length: target context, tokens, 131072 or "128k". end: of beta's interval, upper, value or lower. dtype: the
+    model's; float8 and int8 are its KV cache's alone. kv_dtype, state_dtype: of either part. nats_per_element: capacity
+    of every element; eta: a file of `l2m calibrate`; by default what was measured. bytes_per_token: converts a demand
+    that counts bytes. runtime, paged: whose convention a published model's state follows. lengths: contexts to
+    tabulate. fits: memory such as "16GiB", shared by `batch` sequences. overrides: KEY=VALUE in the model's file.
     """
 
-    length: int = 65536
+    length: int | str = 65536
     end: str = "upper"
     dtype: str = "bfloat16"
     kv_dtype: str | None = None
@@ -40,21 +43,32 @@ class Options:
     bytes_per_token: float | None = None
     runtime: str | None = None
     paged: bool = False
-    lengths: Sequence[int] = ()
-    fits: str | None = None
+    lengths: Sequence[int | str] | str = ()
+    fits: str | int | None = None
     batch: int = 1
     overrides: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def target(self) -> int:
+        """The target context in tokens."""
+        return parse_length(str(self.length))
+
+    @property
+    def contexts(self) -> list[int]:
+        """The contexts to tabulate, ascending."""
+        text = self.lengths if isinstance(self.lengths, str) else ",".join(map(str, self.lengths))
+        return parse_lengths(text) if text else []
 
     @property
     def terms(self) -> dict[str, Any]:
         """The terms of a demand that are given."""
         kv_dtype = cache_dtype(self.runtime, self.dtype, self.kv_dtype)
-        given = {"length": self.length, "end": self.end, "dtype": self.dtype}
+        given = {"length": self.target, "end": self.end, "dtype": self.dtype}
         given |= {"kv_dtype": kv_dtype, "state_dtype": self.state_dtype}
         return given | ({} if self.nats_per_element is None else {"nats_per_element": self.nats_per_element})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Checked:
     """What was found of one model. data: all of it, JSON-ready, with the keys of `l2m check --json`."""
 
@@ -86,6 +100,9 @@ class Checked:
     def __str__(self) -> str:
         return "\n".join(self.sentences)
 
+    def __repr__(self) -> str:
+        return f"<Checked {self.subject.picture}: meets {self.meets}, enough state {self.enough}>"
+
     def _repr_html_(self) -> str:
         return "".join(f"<p>{escape(sentence)}</p>" for sentence in self.sentences)
 
@@ -112,18 +129,25 @@ def check(
 
 def check_all(models: "Sequence[str | Path | Architecture]", demand: Any = None, **options: Any) -> dict[str, Checked]:
     """Several models held against one demand, by their names; see `check`."""
+    known = [each.name for each in fields(Options)]
+    for name in options:
+        if name not in known:
+            raise BadInput(f"check: {unknown_key(name, known)}")
     asked_for = Options(**options)
     served = allots(asked_for.runtime, asked_for.paged)
     terms = asked_for.terms
-    memory = None if served and asked_for.fits is None else parse_memory(asked_for.fits, asked_for.batch)
+    memory = (
+        None
+        if served and asked_for.fits is None
+        else parse_memory(None if asked_for.fits is None else str(asked_for.fits), asked_for.batch)
+    )
     asked = _asked(demand)
     subjects = _subjects(models, asked_for)
     vocabularies = {name: subject.vocabulary for name, subject in subjects.items()}
     asked = asked.for_models(vocabularies, asked_for.bytes_per_token)
     under = demand_under(asked, asked_for.eta, terms)
-    lengths = list(asked_for.lengths)
     return {
-        name: Checked(subject, under, answer(subject, under, asked, lengths, memory, asked_for.batch))
+        name: Checked(subject, under, answer(subject, under, asked, asked_for.contexts, memory, asked_for.batch))
         for name, subject in subjects.items()
     }
 
@@ -131,10 +155,14 @@ def check_all(models: "Sequence[str | Path | Architecture]", demand: Any = None,
 def _subjects(models: "Sequence[str | Path | Architecture]", asked: Options) -> dict[str, Subject]:
     drawn = [model for model in models if not isinstance(model, str | Path)]
     for drawing in drawn:
-        drawing.check_context(asked.length, "architecture")
+        if not hasattr(drawing, "check_context"):
+            raise BadInput(f"check: a path or an Architecture is expected, found {type(drawing).__name__}")
+        if asked.runtime is not None:
+            raise BadInput("runtime: is for published models; a drawing counts what must be kept")
+        drawing.check_context(asked.target, "architecture")
     paths = [str(model) for model in models if isinstance(model, str | Path)]
-    found = {f"drawing {number}": of_drawing(model, asked.length) for number, model in enumerate(drawn, 1)}
-    return found | read_all(paths, asked.runtime, asked.length, list(asked.overrides), asked.paged)
+    found = {f"drawing {number}": of_drawing(model, asked.target) for number, model in enumerate(drawn, 1)}
+    return found | read_all(paths, asked.runtime, asked.target, list(asked.overrides), asked.paged)
 
 
 def _asked(demand: Any) -> Asked:
@@ -143,11 +171,13 @@ def _asked(demand: Any) -> Asked:
         return published()
     if isinstance(demand, Asked):
         return demand
-    if isinstance(demand, int | float):
+    if isinstance(demand, int | float) and not isinstance(demand, bool):
         return with_beta(float(demand))
     if isinstance(demand, PowerLaw):
         return Asked(demand, True, GIVEN)
-    return estimated(demand)
+    if isinstance(demand, str | Path) or hasattr(demand, "required"):
+        return estimated(demand)
+    raise BadInput(f"demand: an exponent, a law, a measurement or its file is expected, found {type(demand).__name__}")
 
 
 def enough(result: dict[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """`l2m.export`: a drawing, with trained weights where there are some, as files that others can read."""
 
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 from l2m_design import __version__
 from l2m_design.architecture import Architecture
@@ -14,6 +15,9 @@ from l2m_design.export.study import known_demand
 from l2m_design.export.tokenizer import Carried, carried
 from l2m_design.training.result import WEIGHTS
 
+if TYPE_CHECKING:
+    from l2m_design.training.trained import Trained
+
 CARDS = {"card": ("yaml", "json"), "yaml": ("yaml",), "json": ("json",)}
 TARGETS = ("llama", "mistral", "smollm3", "qwen3", "granite", "qwen3_5", "deepseek", "remote", "mamba-ssm")
 FORMS = (*CARDS, "huggingface", *TARGETS)
@@ -21,7 +25,7 @@ FRESH = "fresh"
 
 
 def export(
-    source: str | Path,
+    source: "str | Path | Architecture | Trained",
     to: str = "card",
     out: str | Path = "exported",
     *,
@@ -33,10 +37,11 @@ def export(
 ) -> dict[str, Any]:
     """Write a drawing in one of FORMS; what is written is loaded back and compared before it is called done.
 
-    source: a drawing, a card, a study's report folder, or a folder of `l2m train`, whose weights are taken unless
-    weights names others, or "fresh" ones, drawn from the seed. tokenizer: a folder, bytes, none, or by default what
-    lies beside the weights, else beside the source. parameters: grow the drawing to about so many. force: replace what
-    is there. Answers what was written, JSON-ready. Raises BadInput, and WorkFailed when the proof fails.
+    source: what `l2m.train` answers; a drawing, or the path of one, of a card, or of a study's report folder; or a
+    folder of `l2m train`, whose weights are taken unless weights names others, or "fresh" ones, drawn from the seed.
+    tokenizer: a folder, bytes, none, or by default what lies beside the weights, else beside the source. parameters:
+    grow the drawing to about so many. force: replace what is there. Answers what was written, JSON-ready. Raises
+    BadInput, and WorkFailed when the proof fails.
     """
     if to not in FORMS:
         raise BadInput(f"--to: found '{to}', allowed: {', '.join(FORMS)}")
@@ -44,6 +49,19 @@ def export(
         raise BadInput(f"--weights: not for --to {to}, which writes none")
     if weights and parameters is not None and str(weights) != FRESH:
         raise BadInput("--weights: are of the drawing as it is, not of one that --scale makes")
+    if not isinstance(source, str | Path):
+        with TemporaryDirectory() as folder:
+            source.save(Path(folder) if hasattr(source, "model") else Path(folder) / "architecture.yaml")
+            return export(
+                folder,
+                to,
+                out,
+                weights=weights,
+                tokenizer=tokenizer,
+                parameters=parameters,
+                seed=seed,
+                force=force,
+            )
     source, out = str(source), Path(out)
     drawing, about, grown = Architecture.load(source), known(source), None
     file = None if to in CARDS or parameters is not None else trained_weights(weights, source)

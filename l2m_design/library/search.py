@@ -16,7 +16,7 @@ from l2m_design.search.settings import load_study
 from l2m_design.search.tracking import default_uri
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StudySummary:
     """What a study found. data: all of it, JSON-ready, as study.json holds it; files: the page, and what was chosen."""
 
@@ -41,6 +41,10 @@ class StudySummary:
 
     def __str__(self) -> str:
         return "\n".join(self.sentences)
+
+    def __repr__(self) -> str:
+        chosen = self.chosen.picture if self.chosen else "none"
+        return f"<StudySummary {self.data['study']}: chosen {chosen}, {self.verdict}>"
 
     def _repr_html_(self) -> str:
         return at_a_glance(self.data)

@@ -29,7 +29,7 @@ def estimate(
     model: str | None = None,
     *,
     tokenizer: str | None = None,
-    scores: Path | None = None,
+    scores: str | Path | None = None,
     reference_tokens: int = REFERENCE_TOKENS,
     device: str = "auto",
     trust_remote_code: bool = False,
@@ -50,7 +50,7 @@ def estimate(
     >>> found.beta is None
     True
     """
-    work = Estimation(corpus, tokenizer, trust_remote_code, device, reference_tokens, scores)
+    work = Estimation(corpus, tokenizer, trust_remote_code, device, reference_tokens, Path(scores) if scores else None)
     given = {"estimator": estimator or work.default(has_model=model is not None)} | settings
     asked = MeasurementSettings.parse(given, "estimate")
     if asked.needs_scorer != (model is not None):
@@ -73,6 +73,10 @@ class Estimation:
         tokens: int = REFERENCE_TOKENS,
         table: Path | None = None,
     ) -> None:
+        if isinstance(corpus, Corpus) and tokenizer:
+            raise BadInput("tokenizer: an opened corpus has its own; open it with another, or give its name")
+        if not isinstance(corpus, str | Path | Corpus):
+            raise BadInput(f"corpus: a name, a path or a Corpus is expected, found {type(corpus).__name__}")
         self._given = corpus if isinstance(corpus, Corpus) else None
         self._name, self._tokenizer, self._trust = str(corpus), tokenizer, trust_remote_code
         self._device, self._tokens, self._table = device, tokens, table

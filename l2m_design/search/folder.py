@@ -49,7 +49,9 @@ class StudyFolder:
                 raise BadInput(f"{self.path}: holds files that are no study; give another name or --runs")
             write_atomically(known, to_json(identity))
             return True
-        if changed := differences(read_mapping(known), json.loads(to_json(identity))):
+        kept = read_mapping(known)
+        kept.get("study", {}).pop("corpus", None)  # of earlier versions
+        if changed := differences(kept, json.loads(to_json(identity))):
             raise BadInput(
                 f"{self.path}: holds a study of this name with other settings ({'; '.join(changed[:3])}); "
                 "give --fresh, or another name"

@@ -86,7 +86,7 @@ class Search:
             raise BadInput(
                 f"{self.corpus.name}: {documents} test documents hold windows of {self.settings.compared_at} tokens, "
                 f"at least {FEWEST_DOCUMENTS} are needed to confirm a choice: give more or shorter documents, shorter "
-                "finalists.lengths, or no finalists"
+                "finalists.lengths, a larger recipe.windows, or no finalists"
             )
 
     @property

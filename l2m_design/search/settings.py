@@ -219,6 +219,7 @@ class StudySettings(Values):
         """What makes two studies the same: how trials are drawn and trained, not how many, where, or the choice."""
         plain = self.plain()
         plain["search"].pop("trials")
+        plain.pop("corpus")  # its fingerprint tells it, wherever it lies
         for key in ("device", "threads", "workers", "executor", "gpus_per_trial", "storage", "grace_seconds"):
             plain.pop(key)
         for key in ("finalists", "choice"):

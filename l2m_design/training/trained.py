@@ -1,5 +1,7 @@
 """One drawing trained from names and kept in a folder: `l2m.train` and what the verb needs."""
 
+import json
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +21,10 @@ from l2m_design.training.recipe import Recipe
 from l2m_design.training.result import RESULT, WEIGHTS, Result, context_gains, effective_context
 
 CHECKPOINT = "checkpoint.safetensors"
+ONE_AT_A_TIME = threading.Lock()  # torch has one source of random numbers for all threads
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trained:
     """A model, what training found, and by what it was trained."""
 
@@ -29,6 +32,10 @@ class Trained:
     result: Result
     corpus: Corpus
     recipe: Recipe
+
+    def __repr__(self) -> str:
+        late = self.result.late_loss
+        return f"<Trained {self.model.architecture.picture} on {self.corpus.name}: late loss {late:.4f} nats a token>"
 
     def plain(self) -> dict[str, Any]:
         """JSON-ready: the result, and what far context gains."""
@@ -70,6 +77,8 @@ class Training:
 
     def _check_folder(self, out: Path) -> None:
         """Raises BadInput where the folder holds more than an unfinished run of just this."""
+        if out.exists() and not out.is_dir():
+            raise BadInput(f"{out}: a folder is expected, found a file")
         there = [path.name for path in out.iterdir()] if out.is_dir() else []
         if out.exists() and there not in ([], [CHECKPOINT]):
             raise BadInput(f"{out}: holds files already; give another --out")
@@ -86,6 +95,12 @@ class Training:
         """Does an unfinished run lie in the folder?"""
         return self.out is not None and (self.out / CHECKPOINT).exists()
 
+    @property
+    def kept_steps(self) -> int:
+        """Steps of an unfinished run that its checkpoint holds."""
+        notes = read_notes(self.out / CHECKPOINT) if self.out else {}
+        return int(json.loads(notes.get("notes", "{}")).get("step", 0))
+
     def plan(self) -> dict[str, int]:
         """What would run, in numbers."""
         recipe = self.recipe
@@ -100,9 +115,15 @@ class Training:
     def run(self, device: str, on_step: Callable[[int, int], None] = lambda done, total: None) -> Trained:
         """Train to the end, from the checkpoint on where there is one; raises as training.run.train does."""
         checkpoint = self.out / CHECKPOINT if self.out else None
-        model, result = run.train(
-            self.architecture, self.corpus, self.recipe, pick_device(device), on_step=on_step, checkpoint=checkpoint
-        )
+        if self.out:
+            try:
+                self.out.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise BadInput(f"{self.out}: cannot be made ({error.strerror})") from None
+        with ONE_AT_A_TIME:
+            model, result = run.train(
+                self.architecture, self.corpus, self.recipe, pick_device(device), on_step=on_step, checkpoint=checkpoint
+            )
         return Trained(model, result, self.corpus, self.recipe)
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from l2m_design.cli.lengths import parse_lengths
 from l2m_design.errors import BadInput
+from l2m_design.library.lengths import parse_lengths
 from tests.command import l2m
 
 FIXED = """

@@ -2,9 +2,12 @@
 
 import doctest
 import importlib
+import inspect
 import json
+import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -74,8 +77,32 @@ def test_a_measurement_judges_a_model_as_its_file_does(tmp_path: Path) -> None:
     assert l2m.check(DRAWING, law).verdict.has_level
     assert not l2m.check(DRAWING, 0.5).verdict.has_level
     assert "PG19" in l2m.check(DRAWING).data["demand"]["source"]
-    with pytest.raises(TypeError, match="lenght"):
-        l2m.check(DRAWING, lenght=5)
+    assert l2m.check(DRAWING, found, length="4k", lengths="1k", fits=2**20).data == direct.data
+    assert len(repr(found)) + len(repr(direct)) + len(repr(found.required)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("model", "demand", "options", "said"),
+    [
+        (DRAWING, None, {"lenght": 5}, "unknown key 'lenght'; did you mean 'length'"),
+        (DRAWING, True, {}, "demand: an exponent, a law, a measurement or its file is expected, found bool"),
+        (DRAWING, None, {"runtime": "vllm"}, "runtime: is for published models"),
+        (DRAWING, None, {"length": "64q"}, "a length such as 4096, 32k or 1M is expected"),
+        ({"vocabulary": 9}, None, {}, "a path or an Architecture is expected, found dict"),
+    ],
+)
+def test_what_check_cannot_take_is_told(model, demand, options: dict[str, object], said: str) -> None:
+    with pytest.raises(l2m.BadInput, match=re.escape(said)):
+        l2m.check(model, demand, **options)
+
+
+def test_verbs_say_what_they_take() -> None:
+    assert list(inspect.signature(l2m.search).parameters)[:2] == ["study", "overrides"]
+    assert "force" in inspect.signature(l2m.export).parameters
+    assert "library.export.export" in str(l2m.export.__doc__)
+    assert set(l2m.__all__) <= set(dir(l2m))
+    with pytest.raises(l2m.BadInput, match="corpus: a name, a path or a Corpus is expected, found list"):
+        l2m.estimate([1, 2])
 
 
 def test_a_run_cut_short_goes_on_as_if_it_had_not_been(
@@ -117,6 +144,10 @@ def test_export_takes_the_weights_of_a_trained_folder_and_names_their_losses_alo
     assert found["other_weights"] == {"loss": 9.0, "difference": 9.0}
     assert "difference" not in found
     assert trained.plain()["late_loss"] == card["late_loss"]
+    held = l2m.export(trained, "huggingface", tmp_path / "held")
+    assert held["max_logit_difference"] == done["max_logit_difference"]
+    assert json.loads((tmp_path / "held" / "card.json").read_text())["provenance"]["loss"] == found["loss"]
+    assert l2m.export(DRAWING, "yaml", tmp_path / "card")["loads"]
     fresh = l2m.export(tmp_path / "trained", "huggingface", tmp_path / "fresh", weights="fresh")
     assert fresh["weights"] is None
     assert "loss" not in json.loads((tmp_path / "fresh" / "card.json").read_text())["provenance"]
@@ -148,3 +179,19 @@ def test_a_script_without_a_main_guard_searches_a_corpus_beside_its_study(text_f
     assert (picture, complete, drawn) == ("A", "2", "True")
     assert "A" in said
     assert (tmp_path / "reports" / "tiny" / "index.html").exists()
+
+
+def test_runs_in_threads_are_as_alone(text_folder: Path, tmp_path: Path) -> None:
+    alone, found = l2m.train(DRAWING, text_folder, **RECIPE).result.late_loss, []
+    threads = [
+        threading.Thread(target=lambda: found.append(l2m.train(DRAWING, text_folder, **RECIPE).result.late_loss))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [alone, alone]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(l2m.BadInput, match="a folder is expected, found a file"):
+        l2m.train(DRAWING, text_folder, out=tmp_path / "file", **RECIPE)

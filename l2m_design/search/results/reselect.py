@@ -42,6 +42,8 @@ def reselected(
     ):
         raise BadInput(f"--reselect: {settings.name} was searched with other settings ({'; '.join(changed[:3])})")
     corpus = open_corpus(settings.corpus)
+    if corpus.fingerprint != stored.corpus["fingerprint"]:
+        raise BadInput(f"--reselect: {settings.name} was searched on another corpus ({stored.corpus['name']})")
     law, measurement = stored.demand.law, None
     has_level = stored.demand.has_level
     if settings.demand != stored.settings.demand:

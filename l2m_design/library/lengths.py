@@ -1,9 +1,6 @@
-"""Context lengths on the command line: 4k,32k,1M or plain integers."""
+"""Context lengths as people write them: 4k,32k,1M or plain integers."""
 
 import re
-from typing import Annotated
-
-import typer
 
 UNITS = {"": 1, "k": 1024, "m": 1024**2}
 SHORTEST = 4
@@ -34,6 +31,3 @@ def parse_lengths(text: str) -> list[int]:
             raise BadInput(f"--lengths: found {word.strip()}; allowed: {SHORTEST} to {REACH_LIMIT:,} tokens")
         found.add(length)
     return sorted(found)
-
-
-TargetLength = Annotated[str, typer.Option(metavar="TOKENS", help="Target context, tokens: 131072 or 128k.")]
