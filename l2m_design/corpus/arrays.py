@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from l2m_design.corpus.base import Corpus, Documents
-from l2m_design.corpus.padding import Padding, noticed
+from l2m_design.corpus.padding import WHY, Padding, noticed
 from l2m_design.corpus.tokens import TokenWriter
 from l2m_design.errors import BadInput
 from l2m_design.estimates import Floats
@@ -82,7 +82,7 @@ class ArrayCorpus(Corpus):
 class FileArrayCorpus(ArrayCorpus):
     """A .npy or .npz file of floats: [time], [documents, time] or [documents, time, channels].
 
-    Rows that were filled up to one length, with a value that hardly stands elsewhere or with NaN, are cut there.
+    Rows that were filled up to one length, with a value (padding.py says which) or with NaN, are cut there.
     """
 
     recorded = True
@@ -103,16 +103,23 @@ class FileArrayCorpus(ArrayCorpus):
     @cached_property
     def fingerprint(self) -> str:
         """Hash of the file and the quantiser."""
-        cut = f" cut at {self._padding.token}" if self._padding else " cut" if self._filled else ""
+        pad = self._padding
+        cut = " cut" if self._filled else ""
+        cut = f" cut at {pad.token} {pad.front} {pad.back} {pad.behind}" if pad else cut
         digest = hashlib.sha256(f"array 1 {self.quantiser.fingerprint}{cut}".encode())
         with self._path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
         return digest.hexdigest()[:16]
 
     @cached_property
-    def _padding(self) -> Padding | None:
-        """What fills rows up, if it is a number."""
+    def _seen(self) -> Padding | None:
+        """What seems to fill rows up, if it is a number."""
         return noticed(self._shaped.reshape(*self._shaped.shape[:2], -1)[:, :, 0])
+
+    @property
+    def _padding(self) -> Padding | None:
+        """What fills rows up beyond doubt."""
+        return None if self._seen is None or self._seen.why == "doubtful" else self._seen
 
     @cached_property
     def _filled(self) -> bool:
@@ -151,12 +158,10 @@ class FileArrayCorpus(ArrayCorpus):
 
     def _cut_notes(self) -> list[str]:
         notes = ["rows end in NaN, which fills them up: cut off"] if self._filled else []
-        if self._padding:
-            side = "begin" if self._padding.left else "end"
-            notes.append(
-                f"rows {side} with runs of {self._padding.token:g}, which hardly stands elsewhere: taken for padding "
-                "and cut off"
-            )
+        if self._seen:
+            doubt = "kept; if it fills rows up, put NaN there" if self._seen.why == "doubtful" else ""
+            does = doubt or "taken for padding and cut off"
+            notes.append(f"{self._seen.said} {self._seen.token:g}, {WHY[self._seen.why]}: {does}")
         return notes
 
 
