@@ -91,16 +91,18 @@ def noticed(rows: NDArray[Any]) -> Padding | None:
 
 def _runs(sample: NDArray[Any]) -> _Runs:
     """The runs of rows [rows, t] that are not much shorter than RUN."""
-    rows, width = sample.shape
-    new = np.ones(sample.shape, dtype=bool)
-    np.not_equal(sample[:, 1:], sample[:, :-1], out=new[:, 1:])
-    start = np.flatnonzero(new)
-    length = np.diff(start, append=rows * width)
-    start, length = start[length >= RUN // SHORT], length[length >= RUN // SHORT]
-    row, first = np.divmod(start, width)
+    tokens, starts, lengths = [], [], []
+    for row in sample:
+        start = np.concatenate([[0], np.flatnonzero(row[1:] != row[:-1]) + 1])
+        length = np.diff(start, append=len(row))
+        kept = length >= RUN // SHORT
+        tokens.append(row[start[kept]])
+        starts.append(start[kept])
+        lengths.append(length[kept])
+    first, length, width = np.concatenate(starts), np.concatenate(lengths), sample.shape[1]
     front, back = first <= 1, first + length >= width - 1
     behind = (front & (first == 1)) | (back & (first + length < width))
-    return _Runs(sample[row, first], length, front, back, behind)
+    return _Runs(np.concatenate(tokens), length, front, back, behind)
 
 
 def _judged(sample: NDArray[Any], runs: _Runs, token: int | float) -> Padding | None:

@@ -71,8 +71,10 @@ class TokenFileCorpus(Corpus):
     @cached_property
     def _ignores(self) -> bool:
         """Are there labels that are ignored?"""
-        tokens = self._rows.tokens if isinstance(self._rows, Spans) else self._rows
-        return self._pad != -1 and tokens.dtype.kind == "i" and any((row == IGNORED).any() for row in self._rows)
+        rows = self._rows.tokens[None] if isinstance(self._rows, Spans) else self._rows
+        if self._pad == -1 or rows.dtype.kind != "i":
+            return False
+        return any((row[i : i + PIECE] == IGNORED).any() for row in rows for i in range(0, len(row), PIECE))
 
     @property
     def notes(self) -> list[str]:
