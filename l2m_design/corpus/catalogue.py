@@ -58,18 +58,17 @@ def open_corpus(
 
 def _files(where: str, options: str, spec: str, trust_remote_code: bool, otherwise: str | None) -> Corpus:
     files, root = _matches(where, Path(where).expanduser())
-    if len(files) == 1 and files[0].suffix in ARRAYS:
+    arrays, fasta = [path for path in files if _is_array(path)], [path for path in files if is_fasta(path)]
+    if "format=" not in options:
+        _one_kind({"array": len(arrays), "FASTA": len(fasta), "others": len(files) - len(arrays) - len(fasta)}, spec)
+    if len(files) == len(arrays) == 1:
         _no_tokenizer("tokenizer=" in options or None, spec, "an array")
         return array_file(files[0], options, spec)
-    fasta = [path for path in files if is_fasta(path)]
-    if fasta:
-        _no_tokenizer("tokenizer=" in options or None, spec, "FASTA")
-        others = len(files) - len(fasta)
-        if others and not Path(where).is_dir():
-            raise BadInput(f"{spec}: FASTA files and {others} others; one kind at a time")
-        return FastaCorpus(spec, [(path, path.relative_to(root).as_posix()) for path in fasta])
-    if all(path.suffix in ARRAYS for path in files):
+    if len(files) == len(arrays):
         raise BadInput(f"{spec}: {len(files)} array files; one array is a corpus, give one")
+    if len(files) == len(fasta):
+        _no_tokenizer("tokenizer=" in options or None, spec, "FASTA")
+        return FastaCorpus(spec, [(path, path.relative_to(root).as_posix()) for path in fasta])
     settings = parse_options(options, TextSettings, spec)
     settings = settings.model_copy(update={"tokenizer": settings.tokenizer or otherwise})
     return text_files(where, files, root, settings, [], trust_remote_code)
@@ -108,6 +107,21 @@ def _matches(spec: str, path: Path) -> tuple[list[Path], Path]:
 
 def _visible(path: Path, root: Path) -> bool:
     return not any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
+def _is_array(path: Path) -> bool:
+    return path.suffix.lower() in ARRAYS
+
+
+def _one_kind(counts: dict[str, int], spec: str) -> None:
+    """Raises BadInput with how many files of each kind there are, where there are several kinds."""
+    listed = [
+        f"{count} of {kind}" if kind != "others" else f"{count} others" for kind, count in counts.items() if count
+    ]
+    if len(listed) > 1:
+        raise BadInput(
+            f"{spec}: files of several kinds ({', '.join(listed)}); name one kind, such as the glob 'FOLDER/*.txt'"
+        )
 
 
 def _no_tokenizer(given: str | bool | None, spec: str, what: str) -> None:

@@ -4,8 +4,10 @@ import bz2
 import csv
 import gzip
 import io
+import itertools
 import json
 import lzma
+import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +20,11 @@ from l2m_design.errors import first_line
 Shape = Literal["text", "jsonl", "json", "csv", "tsv", "parquet"]
 
 HEAD = 1 << 16
+MARGIN = 1 << 10
 BOM = b"\xef\xbb\xbf"
+DELIMITERS = (",", "\t", ";", "|")
+COMMENTS = re.compile(rb"\A\s*(?:(?:#|//)[^\n]*\n\s*)+(?=[\[{])")  # before JSON
+_KEY = re.compile(rb'\{\s*"(?:[^"\\]|\\.)*"\s*:')
 NAMED: dict[str, Shape] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -66,30 +72,83 @@ def named_shape(path: Path) -> Shape | None:
 def seen_shape(head: bytes, field: str) -> Shape | None:
     """What a file's beginning looks like; none where it looks like no records.
 
-    JSON lines: two lines at least, each an object. A table: a header with the field among two cells
-    or more, and a second row of as many.
+    JSON lines: two lines at least, each an object. JSON: an array of objects or strings, objects one after another, or
+    one that holds the field or an array of objects. A table: a header with the field among two cells or more, and a
+    second row of as many.
     """
     if head.startswith(b"PAR1"):
         return "parquet"
-    text = head.lstrip()
+    text, cut = COMMENTS.sub(b"", head, count=1).lstrip(), len(head) >= HEAD - len(BOM)
     if text.startswith(b"{"):
-        lines = [line for line in text.splitlines() if line.strip()]
-        whole = lines[:-1] or lines if len(head) == HEAD else lines
-        several = len(lines) > 1 or len(head) == HEAD
-        return "jsonl" if several and all(map(_is_object, whole[:3])) else None
+        return "jsonl" if _are_lines(text, cut) else "json" if _is_json(text, cut, field) else None
     if text.startswith(b"["):
-        return "json" if text[1:].lstrip().startswith(b"{") else None
-    for delimiter, shape in ((",", "csv"), ("\t", "tsv")):
-        rows = list(csv.reader(io.StringIO(text.decode("utf-8", "replace")), delimiter=delimiter))[:2]
+        return "json" if _is_array(text, cut) else None
+    lines = head.decode("utf-8", "replace").lstrip("\r\n").splitlines(keepends=True)
+    for delimiter in DELIMITERS:
+        try:
+            rows = list(itertools.islice(csv.reader(lines, delimiter=delimiter), 2))
+        except csv.Error:
+            continue
         if len(rows) == 2 and len(rows[0]) == len(rows[1]) > 1 and field in rows[0]:
-            return cast(Shape, shape)
+            return "tsv" if delimiter == "\t" else "csv"
     return None
 
 
+def begins_lines(head: bytes) -> bool:
+    """True unless a file that is named JSON lines begins with an array, or with an object over several lines."""
+    text = COMMENTS.sub(b"", head, count=1).lstrip()
+    return not text.startswith(b"[") and _is_object(text.split(b"\n", 1)[0])
+
+
+def delimiter_of(header: str, usual: str, field: str) -> str:
+    """What separates the cells of a table, by its first line: what sets the field apart, else what makes cells."""
+
+    def cells(delimiter: str) -> list[str]:
+        return next(csv.reader([header], delimiter=delimiter), [])
+
+    def sets_apart(delimiter: str) -> tuple[bool, bool, int]:
+        found = cells(delimiter)
+        return field in found, delimiter == usual and len(found) > 1, len(found)
+
+    return max((usual, *DELIMITERS), key=sets_apart)
+
+
+def _are_lines(text: bytes, cut: bool) -> bool:
+    lines = [line for line in text.splitlines() if line.strip()]
+    whole = lines[:-1] if cut else lines
+    return len(lines) > 1 and all(map(_is_object, whole[:3]))
+
+
 def _is_object(line: bytes) -> bool:
-    if len(line) >= HEAD - 1:  # longer than what was read: the beginning must do
+    if len(line) >= HEAD - MARGIN:  # longer than what was read: the beginning must do
         return line.startswith(b'{"')
     try:
         return isinstance(json.loads(line), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
+
+
+def _is_array(text: bytes, cut: bool) -> bool:
+    """Whether it begins with an object, or with a string and is JSON as far as it was read."""
+    rest = text[1:].lstrip()
+    if rest.startswith(b"{") or not rest.startswith(b'"'):
+        return rest.startswith(b"{")
+    try:
+        json.loads(text.decode("utf-8", "ignore"))
+    except (ValueError, RecursionError):
+        return cut
+    return True
+
+
+def _is_json(text: bytes, cut: bool, field: str) -> bool:
+    """Whether objects stand one after another, or one holds the field, or an array of objects."""
+    content = text.decode("utf-8", "ignore")
+    try:
+        first, end = json.JSONDecoder().raw_decode(content)
+    except (ValueError, RecursionError):
+        return cut and _KEY.match(text) is not None
+    if content[end:].strip():
+        return content[end:].lstrip().startswith("{")
+    return field in first or any(
+        isinstance(each, list) and each and isinstance(each[0], dict) for each in first.values()
+    )

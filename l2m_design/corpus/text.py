@@ -15,7 +15,7 @@ import numpy as np
 from l2m_design.corpus.base import SHARES, Corpus
 from l2m_design.corpus.copies import Copies
 from l2m_design.corpus.records import FIELD, texts_of
-from l2m_design.corpus.shapes import UNPACKING, Shape, head_of, named_shape, opened, seen_shape
+from l2m_design.corpus.shapes import UNPACKING, Shape, begins_lines, head_of, named_shape, opened, seen_shape
 from l2m_design.corpus.tokenizers import Bytes, Tokenizer, open_tokenizer, save_tokenizer, tokenizer_files
 from l2m_design.corpus.tokens import TokenWriter
 from l2m_design.errors import BadInput, first_line
@@ -104,7 +104,10 @@ class TextCorpus(Corpus):
     def fingerprint(self) -> str:
         """Hash of every file's name and content, the field and the tokenizer."""
         splits = "" if self.shares == SHARES else f" {self.shares}"
-        digest = hashlib.sha256(f"text 3 {self._shape} {self._field} {self.tokenizer.fingerprint}{splits}".encode())
+        version = 4 if self._shape in ("csv", "tsv") else 3
+        digest = hashlib.sha256(
+            f"text {version} {self._shape} {self._field} {self.tokenizer.fingerprint}{splits}".encode()
+        )
         for path, name in self._files:
             try:
                 with path.open("rb") as file:
@@ -220,7 +223,7 @@ def text_files(
 ) -> TextCorpus:
     """The files of text, or of records, among `files`, named from `root`. Raises BadInput on both, or none."""
     try:
-        found = {path: _shape_of(path, settings, spec) for path in files}
+        found = {path: _shape_of(path, settings, spec, len(files) > 1) for path in files}
     except OSError as error:
         raise BadInput(f"{spec}: {error.filename}: {error.strerror}") from None
     kept = {path: shape for path, shape in found.items() if shape is not None}
@@ -232,7 +235,10 @@ def text_files(
     if others:
         counts = Counter(kept.values())
         listed = ", ".join(f"{counts[each]} of {each}" for each in (shape, *others))
-        raise BadInput(f"{spec}: files of several kinds ({listed}); name one kind, such as the glob 'FOLDER/*.jsonl'")
+        raise BadInput(
+            f"{spec}: files of several kinds ({listed}); name one kind, such as the glob 'FOLDER/*.jsonl', "
+            "or read them all as prose with format=text"
+        )
     names = [(path, path.relative_to(root).as_posix()) for path in kept]
     skipped = [f"{binary} binary files skipped"] if binary else []
     return _tokenised(
@@ -242,18 +248,24 @@ def text_files(
     )
 
 
-def _shape_of(path: Path, settings: TextSettings, spec: str) -> Shape | None:
-    """What a file holds; none where it is binary. Raises BadInput where it looks like records, but is not named so."""
+def _shape_of(path: Path, settings: TextSettings, spec: str, several: bool) -> Shape | None:
+    """What a file holds; none where it is binary, which is read as prose only where it is named alone.
+
+    Raises BadInput where it looks like records, but is not named so.
+    """
+    head = head_of(path)
+    binary = b"\0" in head[:8192]
     if settings.format:
-        return settings.format
-    head, named = head_of(path), named_shape(path)
-    seen = seen_shape(head, settings.field)
-    if seen == "parquet":
-        return seen
-    if b"\0" in head[:8192]:
-        return None
-    if named in ("csv", "tsv") or named == "jsonl":
-        return named
+        return None if settings.format == "text" and binary and several else settings.format
+    if binary:
+        return "parquet" if head.startswith(b"PAR1") else None
+    named, seen = named_shape(path), seen_shape(head, settings.field)
+    if seen == "parquet" or named in ("csv", "tsv"):
+        return seen if seen == "parquet" else named
+    if named == "jsonl":
+        return "json" if seen == "json" and not begins_lines(head) else named
+    if named == "json":
+        return "jsonl" if seen == "jsonl" and b"\n" in head.strip() else named
     if seen and named is None:
         raise BadInput(
             f"{spec}: {path.name} looks like records ({seen}); say which it is: '{spec}:format={seen}' or "

@@ -146,7 +146,7 @@ class TokenFileCorpus(Corpus):
 
 def array_file(path: Path, options: str, spec: str) -> Corpus:
     """The corpus of a .npy, .npz or .bin file: integers are tokens, real numbers are quantised. Raises BadInput."""
-    if path.suffix == ".bin":
+    if path.suffix.lower() == ".bin":
         settings = parse_options(options, TokenFileSettings, spec)
         tokens = raw_tokens(path, settings.dtype, "dtype" in settings.model_fields_set)
         return TokenFileCorpus(str(path), path, tokens, settings)

@@ -50,10 +50,24 @@ SHAPES: dict[str, Callable[[Path], object]] = {
     "lines.json": lambda path: path.write_bytes(lines(ROWS)),
     "array.json": lambda path: path.write_text(json.dumps(ROWS)),
     "pretty.json": lambda path: path.write_text(json.dumps(ROWS, indent=2)),
+    "array.jsonl": lambda path: path.write_text(json.dumps(ROWS)),
+    "pretty.jsonl": lambda path: path.write_text("\n".join(json.dumps(row, indent=2) for row in ROWS)),
+    "strings.json": lambda path: path.write_text(json.dumps(TEXTS)),
+    "strings.jsonl": lambda path: path.write_text("".join(json.dumps(text) + "\n" for text in TEXTS)),
+    "inside.json": lambda path: path.write_text(json.dumps({"version": 1, "data": ROWS})),
+    "columns.json": lambda path: path.write_text(json.dumps({"id": list(range(30)), "text": TEXTS})),
+    "several.json": lambda path: path.write_text("\n".join(json.dumps(row, indent=2) for row in ROWS)),
+    "long.json": lambda path: path.write_text(json.dumps({"pad": "x" * 2**17, "data": ROWS})),
+    "comment.jsonl": lambda path: path.write_bytes(b"# made by hand\n// twice\n" + lines(ROWS)),
+    "comment.json": lambda path: path.write_bytes(b"// made by hand\n" + lines(ROWS)),
     "bom.jsonl": lambda path: path.write_bytes(b"\xef\xbb\xbf" + lines(ROWS)),
     "crlf.jsonl": lambda path: path.write_bytes(lines(ROWS).replace(b"\n", b"\r\n")),
     "a.csv": lambda path: table(path, ","),
     "a.tsv": lambda path: table(path, "\t"),
+    "semicolons.csv": lambda path: table(path, ";"),
+    "tabs.csv": lambda path: table(path, "\t"),
+    "pipes.csv": lambda path: table(path, "|"),
+    "commas.tsv": lambda path: table(path, ","),
     "A.Parquet": parquet,
     "a.jsonl.gz": lambda path: path.write_bytes(gzip.compress(lines(ROWS))),
     "a.json.gz": lambda path: path.write_bytes(gzip.compress(json.dumps(ROWS).encode())),
@@ -95,17 +109,90 @@ def test_records_under_another_name_are_asked_about_and_read_as_is_said(name: st
     assert len(open_corpus(f"{path}:format=text").all_documents) == 1
 
 
-def test_a_table_under_another_name_is_asked_about(tmp_path: Path) -> None:
-    table(tmp_path / "table.txt", ",")
-    with pytest.raises(BadInput, match=r"looks like records \(csv\)"):
+@pytest.mark.parametrize("delimiter", [",", ";", "|", "\t"])
+def test_a_table_under_another_name_is_asked_about(delimiter: str, tmp_path: Path) -> None:
+    table(tmp_path / "table.txt", delimiter)
+    shape = "tsv" if delimiter == "\t" else "csv"
+    with pytest.raises(BadInput, match=rf"looks like records \({shape}\)"):
         open_corpus(str(tmp_path / "table.txt"))
+    assert texts(f"{tmp_path}/table.txt:format={shape}") == set(TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("array.json", "json"),
+        ("strings.json", "json"),
+        ("inside.json", "json"),
+        ("columns.json", "json"),
+        ("several.json", "json"),
+        ("long.json", "json"),
+        ("comment.jsonl", "jsonl"),
+    ],
+)
+def test_json_under_another_name_is_asked_about(name: str, shape: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    SHAPES[name](path)
+    with pytest.raises(BadInput, match=rf"looks like records \({shape}\)"):
+        open_corpus(str(path))
+    assert texts(f"{path}:format={shape}") == set(TEXTS)
+
+
+@pytest.mark.parametrize(
+    "text", ["Dear reader.\n", '{\n  "name": "one object"\n}\n', "[section]\nkey = 1\n", "{}", "3"]
+)
+def test_a_file_named_json_is_never_read_as_prose_unasked(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(BadInput, match=r"^[^\n]*a\.json: [^\n]*$"):
+        texts(str(tmp_path / "a.json"))
+    assert texts(f"{tmp_path}/a.json:format=text") == {text}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", b'{}\n{"text": "x"}\nnull\n{"text": "y"}\n{"body": "z"}\n'),
+        ("a.json", b'[{}, {"text": "x"}, null, {"text": "y"}, {"body": "z"}]'),
+        ("a.csv", b"id,text\n1,x\n2,\n3,y\n4,\n5,\n"),
+    ],
+)
+def test_records_without_the_field_are_counted_as_empty_ones_are(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    corpus = open_corpus(str(tmp_path / name))
+    assert {bytes(document) for document in corpus.all_documents} == {b"x", b"y"}
+    assert "3 of 5 documents hold no text and are left out" in corpus.notes
+
+
+QUOTED = [
+    ('1\t"unpaired\n2\tb\n3\t"c\n', ['"unpaired', "b", '"c']),
+    ('1\t5" pipe\n2\t"said ""so"""\n3\t"a" and "b"\n', ['5" pipe', 'said "so"', '"a" and "b"']),
+    ('1\t"over\ntwo lines"\n2\t"a\ttab"\n', ["over\ntwo lines", "a\ttab"]),
+]
+
+
+@pytest.mark.parametrize(("rows", "expected"), QUOTED)
+def test_quotes_swallow_no_row_of_a_tsv(rows: str, expected: list[str], tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("id\ttext\n" + rows)
+    assert texts(f"{tmp_path}/a.tsv") == set(expected)
+
+
+def test_files_of_several_kinds_are_refused_and_counted(tmp_path: Path) -> None:
+    (tmp_path / "a.fa").write_text(">x\nACGT\n")
+    (tmp_path / "b.txt").write_text("prose")
+    (tmp_path / "c.txt").write_text("more prose")
+    with pytest.raises(BadInput, match=r"several kinds \(1 of FASTA, 2 others\)"):
+        open_corpus(str(tmp_path))
+    (tmp_path / "d.NPY").write_bytes(b"\x93NUMPY")
+    with pytest.raises(BadInput, match=r"several kinds \(1 of array, 1 of FASTA, 2 others\)"):
+        open_corpus(str(tmp_path))
+    assert texts(f"{tmp_path}/*.txt") == {"prose", "more prose"}
 
 
 @pytest.mark.parametrize(
     "text", ["Dear reader, this is prose,\nwith commas.\n", '{\n  "name": "one object"\n}\n', "[section]\nkey = 1\n"]
 )
 def test_prose_and_code_are_not_taken_for_records(text: str, tmp_path: Path) -> None:
-    for name in ("a.txt", "b.json", "c"):
+    for name in ("a.txt", "c"):
         (tmp_path / name).write_text(text)
         assert texts(str(tmp_path / name)) == {text}
 
@@ -127,6 +214,19 @@ def test_files_of_several_kinds_are_never_merged(tmp_path: Path) -> None:
         ("a.json", b'[{"text": "x"}, 3]', "record 2: no field 'text': a record is an object"),
         ("a.json", b'[{"text": "x"}, {"te', "not JSON"),
         ("a.csv", b"id,body\n1,x\n", "line 2: no field 'text'; it has id, body"),
+        ("a.csv", b"id;body\n1;x\n", "line 2: no field 'text'; it has id, body"),
+        ("a.csv", b"id,text\n1,x\n2,y, and more\n", "line 3: 3 cells, the header has 2 (separated by ',')"),
+        ("a.csv", b"id,text\n1,x\n2\n", "line 3: 1 cells, the header has 2"),
+        ("a.csv", b"id;text\n1;x;y\n", "line 2: 3 cells, the header has 2 (separated by ';')"),
+        ("a.csv", b'id,text\n1,"said \\"so, yes\\""\n', "line 2: a quote is left open or not doubled"),
+        ("a.csv", b'id,text\n1,x\n2,"open\n3,y\n', "line 3: a quote is left open or not doubled"),
+        ("a.csv", b"text,id,text\nx,1,y\n", "line 1: 2 columns are named 'text'"),
+        ("a.tsv", b"id\ttext\n1\tx\ty\n", "line 2: 3 cells, the header has 2"),
+        ("a.tsv", b'id\ttext\n1\t"open\n2\tx\ty\n', "line 2: a quote is left open or not doubled"),
+        ("a.json", b'{"name": "x"}', "no field 'text' and no array of records; it has name; as prose"),
+        ("a.json", b'{"a": [{"text": "x"}], "b": [{"text": "y"}]}', "2 arrays of records; it has a, b"),
+        ("a.json", b'{"text": ["x", 3]}', "record 2: no field 'text' that holds a string: it holds int"),
+        ("a.jsonl", b"{}\nnull\n", "line 1: no field 'text'; it is empty"),
         ("a.csv", b"id,text\n1,\xff\xfe\n", "not UTF-8"),
         ("a.jsonl.gz", gzip.compress(b'{"text": "x"}\n' * 9999)[:-40], "cannot be unpacked"),
     ],

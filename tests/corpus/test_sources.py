@@ -133,6 +133,19 @@ def test_raw_tokens_end_with_their_separator(tmp_path: Path) -> None:
         open_corpus(f"{tmp_path / 'odd.bin'}:vocabulary=10")
 
 
+def test_endings_of_arrays_may_be_upper_case(tmp_path: Path) -> None:
+    with (tmp_path / "A.NPY").open("wb") as file:
+        np.save(file, np.array([[1, 2], [3, 4]]))
+    np.array([5, 6, 7], dtype=np.uint16).tofile(tmp_path / "B.BIN")
+    assert [d.tolist() for d in open_corpus(f"{tmp_path / 'A.NPY'}:vocabulary=9").all_documents] == [[1, 2], [3, 4]]
+    assert [d.tolist() for d in open_corpus(f"{tmp_path / 'B.BIN'}:vocabulary=9").all_documents] == [[5, 6, 7]]
+    with pytest.raises(BadInput, match="2 array files; one array is a corpus"):
+        open_corpus(str(tmp_path))
+    (tmp_path / "c.txt").write_text("prose")
+    with pytest.raises(BadInput, match=r"several kinds \(2 of array, 1 others\)"):
+        open_corpus(str(tmp_path))
+
+
 def test_real_arrays_become_tokens(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=(20, 50, 2))
     np.save(tmp_path / "x.npy", values)

@@ -69,6 +69,29 @@ def test_binary_files_in_a_folder_are_skipped_and_counted(text_folder: Path) -> 
     assert "1 binary files skipped" in corpus.notes
 
 
+BINARY = {
+    "A.dat": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0 a,b\rc,d",
+    "A.zip": b"PK\x03\x04\0\0\rx,y\r\0",
+    "utf16.csv": "id,text\r\n1,x\r\n".encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize("name", BINARY)
+@pytest.mark.parametrize("format", ["", ":format=text"])
+def test_binary_files_are_skipped_whatever_ends_their_lines(text_folder: Path, name: str, format: str) -> None:
+    (text_folder / name).write_bytes(BINARY[name])
+    corpus = open_corpus(f"{text_folder}{format}")
+    assert len(corpus.all_documents) == 40
+    assert "1 binary files skipped" in corpus.notes
+
+
+@pytest.mark.parametrize("text", [b"one\rtwo, three\rfour\r", b"a,b\r\rc\nd\r", b'10%\r100%\r"quoted\n'])
+def test_prose_may_hold_carriage_returns(tmp_path: Path, text: bytes) -> None:
+    for name in ("a.txt", "b.log"):
+        (tmp_path / name).write_bytes(text)
+        assert texts(str(tmp_path / name)) == {text}
+
+
 def test_text_that_is_not_utf8_is_named_with_its_byte(text_folder: Path) -> None:
     (text_folder / "latin.txt").write_bytes(b"caf\xe9 au lait")
     with pytest.raises(BadInput, match=r"latin\.txt: not UTF-8 text at byte 3"):
@@ -87,7 +110,7 @@ def test_the_byte_is_right_behind_a_piece_border(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize(
     ("line", "words"),
-    [("not json", "line 2: not JSON"), ('{"body": "x"}', "line 2: no field 'text'"), ("[1]", "line 2: no field")],
+    [("not json", "line 2: not JSON"), ('{"text": ["x"]}', "line 2: no field 'text'"), ("[1]", "line 2: no field")],
 )
 def test_a_bad_record_is_named_with_its_line(tmp_path: Path, line: str, words: str) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "fine"}\n' + line)
