@@ -115,9 +115,7 @@ def _is_array(path: Path) -> bool:
 
 def _one_kind(counts: dict[str, int], spec: str) -> None:
     """Raises BadInput with how many files of each kind there are, where there are several kinds."""
-    listed = [
-        f"{count} of {kind}" if kind != "others" else f"{count} others" for kind, count in counts.items() if count
-    ]
+    listed = [f"{count} {kind}" for kind, count in counts.items() if count]
     if len(listed) > 1:
         raise BadInput(
             f"{spec}: files of several kinds ({', '.join(listed)}); name one kind, such as the glob 'FOLDER/*.txt'"

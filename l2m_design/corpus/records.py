@@ -75,7 +75,7 @@ def _json_lines(path: Path, field: str) -> Iterator[tuple[int, Any]]:
         begun = False
         for number, line in enumerate(file, start=1):
             line = (line.removeprefix(BOM) if number == 1 else line).strip()
-            begun = begun or not line.startswith((b"#", b"//"))
+            begun = begun or (bool(line) and not line.startswith((b"#", b"//")))
             if line and begun:
                 yield number, _parsed(line, f"{path}: line {number}")
 

@@ -24,7 +24,6 @@ MARGIN = 1 << 10
 BOM = b"\xef\xbb\xbf"
 DELIMITERS = (",", "\t", ";", "|")
 COMMENTS = re.compile(rb"\A\s*(?:(?:#|//)[^\n]*\n\s*)+(?=[\[{])")  # before JSON
-_KEY = re.compile(rb'\{\s*"(?:[^"\\]|\\.)*"\s*:')
 NAMED: dict[str, Shape] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -83,10 +82,10 @@ def seen_shape(head: bytes, field: str) -> Shape | None:
         return "jsonl" if _are_lines(text, cut) else "json" if _is_json(text, cut, field) else None
     if text.startswith(b"["):
         return "json" if _is_array(text, cut) else None
-    lines = head.decode("utf-8", "replace").lstrip("\r\n").splitlines(keepends=True)
+    table = head.decode("utf-8", "replace").lstrip("\r\n")
     for delimiter in DELIMITERS:
         try:
-            rows = list(itertools.islice(csv.reader(lines, delimiter=delimiter), 2))
+            rows = list(itertools.islice(csv.reader(io.StringIO(table, newline=""), delimiter=delimiter), 2))
         except csv.Error:
             continue
         if len(rows) == 2 and len(rows[0]) == len(rows[1]) > 1 and field in rows[0]:
@@ -141,14 +140,19 @@ def _is_array(text: bytes, cut: bool) -> bool:
 
 
 def _is_json(text: bytes, cut: bool, field: str) -> bool:
-    """Whether objects stand one after another, or one holds the field, or an array of objects."""
-    content = text.decode("utf-8", "ignore")
+    """Whether objects stand one after another, or one has the field, or an array of objects that have it.
+
+    Of one that is longer than what was read: whether the field holds a string somewhere, or comes first with an array.
+    """
+    content, name = text.decode("utf-8", "ignore"), re.escape(json.dumps(field.split(".")[-1]))
     try:
         first, end = json.JSONDecoder().raw_decode(content)
     except (ValueError, RecursionError):
-        return cut and _KEY.match(text) is not None
+        return cut and re.search(rf'{name}\s*:\s*"|\A\{{\s*{name}\s*:\s*\[', content) is not None
     if content[end:].strip():
         return content[end:].lstrip().startswith("{")
-    return field in first or any(
-        isinstance(each, list) and each and isinstance(each[0], dict) for each in first.values()
+    top = field.split(".")[0]
+    arrays = [each for each in first.values() if isinstance(each, list) and each]
+    return bool({field, top} & first.keys()) or any(
+        isinstance(e[0], dict) and {field, top} & e[0].keys() for e in arrays
     )

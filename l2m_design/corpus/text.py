@@ -260,8 +260,8 @@ def _shape_of(path: Path, settings: TextSettings, spec: str, several: bool) -> S
     if binary:
         return "parquet" if head.startswith(b"PAR1") else None
     named, seen = named_shape(path), seen_shape(head, settings.field)
-    if seen == "parquet" or named in ("csv", "tsv"):
-        return seen if seen == "parquet" else named
+    if named in ("csv", "tsv", "parquet"):
+        return named
     if named == "jsonl":
         return "json" if seen == "json" and not begins_lines(head) else named
     if named == "json":

@@ -57,8 +57,8 @@ SHAPES: dict[str, Callable[[Path], object]] = {
     "inside.json": lambda path: path.write_text(json.dumps({"version": 1, "data": ROWS})),
     "columns.json": lambda path: path.write_text(json.dumps({"id": list(range(30)), "text": TEXTS})),
     "several.json": lambda path: path.write_text("\n".join(json.dumps(row, indent=2) for row in ROWS)),
-    "long.json": lambda path: path.write_text(json.dumps({"pad": "x" * 2**17, "data": ROWS})),
-    "comment.jsonl": lambda path: path.write_bytes(b"# made by hand\n// twice\n" + lines(ROWS)),
+    "long.json": lambda path: path.write_text(json.dumps({"data": ROWS, "pad": "x" * 2**17})),
+    "comment.jsonl": lambda path: path.write_bytes(b"# made by hand\n\n// twice\n" + lines(ROWS)),
     "comment.json": lambda path: path.write_bytes(b"// made by hand\n" + lines(ROWS)),
     "bom.jsonl": lambda path: path.write_bytes(b"\xef\xbb\xbf" + lines(ROWS)),
     "crlf.jsonl": lambda path: path.write_bytes(lines(ROWS).replace(b"\n", b"\r\n")),
@@ -180,16 +180,25 @@ def test_files_of_several_kinds_are_refused_and_counted(tmp_path: Path) -> None:
     (tmp_path / "a.fa").write_text(">x\nACGT\n")
     (tmp_path / "b.txt").write_text("prose")
     (tmp_path / "c.txt").write_text("more prose")
-    with pytest.raises(BadInput, match=r"several kinds \(1 of FASTA, 2 others\)"):
+    with pytest.raises(BadInput, match=r"several kinds \(1 FASTA, 2 others\)"):
         open_corpus(str(tmp_path))
     (tmp_path / "d.NPY").write_bytes(b"\x93NUMPY")
-    with pytest.raises(BadInput, match=r"several kinds \(1 of array, 1 of FASTA, 2 others\)"):
+    with pytest.raises(BadInput, match=r"several kinds \(1 array, 1 FASTA, 2 others\)"):
         open_corpus(str(tmp_path))
     assert texts(f"{tmp_path}/*.txt") == {"prose", "more prose"}
 
 
 @pytest.mark.parametrize(
-    "text", ["Dear reader, this is prose,\nwith commas.\n", '{\n  "name": "one object"\n}\n', "[section]\nkey = 1\n"]
+    "text",
+    [
+        "Dear reader, this is prose,\nwith commas.\n",
+        '{\n  "name": "one object"\n}\n',
+        "[section]\nkey = 1\n",
+        "# A title\n\n[link](elsewhere)\n",
+        '["A", he said, "and B."]\n',
+        json.dumps({"cells": [{"source": [], "outputs": [{"text": ["x"] * 2**15}]}]}, indent=1),
+        json.dumps({"cells": [{"source": [], "outputs": [{"text": ["x"]}]}]}, indent=1),
+    ],
 )
 def test_prose_and_code_are_not_taken_for_records(text: str, tmp_path: Path) -> None:
     for name in ("a.txt", "c"):
@@ -226,6 +235,7 @@ def test_files_of_several_kinds_are_never_merged(tmp_path: Path) -> None:
         ("a.json", b'{"name": "x"}', "no field 'text' and no array of records; it has name; as prose"),
         ("a.json", b'{"a": [{"text": "x"}], "b": [{"text": "y"}]}', "2 arrays of records; it has a, b"),
         ("a.json", b'{"text": ["x", 3]}', "record 2: no field 'text' that holds a string: it holds int"),
+        ("a.parquet", b"prose", "not a Parquet file"),
         ("a.jsonl", b"{}\nnull\n", "line 1: no field 'text'; it is empty"),
         ("a.csv", b"id,text\n1,\xff\xfe\n", "not UTF-8"),
         ("a.jsonl.gz", gzip.compress(b'{"text": "x"}\n' * 9999)[:-40], "cannot be unpacked"),

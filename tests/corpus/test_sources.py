@@ -142,7 +142,7 @@ def test_endings_of_arrays_may_be_upper_case(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="2 array files; one array is a corpus"):
         open_corpus(str(tmp_path))
     (tmp_path / "c.txt").write_text("prose")
-    with pytest.raises(BadInput, match=r"several kinds \(2 of array, 1 others\)"):
+    with pytest.raises(BadInput, match=r"several kinds \(2 array, 1 others\)"):
         open_corpus(str(tmp_path))
 
 
