@@ -118,7 +118,7 @@ def _one_kind(counts: dict[str, int], spec: str) -> None:
     listed = [f"{count} {kind}" for kind, count in counts.items() if count]
     if len(listed) > 1:
         raise BadInput(
-            f"{spec}: files of several kinds ({', '.join(listed)}); name one kind, such as the glob 'FOLDER/*.txt'"
+            f"{spec}: files of several kinds ({', '.join(listed)}); name one kind, such as the glob 'FOLDER/*.fa'"
         )
 
 

@@ -131,6 +131,7 @@ def _parsed(content: bytes, where: str) -> Any:
 
 def _table(usual: str) -> Reader:
     def rows(path: Path, field: str) -> Iterator[tuple[int, Any]]:
+        csv.field_size_limit(2**31 - 1)
         try:
             with _lines(path) as file:
                 header = next((line for line in file if line.strip("\r\n")), "")
@@ -149,7 +150,6 @@ def _lines(path: Path) -> io.TextIOWrapper:
 
 def _rows(path: Path, field: str, delimiter: str, plain: bool) -> Iterator[tuple[int, Any]]:
     """Rows of as many cells as the header. plain: each line is a row, whatever quotes there are."""
-    csv.field_size_limit(2**31 - 1)
     with _lines(path) as file:
         quoting: Literal[0, 3] = csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL
         table, header, begin = csv.reader(file, delimiter=delimiter, quoting=quoting, strict=True), None, 1

@@ -72,8 +72,8 @@ def seen_shape(head: bytes, field: str) -> Shape | None:
     """What a file's beginning looks like; none where it looks like no records.
 
     JSON lines: two lines at least, each an object. JSON: an array of objects or strings, objects one after another, or
-    one that holds the field or an array of objects. A table: a header with the field among two cells or more, and a
-    second row of as many.
+    one that has the field, or an array of objects that have it. A table: a header with the field among two cells or
+    more, and a second row of as many.
     """
     if head.startswith(b"PAR1"):
         return "parquet"

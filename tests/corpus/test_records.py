@@ -7,7 +7,9 @@ import json
 import lzma
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -174,6 +176,22 @@ QUOTED = [
 def test_quotes_swallow_no_row_of_a_tsv(rows: str, expected: list[str], tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text("id\ttext\n" + rows)
     assert texts(f"{tmp_path}/a.tsv") == set(expected)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "|", "\t"])
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+def test_what_a_writer_of_csv_wrote_is_read_as_it_was(delimiter: str, quoting: Literal[0, 1], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    wanted = {f"{i} " + "".join(rng.choice(list("ab ,;|\t\n\r\"'\\é\u2028"), size=30)) + "." for i in range(200)}
+    with (tmp_path / "a.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, delimiter=delimiter, quoting=quoting)
+        writer.writerows([["id", "text"], *([i, text] for i, text in enumerate(sorted(wanted)))])
+    assert texts(f"{tmp_path}/a.csv") == wanted
+
+
+def test_a_header_may_be_long(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"text,{'x' * 2**18}\na,b\n")
+    assert texts(f"{tmp_path}/a.csv") == {"a"}
 
 
 def test_files_of_several_kinds_are_refused_and_counted(tmp_path: Path) -> None:
