@@ -226,7 +226,7 @@ def text_files(
         found = {path: _shape_of(path, settings, spec, len(files) > 1) for path in files}
     except OSError as error:
         raise BadInput(f"{spec}: {error.filename}: {error.strerror}") from None
-    kept = {path: shape for path, shape in found.items() if shape is not None}
+    kept = _with_settings_as_text({path: shape for path, shape in found.items() if shape is not None}, settings.field)
     binary = len(files) - len(kept)
     if not kept:
         what = "a binary file (it holds zero bytes); text is expected" if len(files) == 1 else f"{binary} binary files"
@@ -246,6 +246,14 @@ def text_files(
         trust_remote_code,
         lambda read: TextCorpus(spec, names, skipped + notes, field=settings.field, tokenizer=read, shape=shape),
     )
+
+
+def _with_settings_as_text(found: dict[Path, Shape], field: str) -> dict[Path, Shape]:
+    """Among text, .json files that hold no records (a package.json among code) are text too."""
+    named = [path for path, shape in found.items() if shape == "json"]
+    if set(found.values()) != {"json", "text"} or any(seen_shape(head_of(path), field) for path in named):
+        return found
+    return dict.fromkeys(found, "text")
 
 
 def _shape_of(path: Path, settings: TextSettings, spec: str, several: bool) -> Shape | None:

@@ -177,3 +177,13 @@ def test_a_cache_that_cannot_be_written_says_what_to_set(text_folder: Path, monk
     monkeypatch.setenv("L2M_CACHE", "/proc/nowhere")
     with pytest.raises(BadInput, match="set L2M_CACHE"):
         open_corpus(str(text_folder)).documents("train")
+
+
+def test_settings_in_json_among_code_are_text(tmp_path: Path) -> None:
+    for index in range(4):
+        (tmp_path / f"{index}.py").write_text(f"def f{index}():\n    return {index}\n" * 20)
+    (tmp_path / "package.json").write_text('{"name": "x", "dependencies": {"a": "1"}}')
+    assert len(open_corpus(str(tmp_path)).all_documents) == 5
+    (tmp_path / "rows.json").write_text('[{"text": "one"}, {"text": "two"}]')
+    with pytest.raises(BadInput, match="files of several kinds"):
+        open_corpus(str(tmp_path))
