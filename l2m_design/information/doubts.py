@@ -14,7 +14,7 @@ from l2m_design.information.settings import MeasurementSettings
 FEW = 20.0
 ZERO_DRAWS, ZERO_LEVEL = 4000, 0.95
 FALLS = 3.0  # standard errors
-FALLEN, FALLEN_NATS = 0.15, 3.0  # of the largest amount, and at least so many nats: coders differ by less
+FALLEN, FALLEN_NATS = 1 / 3, 3.0  # of the largest amount, and at least so many nats: on known sources coders lose less
 SMALL_PART, LEARNING = 0.25, 0.1
 IMPOSSIBLE = 0.15  # of the amount: two coders differ by less
 
@@ -152,6 +152,11 @@ def _falls(curve: Curve) -> NDArray[np.bool_]:
 
 
 def has_fallen(curve: Curve) -> bool:
-    """Does the amount fall with n beyond chance, and far? No law is then one of a stationary source."""
-    fall = -np.diff(curve.mean())
-    return bool((_falls(curve) & (fall > max(FALLEN_NATS, FALLEN * float(curve.mean().max())))).any())
+    """Is the amount at the longest n less than at a shorter one, beyond chance and by much? No law is then one of a
+    stationary source.
+    """
+    nats, draws = curve.mean(), curve.resampled(200, np.random.default_rng(0))
+    peak = int(np.argmax(nats))
+    fall = float(nats[peak] - nats[-1])
+    beyond = FALLS * float((draws[:, peak] - draws[:, -1]).std())
+    return fall > max(beyond, FALLEN_NATS, FALLEN * float(nats[peak]))

@@ -43,10 +43,10 @@ def of_all() -> dict[str, Any]:
     """Those of every type that has a class and a reader; under "unread", the types that have no reader; under
     "classes", what models of a type are called.
     """
-    from transformers import CONFIG_MAPPING
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    unread = sorted(set(CONFIG_MAPPING) - set(READERS) - set(ALIASES) - set(WRAPPERS))
+    unread = sorted(set(CONFIG_MAPPING_NAMES) - set(READERS) - set(ALIASES) - set(WRAPPERS))
     with_class = sorted(name for name, reader in READERS.items() if reader.own_runtime == "transformers")
     classes = {name: MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(name) for name in with_class}
     named = {"classes": {name: made for name, made in classes.items() if made}}
