@@ -117,6 +117,10 @@ def test_a_folder_with_a_params_json_is_named_and_judged(folder: Path) -> None:
         ),
         (("mistral", "--state-dtype", "float8"), "state_dtype: input should be 'float32', 'bfloat16' or 'float16'"),
         (("mistral", "--set", "num_hidden_layers=-1"), "config.json: num_hidden_layers: input should be greater than"),
+        (
+            ("mistral", "--set", "slidng_window=9"),
+            "--set slidng_window: not in the file, and not read of its type; did you",
+        ),
         (("drawing.yaml", "--runtime", "vllm"), "--runtime: is for a published config.json; drawing.yaml is a drawing"),
     ],
 )

@@ -10,7 +10,7 @@ from typing import Any
 
 from l2m_design.architecture.picture import folded
 from l2m_design.architecture.readers import fla_recurrent
-from l2m_design.architecture.readers.config import Block, Config
+from l2m_design.architecture.readers.config import Block, Config, names
 from l2m_design.architecture.readers.earlier import Earlier, earlier
 from l2m_design.architecture.readers.files import config_in, mapping, model_type_of, refuse_other_layers, text_of
 from l2m_design.architecture.readers.runtimes import Keys, convention, law
@@ -18,8 +18,9 @@ from l2m_design.architecture.readers.shared import Gemma4
 from l2m_design.architecture.readers.table import READERS
 from l2m_design.errors import BadInput
 from l2m_design.laws import StateLaw
-from l2m_design.settings import override
+from l2m_design.settings import nearest, override
 
+TOLD = ("model_type", "text_config", "rope_scaling", "rope_parameters", "quantization_config", "torch_dtype", "dtype")
 RUN_BY_MAMBA_SSM = ("mamba", "mamba2", "mamba_ssm")
 OF_FLA = tuple(sorted(kind for kind, reader in READERS.items() if reader.own_runtime == "fla"))
 UNKNOWN_TO_VLLM = ("mamba_ssm", "recurrent_gemma", "rwkv")
@@ -90,11 +91,14 @@ def published(path: str | Path, runtime: str | None = None, overrides: Iterable[
     laid over the file. Raises BadInput naming file, field, what was found and what is allowed.
     """
     path = config_in(Path(path)) if Path(path).is_dir() else Path(path)
-    whole = override(mapping(path), overrides)
+    overrides = tuple(overrides)
+    stored = mapping(path)
+    whole = override(stored, overrides)
     refuse_other_layers(whole, path)
     data, said = text_of(whole, str(path))
     kind = model_type_of(data, str(path))
     reader = fla_recurrent.Mamba2 if kind == "mamba2" and fla_recurrent.is_of_fla(data) else READERS[kind]
+    _check_overrides(overrides, stored, reader)
     runtime = _runtime(runtime or reader.own_runtime, kind, reader)
     config = reader.parse(data | {"model_type": kind}, str(path))
     try:
@@ -135,6 +139,17 @@ def published(path: str | Path, runtime: str | None = None, overrides: Iterable[
         ),
         config=config,
     )
+
+
+def _check_overrides(overrides: Iterable[str], stored: dict[str, Any], reader: type[Config]) -> None:
+    """Raises BadInput for a key that is neither in the file nor read of its type: a slip would change nothing."""
+    known = {name for field, info in reader.model_fields.items() for name in names(field, info)}
+    for setting in overrides:
+        key = setting.partition("=")[0].partition(".")[0]
+        if key not in known and key not in stored and key not in TOLD:
+            close = nearest(key, sorted(known))
+            hint = f"; did you mean '{close}'?" if close else ""
+            raise BadInput(f"--set {key}: not in the file, and not read of its type{hint}")
 
 
 def _runtime(runtime: str, kind: str, reader: type[Config]) -> str:
