@@ -1,4 +1,4 @@
-"""From the names of a corpus, of estimators and of models to measurements: `l2m.estimate` and what the verb needs."""
+"""Measure a corpus by estimators and models, all given by name: `l2m.estimate`, and what the command needs."""
 
 from collections.abc import Sequence
 from pathlib import Path

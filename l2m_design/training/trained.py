@@ -1,4 +1,4 @@
-"""One drawing trained from names and kept in a folder: `l2m.train` and what the verb needs."""
+"""Train one architecture on a named corpus and keep it in a folder: `l2m.train`, and what the command needs."""
 
 import json
 import threading

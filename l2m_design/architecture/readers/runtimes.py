@@ -24,7 +24,7 @@ MEASURED = "5.24"  # the version of transformers whose caches tests hold the law
 class Convention:
     """What a runtime holds.
 
-    version: that was measured, None where none was. unread: tokens of a window that it has let go when a step is over
+    version: that was measured, None where none was. unread: tokens of a window that it has dropped when a step is over
     (the next one reads window - 1 and itself). spare: columns of a convolution beyond the taps - 1 that must be kept.
     memory, column: the dtypes of recurrent memories and of convolutions, None for the model's own. said: whose
     convention it is; of_keys, of_windows, of_tokens (windows of one), of_memories, of_indexers, of_columns: what to
