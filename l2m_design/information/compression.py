@@ -25,7 +25,6 @@ from l2m_design.information.profile import Advance
 from l2m_design.information.shuffling import shuffled, shuffled_places
 
 TUNED = 1 << 18  # positions on which weights are fitted
-TUNED_STEP = 2  # of the lengths every second
 CONTROL_WINDOWS = 64
 PLATEAU = (0.25, 0.5)  # of the priming tokens: does the amount still depend on them?
 REPLICATES = 1000
@@ -125,10 +124,10 @@ def _plateau(
 
 
 def _tuning_places(corpus: Corpus, division: Division, places: Places, rng: np.random.Generator) -> Places:
-    """Where the weights are fitted: in tuning documents, at every second length, about TUNED positions of Y."""
+    """Where the weights are fitted: in tuning documents, at every length, about TUNED positions of Y in all."""
     if corpus.whole:
         return whole_places(division.tune, places.lengths)
-    parts, lengths = [], places.lengths[::-1][::TUNED_STEP][::-1]
+    parts, lengths = [], places.lengths
     for n in lengths.tolist():
         count = max(2, min(TUNED // len(lengths), division.tune.size // 2) // n)
         windows = spread_windows(division.tune, 2 * n, count, rng, corpus.name, corpus.period)
