@@ -23,11 +23,11 @@ import optuna
 
 from l2m_design.condition import Demand
 from l2m_design.laws import PowerLaw
+from l2m_design.search.executors.local import local_executor
+from l2m_design.search.executors.processes import Job
 from l2m_design.search.settings import StudySettings
 from l2m_design.search.space.space import Space
-from l2m_design.search.study.asked import Asked
 from l2m_design.search.study.pruners import pruner, resource
-from l2m_design.search.study.queue import Queue, this_worker
 from l2m_design.search.study.sampler import FeasibleSampler, inner_sampler
 from l2m_design.search.trials.candidates import Candidates
 from l2m_design.terms import Terms
@@ -36,13 +36,6 @@ HERE = Path(__file__).parent
 TABLE = HERE.parent / "reports" / "search-table" / "table.json"
 KEPT = ("settings", "space", "demand", "corpus")
 SEEDS, RANDOM_TRIALS, SHARE = range(5), 64, 1 / 3
-
-
-class Memory(optuna.storages.InMemoryStorage):
-    """A database that lives as long as the replay."""
-
-    def record_heartbeat(self, trial_id: int) -> None:
-        """Nobody watches."""
 
 
 @dataclass(frozen=True)
@@ -121,31 +114,32 @@ def searching(table: Table, sampler: str, rule: str, seed: int, most: int) -> It
     asks = FeasibleSampler(
         sampler, inner, candidates.questions, offered, lambda picks: name_of(picks) not in seen, seed
     )
-    queue = Queue(Memory(), f"{sampler}-{rule}-{seed}", 1, asks, pruner(search, settings.recipe))  # type: ignore[arg-type]
+    rules = pruner(search, settings.recipe)
+    study = optuna.create_study(study_name=f"{sampler}-{rule}-{seed}", sampler=asks, pruner=rules)
     spent = 0
     while spent < most:
-        queue.plan("trial")
-        trial = queue.take(this_worker())
-        assert trial is not None
-        asked = Asked(trial, queue, search.reduction)
-        found = candidates.drawn(asked.pick)
-        asked.constrain(candidates.constraints(found) | {"memory": -1.0})
+        trial = study.ask()
+        found = candidates.drawn(trial.suggest_categorical)
+        for constraint, amount in (candidates.constraints(found) | {"memory": -1.0}).items():
+            trial.set_constraint(constraint, amount)
         name = found.architecture.fingerprint
         row = table.trained[name]
         if name in seen:
-            asked.finish({}, [table.value(name)], False)
+            study.tell(trial, table.value(name))
             continue
         seen.add(name)
         gone, stopped = 0, False
         for number, (tokens, loss) in enumerate(row["rungs"]):
             gone = tokens
-            at = resource(search, number + 1)
-            if rule != "none" and not asked.report(number + 1, at, [loss + table.penalty(name)]):
+            trial.report(loss + table.penalty(name), resource(search, number + 1))
+            if rule != "none" and trial.should_prune():
                 stopped = True
                 break
         spent += gone if stopped else settings.recipe.tokens
-        asked.finish({}, None if stopped else [table.value(name)], stopped)
-        if not stopped:
+        if stopped:
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        else:
+            study.tell(trial, table.value(name))
             yield spent, name
 
 
@@ -252,9 +246,42 @@ def workers() -> None:
     print(f"ratio of medians {statistics.median(walls[1]) / statistics.median(walls[2]):.2f}")
 
 
+def jobs() -> None:
+    """Wall time of 200 jobs of about 1 s through two local slots, and of the longest wait for the first step."""
+    plain = {"name": "j", "corpus": "stdlib", "space": "x.yaml", "demand": {"beta": 0.7}, "workers": 2, "threads": 1}
+    settings = StudySettings.parse(plain | {"device": "cpu"}, "benchmark")
+    table = load_table()
+    drawing = table.space.fitted([{"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 16}] * 4, 256)
+    corpus = "santa-fe:beta=0.5,pairs=128,keys=8,documents=200"
+    recipe = {"length": 64, "batch_tokens": 256, "windows": 16, "learning_rate": 1e-3}
+
+    def job(tokens: int) -> Job:
+        return Job(drawing.plain(), corpus, recipe | {"tokens": tokens}, "cpu", 1, None)
+
+    executor = local_executor(settings)
+    began = time.perf_counter()
+    executor.submit(0, job(20_480))
+    while not (event := executor.next()) or not hasattr(event, "outcome"):
+        pass
+    took = event.outcome.result["train_seconds"]
+    print(f"first job, with the start of the server: {time.perf_counter() - began:.1f} s, training {took:.2f} s")
+    tokens, began, training = int(20_480 / took) // 256 * 256, time.perf_counter(), 0.0
+    for number in range(200):
+        executor.submit(number, job(tokens))
+    done = 0
+    while done < 200:
+        event = executor.next()
+        if event and hasattr(event, "outcome"):
+            done += 1
+            training += event.outcome.result["train_seconds"] + event.outcome.result["evaluate_seconds"]
+    wall = time.perf_counter() - began
+    executor.stop()
+    print(f"200 jobs, {training / 200:.2f} s of training and evaluating each: {wall:.0f} s by two slots")
+
+
 def main() -> None:
     measured = {"replay": replay, "regrets": regrets, "rejections": rejections, "overhead": overhead}
-    measured["workers"] = workers
+    measured |= {"workers": workers, "jobs": jobs}
     parts = measured | {"keep": keep}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", choices=[*parts, []], default=list(measured))

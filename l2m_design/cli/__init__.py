@@ -22,7 +22,6 @@ from l2m_design.cli import (
     search,
     space,
     train,
-    worker,
 )
 from l2m_design.errors import BadInput, WorkFailed
 
@@ -50,7 +49,7 @@ def _root(
     """Measure what your data ask a model to remember; search the smallest state that keeps it."""
 
 
-for module in (estimate, check, calibrate, space, search, train, worker, cache, report, export, generate, doctor):
+for module in (estimate, check, calibrate, space, search, train, cache, report, export, generate, doctor):
     app.command(module.__name__.rpartition(".")[2])(module.command)
 
 

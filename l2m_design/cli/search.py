@@ -36,8 +36,9 @@ def command(
     from l2m_design.library.search import open_study, written
     from l2m_design.library.search import reselect as choose_again
     from l2m_design.report import words
-    from l2m_design.search.run import Interrupted, Listener
-    from l2m_design.search.study.storage import shown
+    from l2m_design.search.driver import Listener
+    from l2m_design.search.run import Interrupted
+    from l2m_design.search.study.database import shown
 
     work = open_study(study, overrides, runs=runs, reports=reports, tracking=tracking, storage=storage)
     if dry_run:
@@ -49,7 +50,9 @@ def command(
     warn(*work.corpus.notes)
     try:
         with progress() as on_progress:
-            listener = Listener(on_progress, lambda record: on_progress.note(words.trial(record)), _trouble)
+            listener = Listener(
+                on_progress, on_progress, lambda record: on_progress.note(words.trial(record)), _trouble
+            )
             summary = work.run(fresh, resume, listener)
     except Interrupted as stopped:
         sets = [word for override in overrides for word in ("--set", override)]
@@ -157,12 +160,14 @@ def _plan(search: "Search", as_json: bool) -> None:
     designs = len(known_designs(resolved, settings.demand.beta or 0.7)) if settings.search.known_designs else 0
     named = settings.finalists.baselines if settings.finalists else None
     again = designs if named is None else min(designs, len(named) + 1)  # the best of all trials may be another
-    tokens, troubles = tokens_at_most(settings, again), search.rehearse()
+    baselines = designs * len(settings.search.rates)
+    tokens, troubles = tokens_at_most(settings, baselines, again), search.rehearse()
     plan = {
         "study": settings.name,
         "corpus": search.corpus.name,
         "training_tokens_in_corpus": search.corpus.documents("train").size,
         "drawings": resolved.drawings,
+        "baselines": baselines,
         "trials": trials,
         "steps_a_trial": recipe.steps,
         "tokens_a_trial": recipe.spent,

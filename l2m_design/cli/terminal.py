@@ -56,7 +56,8 @@ def table(columns: list[str], rows: list[list[str]]) -> None:
 class Progress:
     """Bars on stderr by name, shown once the work has taken PATIENCE seconds; a finished bar goes away.
 
-    Call it with (what, done, total). Where stderr is no terminal, a line every few seconds instead.
+    Call it with (what, done, total), and what was reached so far in words. Where stderr is no terminal, a line every
+    few seconds instead, with about how long it will still take.
     """
 
     def __init__(self) -> None:
@@ -68,19 +69,24 @@ class Progress:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bars = Bars(*columns, console=self._console, transient=True) if self._console.is_terminal else None
         self._tasks: dict[str, Any] = {}
+        self._first: dict[str, tuple[float, int]] = {}
         self._began = self._last = time.monotonic()
 
-    def __call__(self, what: str, done: int, total: int) -> None:
+    def __call__(self, what: str, done: int, total: int, reached: str = "") -> None:
         """`done` of `total` parts of `what` are finished."""
         now = time.monotonic()
+        said = f"{what}, {reached}" if reached else what
         if self._bars is None:
+            began, first = self._first.setdefault(what, (now, done))
             if now - self._began > PATIENCE and now - self._last > 5 * PATIENCE:
                 self._last = now
-                warn(f"{what}: {done} of {total}, {now - self._began:.0f} s")
+                left = (total - done) * (now - began) / (done - first) if done > first else None
+                about = f", about {left:.0f} s left" if left else ""
+                warn(f"{said}: {done} of {total}, {now - self._began:.0f} s{about}")
             return
         if what not in self._tasks:
-            self._tasks[what] = self._bars.add_task(what, total=total)
-        self._bars.update(self._tasks[what], completed=done, total=total)
+            self._tasks[what] = self._bars.add_task(said, total=total)
+        self._bars.update(self._tasks[what], completed=done, total=total, description=said)
         if not self._bars.live.is_started and now - self._began > PATIENCE:
             self._bars.start()
         if done >= total:

@@ -10,8 +10,9 @@ from l2m_design.corpus import Corpus
 from l2m_design.export.study import write_chosen
 from l2m_design.report import words
 from l2m_design.report.page import at_a_glance, write_page
+from l2m_design.search.driver import Listener
 from l2m_design.search.results.reselect import reselected
-from l2m_design.search.run import Folders, Listener, Search
+from l2m_design.search.run import Folders, Search
 from l2m_design.search.settings import load_study
 from l2m_design.search.tracking import default_uri
 

@@ -61,6 +61,16 @@ class Record:
         return Architecture.parse(self.architecture, f"trial {self.number}")
 
     @property
+    def misfits(self) -> bool:
+        """Was it refused because no width suits its drawing, or the context does not?"""
+        return self.state == "infeasible" and self.reason is not None and self.reason.startswith("layers.")
+
+    @property
+    def spends(self) -> bool:
+        """Did it spend training time: complete, pruned or failed, and no duplicate?"""
+        return self.state != "infeasible" and self.copy_of is None
+
+    @property
     def outcome(self) -> Result | None:
         """The training result of a complete trial."""
         return Result.of_plain(self.result) if self.result else None
@@ -74,12 +84,11 @@ class Record:
         """The same trial under another demand, length or dtype: its state, verdict and feasibility anew."""
         state = self.drawing.state
         verdict = demand.judge(state)
-        misfit = self.state == "infeasible" and self.reason is not None and self.reason.startswith("layers.")
         return replace(
             self,
             state_bytes=state.bytes(demand.terms.length, demand.terms.dtypes),
             verdict=verdict.plain(),
-            feasible=not misfit and not self.too_large and meets(verdict, enforced),
+            feasible=not self.misfits and not self.too_large and meets(verdict, enforced),
         )
 
 
@@ -99,6 +108,10 @@ class Records:
         """Know one more."""
         self._records[record.number] = record
 
+    def at(self, number: int) -> Record:
+        """The record of this number."""
+        return self._records[number]
+
     def __contains__(self, number: int) -> bool:
         return number in self._records
 
@@ -110,7 +123,12 @@ class Records:
     @property
     def trained(self) -> int:
         """Candidates that spent training time: complete, pruned or failed, duplicates not counted."""
-        return sum(r.state != "infeasible" and r.copy_of is None for r in self.all)
+        return sum(r.spends for r in self.all)
+
+    @property
+    def drawn(self) -> int:
+        """Of those the ones that the search drew: baselines not counted."""
+        return sum(r.spends and r.design is None for r in self.all)
 
     def twin(self, fingerprint: str, rate: float, whole: bool = False) -> Record | None:
         """An earlier complete (unless `whole`, or pruned) trial of the same drawing and learning rate, to be reused."""

@@ -1,7 +1,6 @@
 """A study from its settings to its summary: demand, trials, finalists, choice; it can be stopped and gone on with."""
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,20 +13,21 @@ from l2m_design.estimates import FEWEST_DOCUMENTS
 from l2m_design.laws import PowerLaw
 from l2m_design.model.backends import pick_device
 from l2m_design.search import demand as demands
-from l2m_design.search import stages
+from l2m_design.search import plan
+from l2m_design.search.driver import STALLED, Bench, Listener, Trials, run_finalists
+from l2m_design.search.executors.base import Executor
+from l2m_design.search.executors.kernels import check_kernels
+from l2m_design.search.executors.local import local_executor
 from l2m_design.search.folder import DATABASE, StudyFolder, read_kept
-from l2m_design.search.record import Record
 from l2m_design.search.results.finalists import final_recipe, recipes
 from l2m_design.search.results.summary import study_metrics, summarise
 from l2m_design.search.settings import StudySettings
 from l2m_design.search.space.space import Space, check_space
-from l2m_design.search.study.storage import Storage, shown
+from l2m_design.search.study.database import Database, shown
+from l2m_design.search.study.descriptor import Descriptor
+from l2m_design.search.study.ledger import Ledger, move_aside
 from l2m_design.search.tracking import Tracker, check_experiment, check_uri
 from l2m_design.search.trials.recall import check_recall
-from l2m_design.search.workers.crew import LocalCrew, places
-from l2m_design.search.workers.join import check_kernels
-from l2m_design.search.workers.shared import Descriptor, SharedStudy, move_aside
-from l2m_design.search.workers.worker import STALLED, Hooks, Worker
 from l2m_design.settings import to_json, write_atomically
 from l2m_design.training.batches import held_out_windows
 from l2m_design.training.run import check_compile, check_shares
@@ -43,15 +43,6 @@ class Folders:
 
     runs: Path
     reports: Path
-
-
-@dataclass(frozen=True)
-class Listener:
-    """Who hears of progress: parts done of a named whole, each ended trial, and troubles in a line."""
-
-    progress: Callable[[str, int, int], None] = lambda what, done, total: None
-    trial: Callable[[Record], None] = lambda record: None
-    trouble: Callable[[str], None] = lambda sentence: None
 
 
 class Search:
@@ -109,32 +100,35 @@ class Search:
         self._check_folders()
         check_experiment(self._tracking_uri)
         with self.folder.alone():
-            elsewhere = self._storage(listener) if self.settings.storage else None  # before anything is moved aside
+            database = Database(self.storage_url, listener.trouble) if self.settings.storage else None
             new = self.folder.open(self._identity, fresh, resume)
             own = self.folder.path / DATABASE
-            if resume and not elsewhere and not own.exists():
+            if resume and not database and not own.exists():
                 raise BadInput(f"--resume: {own}, which holds the trials, is gone; give --fresh")
             try:
                 with self.folder.sitting():
-                    storage = elsewhere or self._storage(listener)
+                    database = database or Database(self.storage_url, listener.trouble)
                     if fresh:
-                        move_aside(storage, self.settings.name)
+                        move_aside(database, self.settings.name)
                     measurement, demand = self._demand(listener)
-                    shared = self._planned(storage, demand, listener)
+                    ledger = self._planned(database, demand, listener)
+                    ledger.begin()
             except BadInput:
                 if new:
                     self.folder.forget()
                 raise
             try:
-                shared.publish()
-                tracker = self._tracker(shared)
+                tracker = self._tracker(ledger)
                 with tracker.ending():
                     with self.folder.sitting():
-                        self._work(storage, shared, listener, tracker)
-                    return self._finish(shared, measurement, tracker)
+                        exhausted = self._work(ledger, listener, tracker)
+                    return self._finish(ledger, measurement, tracker, exhausted)
             except KeyboardInterrupt:
-                trained = shared.records().trained
-                raise Interrupted(f"{trained} of {self.settings.search.trials} trials are kept") from None
+                trained = ledger.records.trained
+                planned = self.settings.search.trials + len(plan.baselines(ledger.descriptor))
+                raise Interrupted(f"{trained} of {planned} trials are kept") from None
+            finally:
+                ledger.end()
 
     def rehearse(self) -> list[str]:
         """What `run` would refuse, as far as known without measuring, training or MLflow; and what it would warn of."""
@@ -143,62 +137,48 @@ class Search:
         law = demands.given_law(self.settings.demand) if given else PowerLaw(1.0, 0.7)
         descriptor = self._descriptor(demands.demand_of(law, self.settings.demand, self.settings.condition))
         if given:
-            stages.check_feasible(descriptor, self.settings.space)
-        stages.own_designs(descriptor)
-        stages.check_reference(descriptor)
-        return stages.warnings(descriptor)
+            plan.check_feasible(descriptor, self.settings.space)
+        plan.own_designs(descriptor)
+        plan.check_reference(descriptor)
+        return plan.warnings(descriptor)
 
     def _check_machine(self) -> None:
         """Say before any work that this machine cannot compute as asked. Raises BadInput."""
         if self.settings.executor != "local":
-            return  # a cluster's nodes are looked at by its workers
+            return  # a cluster's nodes are looked at by its actors
         device = pick_device(self.settings.device)
         check_kernels(self.settings.search.kernels, self.settings.device)
         check_compile(self.settings.recipe, device)
 
-    def _storage(self, listener: Listener) -> Storage:
-        return Storage(self.storage_url, self.settings.grace_seconds, listener.trouble)
-
-    def _planned(self, storage: Storage, demand: Demand, listener: Listener) -> SharedStudy:
-        """The study in its database, found able to be searched."""
-        shared = SharedStudy(storage, self.settings.name, self._descriptor(demand))
-        stages.check_feasible(shared.descriptor, self.settings.space)
-        stages.own_designs(shared.descriptor)
-        stages.check_reference(shared.descriptor)
-        for trouble in stages.warnings(shared.descriptor):
+    def _planned(self, database: Database, demand: Demand, listener: Listener) -> Ledger:
+        """The study's ledger, found able to be searched."""
+        descriptor = self._descriptor(demand)
+        plan.check_feasible(descriptor, self.settings.space)
+        plan.own_designs(descriptor)
+        plan.check_reference(descriptor)
+        for trouble in plan.warnings(descriptor):
             listener.trouble(trouble)
-        return shared
+        return Ledger(database, self.settings.name, descriptor)
 
-    def _work(self, storage: Storage, shared: SharedStudy, listener: Listener, tracker: Tracker) -> None:
-        """Everything that is planned, by a crew of workers."""
-        shared.finals.withdraw(shared.finals.waiting)  # what is still wanted of them is planned when its turn comes
-        stages.plan_trials(shared)
-        crew = self._crew(storage, shared, listener)
-        crew.start()
+    def _work(self, ledger: Ledger, listener: Listener, tracker: Tracker) -> bool:
+        """Everything that is planned; answers whether the space had nothing new to offer."""
+        executor = self._executor(listener)
+        bench = Bench(ledger, executor, listener, tracker, self.folder.path.absolute())
         try:
-            stages.watch_trials(shared, crew, listener, tracker)
+            trials = Trials(bench)
+            trials.run()
             if self.settings.finalists:
-                stages.run_finalists(shared, crew, listener, tracker)
+                run_finalists(bench)
         finally:
-            crew.stop()
-        shared.finish()
+            executor.stop()
+        return trials.exhausted
 
-    def _crew(self, storage: Storage, shared: SharedStudy, listener: Listener) -> Any:
-        settings, several = self.settings, self.settings.workers > 1
-        if settings.executor == "ray":
-            from l2m_design.search.workers.cluster import RayCrew
+    def _executor(self, listener: Listener) -> Executor:
+        if self.settings.executor == "ray":
+            from l2m_design.search.executors.ray import ray_executor
 
-            return RayCrew(settings, self.storage_url, self.folder.path.absolute(), listener.trouble)
-        hooks = Hooks(
-            step=lambda record, done, total: None if several else listener.progress(record.picture, done, total),
-            final_step=lambda job, done, total: None if several else listener.progress(job.name, done, total),
-        )
-
-        def hire(index: int, place: Any) -> Worker:
-            own = SharedStudy(storage, settings.name, shared.descriptor, index) if index else shared
-            return Worker(own, place, hooks)
-
-        return LocalCrew(hire, places(settings, self.folder.path))
+            return ray_executor(self.settings, listener.trouble)
+        return local_executor(self.settings)
 
     def _descriptor(self, demand: Demand) -> Descriptor:
         corpus = {
@@ -218,20 +198,22 @@ class Search:
             except OSError as error:
                 raise BadInput(f"{option} {folder}: cannot be written ({error.strerror})") from None
 
-    def _finish(self, shared: SharedStudy, measurement: dict[str, Any] | None, tracker: Tracker) -> dict[str, Any]:
+    def _finish(
+        self, ledger: Ledger, measurement: dict[str, Any] | None, tracker: Tracker, exhausted: bool
+    ) -> dict[str, Any]:
         """Write study.json and close the tracked run; what tracking could not do is noted."""
-        summary = summarise(shared, self.corpus, measurement, self.folder.seconds)
+        summary = summarise(ledger, self.corpus, measurement, self.folder.seconds)
         summary["report"] = str(self.report_folder / "index.html")
         summary["tracking_uri"] = self._tracking_uri
-        if shared.exhausted:
-            trained, planned = shared.records().trained, self.settings.search.trials
+        if exhausted:
+            drawn, planned = ledger.records.drawn, self.settings.search.trials
             summary["notes"].append(
-                f"{trained} of {planned} planned trials: the last {STALLED} drawings were all rejected or drawn before"
+                f"{drawn} of {planned} planned trials: the last {STALLED} drawings were all rejected or drawn before"
             )
         path = self.report_folder / "study.json"
         write_atomically(path, to_json(summary))
         recipe = final_recipe(self.settings).fingerprint if self.settings.finalists else ""
-        tracker.sync(shared.records().all, shared.runs(recipe), last=True)
+        tracker.sync(ledger.records.all, ledger.runs(recipe), last=True)
         tracker.finish(study_metrics(summary), [path])
         if tracker.notes:
             summary["notes"] += tracker.notes
@@ -258,12 +240,12 @@ class Search:
             write_atomically(kept, to_json({"law": law.plain(), "measurement": measurement}))
         return measurement, demands.demand_of(law, settings, self.settings.condition)
 
-    def _tracker(self, shared: SharedStudy) -> Tracker:
-        flat: dict[str, Any] = {"asked_exponent": shared.descriptor.demand.exponent, "version": __version__}
+    def _tracker(self, ledger: Ledger) -> Tracker:
+        flat: dict[str, Any] = {"asked_exponent": ledger.descriptor.demand.exponent, "version": __version__}
         for section, values in self.settings.public().items():
             if isinstance(values, dict):
                 flat |= {f"{section}.{key}": value for key, value in values.items() if value is not None}
             else:
                 flat[section] = values
-        ledger = self.folder.path / "tracked.json"
-        return Tracker(self._tracking_uri, self.settings.name, flat, self.settings.condition.dtypes, ledger, shared.uid)
+        kept = self.folder.path / "tracked.json"
+        return Tracker(self._tracking_uri, self.settings.name, flat, self.settings.condition.dtypes, kept, ledger.uid)

@@ -60,7 +60,7 @@ Rate = Annotated[float, Field(gt=0.0, le=1000.0)]
 class SearchSettings(Values):
     """How long and by what rule to search.
 
-    trials: candidates trained, the baselines among them. mode: penalised (late loss + price · log2 state bytes) or
+    trials: drawings trained, besides the baselines. mode: penalised (late loss + price · log2 state bytes) or
     pareto (late loss, state bytes and, with latency, milliseconds of a decoding step, each to be made small). price:
     nats a token that one doubling of the state is worth. enforce: parts of the condition that a candidate must meet
     before it is built. rates: factors of the recipe's learning rate, one of which each candidate takes; baselines
@@ -71,7 +71,7 @@ class SearchSettings(Values):
     faster kernels that every worker must have, by name.
     """
 
-    trials: Annotated[int, Field(ge=1, le=100_000)] = 24
+    trials: Annotated[int, Field(ge=0, le=100_000)] = 24
     mode: Literal["penalised", "pareto"] = "penalised"
     price: Annotated[float, Field(ge=0.0, le=1e6)] = 0.01
     latency: bool = False
@@ -160,10 +160,9 @@ class ChoiceSettings(Values):
 class StudySettings(Values):
     """A whole study. space: a file, relative to the study's own.
 
-    workers: trials at once on this machine, each on a GPU of its own, or on its part of the CPU's threads. executor:
+    workers: trials at once, each on a GPU of its own, or on its part of the CPU's threads. executor:
     local, or ray for the nodes of a Ray cluster. gpus_per_trial: processes that share a trial, each on its GPU.
-    storage: a database URL, by default sqlite in the study's folder. grace_seconds: without a sign of life for so long,
-    a worker counts as dead and its trial is given to another.
+    storage: a database URL, by default sqlite in the study's folder.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -182,7 +181,12 @@ class StudySettings(Values):
     executor: Literal["local", "ray"] = "local"
     gpus_per_trial: Annotated[int, Field(ge=1, le=64)] = 1
     storage: str | None = None
-    grace_seconds: Annotated[float, Field(ge=5.0, le=604_800.0)] = 600.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, data: Any) -> Any:
+        """Studies that say how long a silent worker lived; now there are none."""
+        return {key: value for key, value in data.items() if key != "grace_seconds"} if isinstance(data, dict) else data
 
     @model_validator(mode="after")
     def _choice_fits(self) -> Self:
@@ -220,7 +224,7 @@ class StudySettings(Values):
         plain = self.plain()
         plain["search"].pop("trials")
         plain.pop("corpus")  # its fingerprint tells it, wherever it lies
-        for key in ("device", "threads", "workers", "executor", "gpus_per_trial", "storage", "grace_seconds"):
+        for key in ("device", "threads", "workers", "executor", "gpus_per_trial", "storage"):
             plain.pop(key)
         for key in ("finalists", "choice"):
             plain.pop(key)

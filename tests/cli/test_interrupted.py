@@ -50,7 +50,7 @@ space: space.yaml
 demand: {measure: {estimator: compression, shortest: 16, windows: 16}}
 condition: {length: 4096}
 recipe: {length: 128, tokens: 16384, batch_tokens: 512, windows: 16, rungs: [0.5]}
-search: {trials: 7, warmup_trials: 4}
+search: {trials: 1, warmup_trials: 4}
 """
 
 
@@ -91,7 +91,7 @@ def test_an_interrupted_search_says_how_to_go_on_and_does(study: Path) -> None:
     answer = json.loads(done.stdout)
     assert kept.items() <= records_of(study).items()
     trained = sum(answer["trials"][state] for state in ("complete", "pruned", "failed"))
-    assert trained == 7
+    assert trained == len(answer["baselines"]) + 1
 
 
 def test_an_interrupt_in_a_finaliser_is_not_lost(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ DOORS = {
     ),
     "safetensors": ("model/weights.py",),
     "optuna": ("search/study/",),
-    "ray": ("search/workers/cluster.py",),
+    "ray": ("search/executors/ray.py",),
     "mlflow": ("search/tracking.py",),
     "transformers": ("corpus/tokenizers.py", "information/scores/huggingface.py", "model/thinned.py", "export/"),
     "matplotlib": ("report/figures/",),
@@ -44,7 +44,7 @@ DOORS = {
     "rensa": ("corpus/copies.py",),
     "pyppmd": ("information/control.py",),
     "yaml": ("settings.py",),
-    "multiprocessing": ("search/trials/processes.py",),
+    "multiprocessing": ("search/executors/processes.py",),
 }
 FILES = sorted(ROOT.rglob("*.py"))
 MOST_LINES, MOST_FUNCTION_LINES = 350, 60

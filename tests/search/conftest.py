@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from l2m_design.architecture import Architecture
+from l2m_design.search.executors import processes
+from l2m_design.search.executors.processes import Outcome
 from l2m_design.search.run import Folders, Search
 from l2m_design.search.settings import load_study
-from l2m_design.search.trials import processes
-from l2m_design.search.trials.processes import Outcome
 from l2m_design.training.run import Rung
 
 SPACE = """
@@ -39,7 +39,7 @@ space: space.yaml
 demand: {beta: 0.5, prefactor: 0.05}
 condition: {length: 1024, shortest: 64}
 recipe: {length: 64, tokens: 2048, batch_tokens: 256, windows: 16, rungs: [0.5]}
-search: {trials: 8, warmup_trials: 4, price: 0.01}
+search: {trials: 1, warmup_trials: 4, price: 0.01}
 threads: 1
 """
 
@@ -108,45 +108,32 @@ def result(loss: float, parameters: int = 1) -> dict[str, Any]:
 
 class Kept(NamedTuple):
     records: dict[int, str]
-    workers: dict[int, str]
-    attempts: dict[int, int]
     states: dict[int, str]
-
-    def knows(self, pid: int) -> bool:
-        """Has that process taken a trial?"""
-        return any(worker.split(" ")[1] == str(pid) for worker in self.workers.values())
-
-    def held_by(self, pid: int) -> bool:
-        """Is that process at work on a trial?"""
-        held = (worker for number, worker in self.workers.items() if self.states[number] == "RUNNING")
-        return any(worker.split(" ")[1] == str(pid) for worker in held)
 
 
 @pytest.fixture
 def kept():
-    """What a database holds of a study: records, workers and attempts by trial's number, and every trial's state."""
+    """What a database holds of a study: records and states by the database's number."""
 
     def read(url: str, name: str = "tiny") -> Kept:
         import sqlalchemy
         from sqlalchemy.exc import SQLAlchemyError
 
-        from l2m_design.search.study.storage import driven
+        from l2m_design.search.study.database import driven
 
         engine = sqlalchemy.create_engine(driven(url), poolclass=sqlalchemy.pool.NullPool)
         attrs = (
-            "select a.key, t.number, a.value_json from trials t join studies s on s.study_id = t.study_id "
-            "join trial_user_attributes a on a.trial_id = t.trial_id where s.study_name = :name"
+            "select t.number, a.value_json from trials t join studies s on s.study_id = t.study_id join "
+            "trial_user_attributes a on a.trial_id = t.trial_id where s.study_name = :name and a.key = 'record'"
         )
         states = (
             "select t.number, t.state from trials t join studies s on s.study_id = t.study_id "
             "where s.study_name = :name"
         )
-        found = Kept({}, {}, {}, {})
+        found = Kept({}, {})
         with contextlib.suppress(SQLAlchemyError), engine.connect() as connection:
-            for key, number, text in connection.execute(sqlalchemy.text(attrs), {"name": name}):
-                {"record": found.records, "worker": found.workers, "attempt": found.attempts}.get(key, {})[number] = (
-                    json.loads(text)
-                )
+            rows = connection.execute(sqlalchemy.text(attrs), {"name": name})
+            found.records.update({number: json.loads(text) for number, text in rows})
             found.states.update(tuple(row) for row in connection.execute(sqlalchemy.text(states), {"name": name}))
         return found
 

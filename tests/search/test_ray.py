@@ -1,4 +1,4 @@
-"""Workers on a Ray cluster of two simulated nodes, one of which is killed."""
+"""Jobs on a Ray cluster of two simulated nodes, one of which is killed."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from l2m_design.errors import BadInput
-from l2m_design.search.run import Listener
+from l2m_design.search.driver import Listener
+from l2m_design.search.executors.ray import share
 from l2m_design.search.settings import StudySettings
-from l2m_design.search.workers.cluster import share
 
 LARGE, SMALL = {"CPU": 4.0, "GPU": 2.0}, {"CPU": 1.0}
 
@@ -32,7 +32,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def test_a_lost_node_costs_no_trial(cluster, opened, exactly_once, kept) -> None:
     said: list[str] = []
-    search = opened("executor=ray", "workers=2", "grace_seconds=5", "search.trials=6", "recipe.tokens=16384")
+    search = opened("executor=ray", "workers=2", "search.known_designs=false", "search.trials=6", "recipe.tokens=16384")
 
     def lose_a_node(record) -> None:
         if cluster.second:
@@ -43,16 +43,16 @@ def test_a_lost_node_costs_no_trial(cluster, opened, exactly_once, kept) -> None
     assert cluster.second is None
     exactly_once(search.storage_url, 6)
     assert summary["trials"]["failed"] == 0
-    said = [sentence for sentence in said if sentence.startswith("ray: ")]
-    assert said[0] == "ray: 2 workers, 1 CPU threads and 0 GPUs each, on 2 nodes"
+    said = [sentence for sentence in said if sentence.startswith("ray: ") and "lost with its node" not in sentence]
+    assert said[0] == "ray: 2 jobs at once, 1 CPU threads and 0 GPUs each, on 2 nodes"
     assert said[1:] in ([], ["ray: 1 nodes, there were 2"])  # the search may end before the cluster notices the loss
 
 
 def test_what_ends_a_worker_on_a_node_is_said_in_one_line(cluster, opened, monkeypatch, tmp_path) -> None:
     (tmp_path / "text.txt").write_text("".join(f"line {n} of many, {n * n}\n" for n in range(20_000)))
-    search = opened("executor=ray", "search.trials=2", f"corpus={tmp_path}/text.txt", "search.rates=[1.0]")
+    search = opened("executor=ray", "search.trials=1", f"corpus={tmp_path}/text.txt", "search.rates=[1.0]")
     (tmp_path / "text.txt").write_text("".join(f"line {n} of others, {n}\n" for n in range(20_000)))
-    with pytest.raises(BadInput, match=r"study tiny: its corpus .* differs here") as refused:
+    with pytest.raises(BadInput, match=r"corpus .* differs on a node") as refused:
         search.run()
     assert "\n" not in str(refused.value)
 

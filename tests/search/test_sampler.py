@@ -1,15 +1,11 @@
 """What is asked: feasible, new where possible, by every sampler; and the rung rule for several objectives."""
 
-from pathlib import Path
-
 import numpy as np
 import optuna
 import pytest
 
-from l2m_design.search.study.asked import goes_on
-from l2m_design.search.study.queue import Queue, this_worker
+from l2m_design.search.study.pruners import goes_on
 from l2m_design.search.study.sampler import FeasibleSampler, inner_sampler, resolved
-from l2m_design.search.study.storage import Storage
 
 QUESTIONS = {f"x{i}": [0, 1, 2, 3] for i in range(4)}
 
@@ -21,28 +17,27 @@ def rare(picks: dict[str, int]) -> bool:
 
 @pytest.mark.parametrize("directions", [1, 2])
 @pytest.mark.parametrize("name", ["tpe", "gp", "nsga2", "random"])
-def test_every_sampler_asks_for_feasible_new_drawings_only(tmp_path: Path, name: str, directions: int) -> None:
+def test_every_sampler_asks_for_feasible_new_drawings_only(name: str, directions: int) -> None:
     seen: set[tuple[int, ...]] = set()
 
     def fresh(picks: dict[str, int]) -> bool:
         return tuple(picks.values()) not in seen
 
     sampler = FeasibleSampler(name, inner_sampler(name, 0, 6, 20, False), QUESTIONS, rare, fresh, 0)
-    queue = Queue(Storage(f"sqlite:///{tmp_path}/s.db"), "s", directions, sampler)
+    study = optuna.create_study(sampler=sampler, directions=["minimize"] * directions)
     for _ in range(20):
-        queue.plan("trial")
-    while trial := queue.take(this_worker()):
+        trial = study.ask()
         picks = {question: trial.suggest_categorical(question, options) for question, options in QUESTIONS.items()}
         assert rare(picks)
         assert fresh(picks)
         seen.add(tuple(picks.values()))
         trial.set_constraint("c", -1.0)
-        queue.finish(trial, {}, [-float(sum(picks.values())), float(picks["x0"])][:directions], False)
+        study.tell(trial, [-float(sum(picks.values())), float(picks["x0"])][:directions])
     assert len(seen) == 20
     assert sampler.rejected > 20
 
 
-def test_a_sampler_learns_where_the_good_ones_are(tmp_path: Path) -> None:
+def test_a_sampler_learns_where_the_good_ones_are() -> None:
     def mean_of_last(name: str) -> float:
         sampler = FeasibleSampler(
             name, inner_sampler(name, 1, 8, 40, False), QUESTIONS, lambda picks: True, lambda picks: True, 1

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from l2m_design.architecture import Architecture
-from l2m_design.search.trials import processes
-from l2m_design.search.trials.processes import Outcome
+from l2m_design.search.executors import processes
+from l2m_design.search.executors.processes import Outcome
 
 
 def test_a_study_trains_the_known_designs_first_and_keeps_its_promises(opened, trained, designs) -> None:
@@ -25,7 +25,7 @@ def test_a_study_trains_the_known_designs_first_and_keeps_its_promises(opened, t
 
 
 def test_the_choice_is_the_least_state_that_is_not_worse_than_the_reference(opened, trained) -> None:
-    search = opened("search.trials=12", "choice.delta=0.01", "choice.reference=full attention")
+    search = opened("search.trials=5", "choice.delta=0.01", "choice.reference=full attention")
     summary = search.run()
     chosen = summary["chosen"]
     assert chosen["feasible"]
@@ -50,7 +50,7 @@ def test_known_designs_that_fail_the_condition_are_trained_but_never_chosen(open
 
 
 def test_nearly_all_asked_drawings_are_feasible_and_the_others_are_never_built(opened, trained) -> None:
-    search = opened("search.trials=16", "search.seed=3", "search.sampler=tpe")
+    search = opened("search.trials=9", "search.seed=3", "search.sampler=tpe")
     summary = search.run()
     assert summary["rejected_unasked"] > 0
     asked = [r for r in summary["records"] if r["design"] is None]
@@ -60,9 +60,9 @@ def test_nearly_all_asked_drawings_are_feasible_and_the_others_are_never_built(o
 
 
 def test_a_duplicate_reuses_its_result(opened, trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("l2m_design.search.workers.worker.STALLED", 20)
+    monkeypatch.setattr("l2m_design.search.driver.STALLED", 20)
     search = opened(
-        "search.trials=60", 'space.kinds={a: {kind: attention, heads: 2, kv_heads: $kv_heads, head_dim: 8}}',
+        "search.trials=53", 'space.kinds={a: {kind: attention, heads: 2, kv_heads: $kv_heads, head_dim: 8}}',
         "space.choices={kv_heads: [1, 2], unused: [1, 2, 3]}", "search.pruner=none",
     )  # fmt: skip
     summary = search.run()
@@ -83,13 +83,13 @@ def test_designs_that_fail_the_condition_set_no_bar_for_those_that_meet_it(opene
         return pretend(job, lambda rung: on_rung(replace(rung, late_loss=rung.late_loss + shift)), *rest)
 
     monkeypatch.setattr(processes, "run_isolated", fast_when_infeasible)
-    summary = opened("search.trials=16", "search.warmup_trials=2").run()
+    summary = opened("search.trials=9", "search.warmup_trials=2").run()
     searched = [r for r in summary["records"] if r["design"] is None and r["state"] != "infeasible"]
     assert any(r["state"] == "complete" for r in searched)
 
 
 def test_the_asha_rule_stops_the_worse_half(opened, trained) -> None:
-    summary = opened("search.trials=16", "search.pruner=asha").run()
+    summary = opened("search.trials=9", "search.pruner=asha").run()
     pruned = [r for r in summary["records"] if r["state"] == "pruned"]
     assert pruned
     assert all("behind the asha rule" in r["reason"] for r in pruned)
@@ -99,7 +99,7 @@ def test_a_drawing_that_no_width_suits_is_rejected_and_the_search_goes_on(opened
     """Each mixer fits in all layers, some mixture does not: that is known only when it is drawn."""
     monkeypatch.setattr("l2m_design.search.run.check_space", lambda *arguments: None)
     huge = "space.kinds.huge={kind: attention, heads: 512, kv_heads: 1, head_dim: 8}"
-    summary = opened("search.trials=14", huge).run()
+    summary = opened("search.trials=7", huge).run()
     assert len(trained) == 14
     assert summary["rejected_unasked"] > 0
     assert not any(
@@ -108,7 +108,7 @@ def test_a_drawing_that_no_width_suits_is_rejected_and_the_search_goes_on(opened
 
 
 def test_an_exhausted_space_is_said(opened, trained, monkeypatch) -> None:
-    monkeypatch.setattr("l2m_design.search.workers.worker.STALLED", 10)
+    monkeypatch.setattr("l2m_design.search.driver.STALLED", 10)
     kinds = "space.kinds={a: {kind: attention, heads: 2, kv_heads: 1, head_dim: 8}}"
     summary = opened("search.trials=5", kinds, "space.choices={}").run()
     assert any("1 of 5 planned trials" in note for note in summary["notes"])
@@ -132,14 +132,12 @@ def test_a_crashed_trial_is_recorded_and_the_search_goes_on(opened, trained, mon
     assert len(trained) == 8
 
 
-def test_known_designs_that_leave_no_trial_are_warned_of(opened, trained) -> None:
-    from l2m_design.search.run import Listener
-
-    said: list[str] = []
-    ask = ("search.rates=[0.5, 1.0]", "search.trials=14")
-    opened(*ask).run(listener=Listener(trouble=said.append))
-    assert any("7 baselines with 2 learning rates each take 14: nothing is searched" in line for line in said)
-    assert opened(*ask).rehearse() == said
+def test_baselines_count_apart_from_trials(opened, trained) -> None:
+    summary = opened("search.rates=[0.5, 1.0]", "search.trials=2", "search.pruner=none").run()
+    own = [r for r in summary["records"] if r["state"] != "infeasible" and r["copy_of"] is None]
+    assert sum(r["design"] is not None for r in own) == 14
+    assert sum(r["design"] is None for r in own) == 2
+    assert len(opened("search.trials=0").run(fresh=True)["baselines"]) == 7
 
 
 def test_a_space_of_which_one_drawing_is_feasible_is_searched(opened, trained) -> None:
@@ -148,30 +146,6 @@ def test_a_space_of_which_one_drawing_is_feasible_is_searched(opened, trained) -
     settings = opened(*change)
     summary = settings.run()
     assert summary["trials"]["complete"] > 0
-
-
-def test_two_workers_that_draw_the_same_train_it_once(opened, trained) -> None:
-    from l2m_design.search.study.queue import this_worker
-    from l2m_design.search.study.storage import Storage
-    from l2m_design.search.trials.candidates import DRAWING, TRAINS
-    from l2m_design.search.workers.shared import SharedStudy
-
-    search = opened("search.trials=6")
-    search.run()
-    first = SharedStudy(Storage(search.storage_url), "tiny")
-    second = SharedStudy(Storage(search.storage_url), "tiny", index=1)
-    first.trials.plan("trial")
-    first.trials.plan("trial")
-    early, late = first.trials.take(this_worker()), second.trials.take(this_worker())
-    assert early is not None
-    assert late is not None
-    late.set_user_attr(DRAWING, "the same 1")
-    assert second.rival("the same 1", late.number) is None
-    early.set_user_attr(DRAWING, "the same 1")
-    assert second.rival("the same 1", late.number) == early.number  # the later gives way
-    assert first.rival("the same 1", early.number) is None
-    late.set_user_attr(TRAINS, "the same 1")
-    assert first.rival("the same 1", early.number) == late.number  # but not to who has begun
 
 
 def test_rungs_anywhere_are_rungs_of_asha(opened) -> None:

@@ -116,10 +116,10 @@ def contexts(settings: StudySettings, length: int) -> tuple[int, ...]:
     return tuple(sorted(c for c in {*named, settings.context} if c <= length // 2))
 
 
-def tokens_at_most(settings: StudySettings, designs: int) -> int:
-    """Training tokens of a whole study: trials, their recall, and finalists with so many designs among them."""
+def tokens_at_most(settings: StudySettings, baselines: int, designs: int) -> int:
+    """Training tokens of a whole study: baselines and trials, their recall, and finalists with so many designs."""
     recall = settings.recall.tokens if settings.recall and settings.recall.stage == "trials" else 0
-    trials = settings.search.trials * (settings.recipe.spent + recall)
+    trials = (baselines + settings.search.trials) * (settings.recipe.spent + recall)
     if (asked := settings.finalists) is None:
         return trials
     each = [recipe.spent for recipe in recipes(settings)[1:]]

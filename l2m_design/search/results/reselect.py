@@ -18,8 +18,8 @@ from l2m_design.search.results.summary import notes, outcome
 from l2m_design.search.settings import StudySettings, differences
 from l2m_design.search.space.known import REFERENCE
 from l2m_design.search.space.space import Space
-from l2m_design.search.study.storage import Say, Storage
-from l2m_design.search.workers.shared import SharedStudy
+from l2m_design.search.study.database import Database, Say
+from l2m_design.search.study.ledger import Ledger
 from l2m_design.settings import to_json, write_atomically
 
 OPEN_TO_CHANGE = ("demand", "condition")
@@ -35,8 +35,8 @@ def reselected(
     """
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
         raise BadInput(f"--reselect: there is no study in {folder}; search it first")
-    shared = SharedStudy(Storage(url, settings.grace_seconds, say), settings.name)
-    stored = shared.descriptor
+    ledger = Ledger(Database(url, say), settings.name)
+    stored = ledger.descriptor
     if changed := differences(
         _fixed(stored.settings) | {"space": stored.space.plain()}, _fixed(settings) | {"space": space.plain()}
     ):
@@ -52,9 +52,9 @@ def reselected(
     else:
         measurement = read_kept(folder / "demand.json").get("measurement")
     demand = Demand(law, settings.condition, has_level)
-    every = [record.judged(demand, settings.search.enforce) for record in shared.records().all]
-    runs = shared.runs(finalists.final_recipe(settings).fingerprint) if settings.finalists else []
-    if not runs and shared.finals.trials():
+    every = [record.judged(demand, settings.search.enforce) for record in ledger.records.all]
+    runs = ledger.runs(finalists.final_recipe(settings).fingerprint) if settings.finalists else []
+    if not runs and ledger.tuned_before:
         raise BadInput("--reselect: finalists were trained with other settings (finalists); leave those as they were")
     _check_choice(settings, every, runs)
     summary = outcome(settings, demand, every, runs, 0.0) | {

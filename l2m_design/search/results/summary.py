@@ -14,7 +14,7 @@ from l2m_design.search.results.finalists import FinalRun
 from l2m_design.search.results.ladder import ladder
 from l2m_design.search.results.tradeoff import tradeoff
 from l2m_design.search.settings import StudySettings
-from l2m_design.search.workers.shared import SharedStudy
+from l2m_design.search.study.ledger import Ledger
 
 FAR, LEAST_GAIN = (
     16,
@@ -24,13 +24,13 @@ BY_DOCUMENT = ("test_by_seed", "cut_by_seed")
 
 
 def summarise(
-    shared: SharedStudy, corpus: Corpus, measurement: dict[str, Any] | None, wall_seconds: float
+    ledger: Ledger, corpus: Corpus, measurement: dict[str, Any] | None, wall_seconds: float
 ) -> dict[str, Any]:
-    """A study's summary from its database."""
-    descriptor = shared.descriptor
+    """A study's summary from its ledger."""
+    descriptor = ledger.descriptor
     settings = descriptor.settings
-    runs = shared.runs(finalists.final_recipe(settings).fingerprint) if settings.finalists else []
-    found = outcome(settings, descriptor.demand, shared.records().all, runs, wall_seconds)
+    runs = ledger.runs(finalists.final_recipe(settings).fingerprint) if settings.finalists else []
+    found = outcome(settings, descriptor.demand, ledger.records.all, runs, wall_seconds)
     return found | {
         "demand": {
             "law": descriptor.demand.law.plain(),
@@ -42,8 +42,8 @@ def summarise(
         "settings": settings.public(),
         "space": descriptor.space.plain(),
         "corpus": descriptor.corpus,
-        "rejected_unasked": sum(record.rejected for record in shared.records().all),
-        "notes": [*corpus.notes, *notes(shared.records().all, runs, settings)],
+        "rejected_unasked": sum(record.rejected for record in ledger.records.all),
+        "notes": [*corpus.notes, *notes(ledger.records.all, runs, settings)],
     }
 
 

@@ -1,5 +1,6 @@
 """Pruners: who goes on at a rung, by the penalised loss; resources are counted as powers of the reduction."""
 
+import numpy as np
 import optuna
 
 from l2m_design.search.settings import SearchSettings
@@ -17,7 +18,7 @@ def resource(settings: SearchSettings, rung: int) -> int:
 def pruner(settings: SearchSettings, recipe: Recipe) -> optuna.pruners.BasePruner:
     """median: worse than the median of finished trials at the same rung. asha: not in the best 1/reduction of a rung.
 
-    hyperband: several such rules side by side, from harsh to none. With mode: pareto, asha is `asked.goes_on`.
+    hyperband: several such rules side by side, from harsh to none. With mode: pareto, asha is `goes_on`.
     """
     rule = settings.pruner
     if rule == "auto":
@@ -33,3 +34,26 @@ def pruner(settings: SearchSettings, recipe: Recipe) -> optuna.pruners.BasePrune
         max_resource=resource(settings, len(recipe.rung_steps) + 1),
         reduction_factor=settings.reduction,
     )
+
+
+def goes_on(values: list[float], others: list[list[float]], reduction: int) -> bool:
+    """The rung rule for several objectives: is a candidate in the first 1/reduction by non-dominated sorting?
+
+    values: [objectives], each to be small, at this rung; others: those of all that reached it before. Fronts are
+    peeled off until they hold their share; who lies on a peeled front goes on, so at least the first front does. With
+    fewer than `reduction` others everybody goes on. After MO-ASHA (Schmucker et al. 2021, arXiv 2106.12639).
+    """
+    rows = np.array([values, *others])
+    if len(rows) <= reduction:
+        return True
+    left, promoted = np.arange(len(rows)), 0
+    while promoted < len(rows) / reduction:
+        points = rows[left]
+        no_worse = (points[None] <= points[:, None]).all(axis=2)
+        better = (points[None] < points[:, None]).any(axis=2)
+        front = ~np.logical_and(no_worse, better).any(axis=1)
+        if 0 in left[front]:
+            return True
+        promoted += int(front.sum())
+        left = left[~front]
+    return False

@@ -36,9 +36,9 @@ class FeasibleSampler(BaseSampler):
     """Asks an inner sampler for joint picks; those that are infeasible are drawn again, or mended pick by pick.
 
     questions: every pick's name and options, the same for all candidates. feasible: of all picks, without building
-    anything; fresh: not drawn before, preferred where there still is something new. look: called before each drawing,
-    to learn what others have drawn. largest: picks of the most state, from where to look on when feasible ones are too
-    rare to be met by chance. rejected: how many drawings were refused before they were asked.
+    anything; fresh: not drawn before, preferred where there still is something new. largest: picks of the most state,
+    from where to look on when feasible ones are too rare to be met by chance. rejected: how many drawings were refused
+    before they were asked.
     """
 
     def __init__(
@@ -49,7 +49,6 @@ class FeasibleSampler(BaseSampler):
         feasible: Callable[[Picks], bool],
         fresh: Callable[[Picks], bool],
         seed: int,
-        look: Callable[[], object] = lambda: None,
         largest: Callable[[], Iterable[Picks]] = tuple,
     ) -> None:
         self._tries, self._inner, self._feasible, self._fresh = TRIES[name], inner, feasible, fresh
@@ -58,12 +57,11 @@ class FeasibleSampler(BaseSampler):
         }
         self._questions = questions
         self._rng = np.random.default_rng([seed, 2])
-        self._look, self._largest = look, largest
+        self._largest = largest
         self.rejected = 0
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """The whole flat space, always."""
-        self._look()
         return self._space
 
     def sample_relative(

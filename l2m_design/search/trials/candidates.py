@@ -9,11 +9,11 @@ from l2m_design.architecture import Architecture
 from l2m_design.condition import Demand, Verdict
 from l2m_design.errors import BadInput
 from l2m_design.search.record import Record, meets
-from l2m_design.search.settings import StudySettings
+from l2m_design.search.settings import SearchSettings, StudySettings
 from l2m_design.search.space.known import largest_picks
 from l2m_design.search.space.space import Space
 
-RATE, DRAWING, TRAINS = "rate", "drawing", "trains"
+RATE = "rate"
 TRAINING_BYTES = 16  # a parameter's weight, gradient and two moments in float32
 GIB = 2**30
 
@@ -28,9 +28,20 @@ class Candidate:
     misfit: str | None
 
     @property
-    def key(self) -> str:
+    def key(self) -> tuple[str, float]:
         """What tells one candidate from another: drawing and learning rate."""
-        return f"{self.architecture.fingerprint} {self.rate:g}"
+        return self.architecture.fingerprint, self.rate
+
+
+def objectives(search: SearchSettings, record: Record, late_loss: float) -> list[float]:
+    """What Optuna is to make small, of a candidate with this late loss: late loss + price · log2(state bytes at the
+    target); or late loss, log2 of those bytes and, where measured, milliseconds of a decoding step.
+    """
+    size = math.log2(max(1, record.state_bytes))
+    if search.mode == "penalised":
+        return [late_loss + search.price * size]
+    latency = record.result["decode_ms"] if search.latency and record.result else None
+    return [late_loss, size] + ([latency or 0.0] if search.latency else [])
 
 
 class Candidates:
@@ -58,6 +69,12 @@ class Candidates:
             architecture = self._space.least(pick, self._vocabulary)
         misfit = misfit or architecture.too_short(self._settings.recipe.length)
         return Candidate(architecture, self._demand.judge(architecture.state), rate, misfit)
+
+    def again(self, record: Record) -> Candidate:
+        """The candidate of a trial that ended."""
+        drawing = record.drawing
+        misfit = record.reason if record.misfits else None
+        return Candidate(drawing, self._demand.judge(drawing.state), record.rate, misfit)
 
     def largest(self) -> Iterator[dict[str, Any]]:
         """Picks of the most state, complete with a learning rate."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from l2m_design.search.trials.processes import Job, Outcome, _listen, run_isolated
+from l2m_design.search.executors.processes import Job, Outcome, _listen, run_isolated
 from l2m_design.training.result import Result
 
 ARCHITECTURE = {"vocabulary": 10, "width": 16, "layers": [{"kind": "mamba2", "d_state": 4, "head_dim": 8}]}

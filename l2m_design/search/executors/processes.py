@@ -1,4 +1,4 @@
-"""Workers: each trial trains in a process of its own, so that a crash costs one trial and leaves its reason."""
+"""Processes: each job trains in one of its own, so that a crash costs one job and leaves its reason."""
 
 import contextlib
 import math
@@ -35,7 +35,8 @@ class Job:
     """A training run as plain values that travel to another process. weights: where to save them, if at all.
 
     processes: how many share each batch. checkpoint: where to keep the run's state, and to go on from, if at all.
-    latency: measure a decoding step.
+    latency: measure a decoding step. fingerprint: of the corpus, which must be the same wherever the job runs.
+    seconds: that it may take, if there is a limit. name: what people call it.
     """
 
     architecture: dict[str, Any]
@@ -47,6 +48,9 @@ class Job:
     processes: int = 1
     checkpoint: str | None = None
     latency: bool = False
+    fingerprint: str | None = None
+    seconds: float | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -125,12 +129,11 @@ def run_stubbornly(
     job: Job,
     on_rung: Callable[[Rung], bool] = lambda rung: True,
     on_step: Callable[[int, int], None] = lambda done, total: None,
-    time_limit: float | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """As run_isolated; a child that was killed goes on from its checkpoint, ATTEMPTS runs at most."""
     for _ in range(ATTEMPTS):
-        outcome = run_isolated(job, on_rung, on_step, time_limit, stop)
+        outcome = run_isolated(job, on_rung, on_step, job.seconds, stop)
         if not outcome.killed or stop():
             break
     return outcome
@@ -167,7 +170,7 @@ def _context() -> Any:
 
 
 def _die_with_parent() -> None:
-    """A killed worker cannot end its trial: the trial waits for the worker's end, and follows."""
+    """A killed driver cannot end its jobs: each waits for the driver's end, and follows."""
     parent: Any = multiprocessing.parent_process()
     parent.join()
     os._exit(1)

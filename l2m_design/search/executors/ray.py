@@ -1,0 +1,216 @@
+"""Ray's one door: jobs in actors on the nodes of a cluster. A node that dies costs its running jobs, which begin anew
+elsewhere, from their checkpoints where the folder of runs is shared.
+
+`RAY_ADDRESS` names the cluster; without it Ray starts on this machine. Every node needs l2m-design installed, the
+corpus, and, for checkpoints and weights, the same folder of runs.
+"""
+
+import os
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from l2m_design.corpus import open_corpus
+from l2m_design.errors import BadInput, WorkFailed, first_line
+from l2m_design.search.executors import processes
+from l2m_design.search.executors.base import LOOK, Executor
+from l2m_design.search.executors.kernels import check_kernels
+from l2m_design.search.executors.processes import Job, Outcome
+from l2m_design.search.settings import StudySettings
+from l2m_design.training.run import Rung
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+CALLS_AT_ONCE = 3  # of an actor: a job, its events, an answer
+Say = Callable[[str], None]
+
+
+class Runner:
+    """An actor: runs jobs one after another and keeps what happens until it is asked for."""
+
+    def __init__(self, kernels: tuple[str, ...]) -> None:
+        self._kernels, self._same = kernels, set[tuple[str, str | None]]()
+        self._events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._stopped = threading.Event()
+
+    def run(self, job: Job) -> Outcome:
+        """Run a job to its end. Raises BadInput where this node cannot: other corpus, no such kernel."""
+        self._check(job)
+        return processes.run_stubbornly(
+            job, self._look, lambda done, total: self._events.put(("step", (done, total))), self._stopped.is_set
+        )
+
+    def take(self) -> list[tuple[str, Any]]:
+        """What happened since the last call."""
+        found = []
+        while not self._events.empty():
+            found.append(self._events.get())
+        return found
+
+    def answer(self, goes_on: bool) -> None:
+        """To the last rung."""
+        self._answers.put(goes_on)
+
+    def stop(self) -> None:
+        """End the job."""
+        self._stopped.set()
+
+    def _look(self, rung: Rung) -> bool:
+        self._events.put(("rung", rung))
+        return self._answers.get()
+
+    def _check(self, job: Job) -> None:
+        asked = (job.corpus, job.fingerprint)
+        if asked in self._same:
+            return
+        check_kernels(self._kernels, job.device)
+        if job.fingerprint and (found := open_corpus(job.corpus).fingerprint) != job.fingerprint:
+            raise BadInput(f"corpus {job.corpus} differs on a node ({found} instead of {job.fingerprint})")
+        self._same.add(asked)
+
+
+class Cluster:
+    """Runs a slot's jobs in an actor of a Ray cluster, which is made again when it is lost.
+
+    Raises BadInput without Ray or where no node is large enough for a job, WorkFailed where no cluster answers.
+    """
+
+    def __init__(self, settings: StudySettings, say: Say) -> None:
+        try:
+            import ray
+        except ImportError:
+            raise BadInput("executor: ray needs Ray: pip install 'l2m-design[ray]'") from None
+        self._ray, self._say = ray, say
+        self._ours = not ray.is_initialized()
+        try:
+            if self._ours:
+                ray.init(log_to_driver=False, include_dashboard=False)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise WorkFailed(f"executor: ray: no cluster answers ({first_line(error)})") from None
+        try:
+            self.cpus, self.gpus = share(settings, self._nodes())
+        except BadInput:
+            self.close()
+            raise
+        self._seen, self._room, self._looking = len(self._nodes()), True, threading.Lock()
+        each = f"{self.cpus} CPU threads and {self.gpus} GPUs each"
+        say(f"ray: {settings.workers} jobs at once, {each}, on {self._seen} nodes")
+        self._kernels = settings.search.kernels
+        self._made: Any = ray.remote(Runner).options(
+            num_cpus=self.cpus,
+            num_gpus=self.gpus,  # of one node, so that the processes of a job share it
+            max_concurrency=CALLS_AT_ONCE,
+            scheduling_strategy="SPREAD",
+        )
+        self._actors: dict[int, Any] = {}
+
+    def run(
+        self,
+        slot: int,
+        job: Job,
+        on_rung: Callable[[Rung], bool],
+        on_step: Callable[[int, int], None],
+        stop: Callable[[], bool],
+    ) -> Outcome:
+        """One job; on the loss of its actor once more, elsewhere, for as long as there is a cluster."""
+        while not stop():
+            actor = self._actors.get(slot) or self._made.remote(self._kernels)
+            self._actors[slot] = actor
+            try:
+                return self._followed(actor, job, on_rung, on_step, stop)
+            except self._ray.exceptions.RayTaskError as error:
+                raise error.cause from None
+            except self._ray.exceptions.RayActorError:
+                self._actors.pop(slot, None)
+                self._say(f"ray: {job.name or 'a job'} was lost with its node; it goes on elsewhere")
+            except self._ray.exceptions.RayError as error:
+                raise WorkFailed(f"executor: ray: {first_line(error)}; go on with --resume") from None
+        return Outcome(reason="the search was stopped")
+
+    def _followed(
+        self,
+        actor: Any,
+        job: Job,
+        on_rung: Callable[[Rung], bool],
+        on_step: Callable[[int, int], None],
+        stop: Callable[[], bool],
+    ) -> Outcome:
+        work = actor.run.remote(job)
+        while not stop():
+            done, _ = self._ray.wait([work], timeout=LOOK)
+            for kind, content in [] if done else self._taken(actor):
+                if kind == "step":
+                    on_step(*content)
+                else:
+                    actor.answer.remote(on_rung(content))
+            if done:
+                outcome: Outcome = self._ray.get(work)
+                return outcome
+            self._look()
+        return Outcome(reason="the search was stopped")
+
+    def _taken(self, actor: Any) -> list[tuple[str, Any]]:
+        """Events of an actor that is there; none of one for which there is no room yet."""
+        try:
+            found: list[tuple[str, Any]] = self._ray.get(actor.take.remote(), timeout=LOOK)
+        except self._ray.exceptions.GetTimeoutError:
+            return []
+        return found
+
+    def _nodes(self) -> list[dict[str, float]]:
+        """What each living node has."""
+        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+
+    def _look(self) -> None:
+        """Say in one line when nodes were lost or came, and when none is left that can hold a job."""
+        with self._looking:
+            nodes = self._nodes()
+            if len(nodes) != self._seen:
+                self._say(f"ray: {len(nodes)} nodes, there were {self._seen}")
+                self._seen = len(nodes)
+            room = any(node.get("CPU", 0) >= self.cpus and node.get("GPU", 0) >= self.gpus for node in nodes)
+            if self._room and not room:
+                self._say(f"ray: no node has {self.cpus} CPUs and {self.gpus} GPUs for a job; waiting for one")
+            self._room = room
+
+    def close(self) -> None:
+        """End all actors, and the cluster where it was started here."""
+        for actor in getattr(self, "_actors", {}).values():
+            self._ray.kill(actor)
+        if self._ours:
+            self._ray.shutdown()
+
+
+def ray_executor(settings: StudySettings, say: Say) -> Executor:
+    """Actors on a Ray cluster, one a slot."""
+    cluster = Cluster(settings, say)
+
+    def run(
+        slot: int,
+        job: Job,
+        on_rung: Callable[[Rung], bool],
+        on_step: Callable[[int, int], None],
+        stop: Callable[[], bool],
+    ) -> Outcome:
+        return cluster.run(slot, replace(job, threads=cluster.cpus), on_rung, on_step, stop)
+
+    return Executor(settings.workers, run, cluster.close)
+
+
+def share(settings: StudySettings, nodes: list[dict[str, float]]) -> tuple[int, int]:
+    """CPUs and GPUs of each job: an even share, but no more than the largest node has.
+
+    Raises BadInput when what is asked of a node is on none.
+    """
+    cpus = [int(node.get("CPU", 0)) for node in nodes]
+    threads = settings.threads or max(1, min(sum(cpus) // settings.workers, max(cpus, default=1)))
+    gpus = max((int(node.get("GPU", 0)) for node in nodes), default=0)
+    asked = settings.gpus_per_trial if settings.device == "cuda" or (gpus and settings.device == "auto") else 0
+    if threads > max(cpus, default=0):
+        raise BadInput(f"threads: {threads} CPUs a job asked; the largest node of the Ray cluster has {max(cpus)}")
+    if asked > gpus:
+        raise BadInput(f"gpus_per_trial: {asked} asked; no node of the Ray cluster has more than {gpus} GPUs")
+    return threads, asked
