@@ -11,17 +11,16 @@ from l2m_design.corpus.synthetic import is_exact, knows_information
 from l2m_design.corpus.windows import spread_windows
 from l2m_design.errors import BadInput
 from l2m_design.information.division import Division, divided
-from l2m_design.information.gaussian import enough
+from l2m_design.information.gaussian import FEWEST_LENGTHS, enough
 from l2m_design.information.places import Places, spread_places, whole_places
 from l2m_design.information.settings import MeasurementSettings
 
-FEWEST_DOCUMENTS = 16
+HOLDERS = 16  # documents that must hold two of the longest n, where none is given
 SHORTEST, LONGEST = 128, 8192
 GAUSSIAN_SHORTEST, GAUSSIAN_LONGEST = 4, 512
 WINDOWS, GAUSSIAN_WINDOWS = 256, 4096
 SPOTS = 8
 CODED_WINDOWS, CODED_SPOTS = 128, 4
-FEWEST_LENGTHS = 5
 FEWEST_ROWS = 5
 
 
@@ -167,6 +166,6 @@ def _longest(documents: Documents, context: int | None, gaussian: bool) -> int:
     No more than a model's context.
     """
     lengths = np.sort(documents.lengths)[::-1]
-    held = int(lengths[min(FEWEST_DOCUMENTS, (len(lengths) + 1) // 2) - 1]) // 2 if len(lengths) else 0
-    held = min(held, documents.size // (2 * FEWEST_DOCUMENTS))
+    held = int(lengths[min(HOLDERS, (len(lengths) + 1) // 2) - 1]) // 2 if len(lengths) else 0
+    held = min(held, documents.size // (2 * HOLDERS))
     return min(GAUSSIAN_LONGEST if gaussian else LONGEST, held, context // 2 if context else held)

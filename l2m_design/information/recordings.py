@@ -15,11 +15,11 @@ from scipy.stats import rankdata
 
 from l2m_design.corpus.base import Documents
 from l2m_design.errors import BadInput
-from l2m_design.estimates import Floats
+from l2m_design.estimates import FEWEST_DOCUMENTS, Floats
 
 BLOCKS = 2 ** np.arange(1, 5)  # in a recording
 SHORTEST = 4 * int(BLOCKS[-1])  # time steps, for block means
-FEWEST, PIECES = 10, 100
+PIECES = 100
 DRAWS, SURE = 400, 0.01
 STEEPEST, FLATTEST = -1.0, -0.05  # of V(m): no memory; the slowest that can be told from a trend
 ERRORS = 3.0
@@ -42,8 +42,8 @@ def normalised(documents: Documents, channels: int, how: str, name: str) -> Reco
     """Each recording's channels normalised: "recording", "copula" or "none". Raises BadInput on a constant channel.
 
     recording: divided by their standard deviation; the mean is taken off where the recordings' means differ by more
-    than their own fluctuations explain, or are fewer than FEWEST. copula: ranks among the time steps of the recording,
-    to normal scores, which no increasing function of the values changes (Ince et al. 2017).
+    than their own fluctuations explain, or are fewer than FEWEST_DOCUMENTS. copula: ranks among the time steps of the
+    recording, to normal scores, which no increasing function of the values changes (Ince et al. 2017).
     """
     values = [np.asarray(x, dtype=np.float64).reshape(-1, channels) for x in documents]
     spread = np.array([x.std(axis=0) for x in values])
@@ -59,20 +59,20 @@ def normalised(documents: Documents, channels: int, how: str, name: str) -> Reco
     else:
         scored, levels = values, _standard(values, np.where(spread > 0, spread, 1.0))
         standard = levels
-    drift = _drift(levels)
+    drift, enough = _drift(levels), len(levels) >= FEWEST_DOCUMENTS
     notes = [] if drift is None else [drift]
     if how == "none":
-        return Recordings(documents, notes, drift is not None and len(levels) >= FEWEST)
-    offset = how == "copula" or len(levels) < FEWEST or drift is not None or _have_baselines(levels)
+        return Recordings(documents, notes, drift is not None and enough)
+    offset = how == "copula" or not enough or drift is not None or _have_baselines(levels)
     if how == "recording":
         scored = [x - x.mean(axis=0) for x in standard] if offset else standard
     notes = [_said(how, offset), *notes]
-    if offset and drift is None and len(levels) >= FEWEST:
+    if offset and drift is None and enough:
         notes += _lost(levels)
     ends = np.cumsum([x.size for x in scored])
     spans = np.stack([ends - [x.size for x in scored], ends], axis=1)
     flat = np.concatenate([x.ravel() for x in scored])
-    return Recordings(Documents(flat, spans, documents.families), notes, drift is not None and len(levels) >= FEWEST)
+    return Recordings(Documents(flat, spans, documents.families), notes, drift is not None and enough)
 
 
 def _standard(values: list[Floats], spread: Floats) -> list[Floats]:
@@ -154,10 +154,10 @@ def _lost(levels: list[Floats]) -> list[str]:
 def _drift(levels: list[Floats]) -> str | None:
     """What is said where means of neighbouring blocks differ more the longer the blocks, as in no stationary source.
 
-    Of fewer than FEWEST recordings stretches are compared.
+    Of fewer than FEWEST_DOCUMENTS recordings stretches are compared.
     """
     pieces = levels
-    if len(levels) < FEWEST:
+    if len(levels) < FEWEST_DOCUMENTS:
         count = -(-PIECES // len(levels))
         pieces = [piece for x in levels for piece in np.array_split(x, count)]
     if min(map(len, pieces)) < SHORTEST:

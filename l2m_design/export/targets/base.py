@@ -8,12 +8,12 @@ from typing import Any
 from torch import Tensor
 
 from l2m_design.architecture import Architecture, Attention, GatedDeltaNet, LatentAttention, Mamba2
+from l2m_design.architecture.readers.runtimes import Columns, Keys, Memory, Part, law
 from l2m_design.model import LanguageModel
 from l2m_design.model.weights import write_tensors
 
 NORM_EPS = 1e-5  # of the model's RMSNorm
 POSITIONS = 32768
-FLOAT = 4  # bytes: exports are float32
 
 NATIVE = "native"
 NOT_LLAMA_CPP = "native (not llama.cpp)"
@@ -112,23 +112,24 @@ class Target(ABC):
 
     def cache_bytes(self, drawing: Architecture, t: int) -> int:
         """Bytes that transformers' cache holds for one sequence after t >= 2 tokens, the last by a step."""
-        return sum(transformers_bytes(layer, drawing.width, t) for layer in drawing.layers)
+        parts = tuple(part for layer in drawing.layers for part in parts_of(layer, drawing.width))
+        return law(parts, "transformers").bytes(t, "float32")
 
 
-def transformers_bytes(layer: Any, width: int, t: int) -> int:
-    """Bytes of one layer's cache in transformers: window - 1 tokens, d_conv columns, float32 recurrent states."""
+def parts_of(layer: Any, width: int) -> tuple[Part, ...]:
+    """What a layer keeps, as the readers of published models count it in a runtime's convention."""
     match layer:
-        case Attention(window=None) | LatentAttention():
-            return layer.slot * t * FLOAT
         case Attention():
-            return layer.slot * min(t, (layer.window or 0) - 1) * FLOAT
+            return (Keys(layer.slot, layer.state_kind, layer.window),)
+        case LatentAttention():
+            return (Keys(layer.slot, layer.state_kind),)
         case Mamba2():
-            return (layer.convolved(width) * layer.d_conv + layer.inner(width) * layer.d_state) * FLOAT
+            memory, channels = layer.inner(width) * layer.d_state, layer.convolved(width)
         case GatedDeltaNet():
-            memory = layer.heads * layer.head_dim * layer.value_dim
-            return (layer.convolved * layer.d_conv + memory) * FLOAT
+            memory, channels = layer.heads * layer.head_dim * layer.value_dim, layer.convolved
         case _:
             raise ValueError(f"{layer.kind}: no cache of transformers holds it")
+    return Memory(memory, layer.state_kind), Columns(channels, layer.d_conv, layer.state_kind)
 
 
 def at_layer(drawing: Architecture, index: int, reason: str) -> str:

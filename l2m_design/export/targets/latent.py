@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from l2m_design.architecture import Architecture, LatentAttention
-from l2m_design.export.targets.base import BLOCK, FLOAT, NORM_EPS, Target, first_refusal, plain_attention, rope, unlike
+from l2m_design.export.targets.base import BLOCK, NORM_EPS, Target, first_refusal, plain_attention, rope, unlike
 
+FLOAT = 4  # bytes: exports are float32
 LATENT_EPS = 1e-6  # of DeepSeek's norms of latents, whatever the config says
 SIZES = ("heads", "head_dim", "kv_rank", "rope_dim", "q_rank", "rope_theta")
 NAMES = BLOCK | {
