@@ -48,11 +48,8 @@ def command(
         if not out:
             raise
         kept = work.kept_steps
-        if kept:
-            said = f"{kept:,} of {recipe.steps:,} steps are kept, up to the last checkpoint; the same command goes on"
-        else:
-            said = "nothing is kept yet: the first checkpoint is written after a minute, or at the first rung"
-        warn(f"l2m: interrupted: {said}")
+        going_on = f"{kept:,} of {recipe.steps:,} steps are kept; the same command goes on"
+        warn(f"l2m: interrupted: {going_on if kept else 'nothing was trained yet'}")
         raise typer.Exit(1) from None
     files = trained.save(out) if out else []
     if as_json:

@@ -29,6 +29,7 @@ from l2m_design.training.checkpoint import Checkpoint, Progress, Stopwatch, iden
 from l2m_design.training.context import contexts_of, late_with_cut_past
 from l2m_design.training.evaluate import evaluate
 from l2m_design.training.excess import excess
+from l2m_design.training.interrupts import whole_step
 from l2m_design.training.optimiser import Optimiser, optimiser_of
 from l2m_design.training.ranks import ALONE, Ranks
 from l2m_design.training.recipe import Recipe
@@ -150,8 +151,9 @@ def train(
     """Train and evaluate one candidate; on_rung answers whether to go on.
 
     on_ready: called when all is built and compiled, just before the first step; from here on time counts. checkpoint:
-    where to keep the run's state at rungs and every so many seconds, and to go on from when it is there already
-    (rungs already passed are reported again). ranks: this process is the first of several, which share each batch.
+    where to keep the run's state at rungs, every so many seconds and on an interrupt, and to go on from when it is
+    there already (rungs already passed are reported again). ranks: this process is the first of several, which share
+    each batch.
 
     Raises BadInput when documents are too short or vocabulary, device or processes do not fit, Stopped when told to
     stop, FloatingPointError when the loss is not finite.
@@ -188,6 +190,10 @@ def train(
     except (Stopped, FloatingPointError):
         kept.remove()
         raise
+    except KeyboardInterrupt:
+        watch.into("train")
+        kept.write(work.model, work.optimiser, progress)
+        raise
     kept.remove()
     return work.model, result
 
@@ -223,8 +229,9 @@ def _optimise(
         if not work.ranks.answer(look(step), work.device):
             raise Stopped
     for batch in training_batches(work.corpus, recipe, progress.step):
-        progress.losses[progress.step] = _step(work, batch, progress.step)
-        progress.step += 1
+        with whole_step():
+            progress.losses[progress.step] = _step(work, batch, progress.step)
+            progress.step += 1
         on_step(progress.step, recipe.steps)
         if progress.step in looks:
             if not torch.isfinite(progress.losses[progress.step - 1]):

@@ -1,5 +1,6 @@
 """Checkpoints: a run cut short ends as one that was not, bit for bit; what does not belong to it is ignored."""
 
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,47 @@ def test_time_spent_before_the_cut_is_counted(tmp_path: Path) -> None:
         trained(drawing("mamba2"), checkpoint=path, on_step=lambda done, total: _sleep_then_cut(done))
     _, result = trained(drawing("mamba2"), checkpoint=path)
     assert result.train_seconds > 1.0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_waits_for_the_end_of_a_step_and_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    path, raised, step = tmp_path / "kept", list[int](), run._step
+
+    def interrupted(work: Any, batch: Any, at: int) -> Any:
+        if at == 5 and not raised:
+            raised.append(at)
+            signal.raise_signal(number)
+        return step(work, batch, at)
+
+    whole = trained(drawing("mamba2"))
+    monkeypatch.setattr(run, "_step", interrupted)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as the command line has it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            trained(drawing("mamba2"), checkpoint=path, checkpoint_seconds=1e9)
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    steps: list[int] = []
+    again = trained(drawing("mamba2"), checkpoint=path, on_step=lambda done, total: steps.append(done))
+    assert steps[0] == 7
+    assert same(whole, again)
+
+
+def test_an_interrupted_evaluation_keeps_the_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*evaluated: Any) -> None:
+        raise KeyboardInterrupt
+
+    path, steps = tmp_path / "kept", list[int]()
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "_result", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            trained(drawing("mamba2"), checkpoint=path, checkpoint_seconds=1e9)
+    again = trained(drawing("mamba2"), checkpoint=path, on_step=lambda done, total: steps.append(done))
+    assert not steps
+    assert same(trained(drawing("mamba2")), again)
 
 
 @pytest.mark.parametrize("other", ["recipe", "drawing", "corpus", "broken", "empty", "cut off"])
