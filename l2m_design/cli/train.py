@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from l2m_design.training.result import Result
 
 
+Processes = Annotated[
+    int, typer.Option(min=1, help="Processes that share each batch: a GPU each, or the CPU's threads.")
+]
+
+
 def command(
     architecture: Annotated[str, typer.Argument(help="A YAML drawing or a card.")],
     corpus: Annotated[str, typer.Option(help="stdlib, santa-fe:beta=0.7, a file, folder or glob.")] = "stdlib",
@@ -19,6 +24,7 @@ def command(
     tokenizer: Annotated[str | None, typer.Option(help="For text: bytes, bpe:SIZE, or a Hugging Face one.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for weights, drawing, tokenizer and result.")] = None,
     device: Device = "auto",
+    processes: Processes = 1,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -34,7 +40,8 @@ def command(
 
     drawing = Architecture.load(architecture)
     recipe = Recipe.parse(override({}, overrides), "--set")
-    work = Training(drawing, open_corpus(corpus, tokenizer), recipe, out, architecture)
+    spec = (corpus, tokenizer)
+    work = Training(drawing, open_corpus(*spec), recipe, out, architecture, processes, spec)
     if dry_run:
         plan = work.plan()
         print_json(plan) if as_json else say(*(f"{key}: {value:,}" for key, value in plan.items()))

@@ -21,11 +21,11 @@ def whole_step() -> Iterator[None]:
     arrived: list[int] = []
     before: dict[int, Any] = {}
     try:
-        for number in SIGNALS:
-            before[number] = signal.signal(number, lambda number, frame: arrived.append(number))
+        for each in SIGNALS:
+            before[each] = signal.signal(each, lambda number, frame: arrived.append(number))
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        for number in arrived[:1]:
-            signal.raise_signal(number)
+        if arrived:
+            signal.raise_signal(arrived[0])

@@ -2,9 +2,8 @@
 
 import contextlib
 import os
-import shutil
+import signal
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import distributed, multiprocessing
+from torch import distributed
+from torch.multiprocessing.spawn import ProcessException, ProcessRaisedException, start_processes
 
 from l2m_design.architecture import Architecture
 from l2m_design.corpus import open_corpus
@@ -24,14 +24,16 @@ from l2m_design.training.result import Result
 from l2m_design.training.run import Rung, Stopped, check_shares, follow, train
 
 PATIENCE = timedelta(hours=1)  # the others wait so long while the first evaluates
+LOOK = 0.05  # seconds between two looks at processes that start
 LAST_WORDS = 5.0  # seconds in which a process that failed may say why
+STARTED, FINISHED = "started", "finished"  # keys of the store
 
 
 @dataclass(frozen=True)
 class Plan:
     """What every process is told. device: "cpu", or "cuda:N", the first one's GPU (the others take those behind it).
 
-    threads: CPU threads of each process.
+    threads: CPU threads of each process. tokenizer: of a text corpus, as open_corpus takes it.
     """
 
     architecture: Architecture
@@ -40,6 +42,7 @@ class Plan:
     device: str
     threads: int
     checkpoint: Path | None = None
+    tokenizer: str | None = None
 
 
 def check_processes(count: int, device: torch.device) -> None:
@@ -64,99 +67,89 @@ def train_together(
     """
     check_shares(plan.recipe, count)
     torch.set_num_threads(plan.threads)
-    with _others(count, plan) as (ranks, pipes):
-        try:
-            return train(
-                plan.architecture,
-                open_corpus(plan.corpus),
-                plan.recipe,
-                _device(plan, ranks),
-                on_rung,
-                on_step,
-                on_ready,
-                plan.checkpoint,
-                checkpoint_seconds,
-                ranks,
-            )
-        except RuntimeError as error:  # what torch raises when it cannot reach the others
-            for rank, pipe in enumerate(pipes, 1):
-                if reason := _last_words(pipe):
-                    raise WorkFailed(f"process {rank + 1} of {count}: {reason}") from error
-            raise
+    with _others(count, plan) as ranks:
+        return train(
+            plan.architecture,
+            open_corpus(plan.corpus, plan.tokenizer),
+            plan.recipe,
+            _device(plan, ranks),
+            on_rung,
+            on_step,
+            on_ready,
+            plan.checkpoint,
+            checkpoint_seconds,
+            ranks,
+        )
 
 
 @contextlib.contextmanager
-def _others(count: int, plan: Plan) -> Iterator[tuple[Ranks, list[Any]]]:
-    """The other processes, up and in one group with this one; ended at the end."""
+def _others(count: int, plan: Plan) -> Iterator[Ranks]:
+    """The other processes, up and in one group with this one; ended at the end. Raises WorkFailed when one fails."""
     if count == 1:
-        yield ALONE, []
+        yield ALONE
         return
-    context: Any = multiprocessing.get_context("spawn")
-    processes, pipes = [], []
     with tempfile.TemporaryDirectory(prefix="l2m-") as folder:
         meeting = str(Path(folder) / "meeting")
+        store = distributed.FileStore(meeting, count)  # type: ignore[attr-defined]
+        others = start_processes(_other, (meeting, count, plan), count - 1, join=False, daemon=True)
         try:
-            for rank in range(1, count):
-                ours, theirs = context.Pipe()
-                process = context.Process(target=_other, args=(theirs, meeting, Ranks(rank, count), plan), daemon=True)
-                process.start()
-                theirs.close()
-                processes.append(process)
-                pipes.append(ours)
-            for rank, pipe in enumerate(pipes, 1):
-                if reason := _last_words(pipe, None):
-                    raise WorkFailed(f"process {rank + 1} of {count}: {reason}")
-            with _group(meeting, Ranks(0, count), plan):
-                yield Ranks(0, count), pipes
+            while store.add(STARTED, 0) < count - 1:
+                _check(others, count, LOOK)
+            with _group(store, Ranks(0, count), plan):
+                yield Ranks(0, count)  # the others wait while it evaluates: one that left would break its last exchange
+        except WorkFailed:
+            raise
+        except RuntimeError:  # what torch raises when it cannot reach the others
+            _check(others, count, LAST_WORDS)
+            raise
         finally:
-            for process in processes:
+            for process in others.processes:
                 process.kill()
                 process.join()
 
 
-def _last_words(pipe: Any, patience: float | None = LAST_WORDS) -> str | None:
-    """Why the process at the other end failed; none when it is well."""
+def _check(others: Any, count: int, patience: float) -> None:
+    """Raises WorkFailed when one of the others fails within so many seconds."""
     try:
-        return pipe.recv() if pipe.poll(patience) else None
-    except (EOFError, ConnectionError):
-        return "it ended without a word (out of memory?)"
+        others.join(patience)
+    except ProcessException as error:
+        reason = "it ended without a word (out of memory?)"
+        if isinstance(error, ProcessRaisedException):
+            reason = str(error).strip().splitlines()[-1].partition(": ")[2]
+        raise WorkFailed(f"process {error.error_index + 2} of {count}: {reason}") from error
 
 
-def _other(pipe: Any, meeting: str, ranks: Ranks, plan: Plan) -> None:
-    """The whole life of a process that is not the first."""
-    threading.Thread(target=_die_with_parent, args=(meeting,), daemon=True).start()
+def _other(index: int, meeting: str, count: int, plan: Plan) -> None:
+    """The whole life of a process that is not the first.
+
+    It has a session of its own, so that Ctrl-C reaches the first process alone; torch sends it SIGINT when that dies.
+    """
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     torch.set_num_threads(plan.threads)
-    pipe.send(None)
+    store = distributed.FileStore(meeting, count)  # type: ignore[attr-defined]
+    store.add(STARTED, 1)
+    ranks = Ranks(index + 1, count)
     try:
-        with _group(meeting, ranks, plan):
-            corpus = open_corpus(plan.corpus)
+        with _group(store, ranks, plan):
+            corpus = open_corpus(plan.corpus, plan.tokenizer)
             follow(plan.architecture, corpus, plan.recipe, _device(plan, ranks), plan.checkpoint, ranks)
-            pipe.poll(None)  # the first one evaluates; leaving the group earlier could break its last exchange
+            store.wait([FINISHED], PATIENCE)  # never set: the first process ends this one
     except Stopped:
         return
     except Exception as error:  # any failure becomes a reason
-        with contextlib.suppress(ConnectionError):
-            pipe.send(f"{type(error).__name__}: {first_line(error)}")
-        raise SystemExit(1) from None
-
-
-def _die_with_parent(meeting: str) -> None:
-    """A killed first process cannot end the others nor tidy up: each waits for its end, and follows."""
-    parent: Any = multiprocessing.parent_process()
-    parent.join()
-    shutil.rmtree(Path(meeting).parent, ignore_errors=True)
-    os._exit(1)
+        raise WorkFailed(f"{type(error).__name__}: {first_line(error)}") from None
 
 
 @contextlib.contextmanager
-def _group(meeting: str, ranks: Ranks, plan: Plan) -> Iterator[None]:
-    """torch's default process group, met over a file."""
+def _group(store: Any, ranks: Ranks, plan: Plan) -> Iterator[None]:
+    """torch's default process group, met at the store of the first process."""
     device = _device(plan, ranks)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     distributed.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
-        init_method=f"file://{meeting}",
+        store=store,
         rank=ranks.rank,
         world_size=ranks.count,
         timeout=PATIENCE,

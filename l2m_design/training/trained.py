@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from l2m_design.architecture import Architecture
 from l2m_design.corpus import Corpus, open_corpus
 from l2m_design.corpus.text import keep_tokenizer
@@ -15,7 +17,7 @@ from l2m_design.model import LanguageModel
 from l2m_design.model.backends import pick_device
 from l2m_design.model.weights import read_notes, save_weights
 from l2m_design.settings import to_json, write_atomically
-from l2m_design.training import run
+from l2m_design.training import parallel, run
 from l2m_design.training.checkpoint import identity
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.result import RESULT, WEIGHTS, Result, context_gains, effective_context
@@ -60,7 +62,9 @@ class Trained:
 class Training:
     """What is to be trained, found able to be. Raises BadInput.
 
-    out: the folder that will hold it, and a checkpoint on the way. name: how the drawing was named.
+    out: the folder that will hold it, and a checkpoint on the way. name: how the drawing was named. processes: how many
+    share each batch, with a GPU each where GPUs compute. spec: name and tokenizer of the corpus, by which each of
+    several processes opens it.
     """
 
     architecture: Architecture
@@ -68,10 +72,15 @@ class Training:
     recipe: Recipe
     out: Path | None = None
     name: str = "architecture"
+    processes: int = 1
+    spec: tuple[str, str | None] | None = None
 
     def __post_init__(self) -> None:
         run.check_vocabulary(self.architecture, self.corpus, self.name)
         self.architecture.check_context(self.recipe.length, self.name)
+        run.check_shares(self.recipe, self.processes)
+        if self.processes > 1 and self.spec is None:
+            raise BadInput("processes: each of several opens the corpus by its name; give a name instead of a Corpus")
         if self.out:
             self._check_folder(self.out)
 
@@ -113,18 +122,37 @@ class Training:
         }
 
     def run(self, device: str, on_step: Callable[[int, int], None] = lambda done, total: None) -> Trained:
-        """Train to the end, from the checkpoint on where there is one; raises as training.run.train does."""
-        checkpoint = self.out / CHECKPOINT if self.out else None
+        """Train to the end, from the checkpoint on where there is one; raises as training.run.train does, and
+        WorkFailed when one of several processes fails.
+        """
+        chosen, checkpoint = pick_device(device), self.out / CHECKPOINT if self.out else None
+        parallel.check_processes(self.processes, chosen)
         if self.out:
             try:
                 self.out.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise BadInput(f"{self.out}: cannot be made ({error.strerror})") from None
         with ONE_AT_A_TIME:
-            model, result = run.train(
-                self.architecture, self.corpus, self.recipe, pick_device(device), on_step=on_step, checkpoint=checkpoint
-            )
+            if self.processes == 1:
+                model, result = run.train(
+                    self.architecture, self.corpus, self.recipe, chosen, on_step=on_step, checkpoint=checkpoint
+                )
+            else:
+                model, result = self._together(chosen, on_step, checkpoint)
         return Trained(model, result, self.corpus, self.recipe)
+
+    def _together(
+        self, device: torch.device, on_step: Callable[[int, int], None], checkpoint: Path | None
+    ) -> tuple[LanguageModel, Result]:
+        assert self.spec is not None
+        corpus, tokenizer = self.spec
+        before = torch.get_num_threads()
+        threads = max(1, before // self.processes)
+        plan = parallel.Plan(self.architecture, corpus, self.recipe, str(device), threads, checkpoint, tokenizer)
+        try:
+            return parallel.train_together(self.processes, plan, on_step=on_step)
+        finally:
+            torch.set_num_threads(before)
 
 
 def train(
@@ -134,6 +162,7 @@ def train(
     tokenizer: str | None = None,
     out: str | Path | None = None,
     device: str = "auto",
+    processes: int = 1,
     on_step: Callable[[int, int], None] = lambda done, total: None,
     **recipe: Any,
 ) -> Trained:
@@ -141,8 +170,10 @@ def train(
 
     architecture: a drawing, or the path of one or of a card. corpus: a name or path as the command line takes it, or an
     opened corpus. out: where model, result and tokenizer are kept; a run that was cut short goes on from its checkpoint
-    there. on_step: told steps done and steps in all. recipe: fields of Recipe, such as tokens=100_000, length=256.
-    Raises BadInput when they do not fit together, FloatingPointError when the loss is not finite.
+    there. processes: how many share each batch, each on a GPU of its own where there are GPUs; a script that asks for
+    several needs `if __name__ == "__main__":`. on_step: told steps done and steps in all. recipe: fields of Recipe,
+    such as tokens=100_000, length=256. Raises BadInput when they do not fit together, FloatingPointError when the loss
+    is not finite, WorkFailed when one of several processes fails.
 
     >>> import l2m_design as l2m
     >>> layer = {"kind": "attention", "heads": 2, "kv_heads": 2, "head_dim": 16}
@@ -153,7 +184,9 @@ def train(
     """
     drawing = architecture if isinstance(architecture, Architecture) else Architecture.load(str(architecture))
     source = corpus if isinstance(corpus, Corpus) else open_corpus(str(corpus), tokenizer)
-    work = Training(drawing, source, Recipe.parse(recipe, "recipe"), Path(out) if out else None)
+    spec = None if isinstance(corpus, Corpus) else (str(corpus), tokenizer)
+    folder = Path(out).expanduser() if out else None
+    work = Training(drawing, source, Recipe.parse(recipe, "recipe"), folder, processes=processes, spec=spec)
     trained = work.run(device, on_step)
     if work.out:
         trained.save(work.out)
