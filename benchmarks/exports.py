@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from l2m_design.architecture import Architecture
-from l2m_design.export.huggingface import export_huggingface
+from l2m_design.export.huggingface import Export, export_huggingface
 
 ATTENTION = {"kind": "attention", "heads": 8, "kv_heads": 2, "head_dim": 16}
 NORMED = ATTENTION | {"qk_norm": True}
@@ -35,7 +35,7 @@ def main() -> None:
     for name, layers in DRAWINGS.items():
         drawing = Architecture.parse({"vocabulary": 256, "width": 128, "layers": layers}, name)
         with tempfile.TemporaryDirectory() as folder:
-            found = export_huggingface(drawing, Path(folder) / "out", name=name)
+            found = export_huggingface(Export(drawing), Path(folder) / "out", name=name)
         cached = found["cached_difference"]
         shown = "-" if cached is None else f"{cached:.1e}"
         print(f"{name:<10} {found['max_logit_difference']:<15.1e}  {shown}", flush=True)

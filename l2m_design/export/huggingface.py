@@ -1,53 +1,63 @@
 """Hugging Face export: the first target that carries the drawing, written whole and proven by loading it back."""
 
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import torch
 
 from l2m_design.architecture import Architecture
 from l2m_design.errors import BadInput, WorkFailed
 from l2m_design.export.card import card, write_card
+from l2m_design.export.losses import of_these_weights
 from l2m_design.export.placing import MODEL_FILES, placed
 from l2m_design.export.proof import prove
-from l2m_design.export.readme import LOSSES, readme
+from l2m_design.export.readme import readme
 from l2m_design.export.targets import TARGETS, Target, pick
 from l2m_design.export.targets.base import REMOTE
 from l2m_design.export.tokenizer import Carried
 from l2m_design.model import LanguageModel, build
 from l2m_design.model.weights import load_weights
-from l2m_design.settings import read_mapping, to_json, write_atomically
-from l2m_design.training.result import RESULT, interval_of_mean
+from l2m_design.settings import to_json, write_atomically
 
 
-def export_huggingface(
-    drawing: Architecture,
-    out: Path,
-    weights: Path | None = None,
-    seed: int = 0,
-    name: str | None = None,
-    force: bool = False,
-    known: dict[str, Any] | None = None,
-    tokenizer: Carried | None = None,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Export:
+    """What is to be written.
+
+    weights: trained ones, else fresh from the seed. known: verdict and provenance of the drawing. tokenizer: goes into
+    the folder (see export.tokenizer).
+    """
+
+    drawing: Architecture
+    weights: Path | None = None
+    seed: int = 0
+    known: dict[str, Any] = field(default_factory=dict)
+    tokenizer: Carried | None = None
+
+    def model(self) -> LanguageModel:
+        """The model with its weights."""
+        torch.manual_seed(self.seed)
+        return (load_weights(self.drawing, self.weights) if self.weights else build(self.drawing)).eval()
+
+
+def export_huggingface(work: Export, out: Path, name: str | None = None, force: bool = False) -> dict[str, Any]:
     """Write the model with its card into `out`; answers what was written and proven.
 
-    weights: trained ones, else fresh from the seed. name: one target instead of the first that fits and is proven.
-    known: verdict and provenance of the drawing. tokenizer: goes into the folder (see export.tokenizer). Raises
-    BadInput when no target carries it or the tokenizer has too many tokens, WorkFailed when the proof fails.
+    name: one target instead of the first that fits and is proven. force: replace what is there. Raises BadInput when no
+    target carries it or the tokenizer has too many tokens, WorkFailed when the proof fails.
     """
-    if tokenizer:
-        tokenizer.check(drawing)
+    drawing = work.drawing
+    if work.tokenizer:
+        work.tokenizer.check(drawing)
     check_room(drawing.parameters, out)
     failed: dict[str, str] = {}
     while True:
         target, passed_over = pick(drawing, name, failed)
         try:
-            written = _written(target, drawing, out, weights, seed, force, known or {}, tokenizer)
+            written = _written(target, work, out, force)
         except WorkFailed as error:
             if name is not None or target is TARGETS[-1]:
                 raise
@@ -70,28 +80,19 @@ def check_room(parameters: int, out: Path) -> None:
         if needed > free:
             raise BadInput(
                 f"{parameters:,} parameters need {needed / 2**30:,.1f} GiB of {what}, "
-                f"{free / 2**30:,.1f} are free; --to card writes no weights"
+                f"{free / 2**30:,.1f} are free; `to` card writes no weights"
             )
 
 
-def _written(
-    target: Target,
-    drawing: Architecture,
-    out: Path,
-    weights: Path | None,
-    seed: int,
-    force: bool,
-    known: dict[str, Any],
-    tokenizer: Carried | None,
-) -> dict[str, Any]:
+def _written(target: Target, work: Export, out: Path, force: bool) -> dict[str, Any]:
+    drawing, tokenizer, weights = work.drawing, work.tokenizer, work.weights
     with placed(out, force, MODEL_FILES) as staging:
-        torch.manual_seed(seed)
-        model = (load_weights(drawing, weights) if weights else build(drawing)).eval()
+        model = work.model()
         write_model(target, model, staging)
         spoken = tokenizer.settle(staging, target.label(drawing) == REMOTE) if tokenizer else None
         proof = prove(model, target, staging)
-        content = card(drawing, None, {}) | known
-        content["provenance"] = _of_these_weights(content["provenance"], weights)
+        content = card(drawing, None, {}) | work.known
+        content["provenance"] = of_these_weights(content["provenance"], weights)
         content["export"] = proof.plain() | {"label": target.label(drawing)}
         content["export"]["tokenizer"] = spoken and asdict(spoken)
         write_card(content, staging)
@@ -109,28 +110,6 @@ def _written(
         "label": target.label(drawing),
         "tokenizer": spoken and spoken.sentence,
     }
-
-
-def _of_these_weights(provenance: dict[str, Any], weights: Path | None) -> dict[str, Any]:
-    """The provenance with losses of the exported weights alone; those of the design, under other weights, apart."""
-    others = {key: provenance[key] for key in LOSSES if provenance.get(key) is not None}
-    kept = {key: value for key, value in provenance.items() if key not in (*LOSSES, "result")}
-    return kept | ({"other_weights": others} if others else {}) | measured(weights)
-
-
-def measured(weights: Path | None) -> dict[str, Any]:
-    """What `l2m train` found with these weights: the result.json beside them, losses with intervals over documents."""
-    path = weights and weights.parent / RESULT
-    if not path or not path.exists():
-        return {}
-    result = read_mapping(path)
-    found = {"result": path.name} | {
-        key: result[key] for key in ("corpus", "recipe", "mi_captured_nats") if key in result
-    }
-    for key, documents in (("loss", "late_by_document"), ("test_loss", "test_late_by_document")):
-        if values := result.get(documents):
-            found[key] = interval_of_mean(np.array(values)).plain()
-    return found
 
 
 def write_model(target: Target, model: LanguageModel, folder: Path) -> None:

@@ -10,6 +10,7 @@ from transformers import __version__ as transformers_version
 from l2m_design import __version__
 from l2m_design.architecture import Architecture
 from l2m_design.architecture.picture import folded
+from l2m_design.export.losses import LOSSES
 from l2m_design.export.proof import STEPS, Proof
 from l2m_design.export.targets.base import REMOTE, Target
 from l2m_design.export.tokenizer import Spoken
@@ -17,12 +18,6 @@ from l2m_design.terms import REACH_LIMIT
 
 TEMPLATES = Path(__file__).parent / "templates"
 LENGTHS = (4096, 65536)
-LOSSES = {
-    "loss": "late loss (validation)",
-    "test_loss": "late loss (test)",
-    "difference": "late loss minus full attention's",
-    "mi_captured_nats": "mutual information captured between a window's halves",
-}
 CONVENTIONS = {
     REMOTE: "its own: exactly the drawn state, recurrent states in float32 unless the drawing names another type",
     "": "transformers': a window holds one token less, a convolution one column more, recurrent states are float32",

@@ -81,10 +81,10 @@ class Running:
                 found = [int(word) for word in prompt.split()]
             except ValueError:
                 raise BadInput(
-                    f"--prompt: a vocabulary of {self.vocabulary} and no tokenizer: give tokens, such as '1 2 3'"
+                    f"`prompt`: a vocabulary of {self.vocabulary} and no tokenizer: give tokens, such as '1 2 3'"
                 ) from None
         if not found or not all(0 <= token < self.vocabulary for token in found):
-            raise BadInput(f"--prompt: at least one token is needed, each from 0 to {self.vocabulary - 1}")
+            raise BadInput(f"`prompt`: at least one token is needed, each from 0 to {self.vocabulary - 1}")
         return found
 
     def text(self, tokens: list[int]) -> str:

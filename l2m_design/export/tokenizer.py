@@ -66,7 +66,7 @@ class Carried:
         if self.tokens > drawing.vocabulary:
             raise BadInput(
                 f"tokenizer {self.folder or 'bytes'}: {self.tokens:,} tokens, the model's vocabulary is "
-                f"{drawing.vocabulary:,}; name another with --tokenizer, or --tokenizer none"
+                f"{drawing.vocabulary:,}; name another with `tokenizer`, or `tokenizer` none"
             )
 
     def write(self, folder: Path) -> None:
@@ -116,9 +116,9 @@ def carried(given: str | None, weights: Path | None, source: str) -> Carried | N
     if given == "bytes":
         return Carried(None)
     if given is not None:
-        folder = local(given, "--tokenizer")
+        folder = local(given, "`tokenizer`")
         if not tokenizer_files(folder):
-            raise BadInput(f"--tokenizer {given}: a folder with a tokenizer.json, bytes or none is expected")
+            raise BadInput(f"`tokenizer` {given}: a folder with a tokenizer.json, bytes or none is expected")
         return Carried(folder)
     path = weights or Path(source)
     beside = path if path.is_dir() else path.parent

@@ -10,6 +10,7 @@ from l2m_design.architecture.scaling import scaled, summary
 from l2m_design.corpus.tokenizers import TOKENIZER_FILES
 from l2m_design.errors import BadInput
 from l2m_design.export.card import CARD_FILES, card, check_neighbours, holds_weights, known, write_card
+from l2m_design.export.losses import of_these_weights
 from l2m_design.export.placing import placed
 from l2m_design.export.study import known_demand
 from l2m_design.export.tokenizer import Carried, carried
@@ -44,11 +45,11 @@ def export(
     BadInput, and WorkFailed when the proof fails.
     """
     if to not in FORMS:
-        raise BadInput(f"--to: found '{to}', allowed: {', '.join(FORMS)}")
+        raise BadInput(f"`to`: found '{to}', allowed: {', '.join(FORMS)}")
     if weights and to in CARDS:
-        raise BadInput(f"--weights: not for --to {to}, which writes none")
+        raise BadInput(f"`weights`: not for `to` {to}, which writes none")
     if weights and parameters is not None and str(weights) != FRESH:
-        raise BadInput("--weights: are of the drawing as it is, not of one that --scale makes")
+        raise BadInput("`weights`: are of the drawing as it is, not of one that `parameters` makes")
     if not isinstance(source, str | Path):
         with TemporaryDirectory() as folder:
             source.save(Path(folder) if hasattr(source, "model") else Path(folder) / "architecture.yaml")
@@ -69,13 +70,16 @@ def export(
     if parameters is not None:
         drawing, about, grown = _grown(drawing, source, parameters)
     if to in CARDS:
-        result = _card(drawing, source, about, to, out, force, spoken)
+        content = card(drawing, None, {"source": source}) | about
+        if parameters is None and (beside := trained_weights(None, source)):
+            content["provenance"] = of_these_weights(content["provenance"], beside)
+        result = _card(content, to, out, force, spoken)
     else:
-        from l2m_design.export.huggingface import export_huggingface
+        from l2m_design.export.huggingface import Export, export_huggingface
 
         target = None if to == "huggingface" else to
-        result = export_huggingface(drawing, out, file, seed, target, force, about, spoken)
-        result |= {"weights": str(file) if file else None}
+        work = Export(drawing, file, seed, about, spoken)
+        result = export_huggingface(work, out, target, force) | {"weights": str(file) if file else None}
     return result | ({"scaled": grown} if grown else {})
 
 
@@ -99,16 +103,8 @@ def _grown(drawing: Architecture, source: str, parameters: int) -> tuple[Archite
     return made, {"verdict": verdict, "provenance": provenance | {"source": source}}, grown
 
 
-def _card(
-    drawing: Architecture,
-    source: str,
-    about: dict[str, Any],
-    to: str,
-    out: Path,
-    force: bool,
-    spoken: Carried | None,
-) -> dict[str, Any]:
-    content = card(drawing, None, {"source": source}) | about
+def _card(content: dict[str, Any], to: str, out: Path, force: bool, spoken: Carried | None) -> dict[str, Any]:
+    drawing = Architecture.parse(content["architecture"], "card")
     if spoken:
         spoken.check(drawing)
     with placed(out, force, (*CARD_FILES, *(() if holds_weights(out) else TOKENIZER_FILES))) as staging:

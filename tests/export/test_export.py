@@ -15,7 +15,7 @@ from l2m_design.architecture import Architecture
 from l2m_design.condition import Demand
 from l2m_design.errors import BadInput, WorkFailed
 from l2m_design.export.card import card, known, write_card
-from l2m_design.export.huggingface import export_huggingface, write_model
+from l2m_design.export.huggingface import Export, export_huggingface, write_model
 from l2m_design.export.loaded import examine
 from l2m_design.export.placing import placed
 from l2m_design.export.proof import Proof
@@ -118,15 +118,15 @@ def test_an_export_is_refused_where_one_is_and_replaced_whole_by_force(
     (out / "notes.txt").write_text("mine")
     (out / "model-00002-of-00002.safetensors").write_text("an older shard")
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    with pytest.raises(BadInput, match="holds files already; give --force"):
-        export_huggingface(drawing(), out)
+    with pytest.raises(BadInput, match="holds files already; give `force`"):
+        export_huggingface(Export(drawing()), out)
     with pytest.raises(BadInput, match="does not say whose weights it holds"):
-        export_huggingface(drawing_of(exported[0]), out, out / "model.safetensors", force=True)
+        export_huggingface(Export(drawing_of(exported[0]), out / "model.safetensors"), out, force=True)
     with pytest.raises(BadInput, match="of drawing"):
-        export_huggingface(drawing(), out, exported[0] / "trained" / "weights.safetensors", force=True)
+        export_huggingface(Export(drawing(), exported[0] / "trained" / "weights.safetensors"), out, force=True)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    result = export_huggingface(drawing(), out, force=True)
+    result = export_huggingface(Export(drawing()), out, force=True)
     assert result["format"] == "LlamaForCausalLM"
     assert (out / "notes.txt").read_text() == "mine"
     assert not (out / "model-00002-of-00002.safetensors").exists()
@@ -139,7 +139,7 @@ def test_a_failed_proof_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr("l2m_design.export.huggingface.write_model", broken)
     with pytest.raises(WorkFailed, match="does not load"):
-        export_huggingface(drawing(), tmp_path / "out")
+        export_huggingface(Export(drawing()), tmp_path / "out")
     assert not list(tmp_path.iterdir())
 
 
@@ -150,12 +150,12 @@ def test_a_target_that_fails_its_proof_gives_way_to_the_next(tmp_path: Path, mon
             (folder / "config.json").write_text("{}")
 
     monkeypatch.setattr("l2m_design.export.huggingface.write_model", broken)
-    result = export_huggingface(drawing(), tmp_path / "out")
+    result = export_huggingface(Export(drawing()), tmp_path / "out")
     assert result["target"] == "smollm3"
     assert "does not load" in result["failed"]["llama"]
     assert set(result["passed_over"]) == {"llama", "mistral"}
     with pytest.raises(WorkFailed, match="does not load"):
-        export_huggingface(drawing(), tmp_path / "other", name="llama")
+        export_huggingface(Export(drawing()), tmp_path / "other", name="llama")
 
 
 @pytest.mark.parametrize("out", [".", ".."])
@@ -171,7 +171,7 @@ def test_force_replaces_exports_and_no_other_folder(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     for name, text in mine.items():
         (tmp_path / "home" / name).write_text(text)
-    with pytest.raises(BadInput, match="--force replaces exports only"), placed(tmp_path / "home", force=True):
+    with pytest.raises(BadInput, match="`force` replaces exports only"), placed(tmp_path / "home", force=True):
         pass
     assert {path.name: path.read_text() for path in (tmp_path / "home").iterdir()} == mine
     with pytest.raises(BadInput, match="is no folder"), placed(tmp_path / "home" / "README.md", force=True):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from l2m_design.architecture import Architecture
 from l2m_design.errors import BadInput, WorkFailed
-from l2m_design.export.huggingface import export_huggingface, write_model
+from l2m_design.export.huggingface import Export, export_huggingface, write_model
 from l2m_design.export.proof import judge, tokens_for
 from l2m_design.export.reading import Scan, examine
 from l2m_design.export.targets import MAMBA_SSM, pick
@@ -65,7 +65,7 @@ def test_any_drawing_that_it_takes_reads_back_the_same(data: st.DataObject, tmp_
 
 
 def test_the_export_says_what_was_proven_and_how(tmp_path: Path) -> None:
-    result = export_huggingface(drawing([MAMBA, ATTENTION]), tmp_path / "out", name="mamba-ssm")
+    result = export_huggingface(Export(drawing([MAMBA, ATTENTION])), tmp_path / "out", name="mamba-ssm")
     assert (result["format"], result["label"], result["proven_by"]) == ("MambaLMHeadModel", "mamba_ssm", "reading")
     assert result["cache_bytes"]["held"] is None
     config = json.loads((tmp_path / "out" / "config.json").read_text())

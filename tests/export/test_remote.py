@@ -18,7 +18,7 @@ import l2m_design.export.hub
 from l2m_design.architecture import Architecture
 from l2m_design.export.bundle import bundle, needed
 from l2m_design.export.hub.modeling import CACHE
-from l2m_design.export.huggingface import export_huggingface, write_model
+from l2m_design.export.huggingface import Export, export_huggingface, write_model
 from l2m_design.export.loaded import examine
 from l2m_design.export.proof import STEPS, judge, tokens_for
 from l2m_design.export.targets import pick
@@ -52,7 +52,7 @@ def drawing(layers: list[dict[str, Any]], **changes: Any) -> Architecture:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sparse keys, Mamba-2 and a window with sinks, proven by a process that cannot import this package."""
     folder = tmp_path_factory.mktemp("remote") / "mixed"
-    result = export_huggingface(drawing(MIXED), folder, seed=2)
+    result = export_huggingface(Export(drawing(MIXED), seed=2), folder)
     assert (result["format"], result["label"], result["target"]) == ("L2MForCausalLM", "remote code", "remote")
     assert result["max_logit_difference"] == 0
     return folder

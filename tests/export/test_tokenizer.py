@@ -17,7 +17,7 @@ from l2m_design.corpus.text import keep_tokenizer
 from l2m_design.corpus.tokenizers import TOKENIZER_FILES, tokenizer_files
 from l2m_design.errors import BadInput, WorkFailed
 from l2m_design.export.card import card, write_card
-from l2m_design.export.huggingface import export_huggingface
+from l2m_design.export.huggingface import Export, export_huggingface
 from l2m_design.export.running import Running
 from l2m_design.export.tokenizer import PROBE, Carried, carried
 from tests.command import l2m
@@ -66,7 +66,7 @@ def test_a_stranger_reads_and_writes_text_with_it(target: str, name: str, texts:
     own = known(texts, name, tmp_path / "known")
     layer = SPARSE if target == "remote" else ATTENTION
     result = export_huggingface(
-        drawing(layer, own.vocabulary), tmp_path / "out", seed=4, tokenizer=Carried(tmp_path / "known")
+        Export(drawing(layer, own.vocabulary), seed=4, tokenizer=Carried(tmp_path / "known")), tmp_path / "out"
     )
     assert result["target"] == target
     assert {Path(file).name for file in result["files"]} >= FILES
@@ -163,7 +163,7 @@ def test_a_tokenizer_lies_beside_its_weights_not_beside_the_drawing_of_others(te
 
 def test_special_tokens_of_a_tokenizer_stand_in_the_config(tiny_llama: Path, tmp_path: Path) -> None:
     own = Carried(tiny_llama)
-    export_huggingface(drawing(vocabulary=own.tokens + 20), tmp_path / "out", tokenizer=own)
+    export_huggingface(Export(drawing(vocabulary=own.tokens + 20), tokenizer=own), tmp_path / "out")
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert [config[f"{name}_token_id"] for name in ("bos", "eos", "pad")] == [0, None, None]
     limits = (tmp_path / "out" / "README.md").read_text()
@@ -174,7 +174,7 @@ def test_special_tokens_of_a_tokenizer_stand_in_the_config(tiny_llama: Path, tmp
 def test_mamba_ssm_has_it_too(texts: Path, tmp_path: Path) -> None:
     own = known(texts, "bpe:300", tmp_path / "known")
     result = export_huggingface(
-        drawing(vocabulary=300), tmp_path / "out", name="mamba-ssm", tokenizer=Carried(tmp_path / "known")
+        Export(drawing(vocabulary=300), tokenizer=Carried(tmp_path / "known")), tmp_path / "out", name="mamba-ssm"
     )
     assert result["tokenizer"] == "byte-pair encoding, 300 tokens"
     assert Carried(tmp_path / "out").tokens == own.vocabulary
@@ -226,7 +226,7 @@ def test_one_that_loads_as_another_is_not_written(texts: Path, tmp_path: Path, m
     monkeypatch.setattr("l2m_design.export.tokenizer._ask", lambda folder, own_code: {"tokens": [1], "text": PROBE})
     with pytest.raises(WorkFailed, match="gives other tokens; nothing was written"):
         export_huggingface(
-            drawing(vocabulary=300), tmp_path / "out", name="llama", tokenizer=Carried(tmp_path / "known")
+            Export(drawing(vocabulary=300), tokenizer=Carried(tmp_path / "known")), tmp_path / "out", name="llama"
         )
     assert not (tmp_path / "out").exists()
 

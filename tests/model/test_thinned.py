@@ -24,13 +24,13 @@ def llama() -> LanguageModel:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[LanguageModel, Path]:
-    from l2m_design.export.huggingface import export_huggingface
+    from l2m_design.export.huggingface import Export, export_huggingface
     from l2m_design.model.weights import save_weights
 
     folder: Path = tmp_path_factory.mktemp("llama")
     model = llama()
     save_weights(model, folder / "weights.safetensors")
-    export_huggingface(model.architecture, folder / "out", folder / "weights.safetensors", 0)
+    export_huggingface(Export(model.architecture, folder / "weights.safetensors"), folder / "out")
     return model, folder / "out"
 
 

@@ -37,4 +37,4 @@ def pick(
             return target, refused
         refused[target.name] = why
     said = "; ".join(dict.fromkeys(refused.values()))
-    raise BadInput(f"--to {name}: {said}; --to huggingface picks a target that carries it")
+    raise BadInput(f"`to` {name}: {said}; `to` huggingface picks a target that carries it")
