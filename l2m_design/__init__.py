@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from l2m_design.information import Measurement, MeasurementSettings
     from l2m_design.laws import PowerLaw, StateLaw
     from l2m_design.library.check import Checked, check
+    from l2m_design.library.estimate import estimate
     from l2m_design.library.export import export
     from l2m_design.library.search import StudySummary, search
-    from l2m_design.measuring.estimate import estimate
     from l2m_design.model import LanguageModel, build
     from l2m_design.training.recipe import Recipe
     from l2m_design.training.trained import Trained, train
@@ -73,8 +73,8 @@ _PLACES = {
     "information": ("Measurement", "MeasurementSettings"),
     "laws": ("PowerLaw", "StateLaw"),
     "library.check": ("Checked", "check"),
+    "library.estimate": ("estimate",),
     "library.search": ("StudySummary",),
-    "measuring.estimate": ("estimate",),
     "model": ("LanguageModel", "build"),
     "training.recipe": ("Recipe",),
     "training.trained": ("Trained", "train"),

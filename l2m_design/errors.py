@@ -2,7 +2,11 @@
 
 
 class BadInput(ValueError):
-    """What the user gave cannot be used; the message is one line naming where, what and what is allowed."""
+    """What the user gave cannot be used; the message is one line naming where, what and what is allowed.
+
+    Settings are named as functions take them, in backquotes: `bytes_per_token`. The command line prints its options in
+    their places: --bytes-per-token.
+    """
 
 
 class WorkFailed(RuntimeError):

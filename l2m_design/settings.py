@@ -146,11 +146,12 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def read_text(path: str | Path) -> str:
-    """A UTF-8 file's text; raises BadInput when there is none."""
+    """A UTF-8 file's text, `~` expanded; raises BadInput when there is none."""
+    file = Path(path).expanduser()
     try:
-        if Path(path).is_char_device() and not Path(path).resolve() == Path("/dev/null"):
+        if file.is_char_device() and not file.resolve() == Path("/dev/null"):
             raise BadInput(f"{path}: a device, which may never end; a file is expected")
-        return Path(path).read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise BadInput(f"{path}: not UTF-8 text at byte {error.start}") from None
     except OSError as error:
@@ -177,14 +178,14 @@ def override(data: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]
     for setting in settings:
         dotted, separator, text = setting.partition("=")
         if not separator or not dotted:
-            raise BadInput(f"--set {setting}: expected KEY=VALUE, as in recipe.tokens=100000")
+            raise BadInput(f"`overrides` {setting}: expected KEY=VALUE, as in recipe.tokens=100000")
         *path, last = dotted.split(".")
         place = result
         for part in path:
             place = place.setdefault(part, {}) if isinstance(place, dict) else None
         if not isinstance(place, dict):
-            raise BadInput(f"--set {setting}: '{dotted}' goes through a value that has no keys")
-        place[last] = parse_yaml(text, f"--set {setting}")
+            raise BadInput(f"`overrides` {setting}: '{dotted}' goes through a value that has no keys")
+        place[last] = parse_yaml(text, f"`overrides` {setting}")
     return result
 
 
@@ -206,7 +207,7 @@ def to_yaml(data: Any) -> str:
 
 def write_atomically(path: str | Path, content: str | bytes) -> None:
     """Write a file whole or not at all: a temporary neighbour, then a rename. Raises OSError that names the file."""
-    path = Path(path)
+    path = Path(path).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -59,7 +59,7 @@ def test_overrides_reach_into_nested_keys_and_leave_the_original_alone() -> None
 
 @pytest.mark.parametrize("setting", ["rate", "=3", "name.deeper=1"])
 def test_a_malformed_override_is_bad_input(setting: str) -> None:
-    with pytest.raises(BadInput, match="--set"):
+    with pytest.raises(BadInput, match="`overrides`"):
         override({"name": "a"}, [setting])
 
 

@@ -47,7 +47,7 @@ class Architecture(Values):
     @classmethod
     def load(cls, path: str | Path, overrides: Iterable[str] = ()) -> Self:
         """Read a drawing from YAML or JSON, from a card, or from a folder with an architecture.yaml."""
-        if Path(path).is_dir():
+        if Path(path).expanduser().is_dir():
             path = Path(path) / "architecture.yaml"
         data = read_mapping(path)
         if "model_type" in data:

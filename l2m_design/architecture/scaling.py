@@ -37,7 +37,7 @@ def scaled(drawing: Architecture, parameters: int) -> Architecture:
     nearest = min(sizes, key=lambda size: abs(size.parameters - parameters))
     if abs(nearest.parameters / parameters - 1) > FARTHEST:
         raise BadInput(
-            f"--scale {parameters:,}: the nearest size of this drawing has {nearest.parameters:,} parameters"
+            f"`parameters` {parameters:,}: the nearest size of this drawing has {nearest.parameters:,} parameters"
         )
 
     def stretch(size: Size) -> float:
@@ -57,7 +57,7 @@ def filled(drawing: Architecture, parameters: int) -> Architecture:
     hidden = drawing.mlp.hidden(drawing.width) + round((parameters - drawing.parameters) / channel / 8) * 8
     if hidden == drawing.mlp.hidden(drawing.width) or hidden < 8:
         return drawing
-    return Architecture.parse(drawing.plain() | {"mlp": MLP.of_hidden(hidden, drawing.width).plain()}, "--scale")
+    return Architecture.parse(drawing.plain() | {"mlp": MLP.of_hidden(hidden, drawing.width).plain()}, "scaled")
 
 
 def period(drawing: Architecture) -> int:
@@ -106,7 +106,7 @@ def sized(drawing: Architecture, pattern: int, copies: int, factor: int, unit: i
             layers.append(plain)
     plain = drawing.plain() | {"width": drawing.width * factor // unit, "layers": layers}
     try:
-        return Architecture.parse(plain, "--scale")
+        return Architecture.parse(plain, "scaled")
     except BadInput:
         return None
 

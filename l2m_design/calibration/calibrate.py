@@ -183,7 +183,7 @@ class Rows:
             rows = [Row(line["job"], line["found"]) for line in map(json.loads, whole.splitlines())]
         except (ValueError, KeyError, TypeError):
             raise BadInput(
-                f"{self.path}: not the rows of `l2m calibrate`; move it away or give another --out"
+                f"{self.path}: not the rows of `l2m calibrate`; move it away or give another `out`"
             ) from None
         if whole != text:
             self.path.write_text(whole, encoding="utf-8")

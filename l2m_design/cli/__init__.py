@@ -2,9 +2,11 @@
 
 import _thread
 import os
+import re
 import signal
 import sys
 import threading
+from inspect import signature
 from typing import Any
 
 import typer
@@ -23,6 +25,7 @@ from l2m_design.cli import (
     space,
     train,
 )
+from l2m_design.cli.terminal import OPTIONS, with_options
 from l2m_design.errors import BadInput, WorkFailed
 
 app = typer.Typer(
@@ -51,12 +54,15 @@ def _root(
 
 for module in (estimate, check, calibrate, space, search, train, cache, report, export, generate, doctor):
     app.command(module.__name__.rpartition(".")[2])(module.command)
+    for option in signature(module.command).parameters:
+        OPTIONS.setdefault(option, f"--{option.replace('_', '-')}")
 
 
 def main() -> None:
     """Entry point: bad input is one line and exit 2, failed work one line and exit 1."""
     sys.unraisablehook = interrupt_again
     signal.signal(signal.SIGTERM, _interrupt)
+    sys.argv[1:] = [at_home(word) for word in sys.argv[1:]]
     try:
         code = app(standalone_mode=False)
         sys.exit(_complain("interrupted", 1) if code == INTERRUPTED else code)
@@ -77,6 +83,12 @@ def main() -> None:
         sys.exit(_last_words(error, f"{error.filename}: {error.strerror}" if error.filename else None))
     except Exception as error:
         sys.exit(_last_words(error))
+
+
+def at_home(word: str) -> str:
+    """An argument with `~` expanded, also where a shell does not: in quotes, and behind the = of --out=~/made."""
+    name, equals, value = word.partition("=") if re.match(r"[-\w.]+=~", word) else ("", "", word)
+    return name + equals + os.path.expanduser(value)
 
 
 def _last_words(error: Exception, said: str | None = None) -> int:
@@ -101,6 +113,7 @@ def interrupt_again(lost: Any) -> None:
 
 def _complain(message: str, code: int) -> int:
     """One line, whatever a path or a config had in it: control characters are escaped."""
+    message = with_options(message)
     line = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in " ".join(message.split()))
     print(f"l2m: {line}", file=sys.stderr)
     return code

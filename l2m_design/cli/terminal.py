@@ -1,5 +1,6 @@
 """Terminal: progress bars on stderr, tables and JSON on stdout, options that several verbs share."""
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,25 +16,32 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run, in 
 TargetLength = Annotated[str, typer.Option(metavar="TOKENS", help="Target context, tokens: 131072 or 128k.")]
 
 PATIENCE = 2.0
+SETTING = re.compile(r"`([a-z_]+)`")
+OPTIONS = {"overrides": "--set", "parameters": "--scale"}  # by what the library calls them; the verbs add theirs
+
+
+def with_options(text: str) -> str:
+    """The text, settings that the library names in backquotes as options of the commands: `prime` becomes --prime."""
+    return SETTING.sub(lambda found: OPTIONS.get(found[1], found[0]), text)
 
 
 def print_json(data: dict[str, Any]) -> None:
     """One JSON object on stdout."""
     from l2m_design.settings import to_json
 
-    typer.echo(to_json(data), nl=False)
+    typer.echo(with_options(to_json(data)), nl=False)
 
 
 def say(*sentences: str) -> None:
     """Sentences on stdout, a line each."""
     for sentence in sentences:
-        typer.echo(sentence)
+        typer.echo(with_options(sentence))
 
 
 def warn(*sentences: str) -> None:
     """Remarks on stderr."""
     for sentence in sentences:
-        typer.echo(sentence, err=True)
+        typer.echo(with_options(sentence), err=True)
 
 
 def table(columns: list[str], rows: list[list[str]]) -> None:

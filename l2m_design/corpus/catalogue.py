@@ -43,7 +43,7 @@ def open_corpus(
     where, options = (spec, "") if Path(spec).expanduser().exists() else split_options(spec)
     named = next((part.partition("=")[2] for part in options.split(",") if part.startswith("tokenizer=")), None)
     if tokenizer and named and tokenizer != named:
-        raise BadInput(f"{spec}: its tokenizer is {named}, --tokenizer says {tokenizer}; name one of them")
+        raise BadInput(f"{spec}: its tokenizer is {named}, `tokenizer` says {tokenizer}; name one of them")
     if tokenizer and not named:
         options = ",".join(filter(None, (options, f"tokenizer={tokenizer}")))
     if kind == "hf":

@@ -17,7 +17,7 @@ from l2m_design.errors import BadInput
 def cache_folder() -> Path:
     """Where tokens are cached: $L2M_CACHE, else l2m-design under $XDG_CACHE_HOME or ~/.cache."""
     if named := os.environ.get("L2M_CACHE"):
-        return Path(named)
+        return Path(named).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "l2m-design"
 
 

@@ -50,6 +50,6 @@ def other_documents(places: Places) -> tuple[NDArray[np.int64], NDArray[np.int64
         other.append(rows[half : 2 * half])
     first, second = np.concatenate(mine), np.concatenate(other)
     if not len(first) or (places.document[first] == places.document[second]).any():
-        raise BadInput("--pairing other and vclub need windows in several documents, none with half of them")
+        raise BadInput("`pairing` other and vclub need windows in several documents, none with half of them")
     order = np.argsort(first)
     return first[order], second[order]

@@ -42,7 +42,7 @@ def divided(
     if wanted + tune + 4 * longest > total:
         raise BadInput(
             f"{name}: {total:,} tokens are too few to prime the coder with {wanted:,}, to tune it with {tune:,} and to "
-            f"measure others; give a smaller --prime or --longest, or more documents"
+            f"measure others; give a smaller `prime` or `longest`, or more documents"
         )
     by_families = _by_families(documents, longest, wanted, tune, rng)
     return by_families or _by_stretches(documents, longest, wanted, tune, name, period)
@@ -82,13 +82,13 @@ def _by_stretches(documents: Documents, longest: int, prime: int, tune: int, nam
     parts = [part.chosen(part.lengths > 0) for part in parts]
     if not len(parts[0]):
         raise BadInput(
-            f"{name}: no document begins with {period} tokens to prime the coder with; give a larger --prime"
+            f"{name}: no document begins with {period} tokens to prime the coder with; give a larger `prime`"
         )
     for part, what in zip(parts[1:], ("tune on", "measure"), strict=True):
         if not (part.lengths >= 2 * longest).any():
             raise BadInput(
                 f"{name}: fewer than {FEWEST_FAMILIES} families of documents that hold {2 * longest:,} tokens can be "
-                f"divided, and no part of one that is left to {what} holds so many; give a smaller --longest, or more "
+                f"divided, and no part of one that is left to {what} holds so many; give a smaller `longest`, or more "
                 "long documents"
             )
     return Division(parts[0], parts[1], parts[2], prime, stretches=True)

@@ -75,7 +75,7 @@ def still_learning(compressed: Compression) -> list[str]:
         return []
     return [
         f"the amount at the longest n still changes by {change:+.3g} nats when the coder has read twice as much: a "
-        "part of it is language that X taught; give more documents or a larger --prime"
+        "part of it is language that X taught; give more documents or a larger `prime`"
     ]
 
 

@@ -46,6 +46,7 @@ from l2m_design.laws import PowerLaw
 CONTROL_TOKENS = 1 << 25
 CONTROL_WINDOWS = 4096
 FALL = "a fall"
+STRONGER = {"none": ("recording", "copula"), "recording": ("copula",)}  # ways to normalise, by the one that was used
 
 Progress = Callable[[int, int], None]
 
@@ -57,8 +58,8 @@ class Measurement:
     tokens_scored: coded by the compressor, read by the gaussian estimator, or asked of the model (scored now, or held
     by a table). bytes_per_token: of text, 1 where n counts bytes. losses: h_t by position, where a model scored.
     explained: by n, the share of the variance between documents that a compressor took off (control.py). other: by n,
-    nats of Y beside the X of other recordings (gaussian.py). notes: what the user should be told. copies: documents of
-    the corpus that repeat others, see Corpus.copied.
+    nats of Y beside the X of other recordings (gaussian.py). untried: ways to normalise recordings that may still
+    help. notes: what the user should be told. copies: documents of the corpus that repeat others, see Corpus.copied.
     """
 
     corpus_fingerprint: str
@@ -77,6 +78,7 @@ class Measurement:
     bytes_per_token: float | None = None
     copies: dict[str, int] | None = None
     other: list[float] | None = None
+    untried: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         n, nats = self.curve.lengths, self.curve.mean()
@@ -102,10 +104,11 @@ class Measurement:
                 "vocabulary, not order"
             )
         if self.explained_by == "other recordings":
+            other = f"`normalise` {' or '.join(self.untried)}, " if self.untried else ""
             return (
                 "Y seems to share with the X of other recordings what it cannot, so the amount is the estimator's own: "
-                "rows are too few, of unlike scales, heavy-tailed or not independent of each other. Give --normalise "
-                "recording or copula, a smaller --longest, or more recordings, [documents, time(, channels)]"
+                f"rows are too few, of unlike scales, heavy-tailed or not independent of each other. Give {other}a "
+                "smaller `longest`, or more recordings, [documents, time(, channels)]"
             )
         if self.explained_by == FALL:
             return (
@@ -184,7 +187,7 @@ def measure(
         raise BadInput(f"{corpus.name}: the gaussian estimator is for real values: .npy, .npz, tree-gaussian, arfima")
     if settings.needs_scorer and scores is None:
         raise BadInput(
-            f"estimator {settings.estimator} needs a model: --model oracle, train, a folder, a name or a URL"
+            f"estimator {settings.estimator} needs a model: `model` oracle, train, a folder, a name or a URL"
         )
     documents = scores.documents if scores else documents_of(corpus, settings)
     lengths = lengths_of(settings, documents, corpus, scores.scorer.context if scores else None)
@@ -210,6 +213,7 @@ def measure(
         bytes_per_token=corpus.bytes_per_token,
         copies=corpus.copied,
         other=found.other,
+        untried=found.untried,
     )
 
 
@@ -249,6 +253,7 @@ class _Found:
     compressed: Compression | None = None
     explained_by: str | None = None
     other: list[float] | None = None
+    untried: tuple[str, ...] = ()
 
 
 def _by_gaussian(task: _Task) -> _Found:
@@ -256,7 +261,7 @@ def _by_gaussian(task: _Task) -> _Found:
     assert isinstance(corpus, ArrayCorpus)
     how = settings.normalise or ("recording" if corpus.recorded else "none")
     if corpus.whole and how != "none":
-        raise BadInput(f"{corpus.name}: a document is one draw and no recording; give --normalise none")
+        raise BadInput(f"{corpus.name}: a document is one draw and no recording; give `normalise` none")
     read = (
         normalised(task.documents, corpus.period, how, corpus.name) if corpus.recorded or settings.normalise else None
     )
@@ -265,7 +270,8 @@ def _by_gaussian(task: _Task) -> _Found:
     found = gaussian(documents, task.lengths, corpus.period, windows, corpus.whole, how == "copula", advance)
     why = "other recordings" if found.contradicted else "drift" if read and read.drifts else None
     notes = (read.notes if read else []) + found.notes
-    return _Found(found.curve, len(documents), documents.size, notes, explained_by=why, other=found.other.tolist())
+    other, untried = found.other.tolist(), () if corpus.whole else STRONGER.get(how, ())
+    return _Found(found.curve, len(documents), documents.size, notes, explained_by=why, other=other, untried=untried)
 
 
 def _by_compression(task: _Task) -> _Found:

@@ -36,7 +36,7 @@ def not_normal(rows: Floats, copula: bool) -> list[str]:
     led = max((float(k) for k in np.atleast_1d(kurtosis(np.hstack([u, v]), axis=0))), key=abs)
     doubts = []
     if max(abs(tails), abs(led)) > max(TAILS, error * np.sqrt(24)):
-        offered = "" if copula else "; --normalise copula measures by ranks"
+        offered = "" if copula else "; `normalise` copula measures by ranks"
         doubts.append(
             f"not Gaussian: excess kurtosis {tails:+.2g} of the values, {led:+.2g} of the projections that carry most "
             "of the amount (0 where Gaussian). The amount is that of Gaussian data of the same covariance, and the "

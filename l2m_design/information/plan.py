@@ -114,7 +114,7 @@ def placed(
     if (rows := places.rows()) < FEWEST_ROWS:
         raise BadInput(
             f"{corpus.name}: {rows} windows of {2 * int(lengths[-1])} tokens lie side by side in the documents, an "
-            f"interval needs {FEWEST_ROWS}; give a smaller --longest or more text"
+            f"interval needs {FEWEST_ROWS}; give a smaller `longest` or more text"
         )
     return places
 
@@ -155,7 +155,7 @@ def lengths_of(
     if len(lengths) < FEWEST_LENGTHS:
         raise BadInput(
             f"{corpus.name}: between {shortest} and {longest} lie {len(lengths)} lengths that double, a law needs "
-            f"{FEWEST_LENGTHS}; give a smaller --shortest, a larger --longest, or documents of {32 * shortest} tokens"
+            f"{FEWEST_LENGTHS}; give a smaller `shortest`, a larger `longest`, or documents of {32 * shortest} tokens"
         )
     return lengths
 

@@ -51,7 +51,7 @@ def normalised(documents: Documents, channels: int, how: str, name: str) -> Reco
         document, channel = np.argwhere(~(spread > 0))[0].tolist()
         raise BadInput(
             f"{name}: document {document}, channel {channel} is constant, so it has no scale; leave it out, or give "
-            "--normalise none"
+            "`normalise` none"
         )
     if how == "copula":
         scored = [ndtri((rankdata(x, axis=0) - 0.5) / len(x)) for x in values]
@@ -94,7 +94,7 @@ def _said(how: str, offset: bool) -> str:
         else "variance 1, and their means were kept, which differ no more than their own fluctuations explain"
     )
     return (
-        f"each recording (document) was standardised, channel by channel, to {level}; --normalise none takes the "
+        f"each recording (document) was standardised, channel by channel, to {level}; `normalise` none takes the "
         "values as they are, copula their ranks"
     )
 

@@ -10,10 +10,11 @@ FORMATS = {
     "llama.cpp": ("float32", "bfloat16", "float16", "q8_0", "q4_0"),
     "vllm": ("float32", "bfloat16", "float16", "float8", "int8"),
 }
+OF_LLAMA_CPP = ("q8_0", "q4_0")
 SERVERS = {"llama.cpp": "llama.cpp", "vllm": "vLLM"}
 NOTES = {
     None: "Bytes are nominal: servers pad pages, and align the pages of a hybrid's layers with each other "
-    "(--runtime vllm --paged and --runtime llama.cpp count what is allotted).",
+    "(`runtime` vllm with `paged`, and `runtime` llama.cpp, count what is allotted).",
     "vllm": "Of vLLM this is one GPU with prefix caching, its default; tensor parallel ranks, speculative tokens, the "
     "chunk of a prompt that a window holds while it is read, and what stays cached between requests are not counted.",
     "llama.cpp": "Of llama.cpp these are separate sequences and micro-batches of 512 tokens, its defaults; "
@@ -26,7 +27,7 @@ def allots(runtime: str | None, paged: bool) -> bool:
     from l2m_design.errors import BadInput
 
     if paged and runtime != "vllm":
-        raise BadInput("--paged: pages are vLLM's; give --runtime vllm with it")
+        raise BadInput("`paged`: pages are vLLM's; give `runtime` vllm with it")
     return paged or runtime == "llama.cpp"
 
 
@@ -42,8 +43,19 @@ def cache_dtype(runtime: str | None, dtype: str, asked: str | None) -> str | Non
     cache = asked or (dtype if dtype in CACHE_ONLY else "float16" if runtime == "llama.cpp" else None)
     if cache in CACHE_ONLY and cache not in FORMATS[runtime]:
         allowed = ", ".join(FORMATS[runtime])
-        raise BadInput(f"--kv-dtype: {SERVERS[runtime]} holds no KV cache in {cache}; allowed: {allowed}")
+        raise BadInput(f"`kv_dtype`: {SERVERS[runtime]} holds no KV cache in {cache}; allowed: {allowed}")
     return cache
+
+
+def check_format(runtime: str, cache: str | None) -> None:
+    """Raises BadInput for a format of llama.cpp where the state is counted as another runtime holds it."""
+    from l2m_design.errors import BadInput
+
+    if cache in OF_LLAMA_CPP and runtime not in ("llama.cpp", "ideal"):
+        raise BadInput(
+            f"`kv_dtype`: {cache} is a format of llama.cpp, and the state is counted as {runtime} holds it; give "
+            f"`runtime` llama.cpp, or one of {', '.join(FORMATS['vllm'])}"
+        )
 
 
 def allotted(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from l2m_design.condition import Demand, Verdict
 from l2m_design.errors import BadInput
 from l2m_design.laws import PowerLaw
-from l2m_design.library.allotted import allots, cache_dtype
+from l2m_design.library.allotted import allots, cache_dtype, check_format
 from l2m_design.library.answer import answer
 from l2m_design.library.demand import GIVEN, Asked, demand_under, estimated, published, with_beta
 from l2m_design.library.fits import parse_memory
@@ -143,6 +143,8 @@ def check_all(models: "Sequence[str | Path | Architecture]", demand: Any = None,
     )
     asked = _asked(demand)
     subjects = _subjects(models, asked_for)
+    for subject in subjects.values():
+        check_format(subject.runtime, terms["kv_dtype"])
     vocabularies = {name: subject.vocabulary for name, subject in subjects.items()}
     asked = asked.for_models(vocabularies, asked_for.bytes_per_token)
     under = demand_under(asked, asked_for.eta, terms)
@@ -160,7 +162,7 @@ def _subjects(models: "Sequence[str | Path | Architecture]", asked: Options) -> 
         if asked.runtime is not None:
             raise BadInput("runtime: is for published models; a drawing counts what must be kept")
         drawing.check_context(asked.target, "architecture")
-    paths = [str(model) for model in models if isinstance(model, str | Path)]
+    paths = [str(Path(model).expanduser()) for model in models if isinstance(model, str | Path)]
     found = {f"drawing {number}": of_drawing(model, asked.target) for number, model in enumerate(drawn, 1)}
     return found | read_all(paths, asked.runtime, asked.target, list(asked.overrides), asked.paged)
 
@@ -183,7 +185,7 @@ def _asked(demand: Any) -> Asked:
 def enough(result: dict[str, Any]) -> str:
     """The first question: is there enough state at this length, and by which amounts?"""
     if result["enough_state"] is None:
-        return "Enough state? Not judged: a beta alone names no amount; give --prefactor or --estimate."
+        return "Enough state? Not judged: a beta alone names no amount; give `prefactor` or `estimate`."
     held, required, at = result["capacity_nats"], result["required_nats"], result["decided_at"]
     ends = "" if held["low"] == held["high"] else f" to {_nats(held['high'])}"
     amount = _nats(required["value"])

@@ -42,9 +42,9 @@ class Asked:
         bytes_read = [name for name, size in vocabularies.items() if size == BYTES]
         if bytes_per_token is not None:
             if not 0 < bytes_per_token <= 1000:
-                raise BadInput(f"--bytes-per-token: must lie in (0, 1000], found {bytes_per_token:g}")
+                raise BadInput(f"`bytes_per_token`: must lie in (0, 1000], found {bytes_per_token:g}")
             if bytes_read and len(bytes_read) < len(vocabularies):
-                raise BadInput(f"--bytes-per-token: {bytes_read[0]} reads bytes, the others tokens: check them apart")
+                raise BadInput(f"`bytes_per_token`: {bytes_read[0]} reads bytes, the others tokens: check them apart")
             return self._counted_in(bytes_per_token)
         if not self.has_level:
             return self
@@ -58,8 +58,8 @@ class Asked:
             if not self.vocabulary <= size <= self.vocabulary + PADDING:
                 raise BadInput(
                     f"{self.source} counts tokens of {self.bytes_per_token:.3g} bytes (vocabulary "
-                    f"{self.vocabulary:,}), and {name} reads others (vocabulary {size:,}): give --bytes-per-token of "
-                    "its tokens, or estimate with its --tokenizer"
+                    f"{self.vocabulary:,}), and {name} reads others (vocabulary {size:,}): give `bytes_per_token` of "
+                    "its tokens, or estimate with its `tokenizer`"
                 )
         return self
 
@@ -71,8 +71,8 @@ class Asked:
             if size != BYTES:
                 raise BadInput(
                     f"{self.source} counts bytes, and {name} reads tokens (vocabulary {size:,}): give "
-                    "--bytes-per-token, about 4 for English text and 3 for code with such a vocabulary, or estimate "
-                    "with its --tokenizer"
+                    "`bytes_per_token`, about 4 for English text and 3 for code with such a vocabulary, or estimate "
+                    "with its `tokenizer`"
                 )
         return self
 
@@ -83,7 +83,7 @@ class Asked:
         own = 1.0 if self.unit == "bytes" else self.bytes_per_token
         if own is None and self.has_level and self.source != GIVEN:
             raise BadInput(
-                f"--bytes-per-token: converts a demand that counts bytes or known tokens; {self.source} counts others"
+                f"`bytes_per_token`: converts a demand that counts bytes or known tokens; {self.source} counts others"
             )
         law = self.law.counted_in(bytes_per_token / (own or 1.0))
         source = f"{GIVEN}, in bytes" if self.source == GIVEN and self.has_level else self.source
@@ -97,7 +97,7 @@ def demand_under(asked: Asked, eta: Path | None, given: dict[str, Any]) -> "Dema
     from l2m_design.terms import Terms, read_capacity
 
     if eta and "nats_per_element" in given:
-        raise BadInput("--eta brings capacities by kind, --nats-per-element one for all: give one or the other")
+        raise BadInput("`eta` brings capacities by kind, `nats_per_element` one for all: give one or the other")
     terms = given | (read_capacity(eta) if eta else {}) | {"shortest": min(256, given["length"])}
     return Demand(asked.law, Terms.parse(terms, "check"), asked.has_level)
 
@@ -108,11 +108,11 @@ def read(beta: float | None, prefactor: float | None, estimate: Path | None) -> 
 
     if estimate is not None:
         if beta is not None or prefactor is not None:
-            raise BadInput("--estimate brings its own beta and prefactor: give one or the other")
+            raise BadInput("`estimate` brings its own beta and prefactor: give one or the other")
         return estimated(estimate)
     if beta is None:
         if prefactor is not None:
-            raise BadInput("--prefactor needs --beta")
+            raise BadInput("`prefactor` needs `beta`")
         return published()
     return with_beta(beta, prefactor)
 
@@ -130,9 +130,9 @@ def with_beta(beta: float, prefactor: float | None = None) -> Asked:
     from l2m_design.laws import PowerLaw
 
     if not 0 < beta <= 1:
-        raise BadInput(f"--beta: must lie in (0, 1], found {beta}")
+        raise BadInput(f"`beta`: must lie in (0, 1], found {beta}")
     if prefactor is not None and not 0 < prefactor <= 1e12:
-        raise BadInput(f"--prefactor: must lie in (0, 1e12], found {prefactor}")
+        raise BadInput(f"`prefactor`: must lie in (0, 1e12], found {prefactor}")
     return Asked(PowerLaw(prefactor or 1.0, beta), prefactor is not None, GIVEN)
 
 
@@ -149,7 +149,7 @@ def estimated(found: "str | Path | Measurement") -> Asked:
         if required is None:
             explained = data.get("explained_by")
             why = f"explained by: {explained}" if explained else f"law '{data.get('preferred_law')}'"
-            raise BadInput(f"{source}: has no beta and gives no requirement ({why}); give --beta, or measure again")
+            raise BadInput(f"{source}: has no beta and gives no requirement ({why}); give `beta`, or measure again")
         law = PowerLaw.of_plain(required)
         unit = str(data.get("unit") or ("bytes" if data.get("vocabulary") == BYTES else "tokens"))  # earlier files
         return Asked(law, True, source, unit, data.get("bytes_per_token"), data.get("vocabulary"))

@@ -63,7 +63,7 @@ def export(
                 seed=seed,
                 force=force,
             )
-    source, out = str(source), Path(out)
+    source, out = str(Path(source).expanduser()), Path(out).expanduser()
     drawing, about, grown = Architecture.load(source), known(source), None
     file = None if to in CARDS or parameters is not None else trained_weights(weights, source)
     spoken = carried(tokenizer, file, source)
@@ -86,7 +86,7 @@ def export(
 def trained_weights(given: str | Path | None, source: str) -> Path | None:
     """The weights of an export: those that are named, else what `l2m train` left in the folder; None for fresh ones."""
     if given is not None:
-        return None if str(given) == FRESH else Path(given)
+        return None if str(given) == FRESH else Path(given).expanduser()
     beside = Path(source) / WEIGHTS
     return beside if beside.is_file() else None
 

@@ -53,15 +53,15 @@ def parse_memory(text: str | None, batch: int) -> Memory | None:
     if text is None:
         if batch != 1:
             raise BadInput(
-                "--batch shares the memory of --fits: give both (or --runtime llama.cpp, or vllm with --paged)"
+                "`batch` shares the memory of `fits`: give both (or `runtime` llama.cpp, or vllm with `paged`)"
             )
         return None
     number = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([a-zA-Z]*)", text.strip())
     if number is None or number[2].lower() not in SIZES:
-        raise BadInput(f"--fits: found '{text.strip()[:40]}'; a size such as 16GiB, 24GB or plain bytes is expected")
+        raise BadInput(f"`fits`: found '{text.strip()[:40]}'; a size such as 16GiB, 24GB or plain bytes is expected")
     size = int(float(number[1]) * SIZES[number[2].lower()])
     if size < 1:
-        raise BadInput(f"--fits: found {text.strip()}; at least one byte is expected")
+        raise BadInput(f"`fits`: found {text.strip()}; at least one byte is expected")
     return Memory(size, batch)
 
 

@@ -87,7 +87,7 @@ def read(path: str, runtime: str | None, length: int, overrides: list[str], page
         return _of_published(published(path, runtime, overrides), length, paged)
     if runtime is not None:
         raise BadInput(
-            f"--runtime: is for a published config.json; {path} is a drawing, which counts what must be kept"
+            f"`runtime`: is for a published config.json; {path} is a drawing, which counts what must be kept"
         )
     from l2m_design.architecture import Architecture
 

@@ -1,4 +1,4 @@
-"""Measure a corpus by estimators and models, all given by name: `l2m.estimate`, and what the command needs."""
+"""Measure a corpus by estimators and models, all given by name."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,41 +21,6 @@ from l2m_design.measuring.scorer import (
 )
 
 MOST_PAIRS = 4096  # tokens between the two of two_point, at most, unless a reach is given
-
-
-def estimate(
-    corpus: str | Path | Corpus,
-    estimator: str | None = None,
-    model: str | None = None,
-    *,
-    tokenizer: str | None = None,
-    scores: str | Path | None = None,
-    reference_tokens: int = REFERENCE_TOKENS,
-    device: str = "auto",
-    trust_remote_code: bool = False,
-    on_progress: Progress = lambda what, done, total: None,
-    **settings: Any,
-) -> Measurement:
-    """Measure how the mutual information I(n;n) of neighbouring halves of a corpus grows with n.
-
-    corpus: a name or a path as the command line takes it, or an opened corpus. estimator: compression (default),
-    gaussian (default for arrays of real numbers), or profile, direct, vclub, which need a model: oracle, train, a
-    Hugging Face folder or name, a .gguf file, a server's address. tokenizer: of text; the model's own, or bytes, unless
-    it is given. scores: a table, .parquet, in which a model's scores are kept. reference_tokens: the budget of model
-    "train". settings: fields of MeasurementSettings, such as longest=4096, windows=64, seed=1.
-    Raises BadInput.
-
-    >>> import l2m_design as l2m
-    >>> found = l2m.estimate("markov:stay=0.9,documents=60,length=1024", longest=256, windows=32)
-    >>> found.beta is None
-    True
-    """
-    work = Estimation(corpus, tokenizer, trust_remote_code, device, reference_tokens, Path(scores) if scores else None)
-    given = {"estimator": estimator or work.default(has_model=model is not None)} | settings
-    asked = MeasurementSettings.parse(given, "estimate")
-    if asked.needs_scorer != (model is not None):
-        raise BadInput("profile, direct and vclub need a model; compression and gaussian take none")
-    return work.measurements([asked], [model] if model else [], on_progress)[0]
 
 
 class Estimation:

@@ -26,7 +26,7 @@ def is_server(model: str) -> bool:
     return model.startswith(("http://", "https://"))
 
 
-def check_model(model: str | None, where: str = "--model") -> None:
+def check_model(model: str | None, where: str = "`model`") -> None:
     """Raises BadInput when a model is written as a path, and nothing is there; `where` is how it was named."""
     if model and model not in ("oracle", "train") and not is_server(model):
         local(model, where)
@@ -104,7 +104,7 @@ def _scorer(
     if is_server(model):
         tokenizer = corpus.tokenizer if isinstance(corpus, TextCorpus) else None
         if isinstance(tokenizer, Bytes) and tokenizer.assumed:
-            raise BadInput(f"{model}: a server takes token numbers: name its model's tokenizer with --tokenizer")
+            raise BadInput(f"{model}: a server takes token numbers: name its model's tokenizer with `tokenizer`")
         from l2m_design.information.scores.server import ServerScorer
 
         url, _, name = model.partition("#")
@@ -134,7 +134,7 @@ def check_vocabulary(corpus: Corpus, model: str, tokens: int) -> None:
     if not corpus.vocabulary <= tokens <= corpus.vocabulary + PADDING:
         raise BadInput(
             f"{model}: has {tokens} tokens, {corpus.name} has {corpus.vocabulary}: give its own tokenizer with "
-            "--tokenizer"
+            "`tokenizer`"
         )
 
 

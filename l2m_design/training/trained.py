@@ -90,9 +90,9 @@ class Training:
             raise BadInput(f"{out}: a folder is expected, found a file")
         there = [path.name for path in out.iterdir()] if out.is_dir() else []
         if out.exists() and there not in ([], [CHECKPOINT]):
-            raise BadInput(f"{out}: holds files already; give another --out")
+            raise BadInput(f"{out}: holds files already; give another `out`")
         if there and read_notes(out / CHECKPOINT).get("identity") != self.identity:
-            raise BadInput(f"{out}: holds an unfinished run of another drawing, corpus or recipe; give another --out")
+            raise BadInput(f"{out}: holds an unfinished run of another drawing, corpus or recipe; give another `out`")
 
     @property
     def identity(self) -> str:

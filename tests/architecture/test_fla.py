@@ -139,9 +139,9 @@ def notes(read: Published) -> str:
 
 
 def test_a_runtime_that_does_not_run_a_model_says_so(write) -> None:
-    with pytest.raises(BadInput, match="--runtime fla: runs delta_net, gated_deltanet, gla, kda, rwkv7, its mamba2, n"):
+    with pytest.raises(BadInput, match="`runtime` fla: runs delta_net, gated_deltanet, gla, kda, rwkv7, its mamba2, n"):
         published(write({"model_type": "llama"}), "fla")
-    with pytest.raises(BadInput, match="--runtime mamba-ssm: runs mamba, mamba2, mamba_ssm, not fla's mamba2"):
+    with pytest.raises(BadInput, match="`runtime` mamba-ssm: runs mamba, mamba2, mamba_ssm, not fla's mamba2"):
         published(write(FLAME), "mamba-ssm")
     assert "vLLM is not known to run fla's mamba2" in notes(published(write(FLAME), "vllm"))
     assert "transformers has no class of fla's gla" in notes(published(write({"model_type": "gla"}), "transformers"))

@@ -254,7 +254,7 @@ def test_an_unknown_type_is_told_the_known_ones(write) -> None:
         BadInput, match=r"config\.json: model_type: found 'lama'; did you mean 'llama'\? known: bamba, "
     ):
         published(write({"model_type": "lama"}))
-    with pytest.raises(BadInput, match="--runtime mamba-ssm: runs mamba, mamba2, mamba_ssm, not llama"):
+    with pytest.raises(BadInput, match="`runtime` mamba-ssm: runs mamba, mamba2, mamba_ssm, not llama"):
         published(write({"model_type": "llama"}), "mamba-ssm")
     with pytest.raises(BadInput, match="unknown runtime 'vlm'; did you mean 'vllm'"):
         published(write({"model_type": "llama"}), "vlm")

@@ -92,8 +92,8 @@ def test_dtypes_that_a_file_names_are_told(write) -> None:
     notes = published(
         write(LLAMA | {"torch_dtype": "float32", "quantization_config": {"kv_cache_scheme": {"type": "float"}}})
     ).notes
-    assert any("names float32; bytes are counted in --dtype" in note for note in notes)
-    assert any("--kv-dtype float8 counts it so" in note for note in notes)
+    assert any("names float32; bytes are counted in `dtype`" in note for note in notes)
+    assert any("`kv_dtype` float8 counts it so" in note for note in notes)
 
 
 def test_sizes_written_as_whole_floats_are_sizes(tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ def test_nominal_and_allotted_bytes_stand_side_by_side_with_the_reason(hybrid: P
         (("--paged",), "--paged: pages are vLLM's; give --runtime vllm with it"),
         (("--runtime", "llama.cpp", "--paged"), "--paged: pages are vLLM's"),
         (("--runtime", "llama.cpp", "--dtype", "float8"), "llama.cpp holds no KV cache in float8; allowed: float32"),
+        (("--kv-dtype", "q4_0"), "--kv-dtype: q4_0 is a format of llama.cpp, and the state is counted as transformers"),
         (("--runtime", "vllm", "--kv-dtype", "q8_0"), "vLLM holds no KV cache in q8_0; allowed: float32"),
         (
             ("--runtime", "vllm", "--batch", "2"),
@@ -100,7 +101,7 @@ def test_what_a_server_does_not_have_is_refused_in_one_line(words: tuple[str, ..
 
 @pytest.mark.parametrize("text", ["much", "16 apples", "-1GiB", "0", "1e9", ""])
 def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(BadInput, match="--fits"):
+    with pytest.raises(BadInput, match="`fits`"):
         parse_memory(text, 1)
 
 

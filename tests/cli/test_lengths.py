@@ -28,7 +28,7 @@ def test_lengths_are_sorted_and_each_is_taken_once() -> None:
 
 @pytest.mark.parametrize("text", ["", "x", "4k,", "-4", "1.5k", "4kk", "3", "32M", "99999999999999", "1e3", "4k;8k"])
 def test_what_is_no_length_is_refused(text: str) -> None:
-    with pytest.raises(BadInput, match="--lengths: found"):
+    with pytest.raises(BadInput, match="`lengths`: found"):
         parse_lengths(text)
 
 

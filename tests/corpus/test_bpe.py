@@ -57,7 +57,7 @@ def test_a_size_that_cannot_be_is_one_line(folder: Path, name: str, words: str) 
 
 def test_two_tokenizers_for_one_corpus_are_refused(folder: Path) -> None:
     spec = f"{folder}:tokenizer=bpe:300"
-    with pytest.raises(BadInput, match="its tokenizer is bpe:300, --tokenizer says bytes; name one of them"):
+    with pytest.raises(BadInput, match="its tokenizer is bpe:300, `tokenizer` says bytes; name one of them"):
         open_corpus(spec, "bytes")
     assert open_corpus(spec, "bpe:300").vocabulary == 300
 

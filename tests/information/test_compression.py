@@ -128,7 +128,7 @@ def test_of_one_document_stretches_stand_in() -> None:
     assert parts.prime.spans[0, 1] == parts.tune.spans[0, 0]
     assert parts.tune.spans[0, 1] == parts.measured.spans[0, 0]
     assert parts.measured.spans[-1, 1] == 10_000
-    with pytest.raises(BadInput, match="smaller --prime or --longest"):
+    with pytest.raises(BadInput, match="smaller `prime` or `longest`"):
         divided(one, 100, 9_500, "text", np.random.default_rng(0))
 
 

@@ -1,5 +1,6 @@
 """Gaussian information of recordings as people bring them: gains, baselines, drifts, tails, padded rows."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,16 @@ def test_what_gains_do_is_seen_where_they_are_kept(found: Any) -> None:
     assert measurement.beta is None
     assert measurement.required is None
     assert "other recordings" in measurement.without_beta
+    assert "Give `normalise` recording or copula, a smaller `longest`" in measurement.without_beta
     assert measurement.curve.mean() - measurement.other == pytest.approx(EXACT, abs=0.5)
     assert measurement.plain()["other_recordings_nats"][-1] > 1
+
+
+@pytest.mark.parametrize(("how", "advice"), [("recording", "Give `normalise` copula, a sm"), ("copula", "Give a sm")])
+def test_advice_names_no_normalisation_that_is_on(found: Any, how: str, advice: str) -> None:
+    measurement = found(autoregression((40, 512)), normalise=how, longest=64)
+    failed = dataclasses.replace(measurement, explained_by="other recordings")
+    assert advice in failed.without_beta
 
 
 def test_lengths_that_the_control_contradicts_are_left_out_while_others_remain(found: Any) -> None:
@@ -89,7 +98,7 @@ def test_increasing_functions_leave_a_copula_as_it_is(found: Any) -> None:
     np.testing.assert_allclose(cubed.curve.nats, plain.curve.nats, atol=1e-9)
     assert is_exact(cubed)
     raw = found(values**3)
-    assert any("not Gaussian: excess kurtosis" in note and "--normalise copula" in note for note in raw.notes)
+    assert any("not Gaussian: excess kurtosis" in note and "`normalise` copula" in note for note in raw.notes)
     assert raw.curve.mean()[0] < 0.8 * EXACT
 
 
@@ -158,7 +167,7 @@ def test_a_constant_channel_is_named_and_trees_are_no_recordings(found: Any, mea
     values = np.stack([autoregression((50, 1024)), np.full((50, 1024), 5.0)], axis=-1)
     with pytest.raises(BadInput, match="document 0, channel 1 is constant"):
         found(values)
-    with pytest.raises(BadInput, match="give --normalise none"):
+    with pytest.raises(BadInput, match="give `normalise` none"):
         measured("tree-gaussian", estimator="gaussian", normalise="recording")
     with pytest.raises(ValueError, match="normalise is for gaussian"):
         measured("iid", estimator="compression", normalise="copula")

@@ -190,7 +190,7 @@ def test_a_window_longer_than_the_model_is_bad_input(tiny_llama: Path, text_fold
     asked = MeasurementSettings(estimator="profile", shortest=8, longest=128)
     with (
         open_scores(corpus, asked, str(tiny_llama)) as scores,
-        pytest.raises(BadInput, match=r"ends at 128 tokens, 256 are asked .* --longest 64"),
+        pytest.raises(BadInput, match=r"ends at 128 tokens, 256 are asked .* `longest` 64"),
     ):
         measure(corpus, asked, scores)
 

@@ -102,7 +102,7 @@ class Config(Lenient):
         if given.isdisjoint(cls.own):
             raise BadInput(
                 f"{where}: none of {', '.join(cls.own)} is in it: its class's defaults would be judged, not a model; "
-                f"add its sizes, or --set hidden_size={defaults.get('hidden_size')} if the defaults of "
+                f"add its sizes, or `overrides` hidden_size={defaults.get('hidden_size')} if the defaults of "
                 f"{data['model_type']} are meant"
             )
         config = super().parse({name: defaults[name] for name in defaults.keys() - given} | data, where)

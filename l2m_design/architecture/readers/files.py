@@ -19,7 +19,7 @@ SIDECAR = "mamba_config.json"
 
 def is_published(path: str | Path) -> bool:
     """Is this a published config, or a folder of one, and not a drawing? What cannot be read is by its name."""
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.is_dir():
         return config_in(path).exists() and not (path / "architecture.yaml").exists()
     if path.suffix != ".json" or not path.is_file():

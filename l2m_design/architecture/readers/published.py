@@ -90,7 +90,8 @@ def published(path: str | Path, runtime: str | None = None, overrides: Iterable[
     runtime: one of RUNTIMES; by default transformers, mamba-ssm and fla for their own configs. overrides: `key=value`
     laid over the file. Raises BadInput naming file, field, what was found and what is allowed.
     """
-    path = config_in(Path(path)) if Path(path).is_dir() else Path(path)
+    path = Path(path).expanduser()
+    path = config_in(path) if path.is_dir() else path
     overrides = tuple(overrides)
     stored = mapping(path)
     whole = override(stored, overrides)
@@ -149,7 +150,7 @@ def _check_overrides(overrides: Iterable[str], stored: dict[str, Any], reader: t
         if key not in known and key not in stored and key not in TOLD:
             close = nearest(key, sorted(known))
             hint = f"; did you mean '{close}'?" if close else ""
-            raise BadInput(f"--set {key}: not in the file, and not read of its type{hint}")
+            raise BadInput(f"`overrides` {key}: not in the file, and not read of its type{hint}")
 
 
 def _runtime(runtime: str, kind: str, reader: type[Config]) -> str:
@@ -161,7 +162,7 @@ def _runtime(runtime: str, kind: str, reader: type[Config]) -> str:
     if kind not in runs:
         said = "fla's mamba2" if reader.own_runtime == "fla" and kind == "mamba2" else kind
         of = ", ".join({"mamba-ssm": RUN_BY_MAMBA_SSM, "fla": (*OF_FLA, "its mamba2")}[runtime])
-        raise BadInput(f"--runtime {runtime}: runs {of}, not {said}")
+        raise BadInput(f"`runtime` {runtime}: runs {of}, not {said}")
     return runtime
 
 
@@ -220,9 +221,9 @@ def _of_dtypes(data: dict[str, Any]) -> tuple[str, ...]:
     """What the file says of dtypes, which are asked for by options."""
     said, quantised = [], data.get("quantization_config")
     if data.get("torch_dtype", data.get("dtype")) == "float32":
-        said.append("Its config names float32; bytes are counted in --dtype, bfloat16 unless it is given.")
+        said.append("Its config names float32; bytes are counted in `dtype`, bfloat16 unless it is given.")
     if isinstance(quantised, dict) and (quantised.get("kv_cache_scheme") or quantised.get("kv_cache_quant_algo")):
-        said.append("Its config asks for a quantised KV cache; --kv-dtype float8 counts it so.")
+        said.append("Its config asks for a quantised KV cache; `kv_dtype` float8 counts it so.")
     return tuple(said)
 
 

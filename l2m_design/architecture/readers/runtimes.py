@@ -67,7 +67,7 @@ CONVENTIONS = {
         spare=1,
         memory="float32",
         of_windows="windows one token shorter than they read",
-        of_tokens="windows of one token never cut, though nothing reads the rest (--runtime ideal judges what is read)",
+        of_tokens="windows of one token never cut, though nothing reads the rest (`runtime` ideal judges what is read)",
         of_memories="recurrent memories in float32",
         of_columns="convolutions one column wider than they must be",
     ),
@@ -81,7 +81,7 @@ CONVENTIONS = {
         "Counted as llama.cpp holds it",
         memory="float32",
         column="float32",
-        of_keys="keys and values in float16 unless --kv-dtype says otherwise",
+        of_keys="keys and values in float16 unless `kv_dtype` says otherwise",
         of_memories="recurrent states in float32",
     ),
     "mamba-ssm": Convention(
@@ -108,7 +108,7 @@ def convention(runtime: str) -> Convention:
     if runtime not in CONVENTIONS:
         close = nearest(runtime, RUNTIMES)
         hint = f"did you mean '{close}'? " if close else ""
-        raise BadInput(f"--runtime: unknown runtime '{runtime}'; {hint}allowed: {', '.join(RUNTIMES)}")
+        raise BadInput(f"`runtime`: unknown runtime '{runtime}'; {hint}allowed: {', '.join(RUNTIMES)}")
     return CONVENTIONS[runtime]
 
 

@@ -111,8 +111,8 @@ def vllm(
     page = max(cache.token for cache in caches) * block
     if odd := next((cache.token for cache in caches if page % (cache.token * block)), None):
         raise BadInput(
-            f"--paged: vLLM's pages for {odd:,} and {page // block:,} bytes a token in one model are not modelled; "
-            "leave --paged out for nominal bytes"
+            f"`paged`: vLLM's pages for {odd:,} and {page // block:,} bytes a token in one model are not modelled; "
+            "leave `paged` out for nominal bytes"
         )
     kinds = [(cache.of(), count, _blocks(cache, page // cache.token, length), page // cache.token)
              for cache, count in caches.items()]  # fmt: skip

@@ -88,7 +88,7 @@ class Scores:
         if limit is not None and longest > limit:
             raise BadInput(
                 f"{self.scorer.name}: its context ends at {limit} tokens, {longest} are asked (2 x the longest n); "
-                f"give --longest {2 ** int(np.log2(max(2, limit // 2)))} or less"
+                f"give `longest` {2 ** int(np.log2(max(2, limit // 2)))} or less"
             )
 
     def _batches(self, missing: dict[Key, int]) -> Iterable[list[tuple[Key, int]]]:

@@ -105,11 +105,11 @@ def load_scorer(
     """
     model = load_model(source, device, trust_remote_code)
     return HuggingFaceScorer(
-        model, start_token(model.config, start), first, local(source, "--model").name or source, device
+        model, start_token(model.config, start), first, local(source, "`model`").name or source, device
     )
 
 
-def load_model(source: str, device: torch.device, trust_remote_code: bool = False, where: str = "--model") -> Any:
+def load_model(source: str, device: torch.device, trust_remote_code: bool = False, where: str = "`model`") -> Any:
     """The model of a folder, a .gguf file or a name, in float32 on a CPU and bfloat16 on a GPU; only safetensors and
     GGUF weights are read. Raises BadInput, which says `where` the user named it.
     """

@@ -23,7 +23,7 @@ class OracleScorer:
 
     def __init__(self, corpus: Corpus) -> None:
         if not is_exact(corpus):
-            raise BadInput(f"{corpus.name}: --model oracle needs a synthetic source: {', '.join(SOURCES)}")
+            raise BadInput(f"{corpus.name}: `model` oracle needs a synthetic source: {', '.join(SOURCES)}")
         self._source: Any = corpus
         self.fingerprint = f"oracle {corpus.fingerprint}"
 

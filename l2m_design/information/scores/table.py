@@ -121,7 +121,7 @@ class ScoreTable:
             if metadata.get(what) != mine:
                 raise BadInput(
                     f"{path}: holds scores of another {what} ({metadata.get(what, 'none named')}, asked {mine}); "
-                    "name another file with --scores"
+                    "name another file with `scores`"
                 )
         begins = self._documents.spans[:, 0]
         document, start, past_document, past_start, past_length = (table[name].to_numpy() for name in COLUMNS)
