@@ -1,4 +1,5 @@
 # make search: install and run the quickstart study. make test: install with dev tools, lint, type check, all tests.
+# make check: the same without the tests that start processes, train or read much, in less than two minutes.
 PYTHON ?= python3
 STUDY ?= configs/quickstart.yaml
 BIN := .venv/bin
@@ -6,14 +7,24 @@ BIN := .venv/bin
 # where Python may not write it (PYTHONDONTWRITEBYTECODE), every import of torch would compile it again, for ten seconds.
 UV := UV_FIND_LINKS="$(PIP_FIND_LINKS)" $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt
 
-.PHONY: search test lint install install-dev soak versions defaults clean
+.PHONY: search check test coverage lint install install-dev soak versions defaults clean
 
 search: install
 	$(BIN)/l2m search $(STUDY)
 
 # a process for each core, one torch thread each: their threads would wait for each other
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 8 --dist loadfile
+UNIT := -m "not slow and not integration"
+
 test: install-dev lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 8 --dist loadfile -m "not slow"
+	$(PYTEST) -m "not slow"
+
+check: install-dev lint
+	$(PYTEST) $(UNIT)
+
+# of the tests of `make check`; lines that only child processes run are not seen
+coverage: install-dev
+	$(PYTEST) $(UNIT) --cov=l2m_design --cov-report=term:skip-covered
 
 lint: install-dev
 	$(BIN)/ruff check .

@@ -10,6 +10,44 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks a hub; where none answers, its retries would cost half a minute
 
+TESTS = Path(__file__).parent
+# what starts processes, trains, compiles, needs a server or reads much; single tests are marked where they stand
+INTEGRATION = (
+    "calibration/",
+    "cli/",
+    "end_to_end/",
+    "export/",
+    "house/test_shipped.py",
+    "information/test_compression.py",
+    "information/test_measure.py",
+    "information/test_server.py",
+    "library/",
+    "model/test_contract.py",
+    "model/test_kernels.py",
+    "search/",
+    "training/",
+)
+UNIT = (  # of these folders, what needs no mark
+    "cli/test_check_advice.py",
+    "cli/test_options.py",
+    "export/test_targets.py",
+    "search/test_feasibility.py",
+    "search/test_layout.py",
+    "search/test_schema.py",
+    "search/test_space.py",
+    "training/test_context.py",
+    "training/test_excess.py",
+    "training/test_optimiser.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`make check` leaves out what is marked integration, by its file."""
+    for item in items:
+        place = item.path.relative_to(TESTS).as_posix()
+        if place.startswith(INTEGRATION) and not place.startswith(UNIT):
+            item.add_marker(pytest.mark.integration)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:

@@ -243,6 +243,7 @@ def measured(path: Path, texts: list[str]) -> Measurement:
     return measure(records(path, texts), asked)
 
 
+@pytest.mark.integration
 def test_an_interval_counts_copies_once(tmp_path: Path) -> None:
     texts = [text(i) for i in range(24)]
     once, twice = (measured(tmp_path / f"{times}.jsonl", texts * times) for times in (1, 2))
@@ -251,6 +252,7 @@ def test_an_interval_counts_copies_once(tmp_path: Path) -> None:
     assert twice.plain()["copies"] == {"equal": 24, "near": 0}
 
 
+@pytest.mark.integration
 def test_near_copies_are_one_row_of_the_bootstrap(tmp_path: Path) -> None:
     texts = [text(i) for i in range(24)]
     found = measured(tmp_path / "x.jsonl", texts + [edited(t, 60) for t in texts])

@@ -158,6 +158,7 @@ def test_the_standard_library_is_real_text_without_its_tests() -> None:
     assert all(len(corpus.documents(split)) > 20 for split in SPLITS)
 
 
+@pytest.mark.integration
 def test_processes_may_fill_the_cache_at_once(text_folder: Path) -> None:
     code = f"from l2m_design.corpus import open_corpus; print(open_corpus({str(text_folder)!r}).all_documents.size)"
     racing = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]

@@ -46,6 +46,7 @@ def test_a_lesson_from_a_short_text_is_finite(tokens: int) -> None:
     assert torch.isfinite(value_lesson(model_of([LAYER]), torch.zeros(1, tokens, dtype=torch.int64)))
 
 
+@pytest.mark.integration
 def test_facts_are_worth_more_than_keys_where_recall_is_known() -> None:
     """A layer that looks facts up learns from a few lessons that keys, which nobody foresees, are of no later use."""
     corpus = open_corpus("santa-fe:beta=0.5,keys=32,pairs=64,documents=300")
