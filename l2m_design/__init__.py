@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from l2m_design.library.estimate import estimate
     from l2m_design.library.export import export
     from l2m_design.library.search import StudySummary, search
+    from l2m_design.library.train import train
     from l2m_design.model import LanguageModel, build
     from l2m_design.training.recipe import Recipe
-    from l2m_design.training.trained import Trained, train
+    from l2m_design.training.trained import Trained
 
 __version__ = "0.1.0"
 
@@ -75,9 +76,10 @@ _PLACES = {
     "library.check": ("Checked", "check"),
     "library.estimate": ("estimate",),
     "library.search": ("StudySummary",),
+    "library.train": ("train",),
     "model": ("LanguageModel", "build"),
     "training.recipe": ("Recipe",),
-    "training.trained": ("Trained", "train"),
+    "training.trained": ("Trained",),
 }
 _PLACE = {name: place for place, names in _PLACES.items() for name in names}
 

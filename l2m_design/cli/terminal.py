@@ -26,10 +26,10 @@ def with_options(text: str) -> str:
 
 
 def print_json(data: dict[str, Any]) -> None:
-    """One JSON object on stdout."""
+    """One JSON object on stdout, settings named as the library names them."""
     from l2m_design.settings import to_json
 
-    typer.echo(with_options(to_json(data)), nl=False)
+    typer.echo(to_json(data), nl=False)
 
 
 def say(*sentences: str) -> None:

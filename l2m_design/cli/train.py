@@ -16,6 +16,8 @@ Processes = Annotated[
     int, typer.Option(min=1, help="Processes that share each batch: a GPU each, or the CPU's threads.")
 ]
 
+Tracking = Annotated[str | None, typer.Option(help="MLflow store that shows the run, such as sqlite:///mlflow.db.")]
+
 
 def command(
     architecture: Annotated[str, typer.Argument(help="A YAML drawing or a card.")],
@@ -25,6 +27,7 @@ def command(
     out: Annotated[Path | None, typer.Option(help="Folder for weights, drawing, tokenizer and result.")] = None,
     device: Device = "auto",
     processes: Processes = 1,
+    tracking: Tracking = None,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -34,6 +37,8 @@ def command(
     """
     from l2m_design.architecture import Architecture
     from l2m_design.corpus import open_corpus
+    from l2m_design.library.tracked import check_store
+    from l2m_design.library.train import run_tracked
     from l2m_design.settings import override
     from l2m_design.training.recipe import Recipe
     from l2m_design.training.trained import Training
@@ -42,6 +47,8 @@ def command(
     recipe = Recipe.parse(override({}, overrides), "--set")
     spec = (corpus, tokenizer)
     work = Training(drawing, open_corpus(*spec), recipe, out, architecture, processes, spec)
+    if tracking:
+        check_store(tracking)
     if dry_run:
         plan = work.plan()
         print_json(plan) if as_json else say(*(f"{key}: {value:,}" for key, value in plan.items()))
@@ -50,7 +57,9 @@ def command(
         warn(f"l2m: {out}: an unfinished run lies there, it goes on")
     try:
         with progress() as on_progress:
-            trained = work.run(device, lambda done, total: on_progress(drawing.picture, done, total))
+            trained, trouble = run_tracked(
+                work, device, tracking, lambda done, total: on_progress(drawing.picture, done, total)
+            )
     except KeyboardInterrupt:
         if not out:
             raise
@@ -59,6 +68,8 @@ def command(
         warn(f"l2m: interrupted: {going_on if kept else 'nothing was trained yet'}")
         raise typer.Exit(1) from None
     files = trained.save(out) if out else []
+    if trouble:
+        warn(f"l2m: tracking: {trouble}")
     if as_json:
         print_json(trained.plain() | {"files": files})
         return

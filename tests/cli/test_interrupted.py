@@ -43,6 +43,29 @@ def test_an_interrupted_calibration_says_how_to_go_on_and_does(folder: Path) -> 
     assert l2m("check", "growing.yaml", "--eta", "made/eta.yaml", cwd=folder).returncode in (0, 1)
 
 
+TRAINING = (
+    "train", "growing.yaml", "--corpus", "santa-fe:beta=0.5,pairs=128,keys=8,documents=64", "--device", "cpu", "--out",
+    "made", "--set", "length=64", "--set", "batch_tokens=128", "--set", "tokens=5000000",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_an_interrupted_training_keeps_its_steps_and_says_so(folder: Path, processes: str) -> None:
+    """Ctrl-C reaches the whole group; before the first minute no checkpoint was due."""
+    process = start(*TRAINING, "--processes", processes, cwd=folder)
+    assert process.stderr is not None
+    while " of " not in (line := process.stderr.readline()):
+        assert process.poll() is None, line
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "of 39,062 steps are kept; the same command goes on" in said
+    assert "Traceback" not in said
+    again = l2m(*TRAINING, "--dry-run", cwd=folder)
+    assert again.returncode == 0, again.stderr
+    assert [path.name for path in (folder / "made").iterdir()] == ["checkpoint.safetensors"]
+
+
 STUDY = """
 name: small
 corpus: "santa-fe:beta=0.5,pairs=512,keys=64,documents=40"

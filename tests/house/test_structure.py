@@ -30,7 +30,7 @@ DOORS = {
     "safetensors": ("model/weights.py",),
     "optuna": ("search/study/",),
     "ray": ("search/executors/ray.py",),
-    "mlflow": ("search/tracking.py",),
+    "mlflow": ("search/tracking.py", "library/tracked.py"),
     "transformers": ("corpus/tokenizers.py", "information/scores/huggingface.py", "model/thinned.py", "export/"),
     "matplotlib": ("report/figures/",),
     "jinja2": ("report/page.py", "report/picture.py"),

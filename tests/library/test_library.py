@@ -53,7 +53,7 @@ def test_rooms_that_are_verbs_stay_rooms() -> None:
     assert importlib.import_module("l2m_design.search.settings").load_study is load_study
 
 
-@pytest.mark.parametrize("module", ["library.check", "library.estimate", "training.trained"])
+@pytest.mark.parametrize("module", ["library.check", "library.estimate", "library.train"])
 def test_the_examples_of_the_documentation_run(module: str) -> None:
     found = doctest.testmod(importlib.import_module(f"l2m_design.{module}"))
     assert found.attempted

@@ -17,7 +17,8 @@ import torch
 from l2m_design.architecture import Architecture
 from l2m_design.corpus import open_corpus
 from l2m_design.errors import BadInput, WorkFailed
-from l2m_design.training import parallel, trained
+from l2m_design.library.train import train as train_named
+from l2m_design.training import parallel
 from l2m_design.training.parallel import Plan, train_together
 from l2m_design.training.ranks import Ranks
 from l2m_design.training.recipe import Recipe
@@ -80,14 +81,14 @@ def test_two_processes_train_what_one_trains(
 
 def test_a_run_in_a_folder_is_shared_by_its_corpus_name(tmp_path: Path) -> None:
     given = RECIPE.plain() | {"tokens": 64 * 8 * 4}
-    alone = trained.train(drawing(MAMBA), SPEC, **given)
-    together = trained.train(drawing(MAMBA), SPEC, out=tmp_path / "made", processes=2, **given)
+    alone = train_named(drawing(MAMBA), SPEC, **given)
+    together = train_named(drawing(MAMBA), SPEC, out=tmp_path / "made", processes=2, **given)
     assert together.result.late_loss == pytest.approx(alone.result.late_loss, abs=1e-4)
     assert (tmp_path / "made" / "weights.safetensors").exists()
     with pytest.raises(BadInput, match="processes: each of several opens the corpus by its name"):
-        trained.train(drawing(MAMBA), open_corpus(SPEC), processes=2, **given)
+        train_named(drawing(MAMBA), open_corpus(SPEC), processes=2, **given)
     with pytest.raises(BadInput, match="hold 8 windows of 64, which 3 processes"):
-        trained.train(drawing(MAMBA), SPEC, processes=3, **given)
+        train_named(drawing(MAMBA), SPEC, processes=3, **given)
 
 
 def test_the_first_process_decides_for_all_when_to_stop() -> None:

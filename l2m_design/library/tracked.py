@@ -1,0 +1,119 @@
+"""One training run in MLflow: params, metrics and the loss curve, under the names that trials of a study have.
+
+A tracking failure never fails a run: it is said in a line. A run that goes on from its checkpoint goes on in its own
+MLflow run, which is found by its tag.
+"""
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from l2m_design.errors import BadInput, first_line
+from l2m_design.settings import to_yaml
+
+if TYPE_CHECKING:
+    from l2m_design.training.result import Result
+    from l2m_design.training.trained import Training
+
+EXPERIMENT = "l2m-design"  # unless MLFLOW_EXPERIMENT_NAME names another
+RUN = "l2m.train"  # tag: the identity of a run
+STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
+IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}  # else minutes a call
+QUIET = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+METRICS = (
+    "late_loss", "test_late_loss", "mi_captured_nats", "peak_memory_bytes", "train_seconds", "compile_seconds",
+    "late_excess_nats",
+)  # fmt: skip
+
+
+class Tracked:
+    """A run in the store at `uri`; trouble: why it is not there, in one line."""
+
+    def __init__(self, uri: str, work: "Training") -> None:
+        self.trouble: str | None = None
+        self._uri, self._work = uri, work
+        self._client: Any = None
+        self._run = ""
+
+    def log(self, result: "Result") -> None:
+        """Send what the run found."""
+        self._try(lambda: self._log(result))
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """The run is RUNNING inside; FINISHED, KILLED (by an interrupt) or FAILED at the end."""
+        self._try(self._open)
+        try:
+            yield
+        except BaseException as error:
+            self._end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            raise
+        self._end("FINISHED")
+
+    def _open(self) -> None:
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+        for chatty in ("alembic", "mlflow", "urllib3"):
+            logging.getLogger(chatty).setLevel(logging.ERROR)
+        self._client = client = MlflowClient(self._uri)
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+        found = client.get_experiment_by_name(name)
+        if found is not None and found.lifecycle_stage == "deleted":
+            raise MlflowException(f"the experiment '{name}' was deleted")
+        experiment = found.experiment_id if found else client.create_experiment(name)
+        asked = f"tags.`{RUN}` = '{self._work.identity}' and attributes.status != 'FINISHED'"
+        runs = client.search_runs([experiment], asked)
+        if runs:
+            self._run = runs[0].info.run_id
+            client.update_run(self._run, status="RUNNING")
+            return
+        tags = {RUN: self._work.identity, "picture": self._work.architecture.picture}
+        self._run = client.create_run(experiment, tags=tags, run_name=f"train {tags['picture']}").info.run_id
+        self._params()
+
+    def _params(self) -> None:
+        from mlflow.entities import Param
+
+        work = self._work
+        named = {f"recipe.{key}": value for key, value in work.recipe.plain().items()}
+        named |= {"corpus": work.corpus.name, "parameters": work.architecture.parameters, "processes": work.processes}
+        self._client.log_batch(self._run, params=[Param(key, str(value)[:500]) for key, value in named.items()])
+
+    def _log(self, result: "Result") -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        values = {key: getattr(result, key) for key in METRICS}
+        metrics = [Metric(key, value, now, 0) for key, value in values.items() if value is not None]
+        metrics += [Metric("train_loss", loss, now, tokens) for tokens, loss in result.curve]
+        self._client.log_batch(self._run, metrics=metrics)
+        self._client.log_text(self._run, to_yaml(self._work.architecture.plain()), "architecture.yaml")
+
+    def _end(self, status: str) -> None:
+        self._try(lambda: self._client.set_terminated(self._run, status))
+
+    def _try(self, call: Callable[[], Any]) -> None:
+        """A store may fail in any way; the training must not. After a failure nothing more is sent."""
+        if self.trouble is None:
+            try:
+                call()
+            except Exception as error:
+                self.trouble = f"{type(error).__name__}: {first_line(error)}"
+
+
+def check_store(uri: str) -> None:
+    """Raises BadInput when MLflow knows no store for the URI; whether one answers is seen later."""
+    if uri.partition("://")[0].partition("+")[0] not in STORES:
+        raise BadInput(f"`tracking` {uri}: no store of that kind; allowed: {', '.join(s + '://' for s in STORES)}")
+
+
+def connected(uri: str, work: "Training") -> Tracked:
+    """The run of a training in a store. Raises BadInput as `check_store` does."""
+    check_store(uri)
+    for name, value in (IMPATIENT | QUIET).items():
+        os.environ.setdefault(name, value)
+    return Tracked(uri, work)
