@@ -31,7 +31,6 @@ UNIT = (  # of these folders, what needs no mark
     "cli/test_check_advice.py",
     "cli/test_options.py",
     "export/test_targets.py",
-    "search/test_feasibility.py",
     "search/test_layout.py",
     "search/test_schema.py",
     "search/test_space.py",

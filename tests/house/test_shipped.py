@@ -108,12 +108,6 @@ def test_help_needs_no_torch_and_half_a_second_of_a_core_at_most() -> None:
     assert min(seconds) < 0.5
 
 
-def test_every_reference_to_a_file_in_the_documents_is_there() -> None:
-    for document in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]:
-        for target in re.findall(r"\]\((?!http|#)([^)#]+)", document.read_text()):
-            assert (document.parent / target).exists(), f"{document.name}: {target}"
-
-
 def test_check_waits_for_no_library_that_it_does_not_need(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bamba", "num_hidden_layers": 32, "attn_layer_indices": [1]}')
     (tmp_path / "drawing.yaml").write_text(
