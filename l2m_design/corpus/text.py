@@ -7,6 +7,7 @@ import os
 import sysconfig
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -36,12 +37,25 @@ class TextSettings(Values):
     tokenizer: str | None = None
 
 
+@dataclass(frozen=True)
+class Files:
+    """What text is read from.
+
+    files: (path, name) pairs; the name decides the split and takes part in the fingerprint. shape: of all of them;
+    field: of records. packages: files of one top-level folder go into one split. shares: of the splits.
+    """
+
+    files: list[tuple[Path, str]]
+    shape: Shape = "text"
+    field: str = FIELD
+    packages: bool = False
+    shares: tuple[float, float, float] = SHARES
+
+
 class TextCorpus(Corpus):
     """Files as documents of text; where files hold records, each record is a document.
 
-    shape: of all files. files: (path, name) pairs; the name decides the split and takes part in the fingerprint.
-    packages: files of one top-level folder go into one split. Long files are tokenised in pieces that end with a line,
-    or with a space.
+    Long files are tokenised in pieces that end with a line, or with a space.
     """
 
     seeks = "near"
@@ -49,32 +63,22 @@ class TextCorpus(Corpus):
     def __init__(
         self,
         name: str,
-        files: list[tuple[Path, str]],
-        notes: list[str] | None = None,
-        packages: bool = False,
-        field: str = FIELD,
+        source: Files,
         tokenizer: Tokenizer | None = None,
-        shares: tuple[float, float, float] = SHARES,
-        shape: Shape = "text",
+        notes: list[str] | None = None,
     ) -> None:
         self.name = name
         self.tokenizer = tokenizer or Bytes()
         self.vocabulary = self.tokenizer.vocabulary
         self.spaces = tuple(b" \t\n\r\f\v") if isinstance(self.tokenizer, Bytes) else ()
-        self._files = files
-        self._notes = notes or []
-        self._packages = packages
-        self.tells_of_empty = not packages
-        self._field = field
-        self.shares = shares
-        self._shape = shape
+        self._source, self._notes = source, notes or []
+        self.tells_of_empty = not source.packages
+        self.shares = source.shares
 
     @property
     def as_bytes(self) -> "TextCorpus":
         """The same documents as bytes."""
-        return TextCorpus(
-            self.name, self._files, self._notes, self._packages, self._field, Bytes(), self.shares, self._shape
-        )
+        return TextCorpus(self.name, self._source, Bytes(), self._notes)
 
     @cached_property
     def bytes_per_token(self) -> float:
@@ -85,7 +89,7 @@ class TextCorpus(Corpus):
 
     def family(self, name: str) -> str:
         """In a library of packages, the package: its modules can be near copies of each other."""
-        return name.split("/")[0] if self._packages else name
+        return name.split("/")[0] if self._source.packages else name
 
     def _find_copies(self) -> Copies:
         """As among the bytes, whatever the tokenizer: splits are the same in all tokens."""
@@ -104,11 +108,11 @@ class TextCorpus(Corpus):
     def fingerprint(self) -> str:
         """Hash of every file's name and content, the field and the tokenizer."""
         splits = "" if self.shares == SHARES else f" {self.shares}"
-        version = 4 if self._shape in ("csv", "tsv") else 3
+        version = 4 if self._source.shape in ("csv", "tsv") else 3
         digest = hashlib.sha256(
-            f"text {version} {self._shape} {self._field} {self.tokenizer.fingerprint}{splits}".encode()
+            f"text {version} {self._source.shape} {self._source.field} {self.tokenizer.fingerprint}{splits}".encode()
         )
-        for path, name in self._files:
+        for path, name in self._source.files:
             try:
                 with path.open("rb") as file:
                     content = hashlib.file_digest(file, "sha256").hexdigest()
@@ -119,15 +123,15 @@ class TextCorpus(Corpus):
 
     def write(self, writer: TokenWriter) -> None:
         """Write the files in the order of their names. Raises BadInput on text that is not UTF-8."""
-        for path, name in self._files:
+        for path, name in self._source.files:
             try:
                 self._write(writer, path, name)
             except UNPACKING as error:
                 raise BadInput(f"{path}: cannot be unpacked: {first_line(error)}") from None
 
     def _write(self, writer: TokenWriter, path: Path, name: str) -> None:
-        if self._shape != "text":
-            for number, text in texts_of(path, self._shape, self._field):
+        if self._source.shape != "text":
+            for number, text in texts_of(path, self._source.shape, self._source.field):
                 writer.begin(f"{name}:{number}")
                 for piece in in_pieces([text]):
                     writer.add(self.tokenizer.encode(piece))
@@ -205,7 +209,7 @@ def standard_library(tokenizer: str | None, trust_remote_code: bool = False) -> 
     return _tokenised(
         tokenizer,
         trust_remote_code,
-        lambda read: TextCorpus("stdlib", files, notes, True, tokenizer=read, shares=PACKAGES),
+        lambda read: TextCorpus("stdlib", Files(files, packages=True, shares=PACKAGES), read, notes),
     )
 
 
@@ -241,10 +245,9 @@ def text_files(
         )
     names = [(path, path.relative_to(root).as_posix()) for path in kept]
     skipped = [f"{binary} binary files skipped"] if binary else []
+    source = Files(names, shape, settings.field)
     return _tokenised(
-        settings.tokenizer,
-        trust_remote_code,
-        lambda read: TextCorpus(spec, names, skipped + notes, field=settings.field, tokenizer=read, shape=shape),
+        settings.tokenizer, trust_remote_code, lambda read: TextCorpus(spec, source, read, skipped + notes)
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from l2m_design.corpus import SPLITS, Corpus, open_corpus
 from l2m_design.corpus.base import split_of
 from l2m_design.corpus.copies import _mixed, _words, find_copies
-from l2m_design.corpus.text import TextCorpus
+from l2m_design.corpus.text import Files, TextCorpus
 from l2m_design.information import Measurement, measure
 from l2m_design.information.settings import MeasurementSettings
 
@@ -141,11 +141,11 @@ def test_empty_modules_do_not_join_packages(tmp_path: Path) -> None:
             path = tmp_path / f"{package}-{name}"
             path.write_text(content)
             files.append((path, f"package{package}/{name}.py"))
-    corpus = TextCorpus("library", files, packages=True)
+    corpus = TextCorpus("library", Files(files, packages=True))
     assert families(corpus) == 30
     assert corpus.copied == {"equal": 0, "near": 0}
     files[4][0].write_text(text("0a"))  # package1/a.py, as package0/a.py: now the two packages go together
-    corpus = TextCorpus("library", files, packages=True)
+    corpus = TextCorpus("library", Files(files, packages=True))
     assert families(corpus) == 29
     where = splits(corpus)
     assert where["package1/b.py"] == where["package0/b.py"] == SPLITS[split_of("package0")]

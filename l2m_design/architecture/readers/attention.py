@@ -5,7 +5,7 @@ from typing import ClassVar, Self
 from pydantic import model_validator
 
 from l2m_design.architecture.readers.config import FULL, SLIDING, Config, Count, Depth, Indices, Size, divides
-from l2m_design.architecture.readers.mixers import Mixer, Weights, attention
+from l2m_design.architecture.readers.mixers import Attention, Mixer, Weights
 
 
 def turns(index: int, every: int) -> str:
@@ -80,16 +80,19 @@ class Grouped(Config):
     def mixer(self, index: int, kind: str) -> Mixer:
         """The attention of a layer, or what a hybrid has in its place."""
         bias, out_bias = self.biases
-        return attention(
-            self.hidden_size,
-            self.num_attention_heads,
-            self.kv_heads,
-            self.size_of_head,
-            self.window if kind == SLIDING else None,
-            bias=bias,
-            out_bias=out_bias,
-            gated=self.gated,
-        ).with_more(self.norms_of_heads)
+        return (
+            Attention(
+                self.num_attention_heads,
+                self.kv_heads,
+                self.size_of_head,
+                self.window if kind == SLIDING else None,
+                bias=bias,
+                out_bias=out_bias,
+                gated=self.gated,
+            )
+            .mixer(self.hidden_size)
+            .with_more(self.norms_of_heads)
+        )
 
     def feed(self, index: int, kind: str) -> Weights:
         """A gated MLP."""

@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import AliasChoices, Field, model_validator
 
 from l2m_design.architecture.readers.config import Config, Depth, Size, divides
-from l2m_design.architecture.readers.mixers import Mixer, Weights, attention
+from l2m_design.architecture.readers.mixers import Attention, Mixer, Weights
 
 
 class Classic(Config):
@@ -34,7 +34,7 @@ class Classic(Config):
     def heads(self, bias: bool) -> Mixer:
         """Full attention, one head of keys for each of queries."""
         heads = self.num_attention_heads
-        return attention(self.hidden_size, heads, heads, self.hidden_size // heads, bias=bias)
+        return Attention(heads, heads, self.hidden_size // heads, bias=bias).mixer(self.hidden_size)
 
     def mixer(self, index: int, kind: str) -> Mixer:
         """Full attention with biases."""

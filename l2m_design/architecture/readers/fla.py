@@ -22,7 +22,7 @@ from l2m_design.architecture.readers.config import (
     divides,
 )
 from l2m_design.architecture.readers.fla_mixers import Heads
-from l2m_design.architecture.readers.mixers import Mixer, Weights, attention
+from l2m_design.architecture.readers.mixers import Attention, Mixer, Weights
 
 Ratio = Annotated[float, Field(gt=0, le=1024)]
 
@@ -42,9 +42,9 @@ class Attn(Lenient):
         divides(self.num_heads, "attn.num_heads", width, "hidden_size")
         divides(kv_heads, "attn.num_kv_heads", self.num_heads, "attn.num_heads")
         head_dim = width // self.num_heads
-        return attention(
-            width, self.num_heads, kv_heads, head_dim, self.window_size, bias=self.qkv_bias, out_bias=False
-        )
+        return Attention(
+            self.num_heads, kv_heads, head_dim, self.window_size, bias=self.qkv_bias, out_bias=False
+        ).mixer(width)
 
 
 Specs = Annotated[

@@ -7,7 +7,7 @@ from pydantic import AliasChoices, Field
 from l2m_design.architecture.readers.attention import Biased, Grouped
 from l2m_design.architecture.readers.config import FULL, LINEAR, Auto, Count, Dtype, Indices, Size, Taps, Words, divides
 from l2m_design.architecture.readers.experts import ExpertSteps, SharedExpert, Sparse
-from l2m_design.architecture.readers.mixers import Mixer, Weights, gated_delta, mamba1, short_convolution
+from l2m_design.architecture.readers.mixers import GatedDelta, Mamba1, Mixer, Weights, short_convolution
 
 CONV = "conv"
 
@@ -38,15 +38,14 @@ class Delta(Biased):
         divides(
             self.linear_num_key_heads, "linear_num_key_heads", self.linear_num_value_heads, "linear_num_value_heads"
         )
-        return gated_delta(
-            self.hidden_size,
+        return GatedDelta(
             self.linear_num_key_heads,
             self.linear_num_value_heads,
             self.linear_key_head_dim,
             self.linear_value_head_dim,
             self.linear_conv_kernel_dim,
             self.mamba_ssm_dtype,
-        )
+        ).mixer(self.hidden_size)
 
 
 class Qwen3Next(ExpertSteps, SharedExpert, Delta):
@@ -87,8 +86,7 @@ class Jamba(Grouped, Sparse):
         """Attention or Mamba-1."""
         if kind == FULL:
             return super().mixer(index, kind)
-        return mamba1(
-            self.hidden_size,
+        return Mamba1(
             self.mamba_expand * self.hidden_size,
             self.mamba_d_state,
             self.mamba_d_conv,
@@ -96,7 +94,7 @@ class Jamba(Grouped, Sparse):
             bias=self.mamba_proj_bias,
             conv_bias=self.mamba_conv_bias,
             normed=True,
-        )
+        ).mixer(self.hidden_size)
 
     def feed(self, index: int, kind: str) -> Weights:
         """Experts at expert_layer_offset of each expert_layer_period, if there are several."""

@@ -17,7 +17,7 @@ from l2m_design.architecture.readers.config import (
     Words,
 )
 from l2m_design.architecture.readers.experts import FirstDense
-from l2m_design.architecture.readers.mixers import Mixer, Weights, kimi_delta, latent
+from l2m_design.architecture.readers.mixers import LatentAttention, Mixer, Weights, kimi_delta
 
 
 class Latent(FirstDense):
@@ -46,8 +46,7 @@ class Latent(FirstDense):
 
     def mixer(self, index: int, kind: str) -> Mixer:
         """Latent attention."""
-        return latent(
-            self.hidden_size,
+        return LatentAttention(
             self.num_attention_heads,
             self.q_lora_rank,
             self.kv_lora_rank,
@@ -55,7 +54,7 @@ class Latent(FirstDense):
             self.qk_nope_head_dim,
             self.v_head_dim,
             self.attention_bias,
-        )
+        ).mixer(self.hidden_size)
 
 
 class DeepseekV2(Latent):

@@ -8,7 +8,7 @@ from l2m_design.architecture.readers.attention import Biased, Grouped
 from l2m_design.architecture.readers.config import DEPTH, FULL, LINEAR, Auto, Count, Size, Taps, Words, divides
 from l2m_design.architecture.readers.experts import Sparse
 from l2m_design.architecture.readers.mamba2_hybrid import BLOCK_TYPES, HYBRID
-from l2m_design.architecture.readers.mixers import Mixer, Weights, attention, gated_delta, lightning, linear, mamba1
+from l2m_design.architecture.readers.mixers import Attention, GatedDelta, Mamba1, Mixer, Weights, lightning, linear
 
 
 class MiniMax(Grouped, Sparse):
@@ -81,7 +81,7 @@ class OlmoHybrid(Biased):
         value = self.linear_value_head_dim or 2 * key
         if not key:
             raise ValueError(f"linear_num_key_heads ({key_heads}) must be at most 0.75 x hidden_size")
-        return gated_delta(self.hidden_size, key_heads, value_heads, key, value, self.linear_conv_kernel_dim)
+        return GatedDelta(key_heads, value_heads, key, value, self.linear_conv_kernel_dim).mixer(self.hidden_size)
 
 
 class Zamba(Grouped):
@@ -125,19 +125,18 @@ class Zamba(Grouped):
         """Mamba-1, and attention before it in hybrid layers, whose weights count where they are met first."""
         inner = self.mamba_expand * self.hidden_size
         divides(self.n_mamba_heads, "n_mamba_heads", inner, "mamba_expand x hidden_size")
-        space = mamba1(
-            self.hidden_size,
+        space = Mamba1(
             inner,
             self.mamba_d_state,
             self.mamba_d_conv,
             self.mamba_dt_rank or -(-self.hidden_size // 16),
             bias=self.mamba_proj_bias,
             conv_bias=self.mamba_conv_bias,
-        )
+        ).mixer(self.hidden_size)
         if kind == LINEAR:
             return space
-        heads = attention(
-            self.hidden_size, self.num_attention_heads, self.kv_heads, self.size_of_head, inputs=self.inputs
+        heads = Attention(self.num_attention_heads, self.kv_heads, self.size_of_head, inputs=self.inputs).mixer(
+            self.hidden_size
         )
         return heads.with_more(0 if self._first(index) else -heads.weights).beside(space)
 

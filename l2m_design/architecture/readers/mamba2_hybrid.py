@@ -20,7 +20,7 @@ from l2m_design.architecture.readers.config import (
     divides,
 )
 from l2m_design.architecture.readers.experts import Sparse
-from l2m_design.architecture.readers.mixers import NOTHING, Mixer, StateSpace, Weights, attention, linear
+from l2m_design.architecture.readers.mixers import NOTHING, Attention, Mixer, StateSpace, Weights, linear
 
 HYBRID, MOE, MLP = "hybrid", "moe", "mlp"
 BLOCK_TYPES = AliasChoices("layers_block_type", "layer_types")
@@ -264,9 +264,9 @@ class Zamba2(Grouped):
 
     def _heads(self, index: int) -> Mixer:
         """Attention with its weights where they are met first, an adapter for each further use."""
-        heads = attention(
-            self.hidden_size, self.num_attention_heads, self.kv_heads, self.size_of_head, inputs=2 * self.hidden_size
-        )
+        heads = Attention(
+            self.num_attention_heads, self.kv_heads, self.size_of_head, inputs=2 * self.hidden_size
+        ).mixer(self.hidden_size)
         adapters = 3 * 2 * linear(2 * self.hidden_size, self.adapter_rank) if self.use_shared_attention_adapter else 0
         return heads.with_more(adapters - (0 if self._first(index) else heads.weights))
 

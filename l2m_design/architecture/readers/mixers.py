@@ -71,46 +71,63 @@ class Mixer:
 NOTHING = Mixer("nothing", "-", (), 0)
 
 
-def attention(
-    width: int,
-    heads: int,
-    kv_heads: int,
-    head_dim: int,
-    window: int | None = None,
-    *,
-    bias: bool = False,
-    out_bias: bool | None = None,
-    gated: bool = False,
-    inputs: int | None = None,
-    borrowed: bool = False,
-) -> Mixer:
+@dataclass(frozen=True)
+class Attention:
     """`heads` query heads over `kv_heads` heads of keys and values, `window` tokens or all.
 
     bias: on queries, keys and values; out_bias: on the output, `bias` by default. gated: an output gate, as large as
-    the queries. inputs: channels that it reads, `width` by default. borrowed: it reads another layer's cache.
+    the queries. inputs: channels that it reads, the width by default. borrowed: it reads another layer's cache.
     """
-    inputs = width if inputs is None else inputs
-    queries, keys = heads * head_dim, kv_heads * head_dim
-    asked, kept = linear(inputs, queries * (2 if gated else 1), bias), 2 * linear(inputs, keys, bias)
-    out = linear(queries, width, bias if out_bias is None else out_bias)
-    kind, letter = ("attention", "A") if window is None else ("window", "W")
-    if borrowed:
-        return Mixer(kind, letter, (), asked + out)
-    return Mixer(kind, letter, (Keys(2 * keys, kind, window),), asked + kept + out)
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    window: int | None = None
+    bias: bool = False
+    out_bias: bool | None = None
+    gated: bool = False
+    inputs: int | None = None
+    borrowed: bool = False
+
+    def mixer(self, width: int) -> Mixer:
+        """The layer at a model width."""
+        inputs = width if self.inputs is None else self.inputs
+        queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        asked = linear(inputs, queries * (2 if self.gated else 1), self.bias)
+        kept = 2 * linear(inputs, keys, self.bias)
+        out = linear(queries, width, self.bias if self.out_bias is None else self.out_bias)
+        kind, letter = ("attention", "A") if self.window is None else ("window", "W")
+        if self.borrowed:
+            return Mixer(kind, letter, (), asked + out)
+        return Mixer(kind, letter, (Keys(2 * keys, kind, self.window),), asked + kept + out)
 
 
-def latent(
-    width: int, heads: int, q_rank: int | None, kv_rank: int, rope: int, nope: int, value: int, bias: bool
-) -> Mixer:
+@dataclass(frozen=True)
+class LatentAttention:
     """Multi-head latent attention (arXiv 2405.04434): kv_rank + rope elements a token.
 
     q_rank: rank of the queries, None for a whole projection. rope, nope, value: head dimensions.
     """
-    queries = heads * (rope + nope)
-    ask = linear(width, queries) if q_rank is None else linear(width, q_rank, bias) + q_rank + linear(q_rank, queries)
-    compress = linear(width, kv_rank + rope, bias) + kv_rank
-    expand = linear(kv_rank, heads * (nope + value)) + linear(heads * value, width, bias)
-    return Mixer("mla", "L", (Keys(kv_rank + rope, "mla"),), ask + compress + expand)
+
+    heads: int
+    q_rank: int | None
+    kv_rank: int
+    rope: int
+    nope: int
+    value: int
+    bias: bool
+
+    def mixer(self, width: int) -> Mixer:
+        """The layer at a model width."""
+        queries = self.heads * (self.rope + self.nope)
+        if self.q_rank is None:
+            ask = linear(width, queries)
+        else:
+            ask = linear(width, self.q_rank, self.bias) + self.q_rank + linear(self.q_rank, queries)
+        compress = linear(width, self.kv_rank + self.rope, self.bias) + self.kv_rank
+        expand = linear(self.kv_rank, self.heads * (self.nope + self.value))
+        expand += linear(self.heads * self.value, width, self.bias)
+        return Mixer("mla", "L", (Keys(self.kv_rank + self.rope, "mla"),), ask + compress + expand)
 
 
 def indexer(mixer: Mixer, width: int, rank: int, heads: int, head_dim: int) -> Mixer:
@@ -124,16 +141,29 @@ def indexer(mixer: Mixer, width: int, rank: int, heads: int, head_dim: int) -> M
     return replace(mixer.with_more(own).keeping(keys, scales), kind=f"{mixer.kind} + indexer")
 
 
-def mamba1(
-    width: int, inner: int, state: int, taps: int, rank: int, *, bias: bool, conv_bias: bool, normed: bool = False
-) -> Mixer:
-    """Mamba (arXiv 2312.00752); rank: of the step sizes; normed: RMSNorms of dt, B and C with weights (Jamba)."""
-    ends = linear(width, 2 * inner, bias) + linear(inner, width, bias)
-    steps = linear(inner, rank + 2 * state) + linear(rank, inner, bias=True)
-    own = inner * (taps + (1 if conv_bias else 0)) + inner * state + inner
-    norms = rank + 2 * state if normed else 0
-    parts = (Memory(inner * state, "mamba1"), Columns(inner, taps, "mamba1"))
-    return Mixer("mamba1", "1", parts, ends + steps + own + norms)
+@dataclass(frozen=True)
+class Mamba1:
+    """Sizes of a Mamba layer (arXiv 2312.00752); rank: of the step sizes; normed: RMSNorms of dt, B and C with weights
+    (Jamba).
+    """
+
+    inner: int
+    state: int
+    taps: int
+    rank: int
+    bias: bool
+    conv_bias: bool
+    normed: bool = False
+
+    def mixer(self, width: int) -> Mixer:
+        """The layer at a model width."""
+        inner, state, rank = self.inner, self.state, self.rank
+        ends = linear(width, 2 * inner, self.bias) + linear(inner, width, self.bias)
+        steps = linear(inner, rank + 2 * state) + linear(rank, inner, bias=True)
+        own = inner * (self.taps + (1 if self.conv_bias else 0)) + inner * state + inner
+        norms = rank + 2 * state if self.normed else 0
+        parts = (Memory(inner * state, "mamba1"), Columns(inner, self.taps, "mamba1"))
+        return Mixer("mamba1", "1", parts, ends + steps + own + norms)
 
 
 @dataclass(frozen=True)
@@ -163,18 +193,28 @@ class StateSpace:
         return Mixer("mamba2", "M", parts, into + own + linear(inner + self.beside, width, self.out_bias))
 
 
-def gated_delta(
-    width: int, key_heads: int, value_heads: int, key: int, value: int, taps: int, vllm: str | None = None
-) -> Mixer:
-    """Gated DeltaNet (arXiv 2412.06464) as in Qwen3-Next; key, value: head dimensions."""
-    keys, values = key_heads * key, value_heads * value
-    convolved = 2 * keys + values
-    maps = linear(width, convolved + values + 2 * value_heads) + linear(values, width)
-    parts = (
-        Memory(value_heads * key * value, "gated_deltanet", {"vllm": vllm}),
-        Columns(convolved, taps, "gated_deltanet"),
-    )
-    return Mixer("gated_deltanet", "D", parts, maps + convolved * taps + 2 * value_heads + value)
+@dataclass(frozen=True)
+class GatedDelta:
+    """Sizes of a gated DeltaNet layer (arXiv 2412.06464) as in Qwen3-Next; key, value: head dimensions."""
+
+    key_heads: int
+    value_heads: int
+    key: int
+    value: int
+    taps: int
+    vllm: str | None = None
+
+    def mixer(self, width: int) -> Mixer:
+        """The layer at a model width."""
+        keys, values = self.key_heads * self.key, self.value_heads * self.value
+        convolved = 2 * keys + values
+        maps = linear(width, convolved + values + 2 * self.value_heads) + linear(values, width)
+        parts = (
+            Memory(self.value_heads * self.key * self.value, "gated_deltanet", {"vllm": self.vllm}),
+            Columns(convolved, self.taps, "gated_deltanet"),
+        )
+        own = convolved * self.taps + 2 * self.value_heads + self.value
+        return Mixer("gated_deltanet", "D", parts, maps + own)
 
 
 def kimi_delta(width: int, heads: int, head_dim: int, taps: int) -> Mixer:

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from l2m_design.architecture.readers.attention import Biased
 from l2m_design.architecture.readers.config import DEPTH, FULL, SLIDING, Count, Lenient, Size
-from l2m_design.architecture.readers.mixers import Mixer, Weights, attention, linear
+from l2m_design.architecture.readers.mixers import Attention, Mixer, Weights, linear
 
 Sizes = Annotated[
     list[Size],
@@ -68,16 +68,19 @@ class Shared(Biased):
         bias, out_bias = self.biases
         kv_heads, head_dim = self.heads(index, kind)
         borrowed = self.shares(index) is not None
-        return attention(
-            self.hidden_size,
-            self.num_attention_heads,
-            kv_heads,
-            head_dim,
-            self.window if kind == SLIDING else None,
-            bias=bias,
-            out_bias=out_bias,
-            borrowed=borrowed,
-        ).with_more(head_dim if borrowed else 2 * head_dim)
+        return (
+            Attention(
+                self.num_attention_heads,
+                kv_heads,
+                head_dim,
+                self.window if kind == SLIDING else None,
+                bias=bias,
+                out_bias=out_bias,
+                borrowed=borrowed,
+            )
+            .mixer(self.hidden_size)
+            .with_more(head_dim if borrowed else 2 * head_dim)
+        )
 
     @property
     def own_embedding(self) -> Weights:

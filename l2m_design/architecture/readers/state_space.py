@@ -17,7 +17,7 @@ from l2m_design.architecture.readers.config import (
     Taps,
     divides,
 )
-from l2m_design.architecture.readers.mixers import Mixer, StateSpace, Weights, attention, linear, mamba1
+from l2m_design.architecture.readers.mixers import Attention, Mamba1, Mixer, StateSpace, Weights, linear
 from l2m_design.architecture.readers.runtimes import Columns
 
 
@@ -65,15 +65,14 @@ class Mamba(Pure):
 
     def mixer(self, index: int, kind: str) -> Mixer:
         """Mamba-1."""
-        return mamba1(
-            self.hidden_size,
+        return Mamba1(
             self.intermediate_size or self.expand * self.hidden_size,
             self.state_size,
             self.conv_kernel,
             self.time_step_rank or -(-self.hidden_size // 16),
             bias=self.use_bias,
             conv_bias=self.use_conv_bias,
-        )
+        ).mixer(self.hidden_size)
 
 
 class FalconMamba(Mamba):
@@ -131,7 +130,7 @@ class SsmCfg(Lenient):
         inner = self.expand * width
         if self.layer == "Mamba1":
             rank, state = self.dt_rank or -(-width // 16), self.d_state or 16
-            return mamba1(width, inner, state, self.d_conv, rank, bias=self.bias, conv_bias=self.conv_bias)
+            return Mamba1(inner, state, self.d_conv, rank, bias=self.bias, conv_bias=self.conv_bias).mixer(width)
         scanned = self.d_ssm or inner
         divides(self.headdim, "ssm_cfg.headdim", scanned, "d_ssm or expand x d_model")
         if scanned > inner:
@@ -170,7 +169,7 @@ class AttnCfg(Lenient):
         if self.head_dim is None:
             divides(heads, "attn_cfg.num_heads", width, "d_model")
         head_dim = self.head_dim or width // heads
-        mixer = attention(width, heads, kv_heads, head_dim, bias=self.qkv_proj_bias, out_bias=self.out_proj_bias)
+        mixer = Attention(heads, kv_heads, head_dim, bias=self.qkv_proj_bias, out_bias=self.out_proj_bias).mixer(width)
         beside = -(-self.mlp_dim // 256) * 256
         mixer = mixer.with_more(linear(width, beside, self.qkv_proj_bias) + beside // 2 * width)
         if not self.d_conv:
