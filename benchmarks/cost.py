@@ -17,7 +17,7 @@ from l2m_design.corpus import open_corpus
 from l2m_design.information import MeasurementSettings, measure
 from l2m_design.information.plan import lengths_of, placed, planned_tokens
 from l2m_design.information.profile import score_places
-from l2m_design.measuring.scorer import open_scores
+from l2m_design.measuring.scorer import Scoring, open_scores
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
         windows=options.windows,
         spots=options.spots,
     )
-    with open_scores(corpus, settings, options.model, table=options.scores) as scores:
+    with open_scores(corpus, settings, options.model, scoring=Scoring(table=options.scores)) as scores:
         found = {
             "profile": measure(corpus, settings.model_copy(update={"control": "none"}), scores).curve,
             "profile, control variate": measure(corpus, settings, scores).curve,

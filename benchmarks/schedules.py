@@ -21,7 +21,7 @@ from l2m_design.information.places import Places, spread_places
 from l2m_design.information.plan import planned_tokens
 from l2m_design.information.profile import score_places
 from l2m_design.information.regression import fit_power
-from l2m_design.measuring.scorer import open_scores, planned
+from l2m_design.measuring.scorer import Scoring, open_scores, planned
 
 PAIRED = MeasurementSettings(estimator="profile")
 PLAIN = MeasurementSettings(estimator="profile", pairing="none")
@@ -77,7 +77,9 @@ def main() -> None:
     )
     lengths = options.shortest * 2 ** np.arange(int(np.log2(options.longest / options.shortest)) + 1)
     with ExitStack() as stack:
-        scores = stack.enter_context(open_scores(corpus, settings, options.model, table=options.scores))
+        scores = stack.enter_context(
+            open_scores(corpus, settings, options.model, scoring=Scoring(table=options.scores))
+        )
         rng = np.random.default_rng(0)
         size = 2 * options.longest if options.no_chain else 4 * options.longest
         windows = spread_windows(scores.documents, size, options.windows, rng, corpus.name, corpus.period)

@@ -22,7 +22,7 @@ from l2m_design.corpus import open_corpus
 from l2m_design.corpus.windows import spread_windows
 from l2m_design.information.scores.huggingface import load_model
 from l2m_design.model.thinned import BorrowedModel
-from l2m_design.training.caches import cache_losses
+from l2m_design.training.caches import Repeat, cache_losses
 
 RESULTS = Path(__file__).parents[1] / "reports" / "surprise-kv" / "smollm2.jsonl"
 LENGTH, WINDOWS, CHUNK, SINKS, CONTEXT = 4096, 6, 64, 4, 2
@@ -66,7 +66,7 @@ def main() -> None:
         model.set_attn_implementation("sdpa")
         reader = BorrowedModel(model, Thinning.parse(fields, "smollm2"))
         began = time.perf_counter()
-        losses = cache_losses(reader, windows, device, 2 * CHUNK, CONTEXT)
+        losses = cache_losses(reader, windows, device, Repeat(CONTEXT, 2 * CHUNK))
         found = {
             "choose": choose,
             "share": share,

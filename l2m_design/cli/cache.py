@@ -178,16 +178,15 @@ class _Compared:
         }
 
     def _losses(self, made: Any, thinning: "Thinning", name: str) -> tuple["CacheLosses", int]:
-        from l2m_design.training.caches import cache_losses
+        from l2m_design.training.caches import Repeat, cache_losses
 
         model, elements = made(thinning)
         losses = cache_losses(
             model,
             self._windows,
             self.device,
-            2 * thinning.chunk,
-            self._context,
-            start=self._start,
+            Repeat(self._context, 2 * thinning.chunk),
+            self._start,
             on_step=lambda done, total: self._bars(name, done, total),
         )
         return losses, elements

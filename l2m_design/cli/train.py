@@ -10,6 +10,7 @@ from l2m_design.cli.terminal import Device, DryRun, Json, Set, print_json, progr
 if TYPE_CHECKING:
     from l2m_design.corpus import Corpus
     from l2m_design.training.result import Result
+    from l2m_design.training.trained import Trained, Training
 
 
 Processes = Annotated[
@@ -38,7 +39,6 @@ def command(
     from l2m_design.architecture import Architecture
     from l2m_design.corpus import open_corpus
     from l2m_design.library.tracked import check_store
-    from l2m_design.library.train import run_tracked
     from l2m_design.settings import override
     from l2m_design.training.recipe import Recipe
     from l2m_design.training.trained import Training
@@ -53,32 +53,40 @@ def command(
         plan = work.plan()
         print_json(plan) if as_json else say(*(f"{key}: {value:,}" for key, value in plan.items()))
         return
+    trained = _run(work, device, tracking)
+    files = trained.save(out) if out else []
+    print_json(trained.plain() | {"files": files}) if as_json else _tell(trained, files)
+
+
+def _run(work: "Training", device: str, tracking: str | None) -> "Trained":
+    """Train; an interrupt says what is kept, and ends with code 1."""
+    from l2m_design.library.train import run_tracked
+
+    picture = work.architecture.picture
     if work.begun:
-        warn(f"l2m: {out}: an unfinished run lies there, it goes on")
+        warn(f"l2m: {work.out}: an unfinished run lies there, it goes on")
     try:
-        with progress() as on_progress:
-            trained, trouble = run_tracked(
-                work, device, tracking, lambda done, total: on_progress(drawing.picture, done, total)
-            )
+        with progress() as shown:
+            trained, trouble = run_tracked(work, device, tracking, lambda done, total: shown(picture, done, total))
     except KeyboardInterrupt:
-        if not out:
+        if not work.out:
             raise
         kept = work.kept_steps
-        going_on = f"{kept:,} of {recipe.steps:,} steps are kept; the same command goes on"
+        going_on = f"{kept:,} of {work.recipe.steps:,} steps are kept; the same command goes on"
         warn(f"l2m: interrupted: {going_on if kept else 'nothing was trained yet'}")
         raise typer.Exit(1) from None
-    files = trained.save(out) if out else []
     if trouble:
         warn(f"l2m: tracking: {trouble}")
-    if as_json:
-        print_json(trained.plain() | {"files": files})
-        return
+    return trained
+
+
+def _tell(trained: "Trained", files: list[str]) -> None:
     result = trained.result
     say(
-        f"{drawing.picture}: late loss {result.late_loss:.4f} nats a token (validation), "
+        f"{trained.model.architecture.picture}: late loss {result.late_loss:.4f} nats a token (validation), "
         f"{result.test_late_loss:.4f} (test), "
         f"after {result.tokens:,} tokens in {result.train_seconds:.0f} s on {result.device}",
-        *_of_source(result, trained.corpus, recipe.length),
+        *_of_source(result, trained.corpus, trained.recipe.length),
         *(f"Kernel: {sentence}" for sentence in result.kernels),
         *(f"Wrote {file}" for file in files),
     )

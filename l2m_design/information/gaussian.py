@@ -56,23 +56,32 @@ class _Rows:
         return len(self.values) * (1 - 2 / GROUPS) < 2 * self.values.shape[1]
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How recordings are read: time steps of `channels` values; `windows` of each length at most, none overlapping
+    another, since the correction counts them as independent; whole: whole documents, and no others.
+    """
+
+    channels: int
+    windows: int
+    whole: bool = False
+
+
 def gaussian(
     documents: Documents,
     lengths: NDArray[np.int64],
-    channels: int,
-    windows: int,
-    whole_documents: bool,
+    reading: Reading,
     copula: bool = False,
     advance: Advance = lambda lengths: None,
 ) -> Gaussian:
-    """I(n;n) in nats, n in time steps of `channels` values each.
+    """I(n;n) in nats, n in time steps.
 
-    lengths: in values. windows: at most so many of each length, none overlapping another, since the correction counts
-    them as independent; whole_documents: these, and no others. copula: values are normal scores. Rows of the curve: the
-    jackknife of GROUPS groups of documents. Lengths whose covariance would be shrunk, or that the control contradicts,
+    lengths: in values. copula: values are normal scores. Rows of the curve: the jackknife of GROUPS groups of
+    documents. Lengths whose covariance would be shrunk, or that the control contradicts,
     are left out while FEWEST_LENGTHS others remain. Raises BadInput.
     """
-    samples = [_windows(documents, n, channels, windows, whole_documents) for n in lengths.tolist()]
+    channels = reading.channels
+    samples = [_windows(documents, n, reading) for n in lengths.tolist()]
     few = np.array([rows.few for rows in samples])
     kept, notes = _without(few, lengths // channels)
     points, others, fails = [], [], []
@@ -141,16 +150,18 @@ def enough(documents: Documents, n: int) -> bool:
     return int((documents.lengths // (2 * n)).sum()) * (1 - 2 / GROUPS) >= 4 * n
 
 
-def _windows(documents: Documents, n: int, channels: int, most: int, whole_documents: bool) -> _Rows:
+def _windows(documents: Documents, n: int, reading: Reading) -> _Rows:
     """Windows side by side in the documents; groups are documents in turn, or stretches."""
     each = documents.lengths // (2 * n)
-    if whole_documents:
+    if reading.whole:
         each = (documents.lengths == 2 * n).astype(np.int64)
     document = np.repeat(np.arange(len(documents)), each)
     inside = np.arange(len(document)) - np.repeat(np.cumsum(each) - each, each)
-    kept = np.linspace(0, len(document) - 1, min(most, len(document))).round().astype(np.int64)
+    kept = np.linspace(0, len(document) - 1, min(reading.windows, len(document))).round().astype(np.int64)
     if len(kept) < 2 * GROUPS:
-        raise BadInput(f"gaussian: {len(kept)} windows of {2 * n // channels} time steps; {2 * GROUPS} are needed")
+        raise BadInput(
+            f"gaussian: {len(kept)} windows of {2 * n // reading.channels} time steps; {2 * GROUPS} are needed"
+        )
     document, inside = document[kept], inside[kept]
     begin = documents.spans[document, 0] + inside * 2 * n
     values = np.asarray(documents.tokens[begin[:, None] + np.arange(2 * n)], dtype=np.float64)

@@ -26,7 +26,7 @@ from l2m_design.information.doubts import (
     still_learning,
 )
 from l2m_design.information.exponent import Fit, fit_curve
-from l2m_design.information.gaussian import gaussian
+from l2m_design.information.gaussian import Reading, gaussian
 from l2m_design.information.places import Places
 from l2m_design.information.plan import (
     GAUSSIAN_WINDOWS,
@@ -266,8 +266,8 @@ def _by_gaussian(task: _Task) -> _Found:
         normalised(task.documents, corpus.period, how, corpus.name) if corpus.recorded or settings.normalise else None
     )
     documents = read.documents if read else task.documents
-    windows, advance = settings.windows or GAUSSIAN_WINDOWS, task.advance(len(task.lengths))
-    found = gaussian(documents, task.lengths, corpus.period, windows, corpus.whole, how == "copula", advance)
+    reading = Reading(corpus.period, settings.windows or GAUSSIAN_WINDOWS, corpus.whole)
+    found = gaussian(documents, task.lengths, reading, how == "copula", task.advance(len(task.lengths)))
     why = "other recordings" if found.contradicted else "drift" if read and read.drifts else None
     notes = (read.notes if read else []) + found.notes
     other, untried = found.other.tolist(), () if corpus.whole else STRONGER.get(how, ())

@@ -14,6 +14,7 @@ from l2m_design.information.plan import plan
 from l2m_design.measuring.scorer import (
     REFERENCE_TOKENS,
     Progress,
+    Scoring,
     check_model,
     open_scores,
     own_tokenizer,
@@ -43,17 +44,17 @@ class Estimation:
         if not isinstance(corpus, str | Path | Corpus):
             raise BadInput(f"corpus: a name, a path or a Corpus is expected, found {type(corpus).__name__}")
         self._given = corpus if isinstance(corpus, Corpus) else None
-        self._name, self._tokenizer, self._trust = str(corpus), tokenizer, trust_remote_code
-        self._device, self._tokens, self._table = device, tokens, table
+        self._name, self._tokenizer, self._device = str(corpus), tokenizer, device
+        self._scoring = Scoring(tokens, table, trust_remote_code)
         self._opened: dict[str | None, Corpus] = {}
 
     def corpus(self, model: str | None = None) -> Corpus:
         """The corpus in a model's tokens; one that was given stays as it is."""
         own = None
         if model and self._given is None and self._tokenizer is None and "tokenizer=" not in self._name:
-            own = own_tokenizer(model, self._trust)
+            own = own_tokenizer(model, self._scoring.trust_remote_code)
         if own not in self._opened:
-            opened = self._given or open_corpus(self._name, self._tokenizer, self._trust, own)
+            opened = self._given or open_corpus(self._name, self._tokenizer, self._scoring.trust_remote_code, own)
             self._opened[own] = opened
         return self._opened[own]
 
@@ -85,9 +86,7 @@ class Estimation:
         for place, model in enumerate(models):
             mine = {i: planned(settings, model) for i, settings in enumerate(asked) if settings.needs_scorer}
             corpus, first = self.corpus(model), next(iter(mine.values()))
-            with open_scores(
-                corpus, first, model, self._device, self._tokens, self._table, self._trust, on_progress
-            ) as scores:
+            with open_scores(corpus, first, model, self._device, on_progress, self._scoring) as scores:
                 for index, settings in mine.items():
                     found[index, place] = measure(corpus, settings, scores, on_window)
         return [found[key] for key in sorted(found)]
@@ -108,6 +107,6 @@ class Estimation:
                 check_model(model)
                 numbers = plan(self.corpus(model), planned(settings, model), model == "oracle")
                 if model:
-                    numbers |= {"model": model, "training_tokens": self._tokens if model == "train" else 0}
+                    numbers |= {"model": model, "training_tokens": self._scoring.tokens if model == "train" else 0}
                 plans.append(numbers)
         return plans

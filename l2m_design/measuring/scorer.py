@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from l2m_design.corpus import Corpus
@@ -46,25 +47,36 @@ def planned(settings: MeasurementSettings, model: str | None) -> MeasurementSett
     return settings.model_copy(update=needed)
 
 
+@dataclass(frozen=True)
+class Scoring:
+    """How a model scores.
+
+    tokens: the training budget of model "train". table: where scores are kept; those of files and servers are kept in
+    the cache unless it is named. trust_remote_code: run code that a model brings along.
+    """
+
+    tokens: int = REFERENCE_TOKENS
+    table: Path | None = None
+    trust_remote_code: bool = False
+
+
 @contextmanager
 def open_scores(
     corpus: Corpus,
     settings: MeasurementSettings,
     model: str,
     device: str = "auto",
-    tokens: int = REFERENCE_TOKENS,
-    table: Path | None = None,
-    trust_remote_code: bool = False,
     on_progress: Progress = lambda what, done, total: None,
+    scoring: Scoring = Scoring(),
 ) -> Iterator[Scores]:
     """Scores of a corpus' documents by `model`: oracle, train, a folder, a .gguf file, a name, or a server's address.
 
-    table: where scores are kept; those of files and servers are kept in the cache unless it is named. Settings must
-    be `planned`. What needs torch is imported where it is needed. Raises BadInput, and WorkFailed when a server or a
-    device went away; then the same call goes on where it stopped.
+    Settings must be `planned`. What needs torch is imported where it is needed. Raises BadInput, and WorkFailed when a
+    server or a device went away; then the same call goes on where it stopped.
     """
     documents = documents_of(corpus, settings, values=model == "oracle")
-    scorer = _scorer(corpus, settings, model, device, tokens, trust_remote_code, on_progress)
+    scorer = _scorer(corpus, settings, model, device, on_progress, scoring)
+    table = scoring.table
     if table is None and model not in ("oracle", "train"):
         name = fingerprint([corpus.fingerprint, scorer.fingerprint])
         table = cache_folder() / "scores" / f"{name}.parquet"
@@ -90,14 +102,13 @@ def _scorer(
     settings: MeasurementSettings,
     model: str,
     device: str,
-    tokens: int,
-    trust_remote_code: bool,
     on_progress: Progress,
+    scoring: Scoring,
 ) -> Scorer:
     if model == "oracle":
         return OracleScorer(corpus)
     if model == "train":
-        return _trained(corpus, settings, device, tokens, on_progress)
+        return _trained(corpus, settings, device, scoring.tokens, on_progress)
     from l2m_design.information.scores.start import corpus_start
 
     first = unigram_nats(corpus.all_documents, corpus.vocabulary)
@@ -112,7 +123,7 @@ def _scorer(
     from l2m_design.information.scores.huggingface import load_scorer
     from l2m_design.model.backends import pick_device
 
-    loaded = load_scorer(model, first, pick_device(device), corpus_start(corpus), trust_remote_code)
+    loaded = load_scorer(model, first, pick_device(device), corpus_start(corpus), scoring.trust_remote_code)
     check_vocabulary(corpus, loaded.name, loaded.vocabulary)
     return loaded
 

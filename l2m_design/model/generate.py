@@ -8,7 +8,7 @@ not the text's enters a state.
 import math
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -28,23 +28,31 @@ class Decoder(Protocol):
         ...
 
 
+class Sampling(NamedTuple):
+    """How tokens are drawn. temperature: 0 takes the likeliest token; then a row is what it would be alone (sampling
+    shares one generator). top_p: from the smallest set of tokens that holds this much probability. stop: a row ends
+    before this token, which is not returned.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    stop: int | None = None
+    generator: torch.Generator | None = None
+
+
 @torch.inference_mode()
 def generate(
     model: Decoder,
     prompts: Sequence[Sequence[int]],
     most: int,
     device: torch.device,
-    temperature: float = 1.0,
-    top_p: float = 1.0,
-    stop: int | None = None,
-    generator: torch.Generator | None = None,
+    sampling: Sampling = Sampling(),  # noqa: B008 - a tuple
 ) -> list[list[int]]:
-    """Up to `most` new tokens for each prompt; a row ends before `stop`, which is not returned.
+    """Up to `most` new tokens for each prompt.
 
-    temperature: 0 takes the likeliest token; then a row is what it would be alone (sampling shares one generator).
-    top_p: sample from the smallest set of tokens that holds this much
-    probability. Raises BadInput for an empty prompt or a setting out of range, WorkFailed when logits are not finite.
+    Raises BadInput for an empty prompt or a setting out of range, WorkFailed when logits are not finite.
     """
+    temperature, top_p, stop, generator = sampling
     _check(most, temperature, top_p, stop)
     texts = [_tokens(index, prompt) for index, prompt in enumerate(prompts)]
     for text in texts:

@@ -13,7 +13,7 @@ from l2m_design.architecture import Architecture
 from l2m_design.architecture.mixers import KeyValueMixer, SparseAttention
 from l2m_design.errors import BadInput
 from l2m_design.model.catalogue import build_mixer
-from l2m_design.model.generate import generate
+from l2m_design.model.generate import Sampling, generate
 from l2m_design.model.kernels import TORCH, Kernels
 from l2m_design.model.mixer import PLAIN, Pass, RMSNorm, linear
 from l2m_design.model.precision import wide
@@ -143,7 +143,7 @@ class LanguageModel(nn.Module):
     ) -> list[list[int]]:
         """Up to `most` new tokens for each prompt, prompts of any lengths (see l2m_design.model.generate)."""
         device = self.embedding.weight.device
-        return generate(self, prompts, most, device, temperature, top_p, stop, generator)
+        return generate(self, prompts, most, device, Sampling(temperature, top_p, stop, generator))
 
     def check(self, tokens: Tensor) -> None:
         """Raises BadInput when tokens [b t] cannot be read."""

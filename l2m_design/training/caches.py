@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -75,33 +75,33 @@ class CacheLosses:
         return paired_difference(pair[0].tolist(), pair[1].tolist())
 
 
+class Repeat(NamedTuple):
+    """Which tokens repeat: see `repeats`."""
+
+    context: int
+    far: int
+
+
 def cache_losses(
     model: Reader,
     windows: Windows,
     device: torch.device,
-    far: int,
-    context: int,
-    batch: int = 1,
+    repeat: Repeat,
     start: int | None = None,
     on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> CacheLosses:
-    """Losses of windows read in a stream, `batch` at once, each behind the start token. far, context: see `repeats`.
-
-    Raises WorkFailed when a loss is not finite.
-    """
+    """Losses of windows, each read in a stream behind the start token. Raises WorkFailed when one is not finite."""
     late, repeated = [], []
-    for first in range(0, len(windows), batch):
-        tokens = windows.tokens(slice(first, first + batch))
+    for row in range(len(windows)):
+        tokens = windows.tokens(slice(row, row + 1))
         half = slice(tokens.shape[1] // 2, None)
         nats = streamed_nats(model, tokens, device, start)[:, half]
         if not np.isfinite(nats).all():
             raise WorkFailed("the model's losses are not finite: its weights hold NaN or infinities, or overflow")
-        again = repeats(tokens, context, far)[:, half]
-        late += nats.mean(axis=1).tolist()
-        repeated += [
-            float(row[which].mean()) if which.any() else np.nan for row, which in zip(nats, again, strict=True)
-        ]
-        on_step(min(first + batch, len(windows)), len(windows))
+        again = repeats(tokens, *repeat)[:, half]
+        late.append(float(nats.mean()))
+        repeated.append(float(nats[again].mean()) if again.any() else np.nan)
+        on_step(row + 1, len(windows))
     return CacheLosses(np.array(late), np.array(repeated), windows.cluster)
 
 

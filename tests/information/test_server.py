@@ -16,7 +16,7 @@ from l2m_design.errors import BadInput, WorkFailed
 from l2m_design.information import MeasurementSettings, measure
 from l2m_design.information.scores import server as server_module
 from l2m_design.information.scores.server import ServerScorer
-from l2m_design.measuring.scorer import open_scores
+from l2m_design.measuring.scorer import Scoring, open_scores
 
 
 def settings(**others: Any) -> MeasurementSettings:
@@ -99,7 +99,7 @@ def test_a_server_that_goes_away_leaves_what_it_scored(server: str, text_folder:
     asked = settings(longest=128)
 
     def run() -> Any:
-        with open_scores(corpus, asked, server, table=table) as scores:
+        with open_scores(corpus, asked, server, scoring=Scoring(table=table)) as scores:
             return measure(corpus, asked, scores), scores.tokens_scored
 
     Handler.lasts = 3

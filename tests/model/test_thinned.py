@@ -10,7 +10,7 @@ from l2m_design.architecture import Architecture
 from l2m_design.architecture.thinning import Thinning
 from l2m_design.errors import BadInput
 from l2m_design.model import LanguageModel, build, state_elements
-from l2m_design.model.generate import generate
+from l2m_design.model.generate import Sampling, generate
 from l2m_design.model.thinned import BorrowedModel, thinned
 
 LLAMA = {"kind": "attention", "heads": 4, "kv_heads": 2, "head_dim": 8}
@@ -75,8 +75,8 @@ def test_a_cache_with_room_for_all_changes_nothing() -> None:
 def test_prompts_of_different_lengths_are_continued_as_if_alone(exported: tuple[LanguageModel, Path]) -> None:
     model = borrowed(exported[1], Thinning(choose="surprise", slots=20, chunk=8, sinks=1))
     prompts = [tokens(length, 1)[0].tolist() for length in (37, 5, 22)]
-    together = generate(model, prompts, 12, CPU, temperature=0)
-    assert together == [generate(model, [prompt], 12, CPU, temperature=0)[0] for prompt in prompts]
+    together = generate(model, prompts, 12, CPU, Sampling(temperature=0))
+    assert together == [generate(model, [prompt], 12, CPU, Sampling(temperature=0))[0] for prompt in prompts]
 
 
 @pytest.mark.parametrize(

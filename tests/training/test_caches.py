@@ -12,7 +12,7 @@ from l2m_design.errors import WorkFailed
 from l2m_design.model import build
 from l2m_design.training import caches
 from l2m_design.training.batches import held_out_windows
-from l2m_design.training.caches import CacheLosses, cache_losses, repeats, streamed_nats, teach_values
+from l2m_design.training.caches import CacheLosses, Repeat, cache_losses, repeats, streamed_nats, teach_values
 
 CPU = torch.device("cpu")
 VALUE = {
@@ -44,7 +44,7 @@ def test_losses_that_are_not_finite_are_failed_work() -> None:
     torch.nn.init.constant_(model.norm.weight, torch.nan)
     windows = held_out_windows(corpus, "test", 60, 8)
     with pytest.raises(WorkFailed, match="losses are not finite"):
-        cache_losses(model, windows, CPU, 16, 2)
+        cache_losses(model, windows, CPU, Repeat(2, 16))
 
 
 def test_a_token_repeats_what_stood_far_before_with_the_same_context() -> None:
