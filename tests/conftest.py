@@ -24,6 +24,7 @@ INTEGRATION = (
     "library/",
     "model/test_contract.py",
     "model/test_kernels.py",
+    "model/test_thinned.py",
     "search/",
     "training/",
 )

@@ -1,6 +1,7 @@
 """Estimates hold their value; curves resample whole documents."""
 
 import numpy as np
+import pytest
 
 from l2m_design.estimates import Covariate, Curve, Estimate, jackknife_rows
 
@@ -49,6 +50,7 @@ def coverage(rows: int, covariate: bool) -> float:
     return held / 400
 
 
+@pytest.mark.integration
 def test_intervals_cover_with_few_rows_and_with_a_covariate() -> None:
     assert coverage(12, covariate=False) >= 0.91
     assert coverage(48, covariate=False) >= 0.92
