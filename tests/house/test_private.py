@@ -12,7 +12,6 @@ DOCUMENTED = {"_replace", "_fields", "_asdict", "_make", "_exit", "_thread"}  # 
 
 CPU_KERNEL = "torch's flash attention on CPUs has no public name that also gives the backward pass"
 STATEFUL = "transformers says only there that a model keeps a recurrent state, which cannot be cut back"
-QUEUE = "a queue shared by several processes, which Optuna has no public functions for"
 USED = {
     "information/scores/huggingface.py": {"_is_stateful": STATEFUL},
     "model/blockwise.py": {
@@ -23,10 +22,6 @@ USED = {
         "_is_stateful": STATEFUL,
         "_attn_implementation": "transformers reads the kind of attention there, and offers only to set it",
     },
-    "search/study/queue.py": dict.fromkeys(
-        ("_pop_waiting_trial_id", "_thread_local", "_trial_id", "_get_stale_trial_ids", "_study_id"), QUEUE
-    ),
-    "search/study/storage.py": dict.fromkeys(("_cached_storage", "_CachedStorage", "_rdb", "_backend"), QUEUE),
 }
 
 

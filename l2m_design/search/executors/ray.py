@@ -5,6 +5,7 @@ elsewhere, from their checkpoints where the folder of runs is shared.
 corpus, and, for checkpoints and weights, the same folder of runs.
 """
 
+import contextlib
 import os
 import queue
 import threading
@@ -44,10 +45,12 @@ class Runner:
         )
 
     def take(self) -> list[tuple[str, Any]]:
-        """What happened since the last call."""
+        """What happened since the last call; waits a moment for something."""
         found = []
-        while not self._events.empty():
-            found.append(self._events.get())
+        with contextlib.suppress(queue.Empty):
+            found.append(self._events.get(timeout=LOOK))
+            while True:
+                found.append(self._events.get_nowait())
         return found
 
     def answer(self, goes_on: bool) -> None:
@@ -138,27 +141,21 @@ class Cluster:
         on_step: Callable[[int, int], None],
         stop: Callable[[], bool],
     ) -> Outcome:
-        work = actor.run.remote(job)
+        work, taken = actor.run.remote(job), actor.take.remote()
         while not stop():
-            done, _ = self._ray.wait([work], timeout=LOOK)
-            for kind, content in [] if done else self._taken(actor):
-                if kind == "step":
-                    on_step(*content)
-                else:
-                    actor.answer.remote(on_rung(content))
-            if done:
+            there, _ = self._ray.wait([work, taken], timeout=LOOK)
+            if taken in there:
+                for kind, content in self._ray.get(taken):
+                    if kind == "step":
+                        on_step(*content)
+                    else:
+                        actor.answer.remote(on_rung(content))
+                taken = actor.take.remote()
+            if work in there:
                 outcome: Outcome = self._ray.get(work)
                 return outcome
             self._look()
         return Outcome(reason="the search was stopped")
-
-    def _taken(self, actor: Any) -> list[tuple[str, Any]]:
-        """Events of an actor that is there; none of one for which there is no room yet."""
-        try:
-            found: list[tuple[str, Any]] = self._ray.get(actor.take.remote(), timeout=LOOK)
-        except self._ray.exceptions.GetTimeoutError:
-            return []
-        return found
 
     def _nodes(self) -> list[dict[str, float]]:
         """What each living node has."""
