@@ -9,7 +9,7 @@ The left wing learns what the data ask for, the right wing draws and builds what
 speak in laws of growth with context length and meet in `condition`; `advice` says what would change its
 answer. Floors, from the ground:
 0 laws, estimates, settings | 1 corpus, architecture, condition | 2 information, model, advice | 3 training |
-4 measuring, calibration | 5 search, report, export | 6 library | 7 cli. A room imports only from floors below it.
+4 measuring, calibration | 5 search | 6 report, export | 7 library | 8 cli. A room imports only from floors below it.
 
 As a library: `import l2m_design as l2m`, then `l2m.estimate`, `l2m.check`, `l2m.search`, `l2m.train`, `l2m.export`, and
 what they take and answer (`__all__`). Each is imported when it is first asked for.

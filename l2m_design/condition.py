@@ -9,11 +9,13 @@ Source: arXiv 2503.04725, theorems 5.2 and 5.4. Necessary, not sufficient.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from l2m_design.estimates import Estimate
 from l2m_design.laws import PowerLaw, StateLaw, growth_words
+from l2m_design.settings import Json
 from l2m_design.terms import REACH_LIMIT, Terms
 
 Answer = Literal["yes", "no", "not decided"]
@@ -189,7 +191,7 @@ class Enough:
     required: Estimate
     ranged: bool
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> Json:
         """JSON-ready."""
         return {
             "decided_at": self.length,
@@ -228,17 +230,71 @@ class Verdict:
         """Growth holds, and nothing that is known says that the state is too small."""
         return self.meets_growth and self.meets_level is not False
 
-    def plain(self) -> dict[str, Any]:
+    @property
+    def judgement(self) -> "Judgement":
+        """What is kept of the answer."""
+        return Judgement(
+            enough_state=self.enough.answer if self.enough else None,
+            growth_exponent=self.growth,
+            asked_exponent=self.asked,
+            growth=self.growths[0],
+            required_growth=self.growths[1],
+            meets_growth=self.meets_growth,
+            meets_level=self.meets_level,
+            level_slack=None if self.slack is None else {at: min(slack, 1e9) for at, slack in self.slack.items()},
+            reach_tokens=Reach(self.reach_hard, self.reach_effective),
+        )
+
+    def plain(self) -> Json:
+        """JSON-ready: the judgement."""
+        return self.judgement.plain()
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Longest context covered, in tokens, by the hard bound of an element and at its central capacity; None where no
+    end shows up to REACH_LIMIT, or where no level is judged.
+    """
+
+    hard: int | None
+    effective: int | None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict as files keep it, with the keys of `l2m check --json`.
+
+    growth_exponent, asked_exponent: the state's and the required one; growth, required_growth: the same in words.
+    level_slack: by context length, ln(held / required), 1e9 at most; None where no level is judged.
+    """
+
+    enough_state: Answer | None
+    growth_exponent: float
+    asked_exponent: float
+    growth: str
+    required_growth: str
+    meets_growth: bool
+    meets_level: bool | None
+    level_slack: dict[int, float] | None
+    reach_tokens: Reach
+
+    def plain(self) -> Json:
         """JSON-ready."""
-        finite = None if self.slack is None else {str(k): min(v, 1e9) for k, v in self.slack.items()}
-        return {
-            "enough_state": self.enough.answer if self.enough else None,
-            "growth_exponent": self.growth,
-            "asked_exponent": self.asked,
-            "growth": self.growths[0],
-            "required_growth": self.growths[1],
-            "meets_growth": self.meets_growth,
-            "meets_level": self.meets_level,
-            "level_slack": finite,
-            "reach_tokens": {"hard": self.reach_hard, "effective": self.reach_effective},
-        }
+        slack = self.level_slack
+        return asdict(self) | {"level_slack": None if slack is None else {str(at): slack[at] for at in slack}}
+
+    @classmethod
+    def of_plain(cls, data: Mapping[str, Any]) -> "Judgement":
+        """The judgement that `plain` wrote, this version's or an earlier one's, which told no growth in words."""
+        slack, reach = data.get("level_slack"), data.get("reach_tokens") or {}
+        return cls(
+            data.get("enough_state"),
+            data["growth_exponent"],
+            data["asked_exponent"],
+            data.get("growth") or f"t^{data['growth_exponent']:.2f}",
+            data.get("required_growth") or f"t^{data['asked_exponent']:.2f}",
+            data["meets_growth"],
+            data.get("meets_level"),
+            None if slack is None else {int(at): value for at, value in slack.items()},
+            Reach(reach.get("hard"), reach.get("effective")),
+        )

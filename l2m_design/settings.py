@@ -16,6 +16,8 @@ from pydantic_core import PydanticCustomError
 
 from l2m_design.errors import BadInput
 
+Json = dict[str, object]  # what JSON text is made of; what is read of it is first made a value again
+
 
 class Values(BaseModel):
     """A frozen set of named values; unknown keys, wrong types, NaN and infinities are refused.

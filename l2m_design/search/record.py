@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from l2m_design.architecture import Architecture
-from l2m_design.condition import Demand, Verdict
+from l2m_design.condition import Demand, Judgement, Verdict
 from l2m_design.training.result import Result
 
 State = Literal["complete", "pruned", "infeasible", "failed"]
@@ -74,6 +74,11 @@ class Record:
     def outcome(self) -> Result | None:
         """The training result of a complete trial."""
         return Result.of_plain(self.result) if self.result else None
+
+    @property
+    def judgement(self) -> Judgement:
+        """The condition's answer."""
+        return Judgement.of_plain(self.verdict)
 
     @property
     def late_loss(self) -> float | None:

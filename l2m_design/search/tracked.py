@@ -57,16 +57,17 @@ def of_finalist(run: FinalRun) -> Content:
 
 def trial_metrics(record: Record, dtypes: str | Dtypes) -> dict[str, float]:
     """What a trial's run shows: losses, state at several lengths, exponent, constraint slacks."""
+    found = record.judgement
     metrics: dict[str, float] = {
         "parameters": record.parameters,
-        "growth_exponent": record.verdict["growth_exponent"],
-        "growth_slack": record.verdict["growth_exponent"] - record.verdict["asked_exponent"],
+        "growth_exponent": found.growth_exponent,
+        "growth_slack": found.growth_exponent - found.asked_exponent,
         "state_bytes_target": record.state_bytes,
         "seconds": record.seconds,
     }
     state = record.drawing.state
     metrics |= {f"state_bytes_{length}": state.bytes(length, dtypes) for length in STATE_LENGTHS}
-    metrics |= {f"level_slack_{length}": slack for length, slack in (record.verdict["level_slack"] or {}).items()}
+    metrics |= {f"level_slack_{length}": slack for length, slack in (found.level_slack or {}).items()}
     if record.value is not None:
         metrics["objective"] = record.value
     metrics["learning_rate_factor"] = record.rate

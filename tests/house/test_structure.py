@@ -13,10 +13,11 @@ FLOORS = {
     "information": 2, "model": 2, "advice": 2,
     "training": 3,
     "measuring": 4, "calibration": 4,
-    "search": 5, "report": 5, "export": 5,
-    "library": 6,
-    "cli": 7,
-    "__main__": 8,
+    "search": 5,
+    "report": 6, "export": 6,
+    "library": 7,
+    "cli": 8,
+    "__main__": 9,
 }  # fmt: skip
 DOORS = {
     "torch": (
