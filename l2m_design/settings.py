@@ -45,7 +45,7 @@ class Values(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise BadInput(f"{where}: {_first_error(error)}") from None
+            raise BadInput(f"{where}: {first_error(error)}") from None
 
     @classmethod
     def load(cls, path: str | Path, overrides: Iterable[str] = ()) -> Self:
@@ -103,7 +103,8 @@ def unknown_key(key: str, allowed: Iterable[str]) -> str:
     return f"unknown key '{key}'; {hint}"
 
 
-def _first_error(error: ValidationError) -> str:
+def first_error(error: ValidationError) -> str:
+    """The first wrong field of what pydantic refused, and what was found there."""
     first = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"])
     message = re.sub(r"^Value error, ", "", first["msg"]).replace("a valid tuple", "a list")

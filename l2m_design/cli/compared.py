@@ -18,7 +18,7 @@ def show(models: "dict[str, Subject]", demand: "Demand", results: list[dict[str,
     from l2m_design.report.words import constant
 
     kinds = tuple({kind: None for subject in models.values() for kind in subject.state.kinds})
-    held, terms = constant(demand.terms.plain(), kinds), demand.terms
+    held, terms = constant(demand.terms, kinds), demand.terms
     used: dict[str, Any] = {"model": terms.dtypes.model} | {
         part: list(dict.fromkeys(dtype for result in results for dtype in result["dtypes"][part]))
         for part in ("kv_cache", "state")

@@ -9,28 +9,33 @@ from l2m_design.cli.terminal import Json, print_json, say
 
 
 def command(
-    study: Annotated[Path, typer.Argument(help="A study's report folder, as reports/quickstart, or its study.json.")],
+    study: Annotated[
+        Path | None, typer.Argument(help="A study's report folder, as reports/quickstart, or its study.json.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The page to write; by default index.html beside study.json.")
     ] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of study.json, and stop.")] = False,
     as_json: Json = False,
 ) -> None:
     """Write one self-contained HTML page and say what the study found."""
     from l2m_design.errors import BadInput
     from l2m_design.report import words
-    from l2m_design.report.page import UndefinedError, load_summary, write_page
+    from l2m_design.report.page import write_page
+    from l2m_design.search.results import reading
 
-    summary = load_summary(study)
+    if schema:
+        print_json(reading.schema())
+        return
+    if study is None:
+        raise BadInput("STUDY: give a study's report folder, as reports/quickstart, or --schema")
+    summary = reading.load_summary(study)
     page = out or (study if study.is_dir() else study.parent) / "index.html"
     try:
         write_page(summary, page)
     except OSError as error:
         raise BadInput(f"--out {page}: cannot be written ({error.strerror})") from None
-    except (LookupError, TypeError, UndefinedError) as error:
-        raise BadInput(
-            f"{study}: written by version {summary.get('version')}, this one misses {error}; search again"
-        ) from None
     if as_json:
-        print_json({"study": summary["study"], "report": str(page), "outcome": words.outcome(summary)})
+        print_json({"study": summary.study, "report": str(page), "outcome": words.outcome(summary)})
     else:
         say(*words.outcome(summary), f"Report: {page}")

@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,7 @@ from l2m_design.cli.terminal import DryRun, Json, Set, print_json, progress, say
 
 if TYPE_CHECKING:
     from l2m_design.library.search import StudySummary
+    from l2m_design.search.results.values import AtLength, Finalist, Summary, TrialRow
     from l2m_design.search.run import Search
 
 
@@ -37,6 +38,7 @@ def command(
     from l2m_design.library.search import reselect as choose_again
     from l2m_design.report import words
     from l2m_design.search.driver import Listener
+    from l2m_design.search.results.reading import of_plain
     from l2m_design.search.run import Interrupted
     from l2m_design.search.study.database import shown
 
@@ -61,7 +63,7 @@ def command(
         again = shlex.join(["l2m", "search", str(study), *sets, *places, "--resume"])
         warn(f"l2m: interrupted: {stopped}; go on with: {again}")
         raise typer.Exit(1) from None
-    _show(written(summary, work.corpus), as_json)
+    _show(written(of_plain(summary, str(work.report_folder)), work.corpus), as_json)
 
 
 def _trouble(sentence: str) -> None:
@@ -74,79 +76,79 @@ def _show(found: "StudySummary", as_json: bool) -> None:
         left_out = ("records", "settings", "space")
         print_json({key: value for key, value in found.data.items() if key not in left_out} | {"files": found.files})
     else:
-        _print(found.data, found.files)
+        _print(found.found, found.files)
     raise typer.Exit(0 if found.chosen else 1)
 
 
-def _print(summary: dict[str, Any], files: list[str]) -> None:
+def _print(summary: "Summary", files: list[str]) -> None:
     from l2m_design.report import words
 
-    length = f"{summary['demand']['terms']['length']:,}"
+    length = f"{summary.demand.terms.length:,}"
     titles = [
         "layers",
-        f"late loss, nats ({'test' if summary['finalists'] else 'validation'})",
+        f"late loss, nats ({'test' if summary.finalists else 'validation'})",
         "- reference",
         "effective context",
         f"state at {length}",
         "growth",
         "level",
     ]
-    if summary["finalists"]:
-        table([f"finalist, {summary['choice']['length']:,} tokens", *titles], _finalist_rows(summary))
+    if summary.finalists:
+        table([f"finalist, {summary.choice.length:,} tokens", *titles], _finalist_rows(summary))
     else:
         table(["design", *titles], _trial_rows(summary))
-    trials, seconds = summary["trials"], summary["seconds"]
+    trials, seconds = summary.trials, summary.seconds
     say(
         *words.outcome(summary),
-        f"{trials['complete']} trials complete, {trials['pruned']} pruned, {trials['infeasible']} rejected before "
-        f"training, {trials['failed']} failed, {summary['duplicates']} drawn before, "
-        + (f"in {seconds['total']:.0f} s ({seconds['training']:.0f} s training)." if seconds["total"] else "stored."),
+        f"{trials.complete} trials complete, {trials.pruned} pruned, {trials.infeasible} rejected before "
+        f"training, {trials.failed} failed, {summary.duplicates} drawn before, "
+        + (f"in {seconds.total:.0f} s ({seconds.training:.0f} s training)." if seconds.total else "stored."),
         f"Report: {files[0]}",
         *(f"Chosen: {file}" for file in files[1:3]),
         *(f"Tokenizer: {file}" for file in files[3:]),
-        *([f"Trials and curves: mlflow ui --backend-store-uri {uri}"] if (uri := summary["tracking_uri"]) else []),
+        *([f"Trials and curves: mlflow ui --backend-store-uri {uri}"] if (uri := summary.tracking_uri) else []),
     )
-    warn(*summary["notes"])
+    warn(*summary.notes)
 
 
-def _trial_rows(summary: dict[str, Any]) -> list[list[str]]:
+def _trial_rows(summary: "Summary") -> list[list[str]]:
     """The chosen one, the front and the baselines, each trial once."""
-    rows, seen = [], set[int]()
-    for row in [summary["chosen"], *summary["front"], *summary["baselines"]]:
-        if row is None or row["trial"] in seen:
+    rows, seen = [], set[int | None]()
+    for row in [summary.chosen, *summary.front, *summary.baselines]:
+        if row is None or row.trial in seen:
             continue
-        seen.add(row["trial"])
-        name = row["design"] or f"trial {row['trial']}"
-        loss = f"{row['loss']:.3f}" if row["loss"] is not None else f"{row['state']}: {row['reason']}"
-        rows.append(_cells(("chosen: " if row is summary["chosen"] else "") + name, row, loss, row))
+        seen.add(row.trial)
+        loss = f"{row.loss:.3f}" if row.loss is not None else f"{row.state}: {row.reason}"
+        rows.append(_cells(("chosen: " if row is summary.chosen else "") + row.name, row, loss, row))
     return rows
 
 
-def _finalist_rows(summary: dict[str, Any]) -> list[list[str]]:
+def _finalist_rows(summary: "Summary") -> list[list[str]]:
     """Every finalist at the length of the choice, the chosen one first."""
-    chosen = summary["chosen"]["fingerprint"] if summary["chosen"] else None
+    chosen = summary.chosen.fingerprint if summary.chosen else None
     rows = []
-    for row in sorted(summary["finalists"], key=lambda row: row["fingerprint"] != chosen):
-        at = row["lengths"].get(str(summary["choice"]["length"]))
-        name = ("chosen: " if row["fingerprint"] == chosen else "") + row["name"]
-        loss = f"{at['test_loss']:.3f}" if at else f"failed: {', '.join(row['failed'])}"
-        rows.append(_cells(name, row, loss, at or {}))
+    for row in sorted(summary.finalists, key=lambda row: row.fingerprint != chosen):
+        at = row.lengths.get(summary.choice.length)
+        name = ("chosen: " if row.fingerprint == chosen else "") + row.name
+        loss = f"{at.test_loss:.3f}" if at else f"failed: {', '.join(row.failed)}"
+        rows.append(_cells(name, row, loss, at))
     return rows
 
 
-def _cells(name: str, row: dict[str, Any], loss: str, found: dict[str, Any]) -> list[str]:
+def _cells(name: str, row: "TrialRow | Finalist", loss: str, found: "TrialRow | AtLength | None") -> list[str]:
     """found: what was measured, of the row's own trial or at the length of the choice."""
     from l2m_design.report import words
 
+    reached = found.effective_context if found else None
     return [
         name,
-        row["picture"],
+        row.picture,
         loss,
-        words.estimate(found.get("difference"), sign=True),
-        "-" if (reached := found.get("effective_context")) is None else f"{reached:,}",
-        words.size(row["state_bytes"]),
-        f"t^{row['growth_exponent']:.2f} " + words.MARKS[row["meets_growth"]],
-        words.MARKS[row["meets_level"]],
+        words.estimate(found.difference if found else None, sign=True),
+        "-" if reached is None else f"{reached:,}",
+        words.size(row.state_bytes),
+        f"t^{row.growth_exponent:.2f} " + words.MARKS[row.meets_growth],
+        words.MARKS[row.meets_level],
     ]
 
 

@@ -41,9 +41,9 @@ def show(subject: "Subject", demand: "Demand", result: dict[str, Any]) -> None:
         *subject.notes,
         enough(result),
     )
-    _judgement(demand, result, constant(demand.terms.plain(), subject.state.kinds))
+    _judgement(demand, result, constant(demand.terms, subject.state.kinds))
     if "by_length" in result:
-        tabulate(result["by_length"], constant(demand.terms.plain(), subject.state.kinds))
+        tabulate(result["by_length"], constant(demand.terms, subject.state.kinds))
     say("", *result["advice"])
 
 

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from l2m_design.estimates import Curve
 from l2m_design.information.compression import Compression
 from l2m_design.information.exponent import POOR, Fit
-from l2m_design.information.places import Places
+from l2m_design.information.places import STRETCHES, Places
 from l2m_design.information.profile import Losses
 from l2m_design.information.scores.base import Scores
 from l2m_design.information.settings import MeasurementSettings
@@ -104,7 +104,7 @@ def dominated(places: Places, curve: Curve) -> list[str]:
     """A warning when few documents give most windows."""
     count = np.bincount(np.unique(places.document, return_inverse=True)[1]).astype(np.float64)
     effective = count.sum() ** 2 / (count**2).sum()
-    if curve.unit.startswith("stretches"):
+    if curve.unit == STRETCHES:
         return [
             f"too few documents to resample ({len(count)}, or too akin): stretches of them were resampled, so the "
             "interval is one for these documents, not for their kind"

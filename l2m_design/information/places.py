@@ -15,6 +15,7 @@ from l2m_design.corpus.windows import Windows
 from l2m_design.estimates import FEWEST_DOCUMENTS, Curve, Floats
 
 Ints = NDArray[np.int64]
+STRETCHES = "stretches of documents"  # what rows are where there are too few documents to resample
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Places:
         np.minimum.at(starts, self.window, self.begin)
         stretch = starts // (2 * int(self.lengths[-1]))
         keys = np.stack([self.document, stretch[self.window]], axis=1)
-        return np.unique(keys, axis=0, return_inverse=True)[1].ravel(), "stretches of documents"
+        return np.unique(keys, axis=0, return_inverse=True)[1].ravel(), STRETCHES
 
 
 def spread_places(windows: Windows, lengths: Ints, spots: int) -> Places:

@@ -138,4 +138,4 @@ def draw(
 
     states = {name: subject.state for name, subject in models.items()}
     kinds = tuple({kind: None for state in states.values() for kind in state.kinds})
-    supply.draw(path, states, demand, longest, results, constant(demand.terms.plain(), kinds))
+    supply.draw(path, states, demand, longest, results, constant(demand.terms, kinds))

@@ -11,44 +11,51 @@ from l2m_design.export.study import write_chosen
 from l2m_design.report import words
 from l2m_design.report.page import at_a_glance, write_page
 from l2m_design.search.driver import Listener
+from l2m_design.search.results.reading import of_plain, plain
 from l2m_design.search.results.reselect import reselected
+from l2m_design.search.results.values import Summary
 from l2m_design.search.run import Folders, Search
 from l2m_design.search.settings import load_study
 from l2m_design.search.tracking import default_uri
+from l2m_design.settings import Json
 
 
 @dataclass(frozen=True, repr=False)
 class StudySummary:
-    """What a study found. data: all of it, JSON-ready, as study.json holds it; files: the page, and what was chosen."""
+    """What a study found: all of it as values, and the files that were written, the page and what was chosen."""
 
-    data: dict[str, Any]
+    found: Summary
     files: list[str]
+
+    @property
+    def data(self) -> Json:
+        """All of it, JSON-ready, as study.json holds it."""
+        return plain(self.found)
 
     @property
     def chosen(self) -> Architecture | None:
         """The chosen drawing; none where nothing met the condition."""
-        row = self.data["chosen"]
-        return Architecture.parse(row["architecture"], "chosen") if row else None
+        return self.found.chosen.architecture if self.found.chosen else None
 
     @property
     def verdict(self) -> str:
         """confirmed, not confirmed, or undecided."""
-        return str(self.data["verdict"])
+        return str(self.found.verdict)
 
     @property
     def sentences(self) -> list[str]:
         """The answer in words, as the page begins."""
-        return list(words.outcome(self.data))
+        return words.outcome(self.found)
 
     def __str__(self) -> str:
         return "\n".join(self.sentences)
 
     def __repr__(self) -> str:
         chosen = self.chosen.picture if self.chosen else "none"
-        return f"<StudySummary {self.data['study']}: chosen {chosen}, {self.verdict}>"
+        return f"<StudySummary {self.found.study}: chosen {chosen}, {self.verdict}>"
 
     def _repr_html_(self) -> str:
-        return at_a_glance(self.data)
+        return at_a_glance(self.found)
 
 
 def open_study(
@@ -87,7 +94,7 @@ def search(
     processes of their own. Raises BadInput, and Interrupted on Ctrl-C.
     """
     work = open_study(study, overrides, **places)
-    return written(work.run(fresh, resume, listener), work.corpus)
+    return written(of_plain(work.run(fresh, resume, listener), str(work.report_folder)), work.corpus)
 
 
 def reselect(work: Search, listener: Listener) -> StudySummary:
@@ -97,8 +104,8 @@ def reselect(work: Search, listener: Listener) -> StudySummary:
     return written(summary, work.corpus)
 
 
-def written(summary: dict[str, Any], corpus: Corpus) -> StudySummary:
+def written(summary: Summary, corpus: Corpus) -> StudySummary:
     """Write the page and, when there is a choice, its card and the tokenizer of the corpus."""
-    page = Path(summary["report"])
+    page = Path(summary.report)
     write_page(summary, page)
     return StudySummary(summary, [str(page), *write_chosen(summary, page.parent, corpus)])

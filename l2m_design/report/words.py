@@ -1,11 +1,17 @@
 """Words: a study's outcome in sentences, the same on the terminal and on the page."""
 
-from typing import Any
+from typing import Literal
 
-from l2m_design.architecture import Architecture
-from l2m_design.laws import PowerLaw, growth_words
-from l2m_design.terms import OTHER, REACH_LIMIT
+from l2m_design.estimates import Estimate
+from l2m_design.information.measured import Measured
+from l2m_design.laws import growth_words
+from l2m_design.search.record import Record
+from l2m_design.search.results.choice import BEST, Verdict
+from l2m_design.search.results.values import ChoiceMade, Chosen, Summary
+from l2m_design.search.space.known import REFERENCE
+from l2m_design.terms import OTHER, REACH_LIMIT, Terms
 
+Standing = Literal["keeps up", "worse", "undecided", "fails the condition"]
 MARKS = {True: "met", False: "not met", None: "not decided"}
 
 
@@ -23,15 +29,15 @@ def tokens(count: int | None) -> str:
     return f"no end up to {REACH_LIMIT:,} tokens" if count is None else f"{count:,} tokens"
 
 
-def estimate(plain: dict[str, float] | None, sign: bool = False) -> str:
+def estimate(found: Estimate | None, sign: bool = False) -> str:
     """value [low, high]."""
-    if plain is None:
+    if found is None:
         return "-"
     form = "+.3f" if sign else ".3f"
-    return f"{plain['value']:{form}} [{plain['low']:{form}}, {plain['high']:{form}}]"
+    return f"{found.value:{form}} [{found.low:{form}}, {found.high:{form}}]"
 
 
-def trial(record: Any) -> str:
+def trial(record: Record) -> str:
     """One line about a finished trial."""
     name = f"trial {record.number} {record.picture}" + (f" ({record.design})" if record.design else "")
     if record.copy_of is not None:
@@ -43,12 +49,12 @@ def trial(record: Any) -> str:
     return f"{name}: late loss {record.late_loss:.3f}, state {held}, objective {record.value:.3f}{rate}"
 
 
-def constant(terms: dict[str, Any], kinds: tuple[str, ...] | None = None) -> str:
+def constant(terms: Terms, kinds: tuple[str, ...] | None = None) -> str:
     """What an element is taken to hold, and on what ground; of `kinds` alone where they are given."""
-    by_kind, ranges = terms.get("nats_by_kind", {}), terms.get("nats_range", {})
-    own = {kind: nats for kind, nats in by_kind.items() if kinds is None or kind in kinds}
+    ranges = terms.nats_range
+    own = {kind: nats for kind, nats in terms.nats_by_kind.items() if kinds is None or kind in kinds}
     assumed = "" if OTHER in ranges else " (assumed)"
-    other = f"{terms['nats_per_element']:g}{_range(ranges.get(OTHER))}"
+    other = f"{terms.nats_per_element:g}{_range(ranges.get(OTHER))}"
     if not own:
         return f"{other} nats{_UNMEASURED if OTHER in ranges else assumed}"
     listed = ", ".join(f"{nats:.3g}{_range(ranges.get(kind))} nats in {kind}" for kind, nats in own.items())
@@ -62,156 +68,136 @@ def constant(terms: dict[str, Any], kinds: tuple[str, ...] | None = None) -> str
 _UNMEASURED = " (not measured: between the lowest and the highest of the kinds that were)"
 
 
-def _range(ends: Any) -> str:
+def _range(ends: tuple[float, float] | None) -> str:
     return f" [{ends[0]:.3g}, {ends[1]:.3g}]" if ends else ""
 
 
-def outcome(summary: dict[str, Any]) -> list[str]:
+def outcome(summary: Summary) -> list[str]:
     """What a study found, in a few sentences; first of all, where its losses say nothing of long context."""
-    chosen, terms, choice = summary["chosen"], summary["demand"]["terms"], summary["choice"]
+    chosen = summary.chosen
     said = [*_context_warning(summary), _demand(summary)]
     if chosen is None:
-        return [*said, *choice["said"]]
-    said += [_answer(summary), _verdict(summary), *choice["said"], *_tradeoff(summary)]
-    if summary["demand"]["has_level"]:
+        return [*said, *summary.choice.said]
+    verdict = [_verdict(summary, chosen, summary.verdict)] if summary.verdict else []
+    said += [_answer(chosen, summary.demand.terms), *verdict, *summary.choice.said, *_tradeoff(summary)]
+    if summary.demand.has_level:
         said.append(
-            f"Longest context covered, if an element holds {constant(terms, _kinds(chosen))}: "
-            f"{tokens(chosen['reach_tokens']['effective'])}; by the hard bound: "
-            f"{tokens(chosen['reach_tokens']['hard'])}."
+            f"Longest context covered, if an element holds "
+            f"{constant(summary.demand.terms, chosen.architecture.state.kinds)}: "
+            f"{tokens(chosen.reach_tokens.effective)}; by the hard bound: {tokens(chosen.reach_tokens.hard)}."
         )
     return said
 
 
-def _kinds(chosen: dict[str, Any]) -> tuple[str, ...]:
-    """The kinds of layers that hold the chosen design's state."""
-    return Architecture.parse(chosen["architecture"], "chosen").state.kinds
-
-
-def _context_warning(summary: dict[str, Any]) -> list[str]:
+def _context_warning(summary: Summary) -> list[str]:
     """Where no model used far context, its losses cannot judge designs for it."""
-    if summary["uses_context"] is not False:
-        if summary.get("gains_at_context") is not False:
+    choice = summary.choice
+    if summary.uses_context is not False:
+        if summary.gains_at_context is not False:
             return []
         return [
             "These losses judge short context alone: no model gains from beyond "
-            f"{summary['choice']['context']:,} tokens, where the choice asks for a gain. Longer windows, more training "
+            f"{choice.context:,} tokens, where the choice asks for a gain. Longer windows, more training "
             "tokens, or data of longer memory would tell more."
         ]
-    choice = summary["choice"]
-    recipe = choice["recipe"]
     return [
-        f"These losses cannot judge long context: no model gains from beyond {choice['length'] // 16:,} tokens, a "
-        f"sixteenth of its window, after {recipe['tokens']:,} training tokens. In byte-pair tokens, models of 0.5 M "
-        "parameters began to at about 300,000 training tokens, larger budgets than this are needed in bytes "
+        f"These losses cannot judge long context: no model gains from beyond {choice.length // 16:,} tokens, a "
+        f"sixteenth of its window, after {choice.recipe.tokens:,} training tokens. In byte-pair tokens, models of 0.5 "
+        "M parameters began to at about 300,000 training tokens, larger budgets than this are needed in bytes "
         "(docs/lab-book.md): try 4 times as many before designs are compared."
     ]
 
 
-def _answer(summary: dict[str, Any]) -> str:
+def _answer(chosen: Chosen, terms: Terms) -> str:
     """The answer in one sentence."""
-    chosen, terms = summary["chosen"], summary["demand"]["terms"]
-    trial = f"trial {chosen['trial']}" if chosen["trial"] is not None else "a design of the study"
-    name = f"{trial}, the baseline '{chosen['design']}'" if chosen["design"] else trial
-    reached = chosen["effective_context"]
+    trial = f"trial {chosen.trial}" if chosen.trial is not None else "a design of the study"
+    name = f"{trial}, the baseline '{chosen.design}'" if chosen.design else trial
+    reached = chosen.effective_context
     used = (
         "" if reached is None else f", effective context {reached:,} tokens" if reached else ", no use of far context"
     )
     return (
-        f"Chosen: {chosen['picture']} ({name}): {size(chosen['state_bytes'])} of state at {terms['length']:,} tokens, "
-        f"growing as t^{chosen['growth_exponent']:.2f}, late loss {estimate(chosen['test_loss'])} nats a "
+        f"Chosen: {chosen.picture} ({name}): {size(chosen.state_bytes)} of state at {terms.length:,} tokens, "
+        f"growing as t^{chosen.growth_exponent:.2f}, late loss {estimate(chosen.test_loss)} nats a "
         f"token on test documents{used}."
     )
 
 
-def _verdict(summary: dict[str, Any]) -> str:
+def _verdict(summary: Summary, chosen: Chosen, verdict: Verdict) -> str:
     """Is it confirmed that the chosen model keeps up, by what evidence, and how much state does it save?"""
-    chosen, choice = summary["chosen"], summary["choice"]
-    verdict = {
+    choice = summary.choice
+    said = {
         "confirmed": "Confirmed: it keeps up",
         "not confirmed": "Not confirmed: it does not keep up",
         "undecided": "Undecided: it is open whether it keeps up",
-    }[summary["verdict"]]
-    named = summary["settings"]["choice"].get("reference", "best") != "best"
-    bar = f"with {summary['reference']}" if named else "with every model that was trained again"
-    own = next((choice["standings"][name] for name in _names(chosen) if name in choice["standings"]), None)
+    }[verdict]
+    named = summary.settings.choice.reference != BEST
+    bar = f"with {summary.reference}" if named else "with every model that was trained again"
+    own = next((choice.standings[name] for name in chosen.names if name in choice.standings), None)
     if own is None:
-        return f"{verdict} {bar}."
-    gained = f" and gain from beyond {choice['context']:,} tokens" if own["lost_gain"] else ""
-    lost = f", gain lost {estimate(own['lost_gain'], sign=True)}" if own["lost_gain"] else ""
-    seeds = chosen.get("seeds", 1)
-    over = f"documents and {seeds} fresh seeds" if seeds > 1 else "documents; one seed"
+        return f"{said} {bar}."
+    gained = f" and gain from beyond {choice.context:,} tokens" if own.lost_gain else ""
+    lost = f", gain lost {estimate(own.lost_gain, sign=True)}" if own.lost_gain else ""
+    over = f"documents and {chosen.seeds} fresh seeds" if chosen.seeds > 1 else "documents; one seed"
     return (
-        f"{verdict} {bar} (late loss{gained} at most {choice['delta']:g} nats a token worse). Nearest to failing: "
-        f"{own['rival']}, late loss {estimate(own['difference'], sign=True)}{lost}, paired over {over}"
-        f"{_saved(summary)}."
+        f"{said} {bar} (late loss{gained} at most {choice.delta:g} nats a token worse). Nearest to failing: "
+        f"{own.rival}, late loss {estimate(own.difference, sign=True)}{lost}, paired over {over}"
+        f"{_saved(summary, chosen)}."
     )
 
 
-def standing(name: str, choice: dict[str, Any]) -> str:
+def standing(name: str, choice: ChoiceMade) -> Standing:
     """What the tests say of a model."""
-    if name in choice["confirmed"]:
+    if name in choice.confirmed:
         return "keeps up"
-    if name in choice["worse"]:
+    if name in choice.worse:
         return "worse"
-    return "undecided" if name in choice["standings"] else "fails the condition"
+    return "undecided" if name in choice.standings else "fails the condition"
 
 
-def _saved(summary: dict[str, Any]) -> str:
+def _saved(summary: Summary, chosen: Chosen) -> str:
     """How much less state than full attention, where that was trained."""
-    full = [row["state_bytes"] for row in summary["baselines"] if row["design"] == "all attention"]
-    saved = full[0] / summary["chosen"]["state_bytes"] if full else 1.0
+    full = [row.state_bytes for row in summary.baselines if row.design == REFERENCE]
+    saved = full[0] / chosen.state_bytes if full else 1.0
     return f"; its state is {saved:.3g} times less than full attention's" if saved > 1 else ""
 
 
-def _names(row: dict[str, Any]) -> list[str]:
-    """By what names a choice may know a row."""
-    return [name for name in (row.get("name"), row.get("design"), *_trial_names(row)) if name]
-
-
-def _trial_names(row: dict[str, Any]) -> list[str]:
-    number, design = row.get("trial"), row.get("design")
-    return [] if number is None else [f"trial {number}", f"trial {number} ({design})"]
-
-
-def _tradeoff(summary: dict[str, Any]) -> list[str]:
+def _tradeoff(summary: Summary) -> list[str]:
     """What each halving of the state costs along the front."""
     steps = [
-        f"{step['from']} to {step['to']} ({size(step['state_bytes'])}) {estimate(step['cost_per_halving'], sign=True)}"
-        + (" (knee)" if step["knee"] else "")
-        for step in summary["tradeoff"]
-        if step["cost_per_halving"]
+        f"{step.larger} to {step.smaller} ({size(step.state_bytes)}) {estimate(step.cost_per_halving, sign=True)}"
+        + (" (knee)" if step.knee else "")
+        for step in summary.tradeoff
+        if step.cost_per_halving
     ]
     return [f"Halving the state costs, nats a token: {'; '.join(steps)}."] if steps else []
 
 
-def _demand(summary: dict[str, Any]) -> str:
-    demand = summary["demand"]
-    terms, measurement = demand["terms"], demand["measurement"]
+def _demand(summary: Summary) -> str:
+    law, measurement = summary.demand.law, summary.demand.measurement
     end = {
         "upper": "the upper end of its interval",
         "value": "its value",
         "lower": "the lower end of its interval",
     }
-    law = PowerLaw.of_plain(demand["law"])
-    required = growth_words(demand["exponent"], law.form == "logarithm")
-    start = "" if measurement is None else f"{summary['corpus']['name']} by {measurement['estimator']}: "
+    required = growth_words(summary.demand.exponent, law.form == "logarithm")
+    start = "" if measurement is None else f"{summary.corpus.name} by {measurement.estimator}: "
     if law.form != "power":
         return f"{start}no beta, I(n;n) = {law.formula()} nats; required growth: {required}."
     if measurement is None:
         start = f"The exponent was given: beta {law.exponent:.3g}"
     else:
-        start = f"{start}beta {estimate(measurement['beta'])}"
-    return f"{start}; every candidate must grow as {required} or faster, {end[terms['end']]}."
+        start = f"{start}beta {estimate(measurement.beta)}"
+    return f"{start}; every candidate must grow as {required} or faster, {end[summary.demand.terms.end]}."
 
 
-def _ground(terms: dict[str, Any]) -> str:
+def _ground(terms: Terms) -> str:
     """Where the constant comes from."""
-    by_kind = terms.get("nats_by_kind", {})
-    assumed = f"{terms['nats_per_element']:g} nats per state element, is an assumption (condition.nats_per_element)."
-    if not by_kind:
+    assumed = f"{terms.nats_per_element:g} nats per state element, is an assumption (condition.nats_per_element)."
+    if not terms.nats_by_kind:
         return f"The constant, {assumed}"
-    ranges = terms.get("nats_range", {})
-    listed = ", ".join(f"{kind} {nats:.3g}{_range(ranges.get(kind))}" for kind, nats in by_kind.items())
+    ranges = terms.nats_range
+    listed = ", ".join(f"{kind} {nats:.3g}{_range(ranges.get(kind))}" for kind, nats in terms.nats_by_kind.items())
     rest = "" if OTHER in ranges else f" For all else the constant, {assumed}"
     return (
         f"The capacity of a state element was measured by kind of layer (nats per state element: {listed}), in "
@@ -219,48 +205,55 @@ def _ground(terms: dict[str, Any]) -> str:
     )
 
 
-def _finalists_said(summary: dict[str, Any]) -> list[str]:
-    asked = summary["settings"]["finalists"]
-    if not summary["finalists"]:
+def _finalists_said(summary: Summary) -> list[str]:
+    asked = summary.settings.finalists
+    if not summary.finalists or asked is None:
         return []
-    tokens_ = f"{asked['tokens']:,} tokens" if asked["tokens"] else "four times the tokens"
+    tokens_ = f"{asked.tokens:,} tokens" if asked.tokens else "four times the tokens"
     return [
         f"Finalists were trained again ({tokens_}). One seed and the validation documents picked each one's learning "
-        f"rate (of {len(asked['rates'])}) and the reference; the differences come from {asked['seeds']} further seeds "
+        f"rate (of {len(asked.rates)}) and the reference; the differences come from {asked.seeds} further seeds "
         "and from test documents, which picked nothing."
     ]
 
 
-def caveats(summary: dict[str, Any]) -> list[str]:
+def caveats(summary: Summary) -> list[str]:
     """What every verdict must say aloud."""
-    terms, recipe = summary["demand"]["terms"], summary["settings"]["recipe"]
-    rates = summary["settings"]["search"]["rates"]
-    said = [
+    terms, recipe, rates = summary.demand.terms, summary.settings.recipe, summary.settings.search.rates
+    return [
         f"The condition fixes a rate of growth. {_ground(terms)}",
         "Covering the target length and growing fast enough without end are two questions: the tables answer both.",
-        f"Growth is judged at beta's {terms['end']} end (condition.end). The condition is necessary, not sufficient.",
-        f"Each candidate read {recipe['tokens']:,} tokens in windows of {recipe['length']:,}, with "
+        f"Growth is judged at beta's {terms.end} end (condition.end). The condition is necessary, not sufficient.",
+        f"Each candidate read {recipe.tokens:,} tokens in windows of {recipe.length:,}, with "
         + ("one learning rate" if len(rates) == 1 else f"one of {len(rates)} learning rates (baselines with each)")
         + " and one seed: losses order candidates at this budget, and long training may order them otherwise.",
         *_finalists_said(summary),
-    ]
-    measurement = summary["demand"]["measurement"]
-    if measurement and 2 * measurement["lengths"][-1] < terms["length"]:
-        slopes = [slope for slope in measurement["local_slopes"] if slope]
-        said.append(
-            f"The law was measured on contexts up to {2 * measurement['lengths'][-1]:,.0f} tokens (last local slope "
-            f"{estimate(slopes[-1] if slopes else None)}); to {terms['length']:,} it is extrapolated."
-        )
-    if measurement and measurement["resampled"] == "windows":
-        said.append("Too few documents to resample: beta's interval is one for these documents, not for their kind.")
-    said.append(
+        *(_of_measurement(summary.demand.measurement, terms) if summary.demand.measurement else []),
         "Baselines take the largest sizes on offer (kv_heads, d_state, window; 'all windows' the smallest window); all "
-        f"state elements are counted in {terms['dtype']}, though runtimes may hold recurrent states in float32."
-    )
-    if measurement and measurement["estimator"] == "compression":
+        f"state elements are counted in {terms.dtype}, though runtimes may hold recurrent states in float32.",
+        *(_of_compression(summary.demand.measurement) if summary.demand.measurement else []),
+    ]
+
+
+def _of_measurement(measurement: Measured, terms: Terms) -> list[str]:
+    """How far a measured law reaches."""
+    said = []
+    if measurement.longest < terms.length:
+        slopes = [slope for slope in measurement.local_slopes if slope]
         said.append(
-            "The requirement was measured by n-grams of other documents and of the window: order of other kinds stays "
-            "unseen, and the amount is no bound in either direction. How much is vocabulary, the control of shuffled "
-            "words shows."
+            f"The law was measured on contexts up to {measurement.longest:,.0f} tokens (last local slope "
+            f"{estimate(slopes[-1] if slopes else None)}); to {terms.length:,} it is extrapolated."
         )
+    if measurement.few_documents:
+        said.append("Too few documents to resample: beta's interval is one for these documents, not for their kind.")
     return said
+
+
+def _of_compression(measurement: Measured) -> list[str]:
+    if measurement.estimator != "compression":
+        return []
+    return [
+        "The requirement was measured by n-grams of other documents and of the window: order of other kinds stays "
+        "unseen, and the amount is no bound in either direction. How much is vocabulary, the control of shuffled "
+        "words shows."
+    ]

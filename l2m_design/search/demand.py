@@ -1,7 +1,7 @@
 """Where a study's demand comes from: measured on its corpus, or given."""
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,9 +11,11 @@ from l2m_design.corpus.text import TextCorpus
 from l2m_design.corpus.tokenizers import Bytes
 from l2m_design.errors import BadInput
 from l2m_design.information import Measurement, MeasurementSettings, measure
+from l2m_design.information.measured import Measured
 from l2m_design.laws import PowerLaw
 from l2m_design.measuring.scorer import open_scores, planned
 from l2m_design.search.settings import DemandSettings
+from l2m_design.settings import Json
 from l2m_design.terms import Terms
 
 Progress = Callable[[str, int, int], None]
@@ -25,7 +27,7 @@ def measured_demand(
     model: str | None,
     device: str = "auto",
     on_progress: Progress = lambda what, done, total: None,
-) -> tuple[PowerLaw, dict[str, Any]]:
+) -> tuple[PowerLaw, Json]:
     """The law of a corpus in its own tokens, and its measurement, JSON-ready.
 
     The compressor reads text as bytes, whatever the corpus' tokenizer: lengths are then counted in tokens, by the bytes
@@ -37,19 +39,21 @@ def measured_demand(
     text = corpus.as_bytes
     found = measured(text, settings, model, device, on_progress)
     unit = corpus.bytes_per_token
-    plain = found.plain()
+    kept = Measured.of_plain(found.plain())
     law = measured_law(found).counted_in(unit)
     note = f"measured on bytes, {unit:.2f} of which make a token: lengths are counted in tokens"
-    return law, plain | {
-        "lengths": [round(n / unit, 1) for n in plain["lengths"]],
-        "prefactor_nats": law.prefactor,
-        "offset_nats": law.offset,
-        "law": law.plain(),
-        "required": law.plain(),
-        "unit": "tokens",
-        "bytes_per_token": unit,
-        "notes": [*plain["notes"], note],
-    }
+    in_tokens = replace(
+        kept,
+        lengths=[round(n / unit, 1) for n in kept.lengths],
+        prefactor_nats=law.prefactor,
+        offset_nats=law.offset,
+        law=law,
+        required=law,
+        unit="tokens",
+        bytes_per_token=unit,
+        notes=[*kept.notes, note],
+    )
+    return law, in_tokens.plain()
 
 
 def measured(

@@ -218,10 +218,10 @@ def test_the_front_falls_in_state_and_its_steps_say_what_a_halving_costs() -> No
     rivals = [FULL, contender("half", 0.01, 500), contender("dominated", 0.5, 600), contender("eighth", 0.04, 125)]
     assert [one.name for one in front_of(rivals)] == ["all attention", "half", "eighth"]
     first, second = tradeoff(rivals)
-    assert (first["from"], first["to"], first["halvings"]) == ("all attention", "half", 1.0)
-    assert second["halvings"] == 2.0
-    assert second["cost_per_halving"]["value"] == pytest.approx(second["cost"]["value"] / 2)
-    assert first["cost"]["low"] <= 0.01 <= first["cost"]["high"]
+    assert (first.larger, first.smaller, first.halvings) == ("all attention", "half", 1.0)
+    assert second.halvings == 2.0
+    assert second.cost_per_halving.value == pytest.approx(second.cost.value / 2)
+    assert first.cost.low <= 0.01 <= first.cost.high
 
 
 def test_the_knee_is_where_the_loss_begins_to_rise() -> None:
@@ -229,7 +229,7 @@ def test_the_knee_is_where_the_loss_begins_to_rise() -> None:
         contender(str(size), loss, size, noise=0.0) for size, loss in ((16, 0.5), (32, 0.1), (64, 0.05), (1024, 0.0))
     ]
     assert knee(front_of(rivals)) == "32"
-    assert [step["to"] for step in tradeoff(rivals) if step["knee"]] == ["32"]
+    assert [step.smaller for step in tradeoff(rivals) if step.knee] == ["32"]
     assert knee(front_of(rivals[:2])) is None
 
 
@@ -257,7 +257,7 @@ def test_the_interval_covers_where_seeds_and_documents_both_vary() -> None:
 def test_one_document_and_one_seed_prove_nothing() -> None:
     found = difference({0: [1.0]}, {0: [1.0]})
     assert found.bound(0.95) == math.inf
-    assert found.plain() is None
+    assert found.gap() is None
     one = Contender("one", 1.0, {0: [1.0]}, 10, True)
     reference = Contender("all attention", 1.0, {0: [1.0]}, 20, True)
     assert choose([one, reference], reference, RULE).verdict == "undecided"

@@ -12,6 +12,7 @@ from l2m_design.search.driver import Listener
 from l2m_design.search.executors import processes
 from l2m_design.search.executors.processes import Outcome
 from l2m_design.search.results.reselect import reselected
+from l2m_design.search.results.values import Summary
 from l2m_design.search.settings import load_study
 
 CUT = (0.05, 0.15, 0.25)  # what a past that is cut loses, by document
@@ -235,7 +236,7 @@ def test_who_took_more_memory_than_allowed_is_infeasible_and_never_chosen(opened
     assert summary["chosen"] is None
     settings = search.settings.model_copy(update={"choice": search.settings.choice.model_copy(update={"delta": 1.0})})
     again = reselected(settings, search.space, search.storage_url, search.folder.path, search.report_folder, print)
-    assert again["chosen"] is None
+    assert again.chosen is None
 
 
 def test_a_space_whose_training_memory_cannot_hold_is_refused(opened, jobs) -> None:
@@ -288,23 +289,23 @@ def test_the_choice_is_made_again_without_training(opened, jobs, study: Path) ->
     first = search.run()
     ran = len(jobs)
 
-    def again(*overrides: str) -> dict[str, Any]:
+    def again(*overrides: str) -> Summary:
         settings, space = load_study(study, ("search.trials=3", *overrides))
         return reselected(settings, space, search.storage_url, search.folder.path, search.report_folder, print)
 
     same = again()
-    assert same["chosen"]["fingerprint"] == first["chosen"]["fingerprint"]
+    assert same.chosen.fingerprint == first["chosen"]["fingerprint"]
     lax = again("choice.delta=0.5")
-    assert lax["chosen"]["state_bytes"] <= first["chosen"]["state_bytes"]
+    assert lax.chosen.state_bytes <= first["chosen"]["state_bytes"]
     longer = again("condition.length=65536", "condition.dtype=float32")
-    assert longer["chosen"]["state_bytes"] > first["chosen"]["state_bytes"]
+    assert longer.chosen.state_bytes > first["chosen"]["state_bytes"]
     steeper = again("demand={beta: 0.9, prefactor: 0.05}")
-    assert steeper["chosen"]["growth_exponent"] >= 0.9
-    assert steeper["demand"]["exponent"] == 0.9
+    assert steeper.chosen.growth_exponent >= 0.9
+    assert steeper.demand.exponent == 0.9
     assert len(jobs) == ran
     kept = sorted(path.parent.name for path in search.report_folder.glob("reselected*/study.json"))
     assert kept == ["reselected", "reselected-2", "reselected-3", "reselected-4"]
-    assert again()["report"] == same["report"]
+    assert again().report == same.report
     with pytest.raises(BadInput, match=r"searched with other settings \(recipe.tokens: 2048 -> 4096\)"):
         again("recipe.tokens=4096")
 

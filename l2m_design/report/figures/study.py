@@ -1,7 +1,8 @@
 """The figures of a study, as SVG text that stands alone."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import matplotlib
 import matplotlib.ticker
@@ -10,22 +11,23 @@ from matplotlib.axes import Axes
 
 from l2m_design.architecture import Architecture
 from l2m_design.condition import Demand
+from l2m_design.estimates import Estimate, Floats
+from l2m_design.information.measured import Measured
 from l2m_design.laws import PowerLaw
 from l2m_design.report.figures.style import BAD, DATA, GOOD, GREY, INK, LINES, STYLE, as_svg, figure, log_axes
 from l2m_design.report.figures.supply import band, required
-from l2m_design.report.words import size
-from l2m_design.terms import Terms
+from l2m_design.report.words import Standing, size
+from l2m_design.search.record import Record
 
 NEIGHBOURS = 8  # times the state: names of such points would meet
-CONTROLS = {"shuffled": "words shuffled", "another_document": "another document"}
 
 
-def information(measurement: dict[str, Any], law: PowerLaw) -> str:
+def information(measurement: Measured, law: PowerLaw) -> str:
     """I(n;n) in nats against n, with intervals and the fitted law with its band."""
     with matplotlib.rc_context(STYLE):
         drawing, axes = figure()
-        n = np.array(measurement["lengths"])
-        mean, low, high = (np.array(measurement[key]) for key in ("mi_nats", "mi_low", "mi_high"))
+        n = np.array(measurement.lengths)
+        mean, low, high = (np.array(nats) for nats in (measurement.mi_nats, measurement.mi_low, measurement.mi_high))
         grid = np.geomspace(n[0], n[-1], 60)
         band = [law.at(x) for x in grid]
         axes.fill_between(grid, [e.low for e in band], [e.high for e in band], color=DATA, alpha=0.18, lw=0)
@@ -43,12 +45,15 @@ def information(measurement: dict[str, Any], law: PowerLaw) -> str:
             ms=4,
             color=INK,
             capsize=2,
-            label=measurement["estimator"],
+            label=measurement.estimator,
         )
-        for name, style in (("shuffled", "--"), ("another_document", ":")):
-            if control := (measurement.get("compression") or {}).get(name):
-                values = [estimate["value"] if estimate["value"] > 0 else np.nan for estimate in control]
-                axes.plot(n, values, style, color=GREY, lw=1.2, label=f"control: {CONTROLS[name]}")
+        if controls := measurement.compression:
+            for name, control, style in (
+                ("words shuffled", controls.shuffled, "--"),
+                ("another document", controls.another_document, ":"),
+            ):
+                values = [estimate.value if estimate.value > 0 else np.nan for estimate in control]
+                axes.plot(n, values, style, color=GREY, lw=1.2, label=f"control: {name}")
         log_axes(axes, "n, tokens on each side", "I(n;n), nats")
         axes.legend()
         return as_svg(drawing)
@@ -71,9 +76,7 @@ def losses(by_position: dict[str, list[float]], label: str = "loss, nats a token
         return as_svg(drawing)
 
 
-def state_and_demand(
-    drawings: dict[str, Architecture], law: PowerLaw, terms: Terms, has_level: bool, measured: int | None
-) -> str:
+def state_and_demand(drawings: dict[str, Architecture], demand: Demand, measured: float | None) -> str:
     """Nats that states can hold at L/2 against context length L, beside the nats that the data require.
 
     Lines are central capacities, bands reach from the lowest to the highest. measured: the longest context, in tokens,
@@ -81,12 +84,12 @@ def state_and_demand(
     """
     with matplotlib.rc_context(STYLE):
         drawing, axes = figure(4.4, 9.6)
-        demand = Demand(law, terms, has_level)
+        terms = demand.terms
         lengths = np.unique(np.geomspace(terms.shortest, 16 * terms.length, 60).astype(int))
         for color, (name, drawn) in zip(LINES * 9, drawings.items(), strict=False):
             band(axes, demand, drawn.state, lengths, color)
             axes.plot([], [], color=color, lw=1.6, label=name)
-        if has_level:
+        if demand.has_level:
             required(axes, demand, lengths)
             axes.plot([], [], color=INK, lw=1.4, ls="--", label="required by the data")
         marked = {"target": terms.length} | ({"measured to": measured} if measured else {})
@@ -106,27 +109,27 @@ def state_and_demand(
         return as_svg(drawing)
 
 
-def loss_and_state(records: list[dict[str, Any]], front: list[int], chosen: int | None) -> str:
+def loss_and_state(records: Sequence[Record], front: Sequence[int | None], chosen: int | None) -> str:
     """Late loss against state bytes at the target; infeasible drawings crossed, the front joined."""
     with matplotlib.rc_context(STYLE):
         drawing, axes = figure(4.4)
-        done = [r for r in records if r["state"] == "complete" and r["copy_of"] is None]
+        done = [r for r in records if r.state == "complete" and r.copy_of is None]
         for feasible, marker, color, label in (
             (True, "o", DATA, "meets the condition"),
             (False, "x", BAD, "does not (a baseline)"),
         ):
-            rows = [r for r in done if r["feasible"] == feasible]
+            rows = [r for r in done if r.feasible == feasible]
             if rows:
                 axes.scatter(
-                    [r["state_bytes"] for r in rows],
-                    [r["result"]["late_loss"] for r in rows],
+                    [r.state_bytes for r in rows],
+                    [r.late_loss or 0.0 for r in rows],
                     marker=marker,
                     color=color,
                     s=28,
                     label=label,
                     zorder=3,
                 )
-        rejected = [r["state_bytes"] for r in records if r["state"] == "infeasible"]
+        rejected = [r.state_bytes for r in records if r.state == "infeasible"]
         if rejected:
             axes.plot(
                 rejected,
@@ -138,10 +141,10 @@ def loss_and_state(records: list[dict[str, Any]], front: list[int], chosen: int 
                 transform=axes.get_xaxis_transform(),
                 label="rejected before training",
             )
-        line = [next(r for r in done if r["number"] == number) for number in front]
+        line = [next(r for r in done if r.number == number) for number in front]
         axes.plot(
-            [r["state_bytes"] for r in line],
-            [r["result"]["late_loss"] for r in line],
+            [r.state_bytes for r in line],
+            [r.late_loss or 0.0 for r in line],
             color=DATA,
             lw=1,
             alpha=0.5,
@@ -156,50 +159,60 @@ def loss_and_state(records: list[dict[str, Any]], front: list[int], chosen: int 
         return as_svg(drawing)
 
 
-def _name_points(axes: Any, done: list[dict[str, Any]], chosen: int | None) -> None:
+def _name_points(axes: Axes, done: list[Record], chosen: int | None) -> None:
     """Names beside the baselines, each at its best learning rate, and beside the chosen one."""
-    best: dict[str, float] = {}
+    best: dict[str | None, float] = {}
     for r in done:
-        best[r["design"]] = min(best.get(r["design"], np.inf), r["result"]["late_loss"])
+        best[r.design] = min(best.get(r.design, np.inf), r.late_loss or 0.0)
     for r in done:
-        if (r["design"] and r["result"]["late_loss"] == best[r["design"]]) or r["number"] == chosen:
+        loss = r.late_loss or 0.0
+        if (r.design and loss == best[r.design]) or r.number == chosen:
             axes.annotate(
-                "chosen: " + r["picture"] if r["number"] == chosen else r["design"],
-                (r["state_bytes"], r["result"]["late_loss"]),
+                f"chosen: {r.picture}" if r.number == chosen else r.design or "",
+                (r.state_bytes, loss),
                 fontsize=8,
                 xytext=(5, 4),
                 textcoords="offset points",
-                color=GOOD if r["number"] == chosen else INK,
+                color=GOOD if r.number == chosen else INK,
             )
 
 
-def finalists(rows: dict[str, dict[str, Any]], delta: float) -> str:
+@dataclass(frozen=True)
+class Point:
+    """A finalist: state_bytes at the target length, late loss less the reference's, and what the tests say of it."""
+
+    state_bytes: int
+    difference: Estimate
+    standing: Standing
+
+
+def finalists(points: dict[str, Point], delta: float) -> str:
     """Late loss on test documents, less the reference's, against state bytes; bars are 95% intervals, paired.
 
-    rows: by name, state_bytes, difference and verdict (keeps up, worse, undecided, fails the condition). The band is
-    what is within delta of the lowest.
+    The band is what is within delta of the lowest.
     """
+    marks: dict[Standing, tuple[str, str]]
     marks = {"keeps up": ("o", GOOD), "undecided": ("o", DATA), "worse": ("v", BAD), "fails the condition": ("x", BAD)}
     with matplotlib.rc_context(STYLE):
         drawing, axes = figure(3.8, 6.4)
-        lowest = min(row["difference"]["value"] for row in rows.values())
+        lowest = min(point.difference.value for point in points.values())
         axes.axhspan(lowest, lowest + delta, color=GOOD, alpha=0.10, lw=0)
-        for verdict, (marker, color) in marks.items():
-            own = [row for row in rows.values() if row["verdict"] == verdict]
+        for standing, (marker, color) in marks.items():
+            own = [point for point in points.values() if point.standing == standing]
             if not own:
                 continue
-            value, low, high = (np.array([row["difference"][key] for row in own]) for key in ("value", "low", "high"))
+            value, low, high = _ends([point.difference for point in own])
             axes.errorbar(
-                [row["state_bytes"] for row in own],
+                [point.state_bytes for point in own],
                 value,
                 yerr=[value - low, high - value],
                 fmt=marker,
                 ms=6,
                 color=color,
                 capsize=2,
-                label=verdict,
+                label=standing,
             )
-        _name_finalists(axes, rows)
+        _name_finalists(axes, points)
         axes.set_xscale("log", base=2)
         axes.margins(x=0.18, y=0.25)
         axes.set_xlabel("state at the target length, bytes")
@@ -209,19 +222,24 @@ def finalists(rows: dict[str, dict[str, Any]], delta: float) -> str:
         return as_svg(drawing)
 
 
-def _name_finalists(axes: Axes, rows: dict[str, dict[str, Any]]) -> None:
+def _ends(found: Sequence[Estimate]) -> tuple[Floats, Floats, Floats]:
+    """Values, low ends and high ends."""
+    return np.array([e.value for e in found]), np.array([e.low for e in found]), np.array([e.high for e in found])
+
+
+def _name_finalists(axes: Axes, points: dict[str, Point]) -> None:
     """Each finalist's name, a thin line to its point; near neighbours above and below in turn, ever further away."""
-    ordered = sorted(rows.items(), key=lambda item: item[1]["state_bytes"])
-    middle = float(np.sqrt(ordered[0][1]["state_bytes"] * ordered[-1][1]["state_bytes"]))
+    ordered = sorted(points.items(), key=lambda item: item[1].state_bytes)
+    middle = float(np.sqrt(ordered[0][1].state_bytes * ordered[-1][1].state_bytes))
     near, before = 0, 0.0
-    for name, row in ordered:
-        near = near + 1 if row["state_bytes"] < NEIGHBOURS * before else 0
-        before = row["state_bytes"]
-        up = row["difference"]["high"] if near % 2 == 0 else row["difference"]["low"]
+    for name, point in ordered:
+        near = near + 1 if point.state_bytes < NEIGHBOURS * before else 0
+        before = point.state_bytes
+        up = point.difference.high if near % 2 == 0 else point.difference.low
         away = (10 + 14 * (near // 2)) * (1 if near % 2 == 0 else -1)
         axes.annotate(
             name,
-            (row["state_bytes"], up),
+            (point.state_bytes, up),
             fontsize=8,
             color=INK,
             xytext=(0, away),
@@ -232,13 +250,13 @@ def _name_finalists(axes: Axes, rows: dict[str, dict[str, Any]]) -> None:
         )
 
 
-def context_gains(gains: dict[str, dict[int, dict[str, float]]]) -> str:
+def context_gains(gains: Mapping[str, Mapping[int, Estimate]]) -> str:
     """What the past beyond c tokens gains on the same tokens, nats a token, against c; bars are 95% intervals."""
     with matplotlib.rc_context(STYLE):
         drawing, axes = figure(3.8, 9.6)
         for number, (name, found) in enumerate(gains.items()):
             at = np.array(sorted(found)) * 2.0 ** (0.04 * (number - len(gains) / 2))  # beside each other
-            value, low, high = (np.array([found[c][key] for c in sorted(found)]) for key in ("value", "low", "high"))
+            value, low, high = _ends([found[c] for c in sorted(found)])
             style = ("-", "--", ":")[number // len(LINES) % 3]
             bars = [value - low, high - value]
             axes.errorbar(

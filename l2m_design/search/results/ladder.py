@@ -1,16 +1,16 @@
 """The fidelity ladder: what each rung of a search costs, and how well it ranks candidates as the next one does."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy import stats
 
 from l2m_design.architecture import Architecture
-from l2m_design.estimates import Estimate
+from l2m_design.estimates import Estimate, Floats
 from l2m_design.search.record import Record
 from l2m_design.search.results.finalists import FinalRun
+from l2m_design.search.results.values import Rung
 
 REPLICATES = 1000
 FEWEST = 4
@@ -30,7 +30,7 @@ def spearman(ours: Sequence[float], theirs: Sequence[float], level: float = 0.95
     return Estimate.of_draws(value, draws, level) if math.isfinite(value) and len(draws) > REPLICATES // 2 else None
 
 
-def _rank_correlation(table: Any) -> float:
+def _rank_correlation(table: Floats) -> float:
     ranks = stats.rankdata(table, axis=1)
     spread = ranks.std(axis=1).prod()
     if spread == 0:
@@ -38,8 +38,8 @@ def _rank_correlation(table: Any) -> float:
     return float(((ranks[0] - ranks[0].mean()) * (ranks[1] - ranks[1].mean())).mean() / spread)
 
 
-def ladder(records: list[Record], finals: list[FinalRun], length: int | None) -> list[dict[str, Any]]:
-    """The rungs from cheap to dear, JSON-ready: name, candidates, seconds each, correlation to the next rung.
+def ladder(records: list[Record], finals: list[FinalRun], length: int | None) -> list[Rung]:
+    """The rungs from cheap to dear.
 
     Candidates that were stopped at a rung are missing on the next: its correlation is that of those which went on.
     """
@@ -49,15 +49,7 @@ def ladder(records: list[Record], finals: list[FinalRun], length: int | None) ->
         then = rungs[index + 1][1] if index + 1 < len(rungs) else {}
         both = [key for key in scores if key in then]
         correlation = spearman([scores[key] for key in both], [then[key] for key in both])
-        found.append(
-            {
-                "rung": name,
-                "candidates": len(scores),
-                "seconds_each": round(seconds, 4),
-                "shared_with_next": len(both),
-                "spearman_to_next": correlation.plain() if correlation else None,
-            }
-        )
+        found.append(Rung(name, len(scores), round(seconds, 4), len(both), correlation))
     return found
 
 
@@ -108,6 +100,6 @@ def _best_rate_keys(done: list[Record]) -> dict[str, str]:
     return {fingerprint: _key(record) for fingerprint, record in found.items()}
 
 
-def _mean(values: Any) -> float:
+def _mean(values: Iterable[float]) -> float:
     listed = list(values)
     return float(np.mean(listed)) if listed else 0.0

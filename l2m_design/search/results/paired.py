@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -11,6 +10,14 @@ from scipy import stats
 from l2m_design.estimates import Estimate
 
 Losses = Mapping[int, Sequence[float]]  # by seed: losses by document, nats a token
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap(Estimate):
+    """A difference with its interval, its standard error, and the seeds that it is paired over."""
+
+    standard_error: float
+    seeds: int
 
 
 @dataclass(frozen=True)
@@ -55,11 +62,18 @@ class Difference:
         half = float(stats.t.ppf(0.5 + level / 2, self.freedom)) * self.error if self.error else 0.0
         return Estimate(self.value, self.value - half, self.value + half, level)
 
-    def plain(self, level: float = 0.95) -> dict[str, Any] | None:
-        """JSON-ready; none where nothing is known of the error."""
+    def gap(self, level: float = 0.95) -> Gap | None:
+        """As it is reported; none where nothing is known of the error."""
         if not math.isfinite(self.error):
             return None
-        return self.estimate(level).plain() | {"standard_error": self.error, "seeds": self.seeds}
+        found = self.estimate(level)
+        return Gap(found.value, found.low, found.high, level, standard_error=self.error, seeds=self.seeds)
+
+
+def gap(ours: Losses, theirs: Losses) -> Gap | None:
+    """Ours - theirs as it is reported; none where they share no seed, or nothing is known of the error."""
+    found = difference(ours, theirs)
+    return found.gap() if found else None
 
 
 def difference(ours: Losses, theirs: Losses) -> Difference | None:

@@ -1,6 +1,7 @@
 """Reselect: another choice from what is stored, under another demand, length, dtype, delta; nothing is trained."""
 
 import json
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,16 @@ from typing import Any
 from l2m_design.condition import Demand
 from l2m_design.corpus import open_corpus
 from l2m_design.errors import BadInput
+from l2m_design.information.measured import Measured
 from l2m_design.search import demand as demands
 from l2m_design.search.folder import read_kept
 from l2m_design.search.record import Record
 from l2m_design.search.results import finalists
 from l2m_design.search.results.choice import BEST, FULL
 from l2m_design.search.results.finalists import FinalRun
-from l2m_design.search.results.summary import notes, outcome
+from l2m_design.search.results.reading import STUDY, plain
+from l2m_design.search.results.summary import Study, summary_of
+from l2m_design.search.results.values import CorpusFacts, Summary
 from l2m_design.search.settings import StudySettings, differences
 from l2m_design.search.space.known import REFERENCE
 from l2m_design.search.space.space import Space
@@ -26,9 +30,7 @@ OPEN_TO_CHANGE = ("demand", "condition")
 FOLDER = "reselected"
 
 
-def reselected(
-    settings: StudySettings, space: Space, url: str, folder: Path, reports: Path, say: Say
-) -> dict[str, Any]:
+def reselected(settings: StudySettings, space: Space, url: str, folder: Path, reports: Path, say: Say) -> Summary:
     """The study's summary as if it had been searched under these settings, written below its report.
 
     Only the demand, the condition, what is enforced and the choice may differ. Raises BadInput.
@@ -36,58 +38,48 @@ def reselected(
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
         raise BadInput(f"--reselect: there is no study in {folder}; search it first")
     ledger = Ledger(Database(url, say), settings.name)
-    stored = ledger.descriptor
+    known = ledger.descriptor
+    stored = Study(known.settings, known.space, known.demand, CorpusFacts(**known.corpus))
+    study = _study(stored, settings, space, folder)
+    every = [record.judged(study.demand, settings.search.enforce) for record in ledger.records.all]
+    runs = ledger.runs(finalists.final_recipe(settings).fingerprint) if settings.finalists else []
+    if not runs and ledger.tuned_before:
+        raise BadInput("--reselect: finalists were trained with other settings (finalists); leave those as they were")
+    _check_choice(settings, every, runs)
+    summary = summary_of(study, every, runs, 0.0)
+    place = _place(reports, summary)
+    summary = replace(summary, report=str(place / "index.html"))
+    write_atomically(place / STUDY, to_json(plain(summary)))
+    return summary
+
+
+def _study(stored: Study, settings: StudySettings, space: Space, folder: Path) -> Study:
+    """The stored study under other settings. Raises BadInput where more differs than may, or the corpus is another."""
     if changed := differences(
         _fixed(stored.settings) | {"space": stored.space.plain()}, _fixed(settings) | {"space": space.plain()}
     ):
         raise BadInput(f"--reselect: {settings.name} was searched with other settings ({'; '.join(changed[:3])})")
     corpus = open_corpus(settings.corpus)
-    if corpus.fingerprint != stored.corpus["fingerprint"]:
-        raise BadInput(f"--reselect: {settings.name} was searched on another corpus ({stored.corpus['name']})")
-    law, measurement = stored.demand.law, None
-    has_level = stored.demand.has_level
+    if corpus.fingerprint != stored.corpus.fingerprint:
+        raise BadInput(f"--reselect: {settings.name} was searched on another corpus ({stored.corpus.name})")
+    law, has_level, measured = stored.demand.law, stored.demand.has_level, None
     if settings.demand != stored.settings.demand:
         law = demands.law_of(settings.demand, corpus)
         has_level = settings.demand.prefactor is not None
-    else:
-        measurement = read_kept(folder / "demand.json").get("measurement")
+    elif kept := read_kept(folder / "demand.json").get("measurement"):
+        measured = Measured.of_plain(kept)
+    told = ["Chosen again from stored trials: they were drawn and priced under the demand of their search."]
     demand = Demand(law, settings.condition, has_level)
-    every = [record.judged(demand, settings.search.enforce) for record in ledger.records.all]
-    runs = ledger.runs(finalists.final_recipe(settings).fingerprint) if settings.finalists else []
-    if not runs and ledger.tuned_before:
-        raise BadInput("--reselect: finalists were trained with other settings (finalists); leave those as they were")
-    _check_choice(settings, every, runs)
-    summary = outcome(settings, demand, every, runs, 0.0) | {
-        "demand": {
-            "law": law.plain(),
-            "has_level": has_level,
-            "terms": demand.terms.plain(),
-            "exponent": demand.exponent,
-            "measurement": measurement,
-        },
-        "settings": settings.public(),
-        "space": stored.space.plain(),
-        "corpus": stored.corpus,
-        "rejected_unasked": sum(record.rejected for record in every),
-        "notes": [
-            "Chosen again from stored trials: they were drawn and priced under the demand of their search.",
-            *corpus.notes,
-            *notes(every, runs, settings),
-        ],
-        "tracking_uri": "",
-    }
-    place = _place(reports, summary)
-    summary["report"] = str(place / "index.html")
-    write_atomically(place / "study.json", to_json(summary))
-    return summary
+    return Study(settings, stored.space, demand, stored.corpus, measured, [*told, *corpus.notes])
 
 
-def _place(reports: Path, summary: dict[str, Any]) -> Path:
+def _place(reports: Path, summary: Summary) -> Path:
     """A folder for this answer: the one that holds an answer to the same settings, else a new one."""
-    asked = json.loads(to_json({"settings": summary["settings"], "demand": summary["demand"]}))
+    made = plain(summary)
+    asked = {"settings": made["settings"], "demand": made["demand"]}
     for number in count(1):
         place = reports / (FOLDER if number == 1 else f"{FOLDER}-{number}")
-        there = read_kept(place / "study.json")
+        there = read_kept(place / STUDY)
         if not there or {key: there.get(key) for key in asked} == asked:
             return place
     raise AssertionError

@@ -1,126 +1,187 @@
-"""The summary of a study: everything its report, its card and its readers need, JSON-ready."""
+"""The summary of a study: one path from what was searched and what became of it to `Summary`."""
 
 import math
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from l2m_design import __version__
 from l2m_design.condition import Demand
 from l2m_design.corpus import Corpus
+from l2m_design.information.measured import Measured
 from l2m_design.search.record import Record
-from l2m_design.search.results import finalists, tables
-from l2m_design.search.results.choice import BEST, Choice, Comparison, Rule, choose
+from l2m_design.search.results import choice, finalists, tables
+from l2m_design.search.results.choice import BEST, Choice, Comparison, Contender, Rule, choose
 from l2m_design.search.results.finalists import FinalRun
 from l2m_design.search.results.ladder import ladder
+from l2m_design.search.results.reading import of_plain, plain
+from l2m_design.search.results.tables import Entered
 from l2m_design.search.results.tradeoff import tradeoff
+from l2m_design.search.results.values import (
+    Asked,
+    AtLength,
+    ChoiceMade,
+    Chosen,
+    ComparisonRow,
+    CorpusFacts,
+    Counts,
+    DemandRow,
+    Finalist,
+    Seconds,
+    StandingRow,
+    Summary,
+    TrialRow,
+)
 from l2m_design.search.settings import StudySettings
+from l2m_design.search.space.space import Space
 from l2m_design.search.study.ledger import Ledger
+from l2m_design.training.recipe import Recipe
 
 FAR, LEAST_GAIN = (
     16,
     0.01,
 )  # a model uses context if it gains so much, nats a token, from beyond this part of the window
-BY_DOCUMENT = ("test_by_seed", "cut_by_seed")
+
+
+@dataclass(frozen=True)
+class Study:
+    """What was searched. measurement: of the demand, none where it was given. told: what the corpus has to say."""
+
+    settings: StudySettings
+    space: Space
+    demand: Demand
+    corpus: CorpusFacts
+    measurement: Measured | None = None
+    told: Sequence[str] = ()
+
+    @property
+    def required(self) -> DemandRow:
+        """The demand as the summary tells it."""
+        demand = self.demand
+        return DemandRow(
+            law=demand.law,
+            has_level=demand.has_level,
+            terms=demand.terms,
+            exponent=demand.exponent,
+            measurement=self.measurement,
+        )
 
 
 def summarise(
-    ledger: Ledger, corpus: Corpus, measurement: dict[str, Any] | None, wall_seconds: float
+    ledger: Ledger, corpus: Corpus, measurement: Mapping[str, Any] | None, wall_seconds: float
 ) -> dict[str, Any]:
-    """A study's summary from its ledger."""
-    descriptor = ledger.descriptor
-    settings = descriptor.settings
-    runs = ledger.runs(finalists.final_recipe(settings).fingerprint) if settings.finalists else []
-    found = outcome(settings, descriptor.demand, ledger.records.all, runs, wall_seconds)
-    return found | {
-        "demand": {
-            "law": descriptor.demand.law.plain(),
-            "has_level": descriptor.demand.has_level,
-            "terms": descriptor.demand.terms.plain(),
-            "exponent": descriptor.demand.exponent,
-            "measurement": measurement,
-        },
-        "settings": settings.public(),
-        "space": descriptor.space.plain(),
-        "corpus": descriptor.corpus,
-        "rejected_unasked": sum(record.rejected for record in ledger.records.all),
-        "notes": [*corpus.notes, *notes(ledger.records.all, runs, settings)],
-    }
+    """A study's summary from its database, as JSON."""
+    known = ledger.descriptor
+    runs = ledger.runs(finalists.final_recipe(known.settings).fingerprint) if known.settings.finalists else []
+    measured = Measured.of_plain(measurement) if measurement else None
+    study = Study(known.settings, known.space, known.demand, CorpusFacts(**known.corpus), measured, corpus.notes)
+    return plain(summary_of(study, ledger.records.all, runs, wall_seconds))
 
 
-def outcome(
-    settings: StudySettings, demand: Demand, every: list[Record], runs: list[FinalRun], wall_seconds: float
-) -> dict[str, Any]:
-    """What was found; trials counts each drawing once, duplicates those answered from an earlier trial."""
+@dataclass(frozen=True)
+class _Compared:
+    """Who is compared: finalists at a length, else trials (length: none)."""
+
+    contenders: list[Contender]
+    reference: str | None
+    length: int | None
+    rule: Rule
+
+    def made(self) -> Choice:
+        """The choice among them."""
+        return choose(self.contenders, next((o for o in self.contenders if o.name == self.reference), None), self.rule)
+
+
+def summary_of(study: Study, every: list[Record], runs: list[FinalRun], seconds: float) -> Summary:
+    """What was found. every: the trials' records; runs: of finalists by the settings' recipe; seconds: wall time.
+
+    The page and the tracking store are left empty for who knows them.
+    """
+    settings = study.settings
     reference = finalists.reference_of(every, settings.choice.reference)
     own = [r for r in every if r.copy_of is None]
-    rows = tables.finalist_rows(runs, every, demand, settings) if settings.finalists else []
-    asked_for = str(settings.compared_at)
-    length = settings.compared_at if any(asked_for in row["lengths"] for row in rows) else None
-    contenders = (
-        tables.finalist_contenders(rows, length, settings.context)
-        if length
-        else tables.trial_contenders(every, settings.context)
-    )
-    rule = _rule(settings, confirming=bool(length))
-    name = tables.trial_name(reference) if reference else None
-    if length:
-        name = tables.reference_name({row["name"]: row["picked_by"] for row in rows if row["picked_by"]}, settings)
-    made = choose(contenders, next((one for one in contenders if one.name == name), None), rule)
-    if length:
-        chosen = _chosen_finalist(made.chosen, rows, every, reference, length)
-    else:
-        picked = next((r for r in every if tables.trial_name(r) == made.chosen), None)
-        chosen = tables.trial_row(picked, reference) if picked else None
     asked = [r for r in every if r.design is None]
-    shown = [row["lengths"][str(length)] for row in rows if str(length) in row["lengths"]] if length else [
-        tables.trial_row(r, reference) for r in every if r.outcome
-    ]  # fmt: skip
-    return {
-        "study": settings.name,
-        "version": __version__,
-        "trials": {
-            state: sum(r.state == state for r in own) for state in ("complete", "pruned", "infeasible", "failed")
-        },
-        "duplicates": len(every) - len(own),
-        "asked": {"drawings": len(asked), "feasible": sum(r.state != "infeasible" for r in asked)},
-        "chosen": chosen,
-        "reference": made.reference,
-        "verdict": made.verdict,
-        "effective_context": chosen["effective_context"] if chosen else None,
-        "context_gain": chosen["context_gain"] if chosen else {},
-        "uses_context": _gains_from(shown, (length or settings.recipe.length) // FAR),
-        "gains_at_context": _gains_from(shown, settings.context),
-        "trial_reference": tables.trial_name(reference) if reference else None,
-        "choice": _choice(made, rule, settings, length),
-        "tradeoff": tradeoff(contenders),
-        "front": [tables.trial_row(r, reference) for r in finalists.front(every)],
-        "baselines": [tables.trial_row(r, reference) for r in tables.baselines(every)],
-        "finalists": [{**row, "lengths": _without_documents(row["lengths"])} for row in rows],
-        "ladder": ladder(every, finalists.on_corpus(runs), length),
-        "seconds": _seconds(every, runs, wall_seconds, settings.workers),
-        "records": [asdict(r) for r in every],
-    }
+    entered = tables.entered(runs, every, study.demand, settings) if settings.finalists else []
+    rows = [one.row for one in entered]
+    compared = _compared(settings, every, entered, reference)
+    made, length = compared.made(), compared.length
+    chosen = _chosen(made.chosen, rows, every, reference, length)
+    shown: Sequence[TrialRow | AtLength] = (
+        [row.lengths[length] for row in rows if length in row.lengths]
+        if length
+        else [tables.trial_row(r, reference) for r in every if r.outcome]
+    )
+    return Summary(
+        study=settings.name,
+        version=__version__,
+        trials=Counts(
+            *(sum(r.state == state for r in own) for state in ("complete", "pruned", "infeasible", "failed"))
+        ),
+        duplicates=len(every) - len(own),
+        asked=Asked(len(asked), sum(r.state != "infeasible" for r in asked)),
+        chosen=chosen,
+        reference=made.reference,
+        verdict=made.verdict,
+        effective_context=chosen.effective_context if chosen else None,
+        context_gain=chosen.context_gain if chosen else {},
+        uses_context=_gains_from(shown, (length or settings.recipe.length) // FAR),
+        gains_at_context=_gains_from(shown, settings.context),
+        trial_reference=tables.trial_name(reference) if reference else None,
+        choice=_choice(made, compared.rule, settings, length),
+        tradeoff=tradeoff(compared.contenders),
+        front=[tables.trial_row(r, reference) for r in finalists.front(every)],
+        baselines=[tables.trial_row(r, reference) for r in tables.baselines(every)],
+        finalists=rows,
+        ladder=ladder(every, finalists.on_corpus(runs), length),
+        seconds=_seconds(every, runs, seconds, settings.workers),
+        records=every,
+        demand=study.required,
+        settings=settings,
+        space=study.space,
+        corpus=study.corpus,
+        rejected_unasked=sum(record.rejected for record in every),
+        notes=[*study.told, *notes(every, runs, settings)],
+        report="",
+        tracking_uri="",
+    )
 
 
-def _choice(made: Choice, rule: Rule, settings: StudySettings, length: int | None) -> dict[str, Any]:
-    """How the choice was made, JSON-ready; length: the finalists' window, if there are any."""
-    return {
-        "among": "finalists" if length else "trials",
-        "length": length or settings.recipe.length,
-        "context": settings.context,
-        "recipe": _recipe(settings, length),
-        "delta": rule.delta,
-        "confidence": rule.confidence,
-        "recall": rule.recall,
-        "said": made.reasons,
-        "standings": {
-            name: {"rival": found.rival, "p": found.p, **_compared(found.comparison)}
-            for name, found in made.standings.items()
-        },
-        "confirmed": made.confirmed,
-        "worse": made.worse,
-        "comparisons": {name: _compared(found) for name, found in made.comparisons.items()},
-    }
+def _counts(own: list[Record]) -> Counts:
+    found = Counter(record.state for record in own)
+    return Counts(found["complete"], found["pruned"], found["infeasible"], found["failed"])
+
+
+def _compared(
+    settings: StudySettings, every: list[Record], entered: list[Entered], reference: Record | None
+) -> _Compared:
+    """Among finalists at the settings' length, where any was trained there; else among trials."""
+    length, context = settings.compared_at, settings.context
+    finals = [found for one in entered if (found := one.contender(length, context))]
+    rule = _rule(settings, confirming=bool(finals))
+    if not finals:
+        name = tables.trial_name(reference) if reference else None
+        return _Compared(tables.trial_contenders(every, context), name, None, rule)
+    picked_by = {one.row.name: one.row.picked_by for one in entered if one.row.picked_by}
+    return _Compared(finals, tables.reference_name(picked_by, settings), length, rule)
+
+
+def _choice(made: Choice, rule: Rule, settings: StudySettings, length: int | None) -> ChoiceMade:
+    """How the choice was made; length: the finalists' window, if there are any."""
+    return ChoiceMade(
+        among="finalists" if length else "trials",
+        length=length or settings.recipe.length,
+        context=settings.context,
+        recipe=_recipe(settings, length),
+        delta=rule.delta,
+        confidence=rule.confidence,
+        recall=rule.recall,
+        said=made.reasons,
+        standings={name: _standing(found) for name, found in made.standings.items()},
+        confirmed=made.confirmed,
+        worse=made.worse,
+        comparisons={name: _comparison(found) for name, found in made.comparisons.items()},
+    )
 
 
 def _rule(settings: StudySettings, confirming: bool) -> Rule:
@@ -130,58 +191,74 @@ def _rule(settings: StudySettings, confirming: bool) -> Rule:
     return Rule(asked.delta, asked.confidence, confirming, asked.recall, f"a larger {larger}", named)
 
 
-def _compared(found: Comparison) -> dict[str, Any]:
-    """A comparison with another model, JSON-ready."""
-    return {
-        "difference": found.loss.plain(),
-        "lost_gain": found.lost_gain.plain() if found.lost_gain else None,
-    }
+def _comparison(found: Comparison) -> ComparisonRow:
+    return ComparisonRow(difference=found.loss.gap(), lost_gain=found.lost_gain.gap() if found.lost_gain else None)
 
 
-def _gains_from(shown: list[dict[str, Any]], context: int) -> bool | None:
+def _standing(found: choice.Standing) -> StandingRow:
+    row = _comparison(found.comparison)
+    return StandingRow(rival=found.rival, p=found.p, difference=row.difference, lost_gain=row.lost_gain)
+
+
+def _gains_from(shown: Sequence[TrialRow | AtLength], context: int) -> bool | None:
     """Does any model gain LEAST_GAIN or more, beyond chance, from beyond so many tokens? None where that was not
     measured.
     """
-    gains = [(int(c), gain) for row in shown for c, gain in row["context_gain"].items()]
-    far = [gain for c, gain in gains if c >= context]
-    return any(gain["low"] > 0 and gain["value"] >= LEAST_GAIN for gain in far) if far else None
+    far = [gain for row in shown for c, gain in row.context_gain.items() if c >= context]
+    return any(gain.low > 0 and gain.value >= LEAST_GAIN for gain in far) if far else None
 
 
-def _chosen_finalist(
-    name: str | None, rows: list[dict[str, Any]], every: list[Record], reference: Record | None, length: int
-) -> dict[str, Any] | None:
-    """The chosen finalist as a trial's row, with the losses of its longer training."""
-    row = next((row for row in rows if row["name"] == name), None)
-    if row is None:
-        return None
-    trials = [r for r in every if r.fingerprint == row["fingerprint"] and r.copy_of is None]
+def _chosen(
+    name: str | None, rows: list[Finalist], every: list[Record], reference: Record | None, length: int | None
+) -> Chosen | None:
+    """The row of the chosen name: of a finalist at the length, else of a trial."""
+    if length:
+        row = next((row for row in rows if row.name == name), None)
+        return _chosen_finalist(row, every, reference, length) if row else None
+    picked = next((r for r in every if tables.trial_name(r) == name), None)
+    return Chosen(**vars(tables.trial_row(picked, reference))) if picked else None
+
+
+def _chosen_finalist(row: Finalist, every: list[Record], reference: Record | None, length: int) -> Chosen:
+    """The chosen finalist beside its trial, if it was one, with the losses of its longer training."""
+    trials = [r for r in every if r.fingerprint == row.fingerprint and r.copy_of is None]
     trial = min(trials, key=lambda r: r.late_loss if r.late_loss is not None else math.inf, default=None)
-    base = tables.trial_row(trial, reference) if trial else {"trial": None, "test_loss": None, "state": "complete"}
-    at = row["lengths"][str(length)]
-    own = {key: row[key] for key in row if key not in ("lengths", "name", "known", "failed")}
-    return base | own | {
-        "design": name if row["known"] or trial is None else base.get("design"),
-        "loss": at["loss"],
-        "test_loss": at["test_interval"],
-        "rate": at["learning_rate"],
-        "difference": at["difference"],
-        "mi_captured_nats": at["mi_captured_nats"],
-        "context_gain": at["context_gain"],
-        "effective_context": at["effective_context"],
-        "seeds": at["seeds"],
-        "reason": None,
-    }  # fmt: skip
+    base, at = tables.trial_row(trial, reference) if trial else None, row.lengths[length]
+    return Chosen(
+        trial=base.trial if base else None,
+        design=row.name if row.known or base is None else base.design,
+        picture=row.picture,
+        architecture=row.architecture,
+        fingerprint=row.fingerprint,
+        parameters=row.parameters,
+        state=base.state if base else "complete",
+        feasible=row.feasible,
+        objective=base.objective if base else None,
+        loss=at.loss,
+        rate=at.learning_rate,
+        test_loss=at.test_interval,
+        difference=at.difference,
+        mi_captured_nats=at.mi_captured_nats,
+        state_bytes=row.state_bytes,
+        growth_exponent=row.growth_exponent,
+        meets_growth=row.meets_growth,
+        meets_level=row.meets_level,
+        reach_tokens=row.reach_tokens,
+        reason=None,
+        decode_ms=base.decode_ms if base else None,
+        context_gain=at.context_gain,
+        effective_context=at.effective_context,
+        picked_by=row.picked_by,
+        recall_bits=row.recall_bits,
+        seeds=at.seeds,
+    )
 
 
-def _recipe(settings: StudySettings, length: int | None) -> dict[str, Any]:
+def _recipe(settings: StudySettings, length: int | None) -> Recipe:
     """By what the contenders were trained, but for learning rate and seed."""
     if length is None:
-        return settings.recipe.plain()
-    return finalists.FinalJob("", {}, length, 1.0, finalists.PICKS + 1).recipe(finalists.final_recipe(settings)).plain()
-
-
-def _without_documents(lengths: dict[str, Any]) -> dict[str, Any]:
-    return {at: {k: v for k, v in found.items() if k not in BY_DOCUMENT} for at, found in lengths.items()}
+        return settings.recipe
+    return finalists.FinalJob("", {}, length, 1.0, finalists.PICKS + 1).recipe(finalists.final_recipe(settings))
 
 
 def notes(every: list[Record], runs: list[FinalRun], settings: StudySettings) -> list[str]:
@@ -209,23 +286,28 @@ def _at_the_edge(runs: list[FinalRun], settings: StudySettings) -> list[str]:
     return [name for name, rate in best.items() if rate in (min(asked.rates), max(asked.rates))]
 
 
-def _seconds(every: list[Record], runs: list[FinalRun], total: float, workers: int) -> dict[str, float]:
-    """Of the whole study, earlier sittings included: wall time, training, evaluating, what workers spent besides."""
+def _seconds(every: list[Record], runs: list[FinalRun], total: float, workers: int) -> Seconds:
+    """Of the whole study, earlier sittings included."""
     own = [r for r in every if r.copy_of is None]
     outcomes = [r.outcome for r in own if r.outcome] + [run.result for run in runs if run.result]
     training = sum(o.train_seconds for o in outcomes) + sum(r.recall_seconds for r in own)
     training += sum(r.stopped_seconds for r in own if r.state == "pruned")
     training += sum(max(0.0, r.seconds - r.recall_seconds) for r in own if r.state == "failed")
     evaluating = sum(o.evaluate_seconds for o in outcomes)
-    parts = {"total": total, "training": training, "evaluating": evaluating}
     overhead = max(0.0, total * workers - training - evaluating)
-    return {k: round(v, 1) for k, v in parts.items()} | {"overhead": round(overhead, 1)}
+    return Seconds(round(total, 1), round(training, 1), round(evaluating, 1), round(overhead, 1))
 
 
-def study_metrics(summary: dict[str, Any]) -> dict[str, float]:
+def metrics(summary: Summary) -> dict[str, float]:
     """What the study's own run shows in the tracking store."""
-    metrics = {f"trials_{state}": float(count) for state, count in summary["trials"].items()}
-    metrics |= {f"seconds_{part}": value for part, value in summary["seconds"].items()}
-    if chosen := summary["chosen"]:
-        metrics |= {"chosen_late_loss": chosen["loss"], "chosen_state_bytes": float(chosen["state_bytes"])}
-    return metrics
+    found = {f"trials_{state}": float(count) for state, count in asdict(summary.trials).items()}
+    found |= {f"seconds_{part}": value for part, value in asdict(summary.seconds).items()}
+    chosen = summary.chosen
+    if chosen and chosen.loss is not None:
+        found |= {"chosen_late_loss": chosen.loss, "chosen_state_bytes": float(chosen.state_bytes)}
+    return found
+
+
+def study_metrics(plain_summary: Mapping[str, Any]) -> dict[str, float]:
+    """The same from a summary as JSON."""
+    return metrics(of_plain(plain_summary, "the summary"))

@@ -1,18 +1,18 @@
-"""The rows of a study's tables, JSON-ready: trials and finalists beside the reference."""
+"""The rows of a study's tables: trials and finalists beside the reference."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from l2m_design.architecture import Architecture
 from l2m_design.condition import Demand
-from l2m_design.estimates import Estimate
 from l2m_design.search.record import Record, meets
 from l2m_design.search.results import choice, finalists
 from l2m_design.search.results.choice import Contender
 from l2m_design.search.results.finalists import FinalRun
-from l2m_design.search.results.paired import Losses, difference
+from l2m_design.search.results.paired import Gap, Losses, gap
+from l2m_design.search.results.values import AtLength, Finalist, TrialRow
 from l2m_design.search.settings import StudySettings
 from l2m_design.search.space.known import PATTERNS, REFERENCE
 from l2m_design.training.result import Result, effective_context, interval_of_mean, paired_difference
@@ -20,49 +20,45 @@ from l2m_design.training.result import Result, effective_context, interval_of_me
 LOG2 = float(np.log(2))
 
 
-def trial_row(record: Record, reference: Record | None) -> dict[str, Any]:
-    """A line about a trial.
-
-    loss: late loss on validation documents. test_loss: on test documents, with interval; difference: test
-    loss minus the reference's, paired over documents. context_gain, effective_context: see gains_of. Losses in nats a
-    token.
-    """
-    outcome, rival = record.outcome, reference.outcome if reference else None
-    test = interval_of_mean(np.array(outcome.test_late_by_document)) if outcome else None
+def trial_row(record: Record, reference: Record | None) -> TrialRow:
+    """A line about a trial, beside the reference."""
+    outcome, rival, found = record.outcome, reference.outcome if reference else None, record.judgement
     paired = (
         paired_difference(outcome.test_late_by_document, rival.test_late_by_document) if outcome and rival else None
     )
-    return {
-        "trial": record.number,
-        "design": record.design,
-        "picture": record.picture,
-        "architecture": record.architecture,
-        "fingerprint": record.fingerprint,
-        "parameters": record.parameters,
-        "state": record.state,
-        "feasible": record.feasible,
-        "objective": record.value,
-        "loss": record.late_loss,
-        "rate": record.rate,
-        "test_loss": test.plain() if test else None,
-        "difference": paired.plain() if paired else None,
-        "mi_captured_nats": outcome.mi_captured_nats if outcome else None,
-        "state_bytes": record.state_bytes,
-        "growth_exponent": record.verdict["growth_exponent"],
-        "meets_growth": record.verdict["meets_growth"],
-        "meets_level": record.verdict["meets_level"],
-        "reach_tokens": record.verdict["reach_tokens"],
-        "reason": record.reason,
-        "decode_ms": outcome.decode_ms if outcome else None,
-        **_gains(outcome),
-    }
+    gains, reached = _gains(outcome)
+    return TrialRow(
+        trial=record.number,
+        design=record.design,
+        picture=record.picture,
+        architecture=record.drawing,
+        fingerprint=record.fingerprint,
+        parameters=record.parameters,
+        state=record.state,
+        feasible=record.feasible,
+        objective=record.value,
+        loss=record.late_loss,
+        rate=record.rate,
+        test_loss=interval_of_mean(np.array(outcome.test_late_by_document)) if outcome else None,
+        difference=paired,
+        mi_captured_nats=outcome.mi_captured_nats if outcome else None,
+        state_bytes=record.state_bytes,
+        growth_exponent=found.growth_exponent,
+        meets_growth=found.meets_growth,
+        meets_level=found.meets_level,
+        reach_tokens=found.reach_tokens,
+        reason=record.reason,
+        decode_ms=outcome.decode_ms if outcome else None,
+        context_gain=gains,
+        effective_context=reached,
+    )
 
 
-def _gains(outcome: Result | None) -> dict[str, Any]:
+def _gains(outcome: Result | None) -> tuple[dict[int, Gap], int | None]:
     if outcome is None:
-        return gains_of({}, {})
+        return {}, None
     own = outcome.seed
-    cut = {c: {own: losses} for c, losses in outcome.test_late_by_context.items()}
+    cut = {int(c): {own: losses} for c, losses in outcome.test_late_by_context.items()}
     return gains_of({own: outcome.test_late_by_document}, cut)
 
 
@@ -104,13 +100,27 @@ def trial_name(record: Record) -> str:
     return f"trial {record.number}" + (f" ({record.design})" if record.design else "")
 
 
-def finalist_rows(
-    runs: list[FinalRun], records: list[Record], demand: Demand, settings: StudySettings
-) -> list[dict[str, Any]]:
-    """A line a finalist: its law and verdict, what picked it, and by length what fresh seeds reached.
-
-    Differences are from the reference of the study's choice.
+@dataclass(frozen=True)
+class Entered:
+    """A finalist's line, and what comparisons are made of: by length, its late losses on test documents by seed, and by
+    context those with the past cut.
     """
+
+    row: Finalist
+    losses: dict[int, Losses]
+    cut: dict[int, dict[int, Losses]]
+
+    def contender(self, length: int, context: int) -> Contender | None:
+        """As the choice at a length and context sees it; none where it was not trained there."""
+        if length not in self.losses:
+            return None
+        row, cut = self.row, self.cut[length].get(context, {})
+        losses = self.losses[length]
+        return Contender(row.name, row.picked_by, losses, row.state_bytes, row.feasible, cut, row.recall_bits)
+
+
+def entered(runs: list[FinalRun], records: list[Record], demand: Demand, settings: StudySettings) -> list[Entered]:
+    """The finalists, in the order of their runs; differences are from the reference of the study's choice."""
     by_name: dict[str, list[FinalRun]] = {}
     for run in runs:
         by_name.setdefault(run.job.name, []).append(run)
@@ -118,35 +128,46 @@ def finalist_rows(
     losses = {name: run.result.late_loss for name, run in picking.items() if run.result}
     reference = by_name.get(reference_name(losses, settings) or "", [])
     recalled = {r.fingerprint: r.recall for r in records if r.recall is not None}
-    rows = []
-    for name, own in by_name.items():
-        drawing = Architecture.parse(own[0].job.architecture, name)
-        verdict = demand.judge(drawing.state)
-        rows.append(
-            {
-                "name": name,
-                "known": name in PATTERNS,
-                "picture": drawing.picture,
-                "architecture": drawing.plain(),
-                "fingerprint": drawing.fingerprint,
-                "parameters": drawing.parameters,
-                "state_bytes": drawing.state.bytes(demand.terms.length, demand.terms.dtypes),
-                "feasible": meets(verdict, settings.search.enforce),
-                "growth_exponent": verdict.growth,
-                "meets_growth": verdict.meets_growth,
-                "meets_level": verdict.meets_level,
-                "reach_tokens": verdict.plain()["reach_tokens"],
-                "failed": [run.reason for run in own if run.reason],
-                "picked_by": losses.get(name),
-                "recall_bits": _recall_bits(own, recalled.get(drawing.fingerprint)),
-                "lengths": {
-                    str(length): _at_length(drawing, own, reference, length, demand)
-                    for length in finalists.lengths(settings)
-                    if confirming_seeds(own, length)
-                },
-            }
-        )
-    return rows
+    return [
+        _entered(name, own, reference, losses.get(name), recalled, demand, settings) for name, own in by_name.items()
+    ]
+
+
+def _entered(
+    name: str,
+    own: list[FinalRun],
+    reference: list[FinalRun],
+    picked_by: float | None,
+    recalled: Mapping[str, float | None],
+    demand: Demand,
+    settings: StudySettings,
+) -> Entered:
+    """recalled: by fingerprint, the excess of trials on the recall source."""
+    drawing = Architecture.parse(own[0].job.architecture, name)
+    verdict = demand.judge(drawing.state)
+    reached = {length: results for length in finalists.lengths(settings) if (results := confirming_seeds(own, length))}
+    row = Finalist(
+        name=name,
+        known=name in PATTERNS,
+        picture=drawing.picture,
+        architecture=drawing,
+        fingerprint=drawing.fingerprint,
+        parameters=drawing.parameters,
+        state_bytes=drawing.state.bytes(demand.terms.length, demand.terms.dtypes),
+        feasible=meets(verdict, settings.search.enforce),
+        growth_exponent=verdict.growth,
+        meets_growth=verdict.meets_growth,
+        meets_level=verdict.meets_level,
+        reach_tokens=verdict.judgement.reach_tokens,
+        failed=[run.reason for run in own if run.reason],
+        picked_by=picked_by,
+        recall_bits=_recall_bits(own, recalled.get(drawing.fingerprint)),
+        lengths={
+            length: _at_length(drawing, own, confirming_seeds(reference, length), length, demand) for length in reached
+        },
+    )
+    losses = {length: _test_losses(results) for length, results in reached.items()}
+    return Entered(row, losses, {length: _cut_losses(results) for length, results in reached.items()})
 
 
 def reference_name(picked_by: dict[str, float], settings: StudySettings) -> str | None:
@@ -175,79 +196,54 @@ def confirming_seeds(runs: list[FinalRun], length: int) -> dict[int, Result]:
     return dict(sorted(found.items()))
 
 
-def _at_length(
-    drawing: Architecture, own: list[FinalRun], reference: list[FinalRun], length: int, demand: Demand
-) -> dict[str, Any]:
-    """What a finalist reached at a context length; information in nats at n = length / 2.
+def _test_losses(results: Mapping[int, Result]) -> Losses:
+    """By seed, late losses by test document."""
+    return {seed: r.test_late_by_document for seed, r in results.items()}
 
-    test_interval: of the test loss, documents resampled. difference, excess_difference_bits: from the reference,
-    paired over test documents and seeds; late_excess_bits and its difference are above Bayes, in bits a fact.
-    *_by_seed: late losses of test documents, and by context those with the past cut. context_gain: by context c, the
-    loss with the past cut to c less the loss with the whole past; effective_context: the longest c with a gain beyond
-    its interval.
-    """
-    results, rivals = confirming_seeds(own, length), confirming_seeds(reference, length)
-    n = length // 2
+
+def _cut_losses(results: Mapping[int, Result]) -> dict[int, Losses]:
+    """By context in tokens, the same with the past cut to it, where every seed measured it."""
+    measured = set.intersection(*(set(r.test_late_by_context) for r in results.values()))
+    return {int(c): {seed: r.test_late_by_context[c] for seed, r in results.items()} for c in sorted(measured, key=int)}
+
+
+def _at_length(
+    drawing: Architecture, own: list[FinalRun], rivals: Mapping[int, Result], length: int, demand: Demand
+) -> AtLength:
+    """What a finalist reached at a context length, beside the reference's results by seed."""
+    results, n = confirming_seeds(own, length), length // 2
     captured = float(np.mean([r.mi_captured_nats for r in results.values()]))
     excess = [r.late_excess_nats for r in results.values() if r.late_excess_nats is not None]
-    test = {seed: r.test_late_by_document for seed, r in results.items()}
-    first = next(iter(results.values()))
-    measured = set.intersection(*(set(r.test_late_by_context) for r in results.values()))
-    cut = {c: {s: r.test_late_by_context[c] for s, r in results.items()} for c in sorted(measured, key=int)}
-    return {
-        "seeds": len(results),
-        "learning_rate": next((run.job.rate for run in own if run.result is first), 1.0),
-        "loss": float(np.mean([r.late_loss for r in results.values()])),
-        "loss_by_seed": [r.late_loss for r in results.values()],
-        "test_loss": float(np.mean([r.test_late_loss for r in results.values()])),
-        "test_interval": interval_of_mean(np.mean(list(test.values()), axis=0)).plain(),
-        "difference": _paired(test, {seed: r.test_late_by_document for seed, r in rivals.items()}),
-        "test_by_seed": test,
-        "cut_by_seed": cut,
-        **gains_of(test, cut),
-        "context_seconds": float(np.mean([r.context_seconds for r in results.values()])),
-        "late_excess_bits": float(np.mean(excess)) / LOG2 if excess else None,
-        "late_excess_bits_by_seed": [x / LOG2 for x in excess],
-        "excess_difference_bits": _paired(_excess_bits(results), _excess_bits(rivals)),
-        "mi_captured_nats": captured,
-        "corpus_nats": demand.law.at(n).plain() if demand.has_level else None,
-        "nats_per_element": captured / max(1, drawing.state.elements(n)),
-        "seconds": float(np.mean([r.train_seconds + r.evaluate_seconds for r in results.values()])),
-    }
-
-
-def _paired(ours: Losses, theirs: Losses) -> dict[str, Any] | None:
-    found = difference(ours, theirs)
-    return found.plain() if found else None
-
-
-def gains_of(whole: Losses, cut: Mapping[str, Losses]) -> dict[str, Any]:
-    """What far context gains on the same tokens, nats a token by context, and the effective context in tokens."""
-    gains = {c: found for c, losses in cut.items() if (found := _paired(losses, whole))}
-    reached = effective_context(
-        {int(c): Estimate(g["value"], g["low"], g["high"], g["level"]) for c, g in gains.items()}
+    test, first = _test_losses(results), next(iter(results.values()))
+    gains, reached = gains_of(test, _cut_losses(results))
+    return AtLength(
+        seeds=len(results),
+        learning_rate=next((run.job.rate for run in own if run.result is first), 1.0),
+        loss=float(np.mean([r.late_loss for r in results.values()])),
+        loss_by_seed=[r.late_loss for r in results.values()],
+        test_loss=float(np.mean([r.test_late_loss for r in results.values()])),
+        test_interval=interval_of_mean(np.mean(list(test.values()), axis=0)),
+        difference=gap(test, _test_losses(rivals)),
+        context_gain=gains,
+        effective_context=reached,
+        context_seconds=float(np.mean([r.context_seconds for r in results.values()])),
+        late_excess_bits=float(np.mean(excess)) / LOG2 if excess else None,
+        late_excess_bits_by_seed=[x / LOG2 for x in excess],
+        excess_difference_bits=gap(_excess_bits(results), _excess_bits(rivals)),
+        mi_captured_nats=captured,
+        corpus_nats=demand.law.at(n) if demand.has_level else None,
+        nats_per_element=captured / max(1, drawing.state.elements(n)),
+        seconds=float(np.mean([r.train_seconds + r.evaluate_seconds for r in results.values()])),
     )
-    return {"context_gain": gains, "effective_context": reached if gains else None}
 
 
-def _excess_bits(results: dict[int, Result]) -> Losses:
+def gains_of(whole: Losses, cut: Mapping[int, Losses]) -> tuple[dict[int, Gap], int | None]:
+    """What far context gains on the same tokens, nats a token by context, and the effective context in tokens."""
+    gains = {c: found for c, losses in cut.items() if (found := gap(losses, whole))}
+    return gains, effective_context(gains) if gains else None
+
+
+def _excess_bits(results: Mapping[int, Result]) -> Losses:
     """By seed, bits a fact above Bayes by test document, where the corpus knows it."""
     known = {seed: r.test_late_excess_by_document for seed, r in results.items()}
     return {seed: [x / LOG2 for x in excess] for seed, excess in known.items() if excess is not None}
-
-
-def finalist_contenders(rows: list[dict[str, Any]], length: int, context: int) -> list[Contender]:
-    """The finalists at a length, over fresh seeds and test documents."""
-    return [
-        Contender(
-            row["name"],
-            row["picked_by"],
-            at["test_by_seed"],
-            row["state_bytes"],
-            row["feasible"],
-            at["cut_by_seed"].get(str(context), {}),
-            row["recall_bits"],
-        )
-        for row in rows
-        if (at := row["lengths"].get(str(length)))
-    ]

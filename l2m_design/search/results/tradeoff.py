@@ -3,12 +3,13 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
+from l2m_design.estimates import Estimate
 from l2m_design.search.results.choice import Contender
-from l2m_design.search.results.paired import difference
+from l2m_design.search.results.paired import gap
+from l2m_design.search.results.values import TradeStep
 
 
 def front_of(contenders: Sequence[Contender]) -> list[Contender]:
@@ -27,31 +28,30 @@ def _picked_by(one: Contender) -> float:
     return one.loss if one.picked_by is None else one.picked_by
 
 
-def tradeoff(contenders: Sequence[Contender]) -> list[dict[str, Any]]:
-    """A step along the front from each model to the next smaller, JSON-ready; the knee is marked at the model it leads
-    to.
+def tradeoff(contenders: Sequence[Contender]) -> list[TradeStep]:
+    """A step along the front from each model to the next smaller; the knee is marked at the model it leads to.
 
-    halvings: log2 of the ratio of states. cost: rise of the late loss, nats a token, paired over documents and seeds.
-    cost_per_halving: the same divided by halvings; both with 95% intervals.
+    Costs are paired over documents and seeds, with 95% intervals.
     """
     front = front_of(contenders)
     bend = knee(front)
     steps = []
     for larger, smaller in pairwise(front):
         halvings = math.log2(max(1, larger.state_bytes) / max(1, smaller.state_bytes))
-        found = difference(smaller.losses, larger.losses)
-        cost = found.plain() if found else None
-        each = {key: cost[key] / halvings for key in ("value", "low", "high")} if cost and halvings else None
+        cost = gap(smaller.losses, larger.losses)
+        each = None
+        if cost and halvings:
+            each = Estimate(cost.value / halvings, cost.low / halvings, cost.high / halvings, cost.level)
         steps.append(
-            {
-                "from": larger.name,
-                "to": smaller.name,
-                "state_bytes": smaller.state_bytes,
-                "halvings": halvings,
-                "cost": cost,
-                "cost_per_halving": each,
-                "knee": smaller.name == bend,
-            }
+            TradeStep(
+                larger=larger.name,
+                smaller=smaller.name,
+                state_bytes=smaller.state_bytes,
+                halvings=halvings,
+                cost=cost,
+                cost_per_halving=each,
+                knee=smaller.name == bend,
+            )
         )
     return steps
 
