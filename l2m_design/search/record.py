@@ -1,11 +1,12 @@
 """Records: what became of every trial, from which everything later is made."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from l2m_design.architecture import Architecture
 from l2m_design.condition import Demand, Judgement, Verdict
+from l2m_design.settings import Json
 from l2m_design.training.result import Result
 
 State = Literal["complete", "pruned", "infeasible", "failed"]
@@ -84,6 +85,21 @@ class Record:
     def late_loss(self) -> float | None:
         """Late loss on validation documents, nats a token."""
         return self.result["late_loss"] if self.result else None
+
+    @property
+    def decode_ms(self) -> float | None:
+        """Milliseconds of a decoding step, where that was asked for."""
+        return self.result.get("decode_ms") if self.result else None
+
+    def plain(self) -> Json:
+        """JSON-ready: what `of_plain` reads."""
+        return asdict(self)
+
+    @classmethod
+    def of_plain(cls, data: Mapping[str, Any]) -> "Record":
+        """The record that `plain` wrote."""
+        rungs = [(tokens, loss) for tokens, loss in data.get("rungs", ())]
+        return cls(**{**data, "rungs": rungs})
 
     def judged(self, demand: Demand, enforced: Iterable[str]) -> "Record":
         """The same trial under another demand, length or dtype: its state, verdict and feasibility anew."""

@@ -1,11 +1,11 @@
 """What a trial's or a finalist's run shows in the tracking store."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from l2m_design.laws import Dtypes
 from l2m_design.search.record import Record
 from l2m_design.search.results.finalists import FinalRun
+from l2m_design.settings import Json
 from l2m_design.training.result import Result
 
 STATE_LENGTHS = (1024, 4096, 16384, 65536, 262144)
@@ -19,10 +19,10 @@ class Content:
     name: str
     status: str
     tags: dict[str, str]
-    params: dict[str, Any]
+    params: Json
     metrics: dict[str, float]
     series: list[tuple[str, int, float]]
-    architecture: dict[str, Any]
+    architecture: Json
 
 
 def of_trial(record: Record, dtypes: str | Dtypes) -> Content:

@@ -10,6 +10,7 @@ from l2m_design.report.page import write_page
 from l2m_design.search.results.reading import load_summary, of_plain, plain, schema
 from l2m_design.search.results.summary import metrics
 from l2m_design.settings import to_json
+from tests.command import l2m
 
 REPORTS = Path(__file__).parents[2] / "reports"
 SHIPPED = sorted(REPORTS.glob("*/study.json"))
@@ -49,8 +50,12 @@ def test_the_first_studies_were_held_against_full_attention_and_trained_by_adamw
     assert set(summary.choice.comparisons) == {row.name for row in summary.finalists}
 
 
-def test_the_shipped_schema_is_the_one_of_the_code() -> None:
-    assert (REPORTS / "study.schema.json").read_text() == to_json(schema())
+def test_the_shipped_schema_is_the_one_of_the_code_and_is_printed(tmp_path: Path) -> None:
+    shipped = (REPORTS / "study.schema.json").read_text()
+    assert shipped == to_json(schema())
+    assert l2m("report", "--schema", cwd=tmp_path).stdout == shipped
+    refused = l2m("report", cwd=tmp_path)
+    assert (refused.returncode, "or --schema" in refused.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.parent.name)

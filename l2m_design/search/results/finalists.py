@@ -5,14 +5,13 @@ The seed PICKS tunes learning rates and picks the reference; the seeds behind it
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from l2m_design.architecture import Architecture
 from l2m_design.search.record import Record
 from l2m_design.search.results.choice import BEST, FULL
 from l2m_design.search.settings import StudySettings
 from l2m_design.search.space.known import REFERENCE
-from l2m_design.settings import fingerprint
+from l2m_design.settings import Json, fingerprint
 from l2m_design.training.context import contexts_of
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.result import Result
@@ -30,13 +29,13 @@ class FinalJob:
     """
 
     name: str
-    architecture: dict[str, Any]
+    architecture: Json
     length: int
     rate: float
     seed: int
     task: str = CORPUS
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> Json:
         """JSON-ready."""
         return asdict(self)
 
@@ -75,7 +74,7 @@ def final_recipe(settings: StudySettings) -> Recipe:
     asked = settings.finalists
     assert asked is not None
     recipe = settings.recipe
-    changes: dict[str, Any] = {"tokens": asked.tokens or LONGER * recipe.tokens, "rungs": ()}
+    changes: Json = {"tokens": asked.tokens or LONGER * recipe.tokens, "rungs": ()}
     changes["batch_tokens"] = asked.batch_tokens or recipe.batch_tokens
     changes["windows"] = asked.windows or recipe.windows
     changes["contexts"] = None  # each run's own, see run_recipe: what is measured does not change what is trained
@@ -196,9 +195,8 @@ def front(records: Iterable[Record]) -> list[Record]:
 
 
 def _objectives(record: Record) -> tuple[float, ...]:
-    assert record.result is not None
-    milliseconds = record.result.get("decode_ms")
-    return (record.state_bytes, record.result["late_loss"], *([] if milliseconds is None else [milliseconds]))
+    assert record.late_loss is not None
+    return (record.state_bytes, record.late_loss, *([] if record.decode_ms is None else [record.decode_ms]))
 
 
 def spread_over_front(records: list[Record], count: int) -> list[Record]:

@@ -38,10 +38,8 @@ from l2m_design.search.space.space import Space
 from l2m_design.search.study.ledger import Ledger
 from l2m_design.training.recipe import Recipe
 
-FAR, LEAST_GAIN = (
-    16,
-    0.01,
-)  # a model uses context if it gains so much, nats a token, from beyond this part of the window
+# a model uses context if it gains LEAST_GAIN, nats a token, from beyond a FAR-th of its window
+FAR, LEAST_GAIN = 16, 0.01
 
 
 @dataclass(frozen=True)

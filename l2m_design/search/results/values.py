@@ -3,7 +3,7 @@
 Fields that have a default are those that earlier versions did not write.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import Field, PlainSerializer, WithJsonSchema
@@ -22,7 +22,7 @@ from l2m_design.training.recipe import Recipe
 
 AS_FILES = {"type": "object", "description": "as its YAML file has it, see search_spaces/schema.json"}
 Drawing = Annotated[Architecture, WithJsonSchema(AS_FILES)]
-Kept = Annotated[Record, PlainSerializer(asdict)]  # as the study's database keeps it
+Kept = Annotated[Record, PlainSerializer(Record.plain)]  # as the study's database keeps it
 Shown = Annotated[StudySettings, PlainSerializer(StudySettings.public)]  # no password leaves
 
 
