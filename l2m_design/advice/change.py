@@ -1,10 +1,11 @@
 """Change: layers that would keep otherwise, and how the condition would then answer."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from l2m_design.advice.stack import Stack
 from l2m_design.condition import Demand
+from l2m_design.settings import Json
 
 To = Literal[
     "window",
@@ -46,7 +47,7 @@ class Change:
         """State elements at the target, after it."""
         return self.after.state.elements(demand.terms.length)
 
-    def plain(self, demand: Demand) -> dict[str, Any]:
+    def plain(self, demand: Demand) -> Json:
         """JSON-ready, with the answer after the change at the target."""
         terms, state = demand.terms, self.after.state
         return {

@@ -7,13 +7,12 @@ contexts of 131,072; no published decoder with windows alone beside full attenti
 
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from l2m_design.advice.change import Change
 from l2m_design.advice.stack import Stack
 from l2m_design.advice.surgery import is_window, keeps_tokens, windowed
 from l2m_design.condition import Demand
-from l2m_design.settings import read_mapping
+from l2m_design.settings import Values
 
 ONE_IN, WINDOW = 6, 1024
 MODEL = "Gemma 3"
@@ -37,9 +36,26 @@ def practised(stack: Stack, demand: Demand) -> Change | None:
     return Change("window", layers, after, window_tokens=WINDOW) if after.meets(demand) else None
 
 
+class Cost(Values):
+    """What windows of so many tokens cost in a model: nats a token above full attention, with the interval."""
+
+    picture: str
+    window: int
+    nats: float
+    low: float
+    high: float
+
+
+class Costs(Values):
+    """What windows cost in a shipped study, at contexts of `length` tokens."""
+
+    study: str
+    length: int
+    parameters: int
+    rows: list[Cost]
+
+
 @cache
-def costs() -> dict[str, Any]:
-    """What windows cost in a shipped study: `study`, `length` in tokens, and rows of name, picture, window and nats a
-    token above full attention (value, low, high).
-    """
-    return read_mapping(COSTS)
+def costs() -> Costs:
+    """The costs that come with the package."""
+    return Costs.load(COSTS)

@@ -7,7 +7,6 @@ fixed states, in the other growing layers.
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
 
 from l2m_design.advice.change import Change
 from l2m_design.advice.least import least, two_digits
@@ -68,12 +67,14 @@ def _thinned_too(stack: Stack, demand: Demand, kept: dict[int, StateLaw], may: t
     """Windows in place of `may`, shorter ones where they are windows, while `kept` is thinned."""
     for change in _windows(stack.changed(kept), demand, may):
         layers = tuple(i for i in change.layers if change.after.layers[i] != stack.layers[i])
-        yield replace(change, layers=layers, **_of_thinned(demand, kept))
+        yield _also_thinned(replace(change, layers=layers), demand, kept)
 
 
-def _of_thinned(demand: Demand, kept: dict[int, StateLaw]) -> dict[str, Any]:
-    """What a change says of the layers that it thins."""
-    return {"exponent": two_digits(demand.exponent), "keep": 1.0, "thinned": tuple(sorted(kept))} if kept else {}
+def _also_thinned(change: Change, demand: Demand, kept: dict[int, StateLaw]) -> Change:
+    """The change with what it says of the layers that it thins, if any."""
+    if not kept:
+        return change
+    return replace(change, exponent=two_digits(demand.exponent), keep=1.0, thinned=tuple(sorted(kept)))
 
 
 def free(stack: Stack, demand: Demand) -> tuple[tuple[int, ...], tuple[int, ...]]:

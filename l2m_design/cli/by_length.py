@@ -1,11 +1,14 @@
 """The tables of `l2m check --lengths`: what each length asks for, what is held, and the series of a fixed state."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from l2m_design.cli.terminal import say, table
 
+if TYPE_CHECKING:
+    from l2m_design.advice.by_length import AtLength
 
-def tabulate(rows: list[dict[str, Any]], held: str) -> None:
+
+def tabulate(rows: "list[AtLength]", held: str) -> None:
     """One model, length by length; held: what an element is taken to hold, in words."""
     from l2m_design.report.words import MARKS, size
 
@@ -25,10 +28,10 @@ def tabulate(rows: list[dict[str, Any]], held: str) -> None:
     )
     if rows[0]["asked_nats"] is not None:
         say(f"Elements required if one holds {held}; the level compares them with what is held after half the context.")
-    _series([row for row in rows if row["member"]])
+    _series(rows)
 
 
-def _asked(row: dict[str, Any]) -> list[str]:
+def _asked(row: "AtLength") -> list[str]:
     """Three cells: nats, elements at the central capacity, elements by the hard bound."""
     if row["asked_nats"] is None:
         return ["-"] * 3
@@ -36,20 +39,21 @@ def _asked(row: dict[str, Any]) -> list[str]:
     return [f"{row['asked_nats']:,.0f}", f"{elements['effective']:,}", f"{elements['hard']:,}"]
 
 
-def _series(rows: list[dict[str, Any]]) -> None:
-    """The members of a fixed family."""
-    if not rows:
+def _series(rows: "list[AtLength]") -> None:
+    """The members of a fixed family, where the state is fixed."""
+    members = [(row["length"], row["member"]) for row in rows if row["member"]]
+    if not members:
         return
-    names = [name for name in rows[0]["member"] if name != "factor"]
+    names = [name for name in members[0][1] if name != "factor"]
     say("", "Its state is fixed, so each length needs a member of its own: one of these sizes, all else as it is.")
     table(
         ["length", "state, times", *(name.replace("_about", ", about") for name in names)],
         [
-            [f"{row['length']:,}", f"{row['member']['factor']:.3g}", *(_size(row["member"][name]) for name in names)]
-            for row in rows
+            [f"{length:,}", f"{member['factor']:.3g}", *(_size(member[name]) for name in names)]
+            for length, member in members
         ],
     )
 
 
-def _size(value: int | None) -> str:
+def _size(value: float | None) -> str:
     return "none is enough" if value is None else "any" if value == 1 else f"{value:,}"

@@ -1,7 +1,7 @@
 """`l2m check ARCHITECTURE ...`: do drawings, or published models, meet the L²M condition?"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +9,7 @@ from l2m_design.cli.terminal import Json, Set, TargetLength, print_json, warn
 from l2m_design.library.lengths import parse_length, parse_lengths
 
 if TYPE_CHECKING:
+    from l2m_design.library.answer import CheckAnswer
     from l2m_design.library.check import Checked
     from l2m_design.library.subject import Subject
 
@@ -114,7 +115,7 @@ def command(
     raise typer.Exit(0 if all(checked.meets for checked in found.values()) else 1)
 
 
-def _columns(found: "dict[str, Checked]") -> "tuple[dict[str, Subject], list[dict[str, Any]]]":
+def _columns(found: "dict[str, Checked]") -> "tuple[dict[str, Subject], list[CheckAnswer]]":
     return {name: checked.subject for name, checked in found.items()}, [checked.data for checked in found.values()]
 
 

@@ -1,6 +1,6 @@
 """Several models of `l2m check` on the terminal: a row for each, then length by length, then what would change."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from l2m_design.cli.by_length import tabulate
 from l2m_design.cli.terminal import say, table
@@ -10,18 +10,20 @@ from l2m_design.library.fits import sentence
 
 if TYPE_CHECKING:
     from l2m_design.condition import Demand
+    from l2m_design.library.answer import CheckAnswer, HeldIn
     from l2m_design.library.subject import Subject
 
 
-def show(models: "dict[str, Subject]", demand: "Demand", results: list[dict[str, Any]]) -> None:
+def show(models: "dict[str, Subject]", demand: "Demand", results: "list[CheckAnswer]") -> None:
     """models: by their names, in the order of results."""
     from l2m_design.report.words import constant
 
     kinds = tuple({kind: None for subject in models.values() for kind in subject.state.kinds})
     held, terms = constant(demand.terms, kinds), demand.terms
-    used: dict[str, Any] = {"model": terms.dtypes.model} | {
-        part: list(dict.fromkeys(dtype for result in results for dtype in result["dtypes"][part]))
-        for part in ("kv_cache", "state")
+    used: HeldIn = {
+        "model": terms.dtypes.model,
+        "kv_cache": list(dict.fromkeys(dtype for result in results for dtype in result["dtypes"]["kv_cache"])),
+        "state": list(dict.fromkeys(dtype for result in results for dtype in result["dtypes"]["state"])),
     }
     say(
         f"Requirement: {results[0]['demand']['source']}{counted_in(results[0]['demand'])}; {requirement(demand)}: "
@@ -54,7 +56,7 @@ def show(models: "dict[str, Subject]", demand: "Demand", results: list[dict[str,
         say(*result["advice"])
 
 
-def _row(name: str, result: dict[str, Any]) -> list[str]:
+def _row(name: str, result: "CheckAnswer") -> list[str]:
     from l2m_design.report.words import MARKS, size
 
     reach = result["reach_tokens"] if result["level_slack"] is not None else None
@@ -65,7 +67,8 @@ def _row(name: str, result: dict[str, Any]) -> list[str]:
         MARKS[result["meets_growth"]],
         size(result["state_bytes"]),
         f"{result['bytes_per_token']:,.0f}",
-        *(_reach(reach[end]) if reach else "-" for end in ("effective", "hard")),
+        _reach(reach["effective"]) if reach else "-",
+        _reach(reach["hard"]) if reach else "-",
     ]
 
 

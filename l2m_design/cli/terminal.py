@@ -2,11 +2,14 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a dotted key; repeatable.")]
@@ -25,7 +28,7 @@ def with_options(text: str) -> str:
     return SETTING.sub(lambda found: OPTIONS.get(found[1], found[0]), text)
 
 
-def print_json(data: dict[str, Any]) -> None:
+def print_json(data: Mapping[str, object]) -> None:
     """One JSON object on stdout, settings named as the library names them."""
     from l2m_design.settings import to_json
 
@@ -76,7 +79,7 @@ class Progress:
         self._console = Console(stderr=True, highlight=False)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bars = Bars(*columns, console=self._console, transient=True) if self._console.is_terminal else None
-        self._tasks: dict[str, Any] = {}
+        self._tasks: dict[str, TaskID] = {}
         self._first: dict[str, tuple[float, int]] = {}
         self._began = self._last = time.monotonic()
 

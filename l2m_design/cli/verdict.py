@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from l2m_design.cli.by_length import tabulate
 from l2m_design.cli.terminal import say, table
@@ -11,12 +11,13 @@ from l2m_design.library.fits import sentence
 
 if TYPE_CHECKING:
     from l2m_design.condition import Demand
-    from l2m_design.library.subject import Subject
+    from l2m_design.library.answer import CheckAnswer, DemandAnswer, HeldIn
+    from l2m_design.library.subject import Layer, Subject
 
 NAMED_LAYERS = 4
 
 
-def show(subject: "Subject", demand: "Demand", result: dict[str, Any]) -> None:
+def show(subject: "Subject", demand: "Demand", result: "CheckAnswer") -> None:
     """Everything that the JSON says, in a table and sentences."""
     from l2m_design.library.check import enough
     from l2m_design.report.words import constant, size
@@ -39,7 +40,7 @@ def show(subject: "Subject", demand: "Demand", result: dict[str, Any]) -> None:
         *([in_words(result["allotted"])] if "allotted" in result else []),
         *([sentence(result["fits"])] if "fits" in result else []),
         *subject.notes,
-        enough(result),
+        enough(demand.enough(subject.state), length),
     )
     _judgement(demand, result, constant(demand.terms, subject.state.kinds))
     if "by_length" in result:
@@ -47,16 +48,17 @@ def show(subject: "Subject", demand: "Demand", result: dict[str, Any]) -> None:
     say("", *result["advice"])
 
 
-def counted_in(asked: dict[str, Any]) -> str:
+def counted_in(asked: "DemandAnswer") -> str:
     """What its lengths count, where that is not the model's own matter."""
     if asked["unit"] == "bytes":
         return ", lengths in bytes"
-    return f", in tokens of {asked['bytes_per_token']:.3g} bytes" if asked["bytes_per_token"] else ""
+    size = asked["bytes_per_token"]
+    return f", in tokens of {size:.3g} bytes" if size else ""
 
 
-def in_dtypes(used: dict[str, Any]) -> str:
+def in_dtypes(used: "HeldIn") -> str:
     """What the state is held in, in words: one dtype, or those of its parts."""
-    cache, state = (" and ".join(used[part]) for part in ("kv_cache", "state"))
+    cache, state = " and ".join(used["kv_cache"]), " and ".join(used["state"])
     if not cache or not state or cache == state:
         return f"in {cache or state or used['model']}"
     return f"(KV cache in {cache}, other states in {state})"
@@ -69,16 +71,16 @@ def requirement(demand: "Demand") -> str:
     return f"beta {demand.law.beta}, judged at its {demand.terms.end} end"
 
 
-def _each(result: dict[str, Any]) -> Iterator[list[str]]:
+def _each(result: "CheckAnswer") -> Iterator[list[str]]:
     """A row a layer."""
     for index, row in enumerate(result["layers"]):
         yield [str(index), *_cells(row, row["state_elements"], result)]
 
 
-def _alike(result: dict[str, Any]) -> Iterator[list[str]]:
+def _alike(result: "CheckAnswer") -> Iterator[list[str]]:
     """A row for all layers that keep alike, those that keep most first."""
 
-    def alike(item: tuple[int, dict[str, Any]]) -> tuple[Any, ...]:
+    def alike(item: "tuple[int, Layer]") -> tuple[int, str, int, float]:
         row = item[1]
         return -row["state_elements"], row["kind"], row["reads_layer"] or -1, row["growth_exponent"]
 
@@ -90,7 +92,7 @@ def _alike(result: dict[str, Any]) -> Iterator[list[str]]:
         yield [f"{len(rows)} ({named}{dots})", *_cells(rows[0][1], total, result)]
 
 
-def _cells(row: dict[str, Any], total: int, result: dict[str, Any]) -> list[str]:
+def _cells(row: "Layer", total: int, result: "CheckAnswer") -> list[str]:
     reads = row["reads_layer"]
     return [
         row["kind"] if reads is None else f"{row['kind']}, reads layer {reads}",
@@ -100,7 +102,7 @@ def _cells(row: dict[str, Any], total: int, result: dict[str, Any]) -> list[str]
     ]
 
 
-def _judgement(demand: "Demand", result: dict[str, Any], held: str) -> None:
+def _judgement(demand: "Demand", result: "CheckAnswer", held: str) -> None:
     from l2m_design.report.words import tokens
 
     answer = "meets" if result["meets_growth"] else "does not meet"

@@ -42,6 +42,7 @@ from l2m_design.information.scores.base import Scores
 from l2m_design.information.settings import MeasurementSettings
 from l2m_design.information.vclub import vclub_curve
 from l2m_design.laws import PowerLaw
+from l2m_design.settings import Json
 
 CONTROL_TOKENS = 1 << 25
 CONTROL_WINDOWS = 4096
@@ -127,7 +128,7 @@ class Measurement:
             return _at_most(self.interval[-1])
         return None if self.explained_by else self.fit.required
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> Json:
         """JSON-ready, with the keys that other programs rely on."""
         return {
             "beta": self.beta.plain() if self.beta else None,

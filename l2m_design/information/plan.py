@@ -1,7 +1,5 @@
 """What a measurement will read: documents, lengths, places, and how many tokens that takes."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +12,7 @@ from l2m_design.information.division import Division, divided
 from l2m_design.information.gaussian import FEWEST_LENGTHS, enough
 from l2m_design.information.places import Places, spread_places, whole_places
 from l2m_design.information.settings import MeasurementSettings
+from l2m_design.settings import Json
 
 HOLDERS = 16  # documents that must hold two of the longest n, where none is given
 SHORTEST, LONGEST = 128, 8192
@@ -24,11 +23,11 @@ CODED_WINDOWS, CODED_SPOTS = 128, 4
 FEWEST_ROWS = 5
 
 
-def plan(corpus: Corpus, settings: MeasurementSettings, values: bool = False) -> dict[str, Any]:
+def plan(corpus: Corpus, settings: MeasurementSettings, values: bool = False) -> Json:
     """What `measure` would read, in numbers; values: of the real values of an ArrayCorpus."""
     documents = documents_of(corpus, settings, values)
     lengths = lengths_of(settings, documents, corpus)
-    numbers = {
+    numbers: Json = {
         "corpus": corpus.name,
         "estimator": settings.estimator,
         "documents": len(documents),

@@ -5,7 +5,6 @@ I2(d) = 2 H1 - H2(d), entropies by Grassberger's formula, H1 and H2 from the sam
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from l2m_design.corpus.base import Documents
 from l2m_design.errors import BadInput
 from l2m_design.estimates import Curve, Estimate, Floats, jackknife_rows
 from l2m_design.information.entropy import grassberger
+from l2m_design.settings import Json
 
 GROUPS = 20
 PAIRS = 1 << 20
@@ -38,7 +38,7 @@ class TwoPoint:
     pairs: int
     seconds: float
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> Json:
         """JSON-ready."""
         return {
             "distances": self.curve.lengths.tolist(),

@@ -1,6 +1,6 @@
 """What a server allots for a model's states beside their nominal bytes: `--runtime llama.cpp`, `vllm --paged`."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
     from l2m_design.architecture.readers import Allotment
@@ -20,6 +20,19 @@ NOTES = {
     "llama.cpp": "Of llama.cpp these are separate sequences and micro-batches of 512 tokens, its defaults; "
     "--kv-unified, --swa-full, draft models and context checkpoints are not counted.",
 }
+
+
+class Allotted(TypedDict):
+    """What a server allots, as JSON; nominal_bytes: of the states themselves; groups: see readers.Allotment."""
+
+    bytes: int
+    block_tokens: int | None
+    page_bytes: int | None
+    groups: list[dict[str, object]]
+    server: str
+    batch: int
+    nominal_bytes: int
+    why: str
 
 
 def allots(runtime: str | None, paged: bool) -> bool:
@@ -60,9 +73,17 @@ def check_format(runtime: str, cache: str | None) -> None:
 
 def allotted(
     found: "Allotment", runtime: str, state: "StateLaw", length: int, dtypes: "Dtypes", batch: int
-) -> dict[str, Any]:
-    """JSON-ready: what was found for `batch` sequences of `length` tokens, beside the state's nominal bytes."""
-    return found.plain() | {
+) -> Allotted:
+    """What was found for `batch` sequences of `length` tokens, beside the state's nominal bytes."""
+    groups = [
+        {"of": group.of, "layers": group.layers, "slots": group.slots, "padding": group.padding, "bytes": group.bytes}
+        for group in found.groups
+    ]
+    return {
+        "bytes": found.bytes,
+        "block_tokens": found.block,
+        "page_bytes": found.page,
+        "groups": groups,
         "server": SERVERS[runtime],
         "batch": batch,
         "nominal_bytes": batch * state.bytes(length, dtypes),
@@ -70,7 +91,7 @@ def allotted(
     }
 
 
-def in_words(plain: dict[str, Any]) -> str:
+def in_words(plain: Allotted) -> str:
     """Both amounts, and where the difference comes from."""
     from l2m_design.report.words import size
 

@@ -1,15 +1,116 @@
 """What `l2m check` answers of one model, as JSON says it, and its picture."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 if TYPE_CHECKING:
-    from l2m_design.condition import Demand
+    from l2m_design.advice.by_length import AtLength
+    from l2m_design.condition import Answer, Demand
+    from l2m_design.estimates import Estimate
     from l2m_design.laws import Dtypes, StateLaw
+    from l2m_design.library.allotted import Allotted
     from l2m_design.library.demand import Asked
-    from l2m_design.library.fits import Memory
-    from l2m_design.library.subject import Subject
+    from l2m_design.library.fits import Fits, Memory
+    from l2m_design.library.subject import Layer, Subject
+    from l2m_design.report.advice import Payer
+    from l2m_design.settings import Json
     from l2m_design.terms import Terms
+
+
+class Interval(TypedDict):
+    """A value between its ends; level: of an estimate."""
+
+    value: float
+    low: float
+    high: float
+    level: NotRequired[float]
+
+
+class HeldIn(TypedDict):
+    """The model's dtype, and those that the parts of its state are held in."""
+
+    model: str
+    kv_cache: list[str]
+    state: list[str]
+
+
+class Earlier(TypedDict):
+    """What an earlier version of a runtime holds."""
+
+    version: str
+    state_elements: int
+    state_bytes: int
+    bytes_per_token: float
+
+
+class DemandAnswer(TypedDict):
+    """The demand, and where it comes from."""
+
+    source: str
+    unit: str
+    bytes_per_token: float | None
+    beta: dict[str, float] | None
+    law: str
+    nats_per_element: float
+    nats_by_kind: dict[str, float]
+    nats_range: dict[str, tuple[float, float]]
+    end: str
+
+
+class Changes(TypedDict):
+    """Which layers pay, and what would change the answer (see Change.plain)."""
+
+    pays: "list[Payer]"
+    options: "list[Json]"
+    then: "Json | None"
+    practised: "Json | None"
+
+
+class Reached(TypedDict):
+    """The longest context covered, see condition.Reach."""
+
+    hard: int | None
+    effective: int | None
+
+
+class CheckAnswer(TypedDict):
+    """What `l2m check --json` prints of one model: the judgement (see condition.Judgement), where it is decided, the
+    model and its state at `length` tokens, the demand, and what would change the answer. by_length where lengths are
+    asked for, fits where a memory is, allotted where a server's allotment is counted.
+    """
+
+    enough_state: "Answer | None"
+    growth_exponent: float
+    asked_exponent: float
+    growth: str
+    required_growth: str
+    meets_growth: bool
+    meets_level: bool | None
+    level_slack: dict[str, float] | None
+    reach_tokens: Reached
+    decided_at: int | None
+    capacity_nats: Interval | None
+    required_nats: Interval | None
+    state_elements: int
+    state_bytes: int
+    bytes_per_token: float
+    length: int
+    dtype: str
+    dtypes: HeldIn
+    runtime: str
+    runtime_version: str | None
+    earlier_versions: list[Earlier]
+    layers: "list[Layer]"
+    parameters: int
+    active_parameters: int
+    notes: list[str]
+    demand: DemandAnswer
+    meets: bool
+    advice: list[str]
+    change: Changes
+    by_length: NotRequired["list[AtLength]"]
+    fits: NotRequired["Fits"]
+    allotted: NotRequired["Allotted"]
 
 
 def answer(
@@ -19,29 +120,27 @@ def answer(
     lengths: list[int],
     memory: "Memory | None" = None,
     batch: int = 1,
-) -> dict[str, Any]:
-    """What the JSON says of one model; by_length where lengths are asked for, fits where a memory is, allotted (for a
-    batch of sequences) where a server's allotment is counted.
-    """
+) -> CheckAnswer:
+    """What the JSON says of one model; batch: sequences that share a memory or a server's allotment."""
     from l2m_design.advice.by_length import by_length
 
     verdict, terms = demand.judge(subject.state), demand.terms
-    rows = by_length(subject.stack, subject.width, subject.dimensions, demand, lengths)
-    nothing = dict.fromkeys(("decided_at", "capacity_nats", "required_nats"))
-    return (
-        verdict.plain()
-        | (verdict.enough.plain() if verdict.enough else nothing)
-        | _held(subject, terms)
-        | {"demand": _asked(asked, demand), "meets": verdict.met}
-        | _advised(subject, demand, verdict.met)
-        | _served(subject, terms, memory, batch)
-        | ({"by_length": rows} if rows else {})
-    )
-
-
-def _held(subject: "Subject", terms: "Terms") -> dict[str, Any]:
-    """The model, and its state at the judged length."""
-    return {
+    judged, enough = verdict.judgement, verdict.enough
+    slack = judged.level_slack
+    advice, change = _advised(subject, demand, verdict.met)
+    found: CheckAnswer = {
+        "enough_state": judged.enough_state,
+        "growth_exponent": judged.growth_exponent,
+        "asked_exponent": judged.asked_exponent,
+        "growth": judged.growth,
+        "required_growth": judged.required_growth,
+        "meets_growth": judged.meets_growth,
+        "meets_level": judged.meets_level,
+        "level_slack": None if slack is None else {str(at): slack[at] for at in slack},
+        "reach_tokens": {"hard": judged.reach_tokens.hard, "effective": judged.reach_tokens.effective},
+        "decided_at": enough.length if enough else None,
+        "capacity_nats": _interval(*enough.held) if enough else None,
+        "required_nats": _estimate(enough.required) if enough else None,
         "state_elements": subject.state.elements(terms.length),
         "state_bytes": subject.state.bytes(terms.length, terms.dtypes),
         "bytes_per_token": subject.state.bytes_per_token(terms.length, terms.dtypes),
@@ -55,11 +154,18 @@ def _held(subject: "Subject", terms: "Terms") -> dict[str, Any]:
         "parameters": subject.parameters,
         "active_parameters": subject.active_parameters,
         "notes": subject.notes,
+        "demand": _asked(asked, demand),
+        "meets": verdict.met,
+        "advice": advice,
+        "change": change,
     }
+    _serve(found, subject, terms, memory, batch)
+    if rows := by_length(subject.stack, subject.width, subject.dimensions, demand, lengths):
+        found["by_length"] = rows
+    return found
 
 
-def _asked(asked: "Asked", demand: "Demand") -> dict[str, Any]:
-    """The demand, and where it comes from."""
+def _asked(asked: "Asked", demand: "Demand") -> DemandAnswer:
     terms = demand.terms
     return {
         "source": asked.source,
@@ -74,8 +180,8 @@ def _asked(asked: "Asked", demand: "Demand") -> dict[str, Any]:
     }
 
 
-def _advised(subject: "Subject", demand: "Demand", met: bool) -> dict[str, Any]:
-    """Which layers pay, and what would change the answer."""
+def _advised(subject: "Subject", demand: "Demand", met: bool) -> tuple[list[str], Changes]:
+    """Which layers pay, and what would change the answer: in sentences, and as JSON."""
     from l2m_design.advice import advise, then
     from l2m_design.advice.practice import practised
     from l2m_design.report.advice import advice, payers
@@ -83,43 +189,52 @@ def _advised(subject: "Subject", demand: "Demand", met: bool) -> dict[str, Any]:
     changes = advise(subject.stack, demand)
     later = then(subject.stack, demand, changes)
     practice = practised(subject.stack, demand) if met else None
-    return {
-        "advice": advice(subject.stack, subject.kinds, demand, changes),
-        "change": {
-            "pays": payers(subject.stack, subject.kinds, demand),
-            "options": [change.plain(demand) for change in changes],
-            "then": later.plain(demand) if later else None,
-            "practised": practice.plain(demand) if practice else None,
-        },
+    return advice(subject.stack, subject.kinds, demand, changes), {
+        "pays": payers(subject.stack, subject.kinds, demand),
+        "options": [change.plain(demand) for change in changes],
+        "then": later.plain(demand) if later else None,
+        "practised": practice.plain(demand) if practice else None,
     }
 
 
-def _dtypes(state: "StateLaw", dtypes: "Dtypes") -> dict[str, Any]:
-    """The model's dtype, and those that the parts of its state are held in."""
-    cache, other = (state.held_in(dtypes, cached) for cached in (True, False))
+def _interval(low: float, value: float, high: float) -> Interval:
+    return {"low": low, "value": value, "high": high}
+
+
+def _estimate(found: "Estimate") -> Interval:
+    return {"value": found.value, "low": found.low, "high": found.high, "level": found.level}
+
+
+def _dtypes(state: "StateLaw", dtypes: "Dtypes") -> HeldIn:
+    cache, other = (list(state.held_in(dtypes, cached)) for cached in (True, False))
     return {"model": dtypes.model, "kv_cache": cache, "state": other}
 
 
-def _served(subject: "Subject", terms: "Terms", memory: "Memory | None", batch: int) -> dict[str, Any]:
-    """What fits into a memory, and what a server allots, where either is asked for."""
+def _serve(found: CheckAnswer, subject: "Subject", terms: "Terms", memory: "Memory | None", batch: int) -> None:
+    """Add what fits into a memory, and what a server allots, where either is asked for."""
     from l2m_design.library.allotted import allotted
 
-    said, dtypes = {}, terms.dtypes
+    dtypes = terms.dtypes
     if memory:
-        said["fits"] = memory.plain(subject.state, dtypes, subject.allot)
+        found["fits"] = memory.plain(subject.state, dtypes, subject.allot)
     if subject.allot:
-        found = subject.allot(terms.length, dtypes, batch)
-        said["allotted"] = allotted(found, subject.runtime, subject.state, terms.length, dtypes, batch)
-    return said
+        allotment = subject.allot(terms.length, dtypes, batch)
+        found["allotted"] = allotted(allotment, subject.runtime, subject.state, terms.length, dtypes, batch)
 
 
-def _earlier(subject: "Subject", length: int, dtypes: "Dtypes") -> list[dict[str, Any]]:
-    """JSON-ready: what earlier versions of the runtime hold, where that is known to differ."""
+def _earlier(subject: "Subject", length: int, dtypes: "Dtypes") -> list[Earlier]:
+    """What earlier versions of the runtime hold, where that is known to differ."""
     if subject.earlier is None:
         return []
     state = subject.earlier.state
-    held = {"state_elements": state.elements(length), "state_bytes": state.bytes(length, dtypes)}
-    return [{"version": subject.earlier.version} | held | {"bytes_per_token": state.bytes_per_token(length, dtypes)}]
+    return [
+        {
+            "version": subject.earlier.version,
+            "state_elements": state.elements(length),
+            "state_bytes": state.bytes(length, dtypes),
+            "bytes_per_token": state.bytes_per_token(length, dtypes),
+        }
+    ]
 
 
 def check_plot(path: Path) -> None:
@@ -129,9 +244,7 @@ def check_plot(path: Path) -> None:
     check_ending(path)
 
 
-def draw(
-    path: Path, models: "dict[str, Subject]", demand: "Demand", longest: int, results: list[dict[str, Any]]
-) -> None:
+def draw(path: Path, models: "dict[str, Subject]", demand: "Demand", longest: int, results: list[CheckAnswer]) -> None:
     """The picture of the models, by name, over the demand, up to `longest` tokens."""
     from l2m_design.report import supply
     from l2m_design.report.words import constant

@@ -6,16 +6,16 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from l2m_design.condition import Demand, Verdict
+from l2m_design.condition import Demand, Enough, Verdict
 from l2m_design.errors import BadInput
 from l2m_design.laws import PowerLaw
 from l2m_design.library.allotted import allots, cache_dtype, check_format
-from l2m_design.library.answer import answer
+from l2m_design.library.answer import CheckAnswer, answer
 from l2m_design.library.demand import GIVEN, Asked, demand_under, estimated, published, with_beta
 from l2m_design.library.fits import parse_memory
 from l2m_design.library.lengths import parse_length, parse_lengths
 from l2m_design.library.subject import Subject, of_drawing, read_all
-from l2m_design.settings import unknown_key
+from l2m_design.settings import Json, unknown_key
 
 if TYPE_CHECKING:
     from l2m_design.architecture import Architecture
@@ -60,10 +60,10 @@ class Options:
         return parse_lengths(text) if text else []
 
     @property
-    def terms(self) -> dict[str, Any]:
+    def terms(self) -> Json:
         """The terms of a demand that are given."""
         kv_dtype = cache_dtype(self.runtime, self.dtype, self.kv_dtype)
-        given = {"length": self.target, "end": self.end, "dtype": self.dtype}
+        given: Json = {"length": self.target, "shortest": min(256, self.target), "end": self.end, "dtype": self.dtype}
         given |= {"kv_dtype": kv_dtype, "state_dtype": self.state_dtype}
         return given | ({} if self.nats_per_element is None else {"nats_per_element": self.nats_per_element})
 
@@ -74,18 +74,17 @@ class Checked:
 
     subject: Subject
     demand: Demand
-    data: dict[str, Any]
+    data: CheckAnswer
 
     @property
     def meets(self) -> bool:
         """Does it meet the condition: growth, and level where an amount is known and decided?"""
-        return bool(self.data["meets"])
+        return self.data["meets"]
 
     @property
     def enough(self) -> str | None:
         """Is there enough state at this length: yes, no, not decided; None where no amount is known."""
-        found: str | None = self.data["enough_state"]
-        return found
+        return self.data["enough_state"]
 
     @property
     def verdict(self) -> Verdict:
@@ -95,7 +94,8 @@ class Checked:
     @property
     def sentences(self) -> list[str]:
         """The answer in words."""
-        return [f"{self.subject.name or 'drawing'}: {self.subject.picture}", enough(self.data), *self.data["advice"]]
+        decided = enough(self.verdict.enough, self.demand.terms.length)
+        return [f"{self.subject.name or 'drawing'}: {self.subject.picture}", decided, *self.data["advice"]]
 
     def __str__(self) -> str:
         return "\n".join(self.sentences)
@@ -182,32 +182,32 @@ def _asked(demand: Any) -> Asked:
     raise BadInput(f"demand: an exponent, a law, a measurement or its file is expected, found {type(demand).__name__}")
 
 
-def enough(result: dict[str, Any]) -> str:
-    """The first question: is there enough state at this length, and by which amounts?"""
-    if result["enough_state"] is None:
+def enough(found: Enough | None, length: int) -> str:
+    """The first question: is there enough state up to this length, and by which amounts?"""
+    if found is None:
         return "Enough state? Not judged: a beta alone names no amount; give `prefactor` or `estimate`."
-    held, required, at = result["capacity_nats"], result["required_nats"], result["decided_at"]
-    ends = "" if held["low"] == held["high"] else f" to {_nats(held['high'])}"
-    amount = _nats(required["value"])
-    if required["low"] != required["high"]:
-        amount += f" [{_nats(required['low'])}, {_nats(required['high'])}]"
-    where = f"at {at:,} tokens" if at == result["length"] else f"at {at:,} tokens, where it is nearest to too little,"
+    (low, _, high), required, at = found.held, found.required, found.length
+    ends = "" if low == high else f" to {_nats(high)}"
+    amount = _nats(required.value)
+    if required.low != required.high:
+        amount += f" [{_nats(required.low)}, {_nats(required.high)}]"
+    where = f"at {at:,} tokens" if at == length else f"at {at:,} tokens, where it is nearest to too little,"
     return (
-        f"Enough state up to {result['length']:,} tokens? {result['enough_state'].capitalize()}: {where} it holds "
-        f"{_nats(held['low'])}{ends} nats, the data require {amount}; {_ground(result, bool(ends))}."
+        f"Enough state up to {length:,} tokens? {found.answer.capitalize()}: {where} it holds "
+        f"{_nats(low)}{ends} nats, the data require {amount}; {_ground(found)}."
     )
 
 
-def _ground(result: dict[str, Any], ranged: bool) -> str:
+def _ground(found: Enough) -> str:
     """Why the first answer is what it is."""
-    if not ranged:
+    (low, _, high), required = found.held, found.required
+    if low == high:
         return "under the capacity that was given"
-    held, required = result["capacity_nats"], result["required_nats"]
-    if result["enough_state"] == "yes":
+    if found.answer == "yes":
         return "the lowest capacity of an element that was measured suffices"
-    if result["enough_state"] == "no":
+    if found.answer == "no":
         return "not even the highest capacity of an element that was measured suffices"
-    if held["high"] / max(held["low"], 1e-9) >= required["high"] / max(required["low"], 1e-9):
+    if high / max(low, 1e-9) >= required.high / max(required.low, 1e-9):
         return "what an element can hold is not known well enough, and only training tells"
     return "the amount is not known well enough: measure more documents"
 

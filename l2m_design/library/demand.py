@@ -1,6 +1,7 @@
 """What `l2m check` judges by: a given exponent, an estimate's file, or the published law of books."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
     from l2m_design.condition import Demand
     from l2m_design.information import Measurement
     from l2m_design.laws import PowerLaw
+    from l2m_design.settings import Json
 
 PUBLISHED = "PG19 books as published (arXiv 2503.04725: 2.27 L^0.76 nats, LLaMA-3.1-405B, its tokens)"
 GIVEN = "given"
@@ -90,7 +92,7 @@ class Asked:
         return replace(self, law=law, unit="tokens", bytes_per_token=bytes_per_token, source=source)
 
 
-def demand_under(asked: Asked, eta: Path | None, given: dict[str, Any]) -> "Demand":
+def demand_under(asked: Asked, eta: Path | None, given: "Json") -> "Demand":
     """The demand under the given terms; raises BadInput."""
     from l2m_design.condition import Demand
     from l2m_design.errors import BadInput
@@ -98,7 +100,7 @@ def demand_under(asked: Asked, eta: Path | None, given: dict[str, Any]) -> "Dema
 
     if eta and "nats_per_element" in given:
         raise BadInput("`eta` brings capacities by kind, `nats_per_element` one for all: give one or the other")
-    terms = given | (read_capacity(eta) if eta else {}) | {"shortest": min(256, given["length"])}
+    terms = given | (read_capacity(eta) if eta else {})
     return Demand(asked.law, Terms.parse(terms, "check"), asked.has_level)
 
 
@@ -144,7 +146,7 @@ def estimated(found: "str | Path | Measurement") -> Asked:
 
     source = str(found) if isinstance(found, str | Path) else "the measurement"
     try:
-        data = json.loads(read_text(found)) if isinstance(found, str | Path) else found.plain()
+        data: Mapping[str, Any] = json.loads(read_text(found)) if isinstance(found, str | Path) else found.plain()
         required = data["required"] if "required" in data else data["law"] if data["beta"] else None
         if required is None:
             explained = data.get("explained_by")

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,6 +14,16 @@ SIZES = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 SIZES |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
+class Fits(TypedDict):
+    """What fits into a memory, as JSON. tokens: the longest context, 0 where one token is too much, none without an
+    end.
+    """
+
+    bytes: int
+    batch: int
+    tokens: int | None
+
+
 @dataclass(frozen=True)
 class Memory:
     """Bytes for the states of so many sequences at once."""
@@ -23,8 +33,8 @@ class Memory:
 
     def plain(
         self, state: "StateLaw", dtypes: "str | Dtypes", allot: "Callable[[int, Dtypes, int], Allotment] | None" = None
-    ) -> dict[str, Any]:
-        """JSON-ready: the longest context that fits, in tokens (0 where one token is too much, none without an end).
+    ) -> Fits:
+        """The longest context that fits.
 
         allot: what a server allots, which then has to fit in place of the state itself.
         """
@@ -65,7 +75,7 @@ def parse_memory(text: str | None, batch: int) -> Memory | None:
     return Memory(size, batch)
 
 
-def sentence(fits: dict[str, Any]) -> str:
+def sentence(fits: Fits) -> str:
     """What fits, in words."""
     from l2m_design.report.words import size
     from l2m_design.terms import REACH_LIMIT

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 if TYPE_CHECKING:
     from l2m_design.advice import Dimension, Stack
@@ -15,6 +15,18 @@ if TYPE_CHECKING:
 
 
 USUAL_NAMES = ("config.json", "params.json", "architecture.yaml", "card.json")
+
+
+class Layer(TypedDict):
+    """A layer, as JSON; its state at the judged length. reads_layer: whose cache it shares."""
+
+    kind: str
+    reads_layer: int | None
+    letter: str
+    growth_exponent: float
+    growth: str
+    state_elements: int
+    parameters: NotRequired[int]
 
 
 @dataclass(frozen=True)
@@ -34,7 +46,7 @@ class Subject:
     width: int
     parameters: int
     active_parameters: int
-    layers: list[dict[str, Any]]
+    layers: list[Layer]
     runtime: str
     notes: list[str]
     stack: "Stack"
@@ -103,7 +115,7 @@ def of_drawing(drawing: "Architecture", length: int) -> Subject:
     from l2m_design.advice import Stack
 
     hidden = f"The last hidden vector ({drawing.width} elements), which tells the next token's surprise, is part of it."
-    layers = [
+    layers: list[Layer] = [
         {
             "kind": layer.kind,
             "reads_layer": getattr(layer, "share", None),
@@ -147,7 +159,7 @@ def _of_published(model: "Published", length: int, paged: bool) -> Subject:
     from l2m_design.architecture.readers.runtimes import convention
     from l2m_design.library.allotted import NOTES
 
-    layers = [
+    layers: list[Layer] = [
         {
             "kind": layer.kind,
             "reads_layer": layer.shares,

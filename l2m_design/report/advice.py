@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 from l2m_design.advice import Change, Stack, then
 from l2m_design.advice.lack import HEAD
@@ -12,8 +12,17 @@ from l2m_design.condition import Demand
 from l2m_design.report.words import size
 
 
-def payers(stack: Stack, kinds: Sequence[str], demand: Demand) -> list[dict[str, Any]]:
-    """JSON-ready: bytes at the target by kind of layer and their share, who pays most first.
+class Payer(TypedDict):
+    """What layers of a kind hold at the target, as JSON; share: of the whole state."""
+
+    kind: str
+    layers: int
+    state_bytes: int
+    share: float
+
+
+def payers(stack: Stack, kinds: Sequence[str], demand: Demand) -> list[Payer]:
+    """Bytes at the target by kind of layer and their share, who pays most first.
 
     layers: those that hold something, which layers that read another's cache do not.
     """
@@ -75,12 +84,12 @@ def _cost() -> str:
     """What windows instead of full attention cost where it was measured."""
     known = costs()
     rows = "; ".join(
-        f"{row['picture']} with windows of {row['window']} {row['nats']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
-        for row in known["rows"]
+        f"{row.picture} with windows of {row.window} {row.nats:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
+        for row in known.rows
     )
     return (
-        f"Measured cost, nats a token above full attention at {known['length']:,} tokens, in models of "
-        f"{known['parameters'] / 1e6:.1f} M parameters ({known['study']}): {rows}."
+        f"Measured cost, nats a token above full attention at {known.length:,} tokens, in models of "
+        f"{known.parameters / 1e6:.1f} M parameters ({known.study}): {rows}."
     )
 
 

@@ -1,18 +1,23 @@
 """What models hold over what data ask for, as a picture or a page."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from l2m_design.condition import Demand
 from l2m_design.laws import StateLaw
 from l2m_design.report.picture import save
 from l2m_design.report.words import MARKS, size, tokens
+from l2m_design.settings import Json
 
 
 def draw(
-    path: Path, states: Mapping[str, StateLaw], demand: Demand, longest: int, answers: list[dict[str, Any]], held: str
+    path: Path,
+    states: Mapping[str, StateLaw],
+    demand: Demand,
+    longest: int,
+    answers: Sequence[Mapping[str, object]],
+    held: str,
 ) -> None:
     """Write the figure up to `longest` tokens, or a page with it and the answers, one a model, atomically.
 
@@ -21,7 +26,7 @@ def draw(
     """
     from l2m_design.report.figures.supply import supply_bytes, supply_svg
 
-    told = {"demand": demand, "held": held, "rows": list(zip(states, answers, strict=True))}
+    told: Json = {"demand": demand, "held": held, "rows": list(zip(states, answers, strict=True))}
     told |= {"mark": MARKS.get, "size": size, "tokens": tokens}
     shown = (states, demand, longest)
     save(path, partial(supply_svg, *shown), partial(supply_bytes, *shown), "supply.html.j2", told)

@@ -333,14 +333,12 @@ def test_no_practice_is_named_where_it_is_no_change_or_breaks_the_condition() ->
 
 def test_the_costs_that_are_named_are_those_of_the_shipped_study(repository: Path) -> None:
     known = costs()
-    study = json.loads((repository / known["study"] / "study.json").read_text())
+    study = json.loads((repository / known.study / "study.json").read_text())
     rows = {row["picture"]: row for row in study["finalists"]}
     assert study["reference"] == "all attention"
-    for row in known["rows"]:
-        trained = rows[row["picture"]]
-        found = trained["lengths"][str(known["length"])]["difference"]
-        assert [row["nats"], row["low"], row["high"]] == pytest.approx(
-            [found[k] for k in ("value", "low", "high")], abs=6e-4
-        )
-        assert {layer["window"] for layer in trained["architecture"]["layers"]} <= {row["window"], None}
-        assert trained["parameters"] == pytest.approx(known["parameters"], rel=0.03)
+    for row in known.rows:
+        trained = rows[row.picture]
+        found = trained["lengths"][str(known.length)]["difference"]
+        assert [row.nats, row.low, row.high] == pytest.approx([found[k] for k in ("value", "low", "high")], abs=6e-4)
+        assert {layer["window"] for layer in trained["architecture"]["layers"]} <= {row.window, None}
+        assert trained["parameters"] == pytest.approx(known.parameters, rel=0.03)

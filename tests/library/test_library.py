@@ -13,6 +13,10 @@ from pathlib import Path
 import pytest
 
 import l2m_design as l2m
+from l2m_design.advice.by_length import AtLength, Required
+from l2m_design.information.measured import Measured
+from l2m_design.library.answer import CheckAnswer
+from l2m_design.settings import to_json
 from l2m_design.training import run
 
 LAYER = {"kind": "attention", "heads": 2, "kv_heads": 2, "head_dim": 16}
@@ -81,6 +85,16 @@ def test_a_measurement_judges_a_model_as_its_file_does(tmp_path: Path) -> None:
     assert "PG19" in l2m.check(DRAWING).data["demand"]["source"]
     assert l2m.check(DRAWING, found, length="4k", lengths="1k", fits=2**20).data == direct.data
     assert len(repr(found)) + len(repr(direct)) + len(repr(found.required)) < 1000
+    read = Measured.of_plain(json.loads((tmp_path / "demand.json").read_text()))
+    assert json.loads(to_json(read.plain())) == json.loads((tmp_path / "demand.json").read_text())
+
+
+def test_what_check_answers_has_the_keys_that_it_promises() -> None:
+    found = l2m.check(DRAWING, 0.7, length=4096).data
+    assert set(found) == CheckAnswer.__required_keys__
+    more = l2m.check(DRAWING, 0.7, length=4096, lengths="1k,2k", fits="1MiB").data
+    assert set(more) - set(found) == CheckAnswer.__optional_keys__ - {"allotted"}
+    assert {key for row in more["by_length"] for key in row} == AtLength.__required_keys__ | Required.__required_keys__
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from l2m_design.errors import BadInput, WorkFailed
 from l2m_design.estimates import Floats
 from l2m_design.information.scores.base import nats_after_plainly
+from l2m_design.settings import Json
 
 TRIES = 4
 PAUSE = 1.0
@@ -87,7 +88,7 @@ class ServerScorer:
             logs.append(float(value))
         return logs
 
-    def _call(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    def _call(self, path: str, body: Json | None = None) -> dict[str, Any]:
         """The JSON object that the server answers; a server that is away or busy is asked TRIES times."""
         headers = {"Content-Type": "application/json"}
         if key := os.environ.get("OPENAI_API_KEY"):

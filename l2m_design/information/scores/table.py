@@ -9,7 +9,7 @@ import fcntl
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Self
 
 import numpy as np
 import pyarrow
@@ -95,7 +95,7 @@ class ScoreTable:
             document = int(np.searchsorted(begins, begin, side="right")) - 1 if begin >= 0 else -1
             return document, int(begin - begins[document]) if begin >= 0 else -1
 
-        records: list[dict[str, Any]] = []
+        records: list[dict[str, object]] = []
         for (past_begin, past_length, begin), nats in rows.items():
             numbers = (*place(begin), *place(past_begin), past_length)
             records.append(dict(zip(COLUMNS, numbers, strict=True)) | {"nats": np.asarray(nats, dtype=np.float32)})
