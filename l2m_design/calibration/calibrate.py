@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypedDict
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -21,7 +21,7 @@ from l2m_design.corpus.synthetic.santa_fe import SantaFe, SantaFeSettings
 from l2m_design.errors import BadInput, first_line
 from l2m_design.estimates import Floats
 from l2m_design.laws import STATE_KINDS
-from l2m_design.settings import Values
+from l2m_design.settings import Json, Values
 from l2m_design.terms import unknown_kind
 from l2m_design.training.batches import held_out_windows
 from l2m_design.training.recipe import Recipe
@@ -29,7 +29,7 @@ from l2m_design.training.run import train
 
 WIDTH, MLP_RATIO = 128, 2.0
 WINDOWS = 128
-RECALL = {"heads": 2, "qk_norm": True, "short_conv": 4}  # a query meets the key of the pair before it
+RECALL: Json = {"heads": 2, "qk_norm": True, "short_conv": 4}  # a query meets the key of the pair before it
 HEADS = RECALL | {"kv_heads": 1}
 
 Rate = Annotated[float, Field(gt=0.0, le=1.0)]
@@ -93,14 +93,56 @@ class CalibrationSettings(Values):
         )  # fmt: skip
 
 
-def layers_of(kind: str, n: int) -> list[tuple[str, dict[str, Any]]]:
+class Job(TypedDict):
+    """Everything that decides a run, as JSON: a layer of a kind and size, and how and on what it is trained."""
+
+    kind: str
+    size: str
+    layer: Json
+    rate: float
+    seed: int
+    source: str
+    width: int
+    mlp_ratio: float
+    length: int
+    steps: int
+    batch_tokens: int
+
+
+class Nats(TypedDict):
+    """Nats by name, see captured_nats."""
+
+    captured_nats: float
+    at_least_nats: float
+    exact_nats: float
+    early_nats: float
+    late_nats: float
+
+
+class Found(TypedDict, total=False):
+    """What came of a run, as JSON; of one whose loss was not finite `failed` instead of the nats."""
+
+    elements: int
+    parameters: int
+    failed: str
+    captured_nats: float
+    at_least_nats: float
+    exact_nats: float
+    early_nats: float
+    late_nats: float
+    steps: int
+    seconds: float
+    device: str
+
+
+def layers_of(kind: str, n: int) -> list[tuple[str, Json]]:
     """The layers of a kind that are trained, each with a name of its size: the state grows along the list.
 
     n: tokens of half a window; budgets and chunks are shares of it. Attention and latent attention hold all of the
     past, so what varies is a token's share of it. Sparse attention keeps evenly spread tokens, gamma 0.7.
     """
     chunk = 2 ** max(1, (n // 16).bit_length() - 1)
-    sized: dict[str, tuple[str, tuple[float, ...], dict[str, Any]]] = {
+    sized: dict[str, tuple[str, tuple[float, ...], Json]] = {
         "attention": ("head_dim", (4, 8, 16, 32, 64), {"kind": "attention", **HEADS}),
         "window": (
             "window",
@@ -123,25 +165,30 @@ def layers_of(kind: str, n: int) -> list[tuple[str, dict[str, Any]]]:
     return [(f"{name}={size:g}", {**layer, name: size}) for size in sizes]
 
 
-def jobs(settings: CalibrationSettings) -> Iterator[dict[str, Any]]:
-    """Everything that decides a run, JSON-ready, run by run; seeds last, so that a stop leaves whole kinds of runs."""
+def jobs(settings: CalibrationSettings) -> Iterator[Job]:
+    """Run by run; seeds last, so that a stop leaves whole kinds of runs."""
     for seed in range(settings.seeds):
         for length in settings.lengths:
-            shared = {
-                "source": settings.source(length).name,
-                "width": WIDTH,
-                "mlp_ratio": MLP_RATIO,
-                "length": length,
-                "steps": settings.steps,
-                "batch_tokens": settings.batch_tokens,
-            }
+            source = settings.source(length).name
             for kind in settings.kinds:
                 for size, layer in layers_of(kind, length // 2):
                     for rate in settings.rates:
-                        yield {"kind": kind, "size": size, "layer": layer, "rate": rate, "seed": seed, **shared}
+                        yield {
+                            "kind": kind,
+                            "size": size,
+                            "layer": layer,
+                            "rate": rate,
+                            "seed": seed,
+                            "source": source,
+                            "width": WIDTH,
+                            "mlp_ratio": MLP_RATIO,
+                            "length": length,
+                            "steps": settings.steps,
+                            "batch_tokens": settings.batch_tokens,
+                        }
 
 
-def drawing_of(job: dict[str, Any], vocabulary: int) -> Architecture:
+def drawing_of(job: Job, vocabulary: int) -> Architecture:
     """The one-layer model of a job."""
     plain = {
         "vocabulary": vocabulary,
@@ -161,10 +208,10 @@ class Row:
     finite, `failed` instead.
     """
 
-    job: dict[str, Any]
-    found: dict[str, Any]
+    job: Job
+    found: Found
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> Json:
         """JSON-ready."""
         return {"job": self.job, "found": self.found}
 
@@ -224,40 +271,44 @@ def ended(settings: CalibrationSettings, rows: Rows) -> list[Row]:
     return [known[key] for key in map(_key, jobs(settings)) if key in known]
 
 
-def missing(settings: CalibrationSettings, rows: Rows) -> list[dict[str, Any]]:
+def missing(settings: CalibrationSettings, rows: Rows) -> list[Job]:
     """The jobs that the file has no row of."""
     known = {_key(row.job) for row in rows.read()}
     return [job for job in jobs(settings) if _key(job) not in known]
 
 
-def _key(job: dict[str, Any]) -> str:
+def _key(job: Job) -> str:
     return json.dumps(job, sort_keys=True)
 
 
-def _run(
-    job: dict[str, Any], settings: CalibrationSettings, device: Any, on_step: Callable[[int, int], None]
-) -> dict[str, Any]:
+def _run(job: Job, settings: CalibrationSettings, device: Any, on_step: Callable[[int, int], None]) -> Found:
     began, length = time.perf_counter(), job["length"]
     source = settings.source(length)
     drawing = drawing_of(job, source.vocabulary)
     recipe = settings.recipe(length, job["rate"], job["seed"])
-    found: dict[str, Any] = {"elements": drawing.state.elements(length // 2), "parameters": drawing.parameters}
+    held, parameters = drawing.state.elements(length // 2), drawing.parameters
     try:
         _, result = train(drawing, source, recipe, device, on_step=on_step)
     except FloatingPointError as error:
-        return found | {"failed": first_line(error), "device": str(device)}
+        return {"elements": held, "parameters": parameters, "failed": first_line(error), "device": str(device)}
     tokens = held_out_windows(source, "validation", recipe.length, recipe.windows).tokens()
     best = source.bayes_nats(tokens).mean(axis=0)
     nats = captured_nats(np.array(result.loss_by_position), best, settings.exact(length))
-    return found | {
-        **{name: round(value, 5) for name, value in nats.items()},
+    return {
+        "elements": held,
+        "parameters": parameters,
+        "captured_nats": round(nats["captured_nats"], 5),
+        "at_least_nats": round(nats["at_least_nats"], 5),
+        "exact_nats": round(nats["exact_nats"], 5),
+        "early_nats": round(nats["early_nats"], 5),
+        "late_nats": round(nats["late_nats"], 5),
         "steps": recipe.steps,
         "seconds": round(time.perf_counter() - began, 1),
         "device": str(device),
     }
 
 
-def captured_nats(losses: Floats, best: Floats, exact: float) -> dict[str, float]:
+def captured_nats(losses: Floats, best: Floats, exact: float) -> Nats:
     """Nats by name: captured I_q(n;n), at_least, early and late (losses of the facts of either half, summed).
 
     losses, best: [2 n] mean loss by position of the model and of the exact Bayes predictor on the same windows, which

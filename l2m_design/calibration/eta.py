@@ -7,14 +7,14 @@ that any state held an element, however much it lost. Over lengths the lowest, t
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
 from l2m_design.calibration.calibrate import CalibrationSettings, Row
-from l2m_design.settings import to_json, to_yaml, write_atomically
+from l2m_design.settings import Json, to_json, to_yaml, write_atomically
 
 ENOUGH = 0.95  # of the exact amount: less is a loss
 OTHER = "other"  # kinds that were not measured
@@ -143,7 +143,33 @@ def _over(each: list[Capacity]) -> Capacity:
     )
 
 
-def summary_of(settings: CalibrationSettings, rows: list[Row], command: str) -> dict[str, Any]:
+class KindRow(TypedDict):
+    """A Capacity, as JSON."""
+
+    value: float
+    low: float
+    high: float
+    full: bool
+    sizes: list[str]
+    seeds: int
+    most: int
+
+
+class Table(TypedDict):
+    """The answer of a calibration, as JSON: capacities as a study takes them, with all that is said of them."""
+
+    nats_per_element: float | None
+    nats_by_kind: dict[str, float]
+    nats_range: dict[str, list[float]]
+    kinds: dict[str, KindRow]
+    captured_nothing: list[str]
+    exact_nats: dict[str, float]
+    settings: Json
+    command: str
+    rows: list[Json]
+
+
+def summary_of(settings: CalibrationSettings, rows: list[Row], command: str) -> Table:
     """JSON-ready: what a study takes (three digits), the same with all that is said of it, every run."""
     found = capacities(sizes_of(rows), settings.lengths)
     both = found | ({OTHER: _over(list(found.values()))} if found else {})
@@ -151,7 +177,7 @@ def summary_of(settings: CalibrationSettings, rows: list[Row], command: str) -> 
         "nats_per_element": _short(both[OTHER].value) if found else None,
         "nats_by_kind": {kind: _short(one.value) for kind, one in found.items()},
         "nats_range": {kind: [_short(one.low), _short(one.high)] for kind, one in both.items()},
-        "kinds": {kind: asdict(one) for kind, one in found.items()},
+        "kinds": {kind: _row(one) for kind, one in found.items()},
         "captured_nothing": [kind for kind in settings.kinds if kind not in found],
         "exact_nats": {str(length): settings.exact(length) for length in settings.lengths},
         "settings": settings.plain(),
@@ -160,38 +186,48 @@ def summary_of(settings: CalibrationSettings, rows: list[Row], command: str) -> 
     }
 
 
+def _row(one: Capacity) -> KindRow:
+    return {
+        "value": one.value,
+        "low": one.low,
+        "high": one.high,
+        "full": one.full,
+        "sizes": list(one.sizes),
+        "seeds": one.seeds,
+        "most": one.most,
+    }
+
+
 def _short(value: float) -> float:
     return float(f"{value:.3g}")
 
 
-TAKEN = ("nats_per_element", "nats_by_kind", "nats_range")
-
-
-def write_eta(summary: dict[str, Any], path: Path) -> list[str]:
+def write_eta(summary: Table, path: Path) -> list[str]:
     """Write the YAML that studies (under `condition`) and `l2m check --eta` take, and beside it the table as JSON."""
     table = path.with_suffix(".json")
-    taken = {key: summary[key] for key in TAKEN if summary[key]}
+    taken: Json = {key: summary[key] for key in ("nats_per_element", "nats_by_kind", "nats_range") if summary[key]}
     write_atomically(path, "\n".join([*provenance(summary), to_yaml(taken)]))
     write_atomically(table, to_json(summary))
     return [str(path), str(table)]
 
 
-def provenance(summary: dict[str, Any]) -> list[str]:
+def provenance(summary: Table) -> list[str]:
     """Comment lines: what capacity is, how it was measured, and a line for each kind."""
-    settings = summary["settings"]
-    seeds = " to ".join(map(str, sorted({one[end] for one in summary["kinds"].values() for end in ("seeds", "most")})))
+    settings = CalibrationSettings.parse(summary["settings"], "calibrate")
+    counts = {count for one in summary["kinds"].values() for count in (one["seeds"], one["most"])}
+    seeds = " to ".join(map(str, sorted(counts)))
     exact = ", ".join(f"{nats:.4g} nats at {length} tokens" for length, nats in summary["exact_nats"].items())
     return [
         "# Capacity of a state element by kind of layer, nats: paste under `condition` of a study, or l2m check --eta.",
         f"# {summary['command']}",
-        f"# One layer of a small model, Santa Fe beta {settings['beta']:g} with {settings['bits']}-bit facts, {exact};",
-        f"# {settings['steps']} steps of {settings['batch_tokens']:,} tokens, best of the rates {settings['rates']}, "
+        f"# One layer of a small model, Santa Fe beta {settings.beta:g} with {settings.bits}-bit facts, {exact};",
+        f"# {settings.steps} steps of {settings.batch_tokens:,} tokens, best of the rates {list(settings.rates)}, "
         f"{seeds} seed(s). Other data, more layers, longer training: not known.",
         *(f"# {line}" for line in sentences(summary)),
     ]
 
 
-def sentences(summary: dict[str, Any]) -> list[str]:
+def sentences(summary: Table) -> list[str]:
     """A line for each kind."""
     said = []
     for kind, one in summary["kinds"].items():

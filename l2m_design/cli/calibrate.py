@@ -3,7 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,8 @@ from l2m_design.cli.terminal import Device, DryRun, Json, print_json, progress, 
 
 if TYPE_CHECKING:
     from l2m_design.calibration.calibrate import CalibrationSettings, Row, Rows
+    from l2m_design.calibration.eta import Size, Table
+    from l2m_design.settings import Json as Plain
 
 
 def command(
@@ -40,7 +42,7 @@ def command(
     from l2m_design.errors import BadInput
     from l2m_design.settings import parse_yaml
 
-    given: dict[str, Any] = {
+    given: Plain = {
         "beta": beta,
         "bits": bits,
         "lengths": parse_yaml(f"[{lengths}]", "--lengths"),
@@ -142,7 +144,7 @@ def _plan(settings: "CalibrationSettings", rows: "Rows", as_json: bool) -> None:
         )
 
 
-def _print(sizes: list[Any], summary: dict[str, Any], files: list[str]) -> None:
+def _print(sizes: "list[Size]", summary: "Table", files: list[str]) -> None:
     from l2m_design.calibration.eta import sentences
 
     table(
