@@ -1,5 +1,6 @@
 """`l2m cache MODEL`: what a trained model loses when its cache is thinned, without training it again."""
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +10,8 @@ from l2m_design.cli.terminal import Device, DryRun, Json, Progress, print_json, 
 from l2m_design.library.lengths import parse_length
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from l2m_design.architecture.thinning import Thinning
     from l2m_design.corpus import Corpus
     from l2m_design.estimates import Estimate
@@ -71,8 +74,12 @@ def command(
         compared = _Compared(source, window, windows, split, pick_device(device), bars)
         made, start = load(model, source, window, teach, compared.device)
         result = compared.all(made, start, caches)
-    result |= {"model": model, "corpus": source.name, "length": window, "windows": windows, "chunk": chunk}
-    print_json(result) if as_json else _print(result)
+    read = {"model": model, "corpus": source.name, "length": window, "windows": windows, "chunk": chunk}
+    if as_json:
+        print_json({**asdict(result), **read})
+        return
+    say(f"{model} on {source.name}: {windows} windows of {window:,} tokens")
+    _print(result)
 
 
 def _thinning(choose: str, share: float, length: int, chunk: int, sinks: int, ours: bool) -> "Thinning":
@@ -101,7 +108,7 @@ def _ours(folder: str, corpus: "Corpus", length: int, teach: int, device: Any) -
     check_vocabulary(drawing, corpus)
     model = load_weights(drawing, Path(folder) / "weights.safetensors").to(device)
 
-    taught: dict[str, Any] = {}
+    taught: dict[str, Tensor] = {}
 
     def made(thinning: "Thinning") -> Any:
         result = thinned(model, thinning)
@@ -136,6 +143,37 @@ def _borrowed(source: str, corpus: "Corpus", length: int, teach: int, device: An
     return made, start
 
 
+@dataclass(frozen=True)
+class CacheRow:
+    """A cache beside the full one; losses in nats a token over the second half of windows, differences over
+    all tokens and over those that repeat.
+    """
+
+    choose: str
+    share: float
+    state_elements: int
+    late_loss: float
+    late_difference: "Estimate | None"
+    repeated_difference: "Estimate | None"
+
+
+@dataclass(frozen=True)
+class FullRow:
+    """The full cache."""
+
+    state_elements: int
+    late_loss: float
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What the comparison answers."""
+
+    start_token: int | None
+    full: FullRow
+    caches: list[CacheRow]
+
+
 class _Compared:
     """The same windows read with every cache."""
 
@@ -149,7 +187,7 @@ class _Compared:
             raise BadInput(f"{corpus.name} ({split}): one document holds all windows; differences need several")
         self._context = BYTES_CONTEXT if corpus.vocabulary <= 256 else TOKENS_CONTEXT
 
-    def all(self, made: Any, start: int | None, caches: list[tuple[str, float, "Thinning"]]) -> dict[str, Any]:
+    def all(self, made: Any, start: int | None, caches: list[tuple[str, float, "Thinning"]]) -> Losses:
         """Rows by cache, after the full one; every window is read behind the start token."""
         from l2m_design.architecture.thinning import Thinning
 
@@ -159,23 +197,10 @@ class _Compared:
         full, elements = self._losses(made, everything, "full cache")
         rows = []
         for choose, share, thinning in caches:
-            name = f"{choose}, {share:g}"
-            losses, held = self._losses(made, thinning, name)
-            rows.append(
-                {
-                    "choose": choose,
-                    "share": share,
-                    "state_elements": held,
-                    "late_loss": float(losses.late.mean()),
-                    "late_difference": _plain(losses.difference(full)),
-                    "repeated_difference": _plain(losses.difference(full, "repeated")),
-                }
-            )
-        return {
-            "start_token": start,
-            "full": {"state_elements": elements, "late_loss": float(full.late.mean())},
-            "caches": rows,
-        }
+            losses, held = self._losses(made, thinning, f"{choose}, {share:g}")
+            late, repeated = losses.difference(full), losses.difference(full, "repeated")
+            rows.append(CacheRow(choose, share, held, float(losses.late.mean()), late, repeated))
+        return Losses(start, FullRow(elements, float(full.late.mean())), rows)
 
     def _losses(self, made: Any, thinning: "Thinning", name: str) -> tuple["CacheLosses", int]:
         from l2m_design.training.caches import Repeat, cache_losses
@@ -192,30 +217,25 @@ class _Compared:
         return losses, elements
 
 
-def _plain(difference: "Estimate | None") -> dict[str, float] | None:
-    return None if difference is None else difference.plain()
-
-
-def _print(result: dict[str, Any]) -> None:
+def _print(result: Losses) -> None:
     from l2m_design.report.words import estimate
 
-    full = result["full"]
+    full = result.full
     say(
-        f"{result['model']} on {result['corpus']}: {result['windows']} windows of {result['length']:,} tokens",
-        f"Late loss {full['late_loss']:.4f} nats a token with the full cache of {full['state_elements']:,} elements",
-        f"Windows are read behind the start token, {result['start_token']}"
-        if result["start_token"] is not None
+        f"Late loss {full.late_loss:.4f} nats a token with the full cache of {full.state_elements:,} elements",
+        f"Windows are read behind the start token, {result.start_token}"
+        if result.start_token is not None
         else "Windows are read without a start token: the model has none",
         "Differences from it, nats a token, in the second half of the windows:",
     )
     rows = [
         [
-            row["choose"],
-            f"{row['share']:g}",
-            f"{row['state_elements']:,}",
-            estimate(row["late_difference"], sign=True),
-            estimate(row["repeated_difference"], sign=True),
+            row.choose,
+            f"{row.share:g}",
+            f"{row.state_elements:,}",
+            estimate(row.late_difference, sign=True),
+            estimate(row.repeated_difference, sign=True),
         ]
-        for row in result["caches"]
+        for row in result.caches
     ]
     table(["choose", "share", "state elements", "all tokens", "tokens that repeat"], rows)

@@ -1,10 +1,23 @@
 """`l2m doctor`: what is here, what works, what would be used."""
 
-from typing import Any
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import typer
 
 from l2m_design.cli.terminal import Json, print_json, say, table
+
+if TYPE_CHECKING:
+    from l2m_design.settings import Json as Plain
+
+
+class Check(TypedDict):
+    """Something that was looked at, as JSON. needed: does nothing work without it? probe: of a faster kernel."""
+
+    what: str
+    works: bool
+    found: str
+    needed: bool
+    probe: NotRequired["Plain"]
 
 
 def command(as_json: Json = False) -> None:
@@ -23,11 +36,11 @@ def command(as_json: Json = False) -> None:
     raise typer.Exit(1 if broken else 0)
 
 
-def _check(what: str, works: bool, found: str, needed: bool = True) -> dict[str, Any]:
+def _check(what: str, works: bool, found: str, needed: bool = True) -> Check:
     return {"what": what, "works": works, "found": found, "needed": needed}
 
 
-def _libraries() -> list[dict[str, Any]]:
+def _libraries() -> list[Check]:
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
@@ -42,14 +55,14 @@ def _libraries() -> list[dict[str, Any]]:
     return checks
 
 
-def _devices() -> list[dict[str, Any]]:
+def _devices() -> list[Check]:
     from l2m_design.model.backends import computes, device_name, pick_device
 
     device = pick_device("auto")
     return [_check(f"device {device.type}", computes(device), device_name(device))]
 
 
-def _optional() -> list[dict[str, Any]]:
+def _optional() -> list[Check]:
     from importlib.util import find_spec
 
     readers = {"datasets": "hf: corpora", "gguf": "models in .gguf files", "accelerate": "models in .gguf files"}
@@ -59,7 +72,7 @@ def _optional() -> list[dict[str, Any]]:
     ]
 
 
-def _kernels() -> list[dict[str, Any]]:
+def _kernels() -> list[Check]:
     """Faster kernels: found, loaded, how far from torch, seconds of the first call; and why not used."""
     from l2m_design.model.backends import pick_device
     from l2m_design.model.probes import probed
@@ -82,7 +95,7 @@ def _word(found: object) -> str:
     return "installed" if found else "not installed"
 
 
-def _places() -> list[dict[str, Any]]:
+def _places() -> list[Check]:
     import shutil
     import tempfile
 
@@ -100,7 +113,7 @@ def _places() -> list[dict[str, Any]]:
     return [cache, _tracking(default_uri())]
 
 
-def _tracking(uri: str) -> dict[str, Any]:
+def _tracking(uri: str) -> Check:
     """A sqlite store needs a folder that can be written; a server is not asked."""
     import os
     from pathlib import Path

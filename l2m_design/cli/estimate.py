@@ -1,7 +1,7 @@
 """`l2m estimate CORPUS`: the MI exponent beta of a data set, with an interval."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,7 @@ from l2m_design.cli.terminal import Device, DryRun, Json, print_json, progress, 
 if TYPE_CHECKING:
     from l2m_design.corpus import Corpus
     from l2m_design.information import Measurement, MeasurementSettings, TwoPoint
+    from l2m_design.settings import Json as Plain
 
 PAIRS = "two-point"
 ESTIMATORS = ("compression", "profile", "direct", "vclub", "gaussian", PAIRS)
@@ -93,7 +94,7 @@ def command(
     Estimators and models may be several: the first is the answer, the others stand beside it, and the requirement is
     taken from the one that finds most in the same tokens.
     """
-    given: dict[str, Any] = {"shortest": shortest, "longest": longest, "windows": windows, "spots": spots, "seed": seed}
+    given: Plain = {"shortest": shortest, "longest": longest, "windows": windows, "spots": spots, "seed": seed}
     given |= {"control": control, "pairing": pairing, "bigram_correction": bigram_correction, "split": split}
     given |= {"normalise": normalise, "prime": prime, "level": level, "replicates": replicates}
     from l2m_design.measuring.estimate import Estimation
@@ -119,7 +120,7 @@ def command(
 def _asked(
     estimators: list[str],
     models: list[str],
-    given: dict[str, Any],
+    given: "Plain",
     scores: Path | None,
     plot: Path | None,
     published: bool,
@@ -146,7 +147,7 @@ def _asked(
     return asked
 
 
-def _known(estimator: str, given: dict[str, Any], count: int) -> dict[str, Any]:
+def _known(estimator: str, given: "Plain", count: int) -> "Plain":
     """The options of one estimator; of several, each takes what it knows."""
     mine = given | {"estimator": estimator}
     if count > 1:
@@ -189,7 +190,7 @@ def _tell(found: "list[Measurement]", pairs: "TwoPoint | None", corpus: "Corpus"
         print_two_point(pairs)
 
 
-def _tell_plans(plans: list[dict[str, Any]], as_json: bool) -> None:
+def _tell_plans(plans: "list[Plain]", as_json: bool) -> None:
     if as_json:
         print_json((plans[0] if plans else {}) | {"compared": plans[1:]})
         return
@@ -197,11 +198,11 @@ def _tell_plans(plans: list[dict[str, Any]], as_json: bool) -> None:
         say(*(f"{key}: {value}" for key, value in numbers.items()), "")
 
 
-def _only_pairs(pairs: "TwoPoint | None", corpus: "Corpus") -> dict[str, Any]:
+def _only_pairs(pairs: "TwoPoint | None", corpus: "Corpus") -> "Plain":
     """The promised keys where only the two-point information was asked: it has no beta."""
     assert pairs is not None
-    empty: dict[str, Any] = {key: [] for key in ("lengths", "mi_nats", "mi_low", "mi_high", "local_slopes")}
-    nothing = dict.fromkeys(("beta", "prefactor_nats", "preferred_law"))
+    empty: Plain = {key: [] for key in ("lengths", "mi_nats", "mi_low", "mi_high", "local_slopes")}
+    nothing: Plain = dict.fromkeys(("beta", "prefactor_nats", "preferred_law"))
     return (
         nothing
         | empty

@@ -2,11 +2,14 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from l2m_design.cli.terminal import Device, Json, print_json, say
+
+if TYPE_CHECKING:
+    from l2m_design.export.running import Written
 
 
 def command(
@@ -29,22 +32,22 @@ def command(
     steps = list(writing if as_json else told(running, asked, writing))
     seconds = time.perf_counter() - began - steps[0].seconds
     written = [step.token for step in steps]
-    result: dict[str, Any] = {
+    speed = (len(steps) - 1) / seconds if len(steps) > 1 else None
+    result = {
         "format": running.format,
         "prompt_tokens": len(asked),
         "tokens": written,
         "text": running.text(written),
         "prompt_seconds": steps[0].seconds,
-        "tokens_per_second": (len(steps) - 1) / seconds if len(steps) > 1 else None,
+        "tokens_per_second": speed,
         "state_bytes": {str(step.tokens): step.state_bytes for step in steps},
     }
     if as_json:
         print_json(result)
         return
-    speed = result["tokens_per_second"]
     say(
         "",
-        f"{result['format']}: {len(asked):,} tokens read in {steps[0].seconds:.2f} s, {len(written):,} written"
+        f"{running.format}: {len(asked):,} tokens read in {steps[0].seconds:.2f} s, {len(written):,} written"
         + (f", {speed:.1f} a second" if speed else ""),
         "State: "
         + ", ".join(f"{shown.state_bytes:,} bytes at {shown.tokens:,}" for shown in _shown(steps))
@@ -52,7 +55,7 @@ def command(
     )
 
 
-def _shown(steps: list[Any]) -> list[Any]:
+def _shown(steps: "list[Written]") -> "list[Written]":
     """The first step, those at doublings of it, and the last."""
     chosen, wanted = [], 0
     for step in steps:

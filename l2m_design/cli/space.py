@@ -1,6 +1,6 @@
 """`l2m space SPACE`: how many drawings a space holds, how many meet the condition, and what would make some do."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,7 @@ from l2m_design.library.lengths import parse_length
 if TYPE_CHECKING:
     from l2m_design.search.space.feasibility import Feasibility
     from l2m_design.search.space.space import Space
+    from l2m_design.settings import Json as Plain
 
 PARTS = ("growth", "level")
 
@@ -64,18 +65,18 @@ def command(
         print_json(result)
     else:
         judged = enforce if prefactor else ["growth"]
-        _say(holds, found, result, f"{' and '.join(judged)} at beta = {beta:g}", prefactor is not None)
+        _say(holds, found, target, f"{' and '.join(judged)} at beta = {beta:g}", prefactor is not None)
         say(*([why] if why else []))
     if why:
         raise typer.Exit(1)
 
 
-def _plain(space: "Space", found: "Feasibility", length: int) -> dict[str, Any]:
+def _plain(space: "Space", found: "Feasibility", length: int) -> "Plain":
     """JSON-ready: counts, and the extent of the drawings that were looked at."""
     budget, asked = space.budget
     spent = [space.spent(drawing) for drawing in found.fitting]
     widths = [drawing.width for drawing in found.fitting]
-    bytes_ = sorted(drawing.state.bytes(length) for drawing in found.fitting)
+    bytes_ = _bytes(found, length)
     return {
         "layers": space.depth,
         "mixers": len(space.mixers),
@@ -86,7 +87,12 @@ def _plain(space: "Space", found: "Feasibility", length: int) -> dict[str, Any]:
     }
 
 
-def _say(space: "Space", found: "Feasibility", result: dict[str, Any], condition: str, known: bool) -> None:
+def _bytes(found: "Feasibility", length: int) -> list[int]:
+    """Of the states of the drawings that were looked at, in order."""
+    return sorted(drawing.state.bytes(length) for drawing in found.fitting)
+
+
+def _say(space: "Space", found: "Feasibility", length: int, condition: str, known: bool) -> None:
     from l2m_design.report.words import size
 
     kinds = [f"{kind} (baselines only)" if kind not in space.offered else kind for kind in space.kinds]
@@ -99,10 +105,10 @@ def _say(space: "Space", found: "Feasibility", result: dict[str, Any], condition
     low, high = found.interval
     share = f"{found.met:,} of {found.looked:,}" if found.exact else f"{found.share:.0%} [{low:.0%}, {high:.0%}]"
     drawn = "all" if found.exact else f"{found.looked} drawn at random"
-    bytes_ = result["state_bytes"]
+    bytes_ = _bytes(found, length)
     say(
         f"{space.depth} layers of {len(space.mixers)} different mixers: {found.drawings:,} drawings.",
         f"{share} ({drawn}) meet the condition: {condition}" + ("." if known else " (--prefactor judges levels too)."),
-        f"State at {result['length']:,} tokens (bfloat16): {size(bytes_['least'])} to {size(bytes_['most'])}, "
-        f"median {size(bytes_['median'])}.",
+        f"State at {length:,} tokens (bfloat16): {size(bytes_[0])} to {size(bytes_[-1])}, "
+        f"median {size(bytes_[len(bytes_) // 2])}.",
     )
