@@ -144,7 +144,7 @@ def check_all(models: "Sequence[str | Path | Architecture]", demand: Any = None,
     asked = _asked(demand)
     subjects = _subjects(models, asked_for)
     for subject in subjects.values():
-        check_format(subject.runtime, terms["kv_dtype"])
+        check_format(subject.runtime, cache_dtype(asked_for.runtime, asked_for.dtype, asked_for.kv_dtype))
     vocabularies = {name: subject.vocabulary for name, subject in subjects.items()}
     asked = asked.for_models(vocabularies, asked_for.bytes_per_token)
     under = demand_under(asked, asked_for.eta, terms)

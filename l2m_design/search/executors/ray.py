@@ -108,7 +108,7 @@ class Cluster:
             max_concurrency=CALLS_AT_ONCE,
             scheduling_strategy="SPREAD",
         )
-        self._actors: dict[int, Any] = {}
+        self._actors, self._idle = list[Any](), list[Any]()
 
     def run(
         self,
@@ -120,18 +120,33 @@ class Cluster:
     ) -> Outcome:
         """One job; on the loss of its actor once more, elsewhere, for as long as there is a cluster."""
         while not stop():
-            actor = self._actors.get(slot) or self._made.remote(self._kernels)
-            self._actors[slot] = actor
             try:
-                return self._followed(actor, job, on_rung, on_step, stop)
+                actor = self._actor(stop)
+                outcome = self._followed(actor, job, on_rung, on_step, stop)
+                self._idle.append(actor)
+                return outcome
             except self._ray.exceptions.RayTaskError as error:
                 raise error.cause from None
             except self._ray.exceptions.RayActorError:
-                self._actors.pop(slot, None)
                 self._say(f"ray: {job.name or 'a job'} was lost with its node; it goes on elsewhere")
             except self._ray.exceptions.RayError as error:
                 raise WorkFailed(f"executor: ray: {first_line(error)}; go on with --resume") from None
         return Outcome(reason="the search was stopped")
+
+    def _actor(self, stop: Callable[[], bool]) -> Any:
+        """An idle actor, else a new one once a node has room for it; whichever is there first."""
+        with contextlib.suppress(IndexError):
+            return self._idle.pop()
+        actor = self._made.remote(self._kernels)
+        self._actors.append(actor)
+        ready = actor.take.remote()
+        while not stop() and not self._ray.wait([ready], timeout=LOOK)[0]:
+            self._look()
+            with contextlib.suppress(IndexError):
+                other = self._idle.pop()
+                self._ray.kill(actor)
+                return other
+        return actor
 
     def _followed(
         self,
@@ -175,7 +190,7 @@ class Cluster:
 
     def close(self) -> None:
         """End all actors, and the cluster where it was started here."""
-        for actor in getattr(self, "_actors", {}).values():
+        for actor in getattr(self, "_actors", []):
             self._ray.kill(actor)
         if self._ours:
             self._ray.shutdown()
