@@ -98,6 +98,23 @@ class StudyFolder:
             keep()
 
 
+@contextlib.contextmanager
+def leaving_no_trace(study: StudyFolder, reports: Path) -> Iterator[None]:
+    """Folders that were made for a study which is then refused are taken away again, as far as they are empty."""
+    wanted = [study.path, study.path.parent, reports, reports.parent]
+    new = [folder for folder in wanted if not folder.exists()]
+    lock = study.path.parent / f".{study.path.name}.lock"
+    try:
+        yield
+    except BadInput:
+        if not study.path.exists() or study.path in new:
+            lock.unlink(missing_ok=True)
+        for folder in new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
 def read_kept(path: Path) -> dict[str, Any]:
     """A small file that this program keeps; nothing where it is missing or damaged: such a file can be made again."""
     try:

@@ -18,7 +18,7 @@ from l2m_design.search.driver import STALLED, Bench, Listener, Trials, run_final
 from l2m_design.search.executors.base import Executor
 from l2m_design.search.executors.kernels import check_kernels
 from l2m_design.search.executors.local import local_executor
-from l2m_design.search.folder import DATABASE, StudyFolder, read_kept
+from l2m_design.search.folder import DATABASE, StudyFolder, leaving_no_trace, read_kept
 from l2m_design.search.results.finalists import final_recipe, recipes
 from l2m_design.search.results.summary import study_metrics, summarise
 from l2m_design.search.settings import StudySettings
@@ -97,8 +97,13 @@ class Search:
         """
         listener = listener or Listener()
         self._check_machine()
-        self._check_folders()
-        check_experiment(self._tracking_uri)
+        with leaving_no_trace(self.folder, self.report_folder):
+            self._check_folders()
+            check_experiment(self._tracking_uri)
+            return self._searched(fresh, resume, listener)
+
+    def _searched(self, fresh: bool, resume: bool, listener: Listener) -> dict[str, Any]:
+        """The search, alone in its folder."""
         with self.folder.alone():
             database = Database(self.storage_url, listener.trouble) if self.settings.storage else None
             new = self.folder.open(self._identity, fresh, resume)

@@ -34,6 +34,17 @@ def test_two_searches_of_one_study_exclude_each_other(opened, trained) -> None:
         two.run()
 
 
+@pytest.mark.parametrize(
+    ("override", "fresh", "resume"),
+    [("demand.prefactor=1e9", False, False), ("choice.reference=nobody", False, False), ("name=tiny", False, True)],
+)
+def test_a_refused_study_leaves_nothing(opened, trained, study, override: str, fresh: bool, resume: bool) -> None:
+    before = sorted(study.parent.rglob("*"))
+    with pytest.raises(BadInput):
+        opened(override).run(fresh, resume)
+    assert sorted(study.parent.rglob("*")) == before
+
+
 def test_a_space_without_a_feasible_drawing_is_refused_with_the_nearest_change(opened, trained) -> None:
     with pytest.raises(BadInput, match=r"no drawing of it meets the condition .* nearest change"):
         opened("demand.prefactor=1e9", "search.trials=6").run()

@@ -1,5 +1,6 @@
 """Ledger: what became of a study's trials and of its finalists' runs, in its database; each entry is written once."""
 
+import contextlib
 import copy
 import json
 import os
@@ -18,7 +19,7 @@ from l2m_design.errors import BadInput
 from l2m_design.search.record import Record, Records
 from l2m_design.search.results.finalists import FinalJob, FinalRun
 from l2m_design.search.settings import differences
-from l2m_design.search.study.database import Database
+from l2m_design.search.study.database import AWAY, Database
 from l2m_design.search.study.descriptor import Descriptor
 from l2m_design.settings import to_json
 from l2m_design.training.result import Result
@@ -91,8 +92,9 @@ class Ledger:
             )
 
     def end(self) -> None:
-        """Let others write."""
-        self._set(DRIVER, None)
+        """Let others write; where the database is away, they may once the last sign of life is old."""
+        with contextlib.suppress(*AWAY):
+            self._trials.set_user_attr(DRIVER, None)
 
     def _set(self, name: str, value: Any) -> None:
         self.database.patiently(lambda: self._trials.set_user_attr(name, value))
