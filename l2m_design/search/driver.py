@@ -61,7 +61,7 @@ class Trials:
         self._open: dict[int, Trial] = {}
         self._ready: list[Trial] = []
         self._baselines = plan.baselines(self._descriptor)
-        self.exhausted = False
+        self._untracked = self.exhausted = False
 
     def run(self) -> None:
         """Until everything that is planned is done."""
@@ -72,6 +72,9 @@ class Trials:
                 trial = self._ready.pop(0)
                 trial.began = time.perf_counter()
                 self._submit(trial)
+            if self._untracked and not drew:
+                self._untracked = False
+                bench.tracker.sync(self._records.all)  # while jobs run
             if not drew and not self._open:
                 return
             bench.ledger.sign()
@@ -164,12 +167,12 @@ class Trials:
                 self._end(trial)
 
     def _end(self, trial: Trial) -> None:
-        """Keep what became of it, tell who listens, and track."""
+        """Keep what became of it, and tell who listens."""
         record, bench = trial.record, self._bench
         bench.ledger.add(record, self._draws.told(record, trial.found))
         self._open.pop(record.number, None)
         bench.listener.trial(record)
-        bench.tracker.sync(self._records.all)
+        self._untracked = True
 
 
 def run_finalists(bench: Bench) -> None:
