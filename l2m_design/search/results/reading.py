@@ -55,8 +55,17 @@ def load_summary(place: str | Path) -> Summary:
 
 def schema() -> Json:
     """The JSON schema of study.json."""
-    made = _adapter().json_schema(by_alias=True)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": STUDY} | made
+    made = _open(_adapter().json_schema(by_alias=True))
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": STUDY, **made}
+
+
+def _open(schema: Any) -> Any:
+    """The same schema for readers: later versions may write more keys."""
+    if isinstance(schema, list):
+        return [_open(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {key: _open(part) for key, part in schema.items() if (key, part) != ("additionalProperties", False)}
 
 
 def _brought_forward(data: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -23,7 +23,8 @@ from l2m_design.training.recipe import Recipe
 AS_FILES = {"type": "object", "description": "as its YAML file has it, see search_spaces/schema.json"}
 Drawing = Annotated[Architecture, WithJsonSchema(AS_FILES)]
 Kept = Annotated[Record, PlainSerializer(Record.plain)]  # as the study's database keeps it
-Shown = Annotated[StudySettings, PlainSerializer(StudySettings.public)]  # no password leaves
+ITS_FILE = {"type": "object", "description": "as the study's YAML file has them, with all defaults"}
+Shown = Annotated[StudySettings, PlainSerializer(StudySettings.public), WithJsonSchema(ITS_FILE)]  # no password leaves
 
 
 @dataclass(frozen=True, kw_only=True)
