@@ -10,8 +10,6 @@ from l2m_design.cli.terminal import Device, DryRun, Json, Progress, print_json, 
 from l2m_design.library.lengths import parse_length
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from l2m_design.architecture.thinning import Thinning
     from l2m_design.corpus import Corpus
     from l2m_design.estimates import Estimate
@@ -108,7 +106,7 @@ def _ours(folder: str, corpus: "Corpus", length: int, teach: int, device: Any) -
     check_vocabulary(drawing, corpus)
     model = load_weights(drawing, Path(folder) / "weights.safetensors").to(device)
 
-    taught: dict[str, Tensor] = {}
+    taught: dict[str, object] = {}  # of tensors
 
     def made(thinning: "Thinning") -> Any:
         result = thinned(model, thinning)

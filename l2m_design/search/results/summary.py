@@ -69,7 +69,7 @@ class Study:
 def summarise(
     ledger: Ledger, corpus: Corpus, measurement: Mapping[str, Any] | None, wall_seconds: float
 ) -> dict[str, Any]:
-    """A study's summary from its database, as JSON."""
+    """A study's summary from its ledger, as JSON."""
     known = ledger.descriptor
     runs = ledger.runs(finalists.final_recipe(known.settings).fingerprint) if known.settings.finalists else []
     measured = Measured.of_plain(measurement) if measurement else None

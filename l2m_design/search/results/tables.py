@@ -128,21 +128,25 @@ def entered(runs: list[FinalRun], records: list[Record], demand: Demand, setting
     losses = {name: run.result.late_loss for name, run in picking.items() if run.result}
     reference = by_name.get(reference_name(losses, settings) or "", [])
     recalled = {r.fingerprint: r.recall for r in records if r.recall is not None}
-    return [
-        _entered(name, own, reference, losses.get(name), recalled, demand, settings) for name, own in by_name.items()
-    ]
+    beside = _Beside(reference, losses, recalled, demand, settings)
+    return [_entered(name, own, beside) for name, own in by_name.items()]
 
 
-def _entered(
-    name: str,
-    own: list[FinalRun],
-    reference: list[FinalRun],
-    picked_by: float | None,
-    recalled: Mapping[str, float | None],
-    demand: Demand,
-    settings: StudySettings,
-) -> Entered:
-    """recalled: by fingerprint, the excess of trials on the recall source."""
+@dataclass(frozen=True)
+class _Beside:
+    """What the line of a finalist is made of beside its own runs: the reference's, by name what picked each, and by
+    fingerprint the excess of trials on the recall source.
+    """
+
+    reference: list[FinalRun]
+    picked_by: Mapping[str, float]
+    recalled: Mapping[str, float]
+    demand: Demand
+    settings: StudySettings
+
+
+def _entered(name: str, own: list[FinalRun], beside: _Beside) -> Entered:
+    demand, settings = beside.demand, beside.settings
     drawing = Architecture.parse(own[0].job.architecture, name)
     verdict = demand.judge(drawing.state)
     reached = {length: results for length in finalists.lengths(settings) if (results := confirming_seeds(own, length))}
@@ -160,10 +164,11 @@ def _entered(
         meets_level=verdict.meets_level,
         reach_tokens=verdict.judgement.reach_tokens,
         failed=[run.reason for run in own if run.reason],
-        picked_by=picked_by,
-        recall_bits=_recall_bits(own, recalled.get(drawing.fingerprint)),
+        picked_by=beside.picked_by.get(name),
+        recall_bits=_recall_bits(own, beside.recalled.get(drawing.fingerprint)),
         lengths={
-            length: _at_length(drawing, own, confirming_seeds(reference, length), length, demand) for length in reached
+            length: _at_length(drawing, own, confirming_seeds(beside.reference, length), length, demand)
+            for length in reached
         },
     )
     losses = {length: _test_losses(results) for length, results in reached.items()}
