@@ -48,6 +48,13 @@ def test_a_lost_node_costs_no_trial(cluster, opened, exactly_once, kept) -> None
     assert said[1:] in ([], ["ray: 1 nodes, there were 2"])  # the search may end before the cluster notices the loss
 
 
+def test_a_corpus_named_from_here_is_found_by_actors(cluster, opened, monkeypatch, tmp_path) -> None:
+    (tmp_path / "text.txt").write_text("".join(f"line {n} of many, {n * n}\n" for n in range(20_000)))
+    monkeypatch.chdir(tmp_path)
+    ask = ("executor=ray", "workers=1", "search.trials=1", "search.known_designs=false", "corpus=text.txt")
+    assert opened(*ask).run()["trials"]["complete"] == 1
+
+
 def test_what_ends_a_worker_on_a_node_is_said_in_one_line(cluster, opened, monkeypatch, tmp_path) -> None:
     (tmp_path / "text.txt").write_text("".join(f"line {n} of many, {n * n}\n" for n in range(20_000)))
     search = opened("executor=ray", "search.trials=1", f"corpus={tmp_path}/text.txt", "search.rates=[1.0]")

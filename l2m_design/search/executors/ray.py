@@ -11,6 +11,7 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from l2m_design.corpus import open_corpus
@@ -207,9 +208,16 @@ def ray_executor(settings: StudySettings, say: Say) -> Executor:
         on_step: Callable[[int, int], None],
         stop: Callable[[], bool],
     ) -> Outcome:
-        return cluster.run(slot, replace(job, threads=cluster.cpus), on_rung, on_step, stop)
+        placed = replace(job, threads=cluster.cpus, corpus=_absolute(job.corpus))
+        return cluster.run(slot, placed, on_rung, on_step, stop)
 
     return Executor(settings.workers, run, cluster.close)
+
+
+def _absolute(corpus: str) -> str:
+    """A corpus that lies in files, by its whole path: actors work in another folder."""
+    name, colon, options = corpus.partition(":")
+    return f"{Path(name).resolve()}{colon}{options}" if Path(name).exists() else corpus
 
 
 def share(settings: StudySettings, nodes: list[dict[str, float]]) -> tuple[int, int]:
