@@ -7,7 +7,7 @@ exponents stay.
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 from l2m_design.architecture.drawing import MLP, Architecture
 from l2m_design.errors import BadInput
@@ -111,8 +111,21 @@ def sized(drawing: Architecture, pattern: int, copies: int, factor: int, unit: i
         return None
 
 
-def summary(drawing: Architecture, made: Architecture) -> dict[str, Any]:
-    """What has grown, JSON-ready."""
+Counted = TypedDict("Counted", {"from": int, "to": int})
+Ratio = TypedDict("Ratio", {"from": float, "to": float})
+
+
+class Grown(TypedDict):
+    """What has grown from one architecture to another, as JSON."""
+
+    parameters: Counted
+    width: Counted
+    layers: Counted
+    mlp_ratio: Ratio
+
+
+def summary(drawing: Architecture, made: Architecture) -> Grown:
+    """What has grown."""
     return {
         "parameters": {"from": drawing.parameters, "to": made.parameters},
         "width": {"from": drawing.width, "to": made.width},

@@ -2,11 +2,15 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from l2m_design.cli.terminal import Json, print_json, say
+
+if TYPE_CHECKING:
+    from l2m_design.export.exported import Exported
+    from l2m_design.settings import Json as Plain
 
 TARGETS = "llama, mistral, smollm3, qwen3, granite, qwen3_5, deepseek, remote, mamba-ssm"
 UNITS = {"K": 1e3, "M": 1e6, "B": 1e9}
@@ -73,14 +77,14 @@ def _parameters(scale: str) -> int:
     return int(number)
 
 
-def _say(result: dict[str, Any]) -> None:
+def _say(result: "Exported") -> None:
     files = result["files"]
     say(*(f"Wrote {file}" for file in files if not Path(file).name.startswith("l2m_")))
     if code := [file for file in files if Path(file).name.startswith("l2m_")]:
         say(f"Wrote {len(code)} files of code beside them")
     if grown := result.get("scaled"):
-        parts = ("parameters", "width", "layers")
-        sizes = ", ".join(f"{name} {grown[name]['from']:,} to {grown[name]['to']:,}" for name in parts)
+        parts = {"parameters": grown["parameters"], "width": grown["width"], "layers": grown["layers"]}
+        sizes = ", ".join(f"{name} {part['from']:,} to {part['to']:,}" for name, part in parts.items())
         say(f"Scaled: {sizes}; {grown['label']}.", _judged(grown["verdict"]))
     if result["max_logit_difference"] is None:
         return
@@ -96,11 +100,14 @@ def _say(result: dict[str, Any]) -> None:
         say(f"After {held['tokens']:,} tokens its cache holds {held['held']:,} bytes, as the law says.")
 
 
-def _judged(verdict: dict[str, Any] | None) -> str:
+def _judged(verdict: "Plain | None") -> str:
+    from l2m_design.condition import Judgement
+
     if verdict is None:
         return "Not judged: the source names no demand (l2m check judges it)."
-    level = {True: "met", False: "not met", None: "not judged, its amount is not known"}[verdict["meets_level"]]
+    found = Judgement.of_plain(verdict)
+    level = {True: "met", False: "not met", None: "not judged, its amount is not known"}[found.meets_level]
     return (
-        f"Judged again: growth t^{verdict['growth_exponent']:.2f} where t^{verdict['asked_exponent']:.2f} is asked, "
-        f"{'met' if verdict['meets_growth'] else 'not met'}; level {level}."
+        f"Judged again: growth t^{found.growth_exponent:.2f} where t^{found.asked_exponent:.2f} is asked, "
+        f"{'met' if found.meets_growth else 'not met'}; level {level}."
     )

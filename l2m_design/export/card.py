@@ -1,49 +1,145 @@
 """The card of an architecture: its drawing, laws, verdict and provenance, as YAML and JSON."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from l2m_design import __version__
 from l2m_design.architecture import Architecture
-from l2m_design.condition import Demand
+from l2m_design.condition import Demand, Judgement
 from l2m_design.errors import BadInput
 from l2m_design.laws import Dtypes
-from l2m_design.settings import read_mapping, to_json, to_yaml, write_atomically
+from l2m_design.settings import Json, read_mapping, to_json, to_yaml, write_atomically
+from l2m_design.terms import Terms
 
 CARD_FILES = ("architecture.yaml", "card.json")
 WEIGHTS = ("*.safetensors", "*.bin")
 LENGTHS = (1024, 4096, 16384, 65536, 262144, 1048576)
 
 
-def card(architecture: Architecture, demand: Demand | None, provenance: dict[str, Any]) -> dict[str, Any]:
-    """Everything that is known of a drawing, JSON-ready.
+Loss = float | dict[str, float] | None  # nats a token, alone or with its interval
 
-    provenance: where the drawing comes from (study, trial, corpus, losses), as the caller knows it.
+
+class Losses(TypedDict, total=False):
+    """What a model was measured to lose, nats a token."""
+
+    loss: Loss
+    test_loss: Loss
+    difference: Loss
+    mi_captured_nats: Loss
+
+
+class Provenance(Losses, total=False):
+    """Where an architecture comes from, as JSON: the study, trial and corpus, or the training run (result: its file);
+    other_weights: losses of the design under weights that are not the card's.
     """
-    state = architecture.state
-    dtype = demand.terms.dtype if demand else "bfloat16"
-    dtypes = demand.terms.dtypes if demand else Dtypes()
-    return {
-        "architecture": architecture.plain(),
-        "laws": {
+
+    l2m_design: str
+    drawing: str
+    source: str
+    scaled_from: str
+    study: str
+    corpus: Json | str
+    recipe: Json
+    reference: str | None
+    verdict: str | None
+    trial: int | None
+    design: str | None
+    rate: float
+    seeds: int
+    effective_context: int | None
+    result: str
+    other_weights: Losses
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A verdict, and the terms that it was judged under; cards of the first version have none."""
+
+    judgement: Judgement
+    terms: Terms | None
+
+    @classmethod
+    def by(cls, demand: Demand, architecture: Architecture) -> "Judged":
+        """An architecture held against a demand."""
+        return cls(demand.judge(architecture.state).judgement, demand.terms)
+
+    @classmethod
+    def of_plain(cls, data: Mapping[str, Any]) -> "Judged":
+        """The verdict of a card."""
+        terms = data.get("terms")
+        return cls(Judgement.of_plain(data), Terms.parse(terms, "card") if terms else None)
+
+    def plain(self) -> Json:
+        """JSON-ready."""
+        return self.judgement.plain() | ({"terms": self.terms.plain()} if self.terms else {})
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a card already holds for an architecture."""
+
+    judged: Judged | None = None
+    provenance: Provenance = field(default_factory=Provenance)
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything that is known of an architecture. proven: what the proof of an export found, JSON-ready."""
+
+    architecture: Architecture
+    judged: Judged | None
+    provenance: Provenance
+    proven: Json | None = None
+
+    def knowing(self, known: Known) -> "Card":
+        """With what another card says in place of its own."""
+        return replace(self, judged=known.judged or self.judged, provenance=known.provenance or self.provenance)
+
+    def plain(self) -> Json:
+        """JSON-ready: the laws are told in the dtypes of the terms, bfloat16 where there are none."""
+        architecture, state = self.architecture, self.architecture.state
+        terms = self.judged.terms if self.judged else None
+        dtypes = terms.dtypes if terms else Dtypes()
+        laws = {
             "picture": architecture.picture,
             "parameters": architecture.parameters,
             "growth_exponent": state.exponent,
-            "dtype": dtype,
+            "dtype": terms.dtype if terms else "bfloat16",
             "state_elements": {str(length): state.elements(length) for length in LENGTHS},
             "state_bytes": {str(length): state.bytes(length, dtypes) for length in LENGTHS},
             "forward_flops": {str(length): architecture.flops(length) for length in LENGTHS},
-        },
-        "verdict": demand.judge(state).plain() | {"terms": demand.terms.plain()} if demand else None,
-        "provenance": {"l2m_design": __version__, "drawing": architecture.fingerprint} | provenance,
-    }
+        }
+        told: Json = {
+            "architecture": architecture.plain(),
+            "laws": laws,
+            "verdict": self.judged.plain() if self.judged else None,
+            "provenance": self.provenance,
+        }
+        return told | ({"export": self.proven} if self.proven else {})
 
 
-def known(source: str | Path) -> dict[str, Any]:
-    """Verdict and provenance that a card, or the folder of one, already holds for its drawing."""
+def card(architecture: Architecture, demand: Demand | None, provenance: Provenance) -> Card:
+    """The card of an architecture.
+
+    provenance: where it comes from, as the caller knows it.
+    """
+    own: Provenance = {"l2m_design": __version__, "drawing": architecture.fingerprint}
+    return Card(architecture, Judged.by(demand, architecture) if demand else None, {**own, **provenance})
+
+
+def known(source: str | Path) -> Known:
+    """What a card, or the folder of one, already holds. Raises BadInput on a card whose verdict is none."""
     path = Path(source) / "card.json" if Path(source).is_dir() else Path(source)
     data = read_mapping(path) if path.exists() else {}
-    return {key: data[key] for key in ("verdict", "provenance") if "architecture" in data and data.get(key)}
+    if "architecture" not in data:
+        return Known()
+    try:
+        judged = Judged.of_plain(data["verdict"]) if data.get("verdict") else None
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise BadInput(f"{path}: its verdict cannot be read: {type(error).__name__}: {error}") from None
+    return Known(judged, data["provenance"]) if data.get("provenance") else Known(judged)
 
 
 def holds_weights(folder: Path) -> bool:
@@ -63,22 +159,22 @@ def check_neighbours(drawing: Architecture, folder: Path) -> None:
         raise BadInput(f"{folder}: holds weights that are not of this drawing, and a card has none; give another --out")
 
 
-def write_card(content: dict[str, Any], folder: Path, formats: tuple[str, ...] = ("yaml", "json")) -> list[str]:
+def write_card(content: Card, folder: Path, formats: tuple[str, ...] = ("yaml", "json")) -> list[str]:
     """Write architecture.yaml (the drawing alone) and card.json; answers the files. Each is loaded back.
 
     Raises RuntimeError when a file does not give the same drawing again.
     """
-    drawing = Architecture.parse(content["architecture"], "card")
+    drawing = content.architecture
     files = []
     if "yaml" in formats:
         files.append(folder / "architecture.yaml")
         comment = (
             f"# {drawing.picture}: {drawing.parameters:,} parameters, state grows as t^{drawing.state.exponent:.2f}\n"
         )
-        write_atomically(files[-1], comment + to_yaml(content["architecture"]))
+        write_atomically(files[-1], comment + to_yaml(drawing.plain()))
     if "json" in formats:
         files.append(folder / "card.json")
-        write_atomically(files[-1], to_json(content))
+        write_atomically(files[-1], to_json(content.plain()))
     for file in files:
         if Architecture.load(file) != drawing:
             raise RuntimeError(f"{file}: does not load back as the same drawing")

@@ -1,16 +1,16 @@
 """Hugging Face export: the first target that carries the drawing, written whole and proven by loading it back."""
 
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import psutil
 import torch
 
 from l2m_design.architecture import Architecture
 from l2m_design.errors import BadInput, WorkFailed
-from l2m_design.export.card import card, write_card
+from l2m_design.export.card import Known, card, write_card
+from l2m_design.export.exported import Exported
 from l2m_design.export.losses import of_these_weights
 from l2m_design.export.placing import MODEL_FILES, placed
 from l2m_design.export.proof import prove
@@ -34,7 +34,7 @@ class Export:
     drawing: Architecture
     weights: Path | None = None
     seed: int = 0
-    known: dict[str, Any] = field(default_factory=dict)
+    known: Known = field(default_factory=Known)
     tokenizer: Carried | None = None
 
     def model(self) -> LanguageModel:
@@ -43,7 +43,7 @@ class Export:
         return (load_weights(self.drawing, self.weights) if self.weights else build(self.drawing)).eval()
 
 
-def export_huggingface(work: Export, out: Path, name: str | None = None, force: bool = False) -> dict[str, Any]:
+def export_huggingface(work: Export, out: Path, name: str | None = None, force: bool = False) -> Exported:
     """Write the model with its card into `out`; answers what was written and proven.
 
     name: one target instead of the first that fits and is proven. force: replace what is there. Raises BadInput when no
@@ -63,7 +63,7 @@ def export_huggingface(work: Export, out: Path, name: str | None = None, force: 
                 raise
             failed[target.name] = str(error)
         else:
-            return written | {"passed_over": passed_over, "failed": failed}
+            return {**written, "passed_over": passed_over, "failed": failed}
 
 
 def check_room(parameters: int, out: Path) -> None:
@@ -84,17 +84,19 @@ def check_room(parameters: int, out: Path) -> None:
             )
 
 
-def _written(target: Target, work: Export, out: Path, force: bool) -> dict[str, Any]:
+def _written(target: Target, work: Export, out: Path, force: bool) -> Exported:
     drawing, tokenizer, weights = work.drawing, work.tokenizer, work.weights
     with placed(out, force, MODEL_FILES) as staging:
         model = work.model()
         write_model(target, model, staging)
         spoken = tokenizer.settle(staging, target.label(drawing) == REMOTE) if tokenizer else None
         proof = prove(model, target, staging)
-        content = card(drawing, None, {}) | work.known
-        content["provenance"] = of_these_weights(content["provenance"], weights)
-        content["export"] = proof.plain() | {"label": target.label(drawing)}
-        content["export"]["tokenizer"] = spoken and asdict(spoken)
+        content = card(drawing, None, {}).knowing(work.known)
+        content = replace(
+            content,
+            provenance=of_these_weights(content.provenance, weights),
+            proven=proof.plain() | {"label": target.label(drawing), "tokenizer": spoken and asdict(spoken)},
+        )
         write_card(content, staging)
         write_atomically(staging / "README.md", readme(target, drawing, proof, content, weights is not None, spoken))
         files = sorted(path.name for path in staging.iterdir())
@@ -108,7 +110,7 @@ def _written(target: Target, work: Export, out: Path, force: bool) -> dict[str, 
         "proven_by": target.reader.removesuffix(".py"),
         "target": target.name,
         "label": target.label(drawing),
-        "tokenizer": spoken and spoken.sentence,
+        "tokenizer": spoken.sentence if spoken else None,
     }
 
 

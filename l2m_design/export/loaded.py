@@ -22,7 +22,7 @@ def hide(*libraries: str) -> None:
         sys.modules.setdefault(library, None)  # type: ignore[arg-type]
 
 
-def examine(folder: str, tokens: Tensor, steps: int, own_code: bool) -> tuple[dict[str, Any], Tensor]:
+def examine(folder: str, tokens: Tensor, steps: int, own_code: bool) -> tuple[dict[str, object], Tensor]:
     """What is found in a folder, and logits [b t+steps v_]: of tokens [b t] at once, then of the last ones by steps.
 
     steps: how many of the tokens are read one by one with a cache, after the others as a prompt.

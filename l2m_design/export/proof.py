@@ -7,7 +7,7 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from l2m_design.architecture import Architecture
 from l2m_design.errors import WorkFailed
 from l2m_design.export.targets.base import REMOTE, Target
 from l2m_design.model import LanguageModel
+from l2m_design.settings import Json
 
 TOLERANCE = 1e-4  # of float32 logits
 STEPS = 16
@@ -39,9 +40,22 @@ class Proof:
     cache_bytes: int | None
     cache_bytes_law: int | None
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> Json:
         """JSON-ready."""
         return asdict(self)
+
+
+class Found(TypedDict):
+    """What a fresh process found in a folder, as JSON: names of weights that are missing and that have no place; of a
+    reader with a cache its bytes, how many tokens it has seen, and whether generation is the same without it.
+    """
+
+    format: str
+    missing: list[str]
+    unexpected: list[str]
+    cache_bytes: NotRequired[int]
+    generation_equal: NotRequired[bool]
+    seen: NotRequired[int]
 
 
 def tokens_for(drawing: Architecture) -> Tensor:
@@ -61,7 +75,7 @@ def prove(model: LanguageModel, target: Target, folder: Path) -> Proof:
     return judge(model, target, tokens, found, theirs)
 
 
-def judge(model: LanguageModel, target: Target, tokens: Tensor, found: dict[str, Any], theirs: Tensor) -> Proof:
+def judge(model: LanguageModel, target: Target, tokens: Tensor, found: Found, theirs: Tensor) -> Proof:
     """Hold what was found in a folder against our model. Raises WorkFailed with the first thing that differs."""
     drawing, t = model.architecture, tokens.shape[1]
     with torch.inference_mode():
@@ -110,7 +124,7 @@ def by_steps(model: LanguageModel, tokens: Tensor) -> Tensor:
     return torch.stack(logits, dim=1)
 
 
-def _ask(folder: Path, tokens: Tensor, reader: str, own_code: bool) -> tuple[dict[str, Any], Tensor]:
+def _ask(folder: Path, tokens: Tensor, reader: str, own_code: bool) -> tuple[Found, Tensor]:
     """What a fresh process finds in the folder, and its logits. Raises WorkFailed when it cannot load it."""
     with tempfile.TemporaryDirectory() as place:
         question, answer = Path(place) / "tokens.npy", Path(place) / "logits.npy"

@@ -9,7 +9,7 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -34,19 +34,49 @@ class Read(dict[str, Tensor]):
         return self[name]
 
 
-def examine(folder: str, tokens: Tensor, scan: Scan | None = None) -> tuple[dict[str, Any], Tensor]:
+class StateSpace(TypedDict):
+    """ssm_cfg of config.json."""
+
+    expand: int
+    ngroups: int
+    d_state: int
+    headdim: int
+    d_conv: int
+
+
+class Attention(TypedDict):
+    """attn_cfg of config.json."""
+
+    head_dim: int
+    num_heads: int
+    num_heads_kv: int
+    d_conv: int
+    rotary_emb_dim: int
+    rotary_emb_base: float
+
+
+class Config(TypedDict):
+    """config.json, as far as it is read."""
+
+    n_layer: int
+    d_model: int
+    attn_layer_idx: list[int]
+    attn_cfg: Attention
+    ssm_cfg: StateSpace
+
+
+def examine(folder: str, tokens: Tensor, scan: Scan | None = None) -> tuple[dict[str, object], Tensor]:
     """What is found in a folder, and the logits [b t v_] of tokens [b t]; scan: another form of the state space."""
     from transformers.modeling_utils import load_state_dict
 
-    config = json.loads((Path(folder) / "config.json").read_text())
+    config: Config = json.loads((Path(folder) / "config.json").read_text())
     read = Read(load_state_dict(str(Path(folder) / "pytorch_model.bin"), weights_only=True))
     with torch.inference_mode():
         logits = forward(config, read, tokens, scan or recurrence)
-    found = {"format": "MambaLMHeadModel", "missing": [], "unexpected": sorted(set(read) - read.used)}
-    return found, logits
+    return {"format": "MambaLMHeadModel", "missing": [], "unexpected": sorted(set(read) - read.used)}, logits
 
 
-def forward(config: dict[str, Any], read: Read, tokens: Tensor, scan: Scan) -> Tensor:
+def forward(config: Config, read: Read, tokens: Tensor, scan: Scan) -> Tensor:
     """MambaLMHeadModel: blocks of norm, mixer, norm2, mlp, both residual."""
     x = F.embedding(tokens, read.take("backbone.embedding.weight"))
     for index in range(config["n_layer"]):
@@ -74,7 +104,7 @@ def convolved(x: Tensor, read: Read, at: str, taps: int) -> Tensor:
     return y.transpose(1, 2)
 
 
-def mamba2(config: dict[str, Any], width: int, read: Read, at: str, x: Tensor, scan: Scan) -> Tensor:
+def mamba2(config: StateSpace, width: int, read: Read, at: str, x: Tensor, scan: Scan) -> Tensor:
     """mamba_ssm's Mamba2: in_proj is (z, x, B, C, dt)."""
     inner, groups, n = config["expand"] * width, config["ngroups"], config["d_state"]
     heads = inner // config["headdim"]
@@ -101,7 +131,7 @@ def recurrence(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor
     return torch.stack(out, dim=1)
 
 
-def attention(config: dict[str, Any], read: Read, at: str, x: Tensor) -> Tensor:
+def attention(config: Attention, read: Read, at: str, x: Tensor) -> Tensor:
     """mamba_ssm's MHA: in_proj is (q, k, v), an optional convolution over all three, rotary halves as in flash_attn."""
     size, heads, kv_heads = config["head_dim"], config["num_heads"], config["num_heads_kv"]
     mixed = F.linear(x, read.take(f"{at}in_proj.weight"))

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 from string import Template
-from typing import Any
 
 import torch
 from transformers import __version__ as transformers_version
@@ -10,11 +9,14 @@ from transformers import __version__ as transformers_version
 from l2m_design import __version__
 from l2m_design.architecture import Architecture
 from l2m_design.architecture.picture import folded
+from l2m_design.condition import Judgement
+from l2m_design.export.card import Card, Judged, Losses, Provenance
 from l2m_design.export.losses import LOSSES
 from l2m_design.export.proof import STEPS, Proof
 from l2m_design.export.targets.base import REMOTE, Target
 from l2m_design.export.tokenizer import Spoken
-from l2m_design.terms import REACH_LIMIT
+from l2m_design.settings import Json
+from l2m_design.terms import OTHER, REACH_LIMIT, Terms
 
 TEMPLATES = Path(__file__).parent / "templates"
 LENGTHS = (4096, 65536)
@@ -28,7 +30,7 @@ def readme(
     target: Target,
     drawing: Architecture,
     proof: Proof,
-    content: dict[str, Any],
+    content: Card,
     trained: bool,
     spoken: Spoken | None = None,
 ) -> str:
@@ -50,8 +52,8 @@ def readme(
         label=label,
         weights="trained" if trained else "fresh, untrained",
         tokenizer=spoken.sentence if spoken else "none in the folder",
-        demand=_demand(content["verdict"]),
-        losses=_losses(content["provenance"]),
+        demand=_demand(content.judged),
+        losses=_losses(content.provenance),
         proven=_text(f"proven_{library}", _figures(proof, label)) + (_tokenizer(spoken) if spoken else ""),
         usage=_usage(library, label == REMOTE, drawing, spoken),
         limits=_list(limits(target, drawing, trained, spoken)),
@@ -65,11 +67,11 @@ def _state(drawing: Architecture) -> str:
     return ", ".join(sizes) + " tokens (bfloat16, but for parts that name their own type)"
 
 
-def _text(name: str, values: dict[str, Any]) -> str:
+def _text(name: str, values: Json) -> str:
     return Template((TEMPLATES / f"{name}.txt").read_text()).substitute(values)
 
 
-def _figures(proof: Proof, label: str) -> dict[str, Any]:
+def _figures(proof: Proof, label: str) -> Json:
     """What the sentences of a proof name."""
     return {
         "transformers": transformers_version,
@@ -128,50 +130,46 @@ def _usage(library: str, own_code: bool, drawing: Architecture, spoken: Spoken |
     return _text(name, {"own_code": own_code, "prompt": prompt, "imports": imports})
 
 
-def _growth(verdict: dict[str, Any], name: str, exponent: str) -> str:
-    """A growth in words; cards of earlier versions name exponents alone."""
-    return str(verdict.get(name) or f"t^{verdict[exponent]:.2f}")
-
-
-def _demand(verdict: dict[str, Any] | None) -> str:
-    if verdict is None:
+def _demand(judged: Judged | None) -> str:
+    if judged is None:
         return "None was given: `l2m check` judges the drawing by the demand of your data.\n"
-    terms = verdict.get("terms") or {}
-    level = {True: "met", False: "not met", None: "not judged"}[verdict.get("meets_level")]
+    found, terms = judged.judgement, judged.terms
+    level = {True: "met", False: "not met", None: "not judged"}[found.meets_level]
+    end = f" (the {terms.end} end of the interval)" if terms else ""
+    under = f" up to {terms.length:,} tokens at {_held(terms)}" if terms else ""
     return _list(
         [
-            f"growth: required {_growth(verdict, 'required_growth', 'asked_exponent')} (the "
-            f"{terms.get('end', 'upper')} end of the interval), has {_growth(verdict, 'growth', 'growth_exponent')}: "
-            f"{'met' if verdict['meets_growth'] else 'not met'}",
-            f"level up to {terms.get('length', 0):,} tokens at {_held(terms)}: {level}",
-            f"reach: {_reach(verdict)}",
+            f"growth: required {found.required_growth}{end}, has {found.growth}: "
+            f"{'met' if found.meets_growth else 'not met'}",
+            f"level{under}: {level}",
+            f"reach: {_reach(found)}",
         ]
     )
 
 
-def _held(terms: dict[str, Any]) -> str:
+def _held(terms: Terms) -> str:
     """What an element is taken to hold."""
-    assumed = f"{terms.get('nats_per_element')} nats an element (an assumption, not a measurement)"
-    by_kind = ", ".join(f"{kind} {nats:.3g}" for kind, nats in (terms.get("nats_by_kind") or {}).items())
+    assumed = f"{terms.nats_per_element} nats an element (an assumption, not a measurement)"
+    by_kind = ", ".join(f"{kind} {nats:.3g}" for kind, nats in terms.nats_by_kind.items())
     if not by_kind:
         return assumed
-    else_ = "" if "other" in (terms.get("nats_range") or {}) else f", else {assumed}"
+    else_ = "" if OTHER in terms.nats_range else f", else {assumed}"
     return f"nats an element measured by kind of layer on a known source ({by_kind}){else_}"
 
 
-def _reach(verdict: dict[str, Any]) -> str:
+def _reach(found: Judgement) -> str:
     """The longest context that the state covers, where the level was judged."""
-    if verdict.get("meets_level") is None:
+    if found.meets_level is None:
         return "not judged"
-    reach = (verdict.get("reach_tokens") or {}).get("effective")
+    reach = found.reach_tokens.effective
     return f"no end up to {REACH_LIMIT:,} tokens" if reach is None else f"{reach:,} tokens"
 
 
-def _losses(provenance: dict[str, Any]) -> str:
+def _losses(provenance: Provenance) -> str:
     """Of these weights where they were measured, else of the design as others trained it."""
     own = "result" in provenance
-    found = provenance if own else provenance.get("other_weights") or {}
-    rows = [f"{said}: {_number(found[key])} nats" for key, said in LOSSES.items() if found.get(key) is not None]
+    found: Losses = provenance if own else provenance.get("other_weights", {})
+    rows = [f"{said}: {_number(nats)} nats" for key, said in LOSSES.items() if (nats := found.get(key)) is not None]
     if not rows:
         return "None are known for this drawing.\n"
     corpus = provenance.get("corpus")
@@ -183,7 +181,7 @@ def _losses(provenance: dict[str, Any]) -> str:
     return _list([*rows, *([f"corpus: {name}"] if name else [])])
 
 
-def _number(value: Any) -> str:
+def _number(value: float | dict[str, float]) -> str:
     if isinstance(value, dict):
         return f"{value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}] ({value['level']:.0%})"
     return f"{float(value):.4f}"

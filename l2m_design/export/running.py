@@ -15,6 +15,7 @@ from l2m_design.corpus.tokenizers import quiet
 from l2m_design.errors import BadInput, first_line
 from l2m_design.export.loaded import KERNELS, cache_name, hide, tensors
 from l2m_design.model.generate import sample
+from l2m_design.settings import Json
 
 BYTES = 256
 DEPTHS = ("num_hidden_layers", "n_layer", "num_layers")
@@ -100,7 +101,7 @@ class Running:
         """Up to `most` new tokens after a prompt; the last one is not read. Raises WorkFailed for logits not finite."""
         generator = torch.Generator(self.device).manual_seed(seed)
         new = torch.tensor([prompt], device=self.device)
-        held: dict[str, Any] = {}
+        held: dict[str, object] = {}
         for read in range(len(prompt), len(prompt) + most):
             began = time.perf_counter()
             said = self.model(new, use_cache=True, **held)
@@ -144,7 +145,7 @@ def held_bytes(cache: Any) -> int:
     return sum(map(size, tensors(cache)))
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> Json:
     """The folder's config.json. Raises BadInput when there is none, or not of a transformers model."""
     path = folder / "config.json"
     try:
@@ -159,7 +160,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     for name, depth in ((name, config[name]) for name in DEPTHS if name in config):
         if isinstance(depth, int) and depth > DEPTH:
             raise BadInput(f"{path}: {name}: found {depth:,}, at most {DEPTH:,} layers are built")
-    return config
+    return dict(config)
 
 
 def _tokenizer(folder: Path) -> Any:

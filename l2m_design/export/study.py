@@ -6,23 +6,22 @@ from pathlib import Path
 from l2m_design.condition import Demand
 from l2m_design.corpus import Corpus
 from l2m_design.corpus.text import keep_tokenizer
-from l2m_design.export.card import card, known, write_card
+from l2m_design.export.card import Provenance, card, known, write_card
 from l2m_design.laws import PowerLaw
 from l2m_design.search.results.reading import STUDY, load_summary
 from l2m_design.search.results.values import Chosen, Summary
-from l2m_design.settings import Json
 from l2m_design.terms import Terms
 
 
 def known_demand(source: str | Path) -> Demand | None:
     """The demand of a study whose folder or card this is; of a card by itself only its asked exponent and terms."""
     folder = Path(source) if Path(source).is_dir() else Path(source).parent
-    verdict = known(source).get("verdict")
-    if verdict is None:
+    judged = known(source).judged
+    if judged is None:
         return None
     if (folder / STUDY).exists():
         return load_summary(folder).demand.demand
-    return Demand(PowerLaw(1.0, verdict["asked_exponent"]), Terms.parse(verdict.get("terms", {}), "card"), False)
+    return Demand(PowerLaw(1.0, judged.judgement.asked_exponent), judged.terms or Terms(), False)
 
 
 def write_chosen(summary: Summary, folder: Path, corpus: Corpus) -> list[str]:
@@ -33,20 +32,18 @@ def write_chosen(summary: Summary, folder: Path, corpus: Corpus) -> list[str]:
     chosen = summary.chosen
     if chosen is None:
         return []
-    provenance: Json = {
+    content = card(chosen.architecture, summary.demand.demand, _provenance(summary, chosen))
+    return write_card(content, folder) + [str(path) for path in keep_tokenizer(corpus, folder)]
+
+
+def _provenance(summary: Summary, chosen: Chosen) -> Provenance:
+    """The study, and what it found of the chosen model."""
+    return {
         "study": summary.study,
         "corpus": asdict(summary.corpus),
         "recipe": summary.choice.recipe.plain(),
         "reference": summary.reference,
         "verdict": summary.verdict,
-    }
-    content = card(chosen.architecture, summary.demand.demand, provenance | _found(chosen))
-    return write_card(content, folder) + [str(path) for path in keep_tokenizer(corpus, folder)]
-
-
-def _found(chosen: Chosen) -> Json:
-    """What the study found of it."""
-    return {
         "trial": chosen.trial,
         "design": chosen.design,
         "rate": chosen.rate,

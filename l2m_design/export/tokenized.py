@@ -2,10 +2,23 @@
 
 import json
 import sys
-from typing import Any
+from typing import TypedDict
 
 
-def examine(folder: str, text: str, own_code: bool) -> dict[str, Any]:
+class Found(TypedDict):
+    """What AutoTokenizer loads from a folder, as JSON: tokens of a text without special ones, tokens of a plain call,
+    the tokens' text, and numbers of its special tokens.
+    """
+
+    tokens: list[int]
+    plain: list[int]
+    text: str
+    bos_token_id: int | None
+    eos_token_id: int | None
+    pad_token_id: int | None
+
+
+def examine(folder: str, text: str, own_code: bool) -> Found:
     """What AutoTokenizer loads from a folder: tokens of a text, their text, numbers of its special tokens or None.
 
     tokens: without special ones; plain: as a call gives them. own_code: may the code in the folder run?

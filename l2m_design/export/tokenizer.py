@@ -8,7 +8,6 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from l2m_design.architecture import Architecture
 from l2m_design.corpus.tokenizers import (
@@ -20,10 +19,10 @@ from l2m_design.corpus.tokenizers import (
     tokenizer_files,
 )
 from l2m_design.errors import BadInput, WorkFailed
-from l2m_design.settings import to_json, write_atomically
+from l2m_design.export.tokenized import Found
+from l2m_design.settings import Json, to_json, write_atomically
 
 PROBE = "The quick brown fox, 0123456789;  jumped\n\tover: über ∑ 日本 😀!"
-SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
 NONE = "none"
 
 
@@ -90,7 +89,11 @@ class Carried:
         if found["tokens"] != expected or found["text"] != text:
             raise WorkFailed("its tokenizer, loaded back, gives other tokens; nothing was written")
         config = _read(folder / "config.json")
-        special = {key: found[key] for key in SPECIAL}
+        special = {
+            "bos_token_id": found["bos_token_id"],
+            "eos_token_id": found["eos_token_id"],
+            "pad_token_id": found["pad_token_id"],
+        }
         named = {key: number for key, number in special.items() if key in config}
         if config | named != config:
             write_atomically(folder / "config.json", to_json(config | named))
@@ -125,12 +128,12 @@ def carried(given: str | None, weights: Path | None, source: str) -> Carried | N
     return Carried(beside) if tokenizer_files(beside) else None
 
 
-def _read(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+def _read(path: Path) -> Json:
+    found: Json = json.loads(path.read_text(encoding="utf-8"))
     return found
 
 
-def _ask(folder: Path, own_code: bool) -> dict[str, Any]:
+def _ask(folder: Path, own_code: bool) -> Found:
     """What a fresh process loads from the folder. Raises WorkFailed when it cannot."""
     with tempfile.TemporaryDirectory() as place:
         done = subprocess.run(
@@ -144,5 +147,5 @@ def _ask(folder: Path, own_code: bool) -> dict[str, Any]:
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit {done.returncode}"]
         raise WorkFailed(f"the exported tokenizer does not load: {lines[-1]}; nothing was written")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    found: Found = json.loads(done.stdout.splitlines()[-1])
     return found

@@ -1,15 +1,27 @@
 """`l2m.export`: a drawing, with trained weights where there are some, as files that others can read."""
 
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from l2m_design import __version__
 from l2m_design.architecture import Architecture
 from l2m_design.architecture.scaling import scaled, summary
 from l2m_design.corpus.tokenizers import TOKENIZER_FILES
 from l2m_design.errors import BadInput
-from l2m_design.export.card import CARD_FILES, card, check_neighbours, holds_weights, known, write_card
+from l2m_design.export.card import (
+    CARD_FILES,
+    Card,
+    Judged,
+    Known,
+    Provenance,
+    card,
+    check_neighbours,
+    holds_weights,
+    known,
+    write_card,
+)
 from l2m_design.export.losses import of_these_weights
 from l2m_design.export.placing import placed
 from l2m_design.export.study import known_demand
@@ -17,6 +29,7 @@ from l2m_design.export.tokenizer import Carried, carried
 from l2m_design.training.result import WEIGHTS
 
 if TYPE_CHECKING:
+    from l2m_design.export.exported import Exported, Scaled
     from l2m_design.training.trained import Trained
 
 CARDS = {"card": ("yaml", "json"), "yaml": ("yaml",), "json": ("json",)}
@@ -35,7 +48,7 @@ def export(
     parameters: int | None = None,
     seed: int = 0,
     force: bool = False,
-) -> dict[str, Any]:
+) -> "Exported":
     """Write a drawing in one of FORMS; what is written is loaded back and compared before it is called done.
 
     source: what `l2m.train` answers; a drawing, or the path of one, of a card, or of a study's report folder; or a
@@ -70,17 +83,20 @@ def export(
     if parameters is not None:
         drawing, about, grown = _grown(drawing, source, parameters)
     if to in CARDS:
-        content = card(drawing, None, {"source": source}) | about
+        content = card(drawing, None, {"source": source}).knowing(about)
         if parameters is None and (beside := trained_weights(None, source)):
-            content["provenance"] = of_these_weights(content["provenance"], beside)
+            content = replace(content, provenance=of_these_weights(content.provenance, beside))
         result = _card(content, to, out, force, spoken)
     else:
         from l2m_design.export.huggingface import Export, export_huggingface
 
         target = None if to == "huggingface" else to
         work = Export(drawing, file, seed, about, spoken)
-        result = export_huggingface(work, out, target, force) | {"weights": str(file) if file else None}
-    return result | ({"scaled": grown} if grown else {})
+        result = export_huggingface(work, out, target, force)
+        result["weights"] = str(file) if file else None
+    if grown:
+        result["scaled"] = grown
+    return result
 
 
 def trained_weights(given: str | Path | None, source: str) -> Path | None:
@@ -91,20 +107,29 @@ def trained_weights(given: str | Path | None, source: str) -> Path | None:
     return beside if beside.is_file() else None
 
 
-def _grown(drawing: Architecture, source: str, parameters: int) -> tuple[Architecture, dict[str, Any], dict[str, Any]]:
+def _grown(drawing: Architecture, source: str, parameters: int) -> "tuple[Architecture, Known, Scaled]":
     """The scaled drawing, its own verdict and provenance, and what has grown."""
     from l2m_design.export.targets import pick
 
     made = scaled(drawing, parameters)
     demand = known_demand(source)
-    verdict = demand.judge(made.state).plain() | {"terms": demand.terms.plain()} if demand else None
-    provenance = {"l2m_design": __version__, "drawing": made.fingerprint, "scaled_from": drawing.fingerprint}
-    grown = summary(drawing, made) | {"label": pick(made)[0].label(made), "verdict": verdict}
-    return made, {"verdict": verdict, "provenance": provenance | {"source": source}}, grown
+    judged = Judged.by(demand, made) if demand else None
+    provenance: Provenance = {
+        "l2m_design": __version__,
+        "drawing": made.fingerprint,
+        "scaled_from": drawing.fingerprint,
+        "source": source,
+    }
+    grown: Scaled = {
+        **summary(drawing, made),
+        "label": pick(made)[0].label(made),
+        "verdict": judged.plain() if judged else None,
+    }
+    return made, Known(judged, provenance), grown
 
 
-def _card(content: dict[str, Any], to: str, out: Path, force: bool, spoken: Carried | None) -> dict[str, Any]:
-    drawing = Architecture.parse(content["architecture"], "card")
+def _card(content: Card, to: str, out: Path, force: bool, spoken: Carried | None) -> "Exported":
+    drawing = content.architecture
     if spoken:
         spoken.check(drawing)
     with placed(out, force, (*CARD_FILES, *(() if holds_weights(out) else TOKENIZER_FILES))) as staging:

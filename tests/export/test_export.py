@@ -14,7 +14,7 @@ import torch
 from l2m_design.architecture import Architecture
 from l2m_design.condition import Demand
 from l2m_design.errors import BadInput, WorkFailed
-from l2m_design.export.card import card, known, write_card
+from l2m_design.export.card import Known, card, known, write_card
 from l2m_design.export.huggingface import Export, export_huggingface, write_model
 from l2m_design.export.loaded import examine
 from l2m_design.export.placing import placed
@@ -232,8 +232,8 @@ def test_a_card_exported_again_keeps_its_verdict_and_provenance(tmp_path: Path) 
     first = card(drawing(), Demand(PowerLaw(2.0, 0.7), Terms()), {"study": "s"})
     write_card(first, tmp_path)
     for source in (tmp_path, tmp_path / "card.json"):
-        assert known(source) == {"verdict": first["verdict"], "provenance": first["provenance"]}
-    assert known(tmp_path / "architecture.yaml") == {}
+        assert known(source) == Known(first.judged, first.provenance)
+    assert known(tmp_path / "architecture.yaml") == Known()
 
 
 def test_a_file_that_does_not_load_back_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from l2m_design.export.targets.base import (
     rope,
     unlike,
 )
+from l2m_design.settings import Json
 
 ATTENTION = {
     "mixer.query.weight": "self_attn.q_proj.weight",
@@ -73,7 +74,7 @@ class AttentionTarget(Target):
         windows = any(layer.window is not None for layer in self._layers(drawing))
         return NOT_LLAMA_CPP if windows or self.free_positions else NATIVE
 
-    def fields(self, drawing: Architecture) -> dict[str, Any]:
+    def fields(self, drawing: Architecture) -> Json:
         """See Target."""
         layers = self._layers(drawing)
         first = layers[0]

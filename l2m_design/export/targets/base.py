@@ -11,6 +11,7 @@ from l2m_design.architecture import Architecture, Attention, GatedDeltaNet, Late
 from l2m_design.architecture.readers.runtimes import Columns, Keys, Memory, Part, law
 from l2m_design.model import LanguageModel
 from l2m_design.model.weights import write_tensors
+from l2m_design.settings import Json
 
 NORM_EPS = 1e-5  # of the model's RMSNorm
 POSITIONS = 32768
@@ -58,10 +59,10 @@ class Target(ABC):
         return []
 
     @abstractmethod
-    def fields(self, drawing: Architecture) -> dict[str, Any]:
+    def fields(self, drawing: Architecture) -> Json:
         """The fields of config.json that are this class's own."""
 
-    def config(self, drawing: Architecture, positions: int = POSITIONS) -> dict[str, Any]:
+    def config(self, drawing: Architecture, positions: int = POSITIONS) -> Json:
         """config.json, in names that transformers 4.57 and converters read too."""
         return {
             "architectures": [self.format],
@@ -189,6 +190,11 @@ def state_dtype_reason(layer: Any, owner: str) -> str | None:
     return f"state_dtype ({layer.state_dtype}): {owner} of float32 weights holds recurrent states in float32"
 
 
-def rope(theta: float) -> dict[str, Any]:
+def rope(theta: float) -> Json:
     """Rotary positions, as versions before and after 5 read them."""
-    return {"rope_theta": theta, "rope_parameters": {"rope_type": "default", "rope_theta": theta}}
+    return {"rope_theta": theta, "rope_parameters": rotation(theta)}
+
+
+def rotation(theta: float) -> Json:
+    """The parameters of rotary positions as versions from 5 on name them."""
+    return {"rope_type": "default", "rope_theta": theta}

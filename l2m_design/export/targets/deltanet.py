@@ -13,10 +13,11 @@ from l2m_design.export.targets.base import (
     first_refusal,
     lacks,
     plain_attention,
-    rope,
+    rotation,
     state_dtype_reason,
     unlike,
 )
+from l2m_design.settings import Json
 
 NAMES = BLOCK | ATTENTION
 DELTA = {
@@ -64,19 +65,21 @@ class Qwen35(Target):
             "The output gates of its attention layers are constant (zero weights); training it further would move them"
         ]
 
-    def fields(self, drawing: Architecture) -> dict[str, Any]:
+    def fields(self, drawing: Architecture) -> Json:
         """See Target."""
         attention = next(layer for layer in drawing.layers if isinstance(layer, Attention))
         delta = next(layer for layer in drawing.layers if isinstance(layer, GatedDeltaNet))
         kinds = ["full_attention" if isinstance(layer, Attention) else "linear_attention" for layer in drawing.layers]
-        positions = rope(attention.rope_theta or 10000.0)
+        theta = attention.rope_theta or 10000.0
         third = attention.head_dim // 6  # of the pairs: text has one position for all three parts
-        positions["rope_parameters"] |= {
+        rotary = rotation(theta) | {
             "partial_rotary_factor": 1.0,
             "mrope_interleaved": True,
             "mrope_section": [attention.head_dim // 2 - 2 * third, third, third],
         }
-        return positions | {
+        return {
+            "rope_theta": theta,
+            "rope_parameters": rotary,
             "num_attention_heads": attention.heads,
             "num_key_value_heads": attention.kv_heads,
             "head_dim": attention.head_dim,

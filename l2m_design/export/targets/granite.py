@@ -20,6 +20,7 @@ from l2m_design.export.targets.base import (
     state_dtype_reason,
     unlike,
 )
+from l2m_design.settings import Json
 
 NAMES = ATTENTION | {
     "mixer_norm.weight": "input_layernorm.weight",
@@ -92,7 +93,7 @@ class Granite(Target):
             "readers that take head_dim from the width, transformers 4.57 among them, refuse it"
         ]
 
-    def fields(self, drawing: Architecture) -> dict[str, Any]:
+    def fields(self, drawing: Architecture) -> Json:
         """See Target."""
         attention, ssm = self._kinds(drawing)
         kinds = ["attention" if isinstance(layer, Attention) else "mamba" for layer in drawing.layers]

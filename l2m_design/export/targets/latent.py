@@ -7,6 +7,7 @@ from torch import Tensor
 
 from l2m_design.architecture import Architecture, LatentAttention
 from l2m_design.export.targets.base import BLOCK, NORM_EPS, Target, first_refusal, plain_attention, rope, unlike
+from l2m_design.settings import Json
 
 FLOAT = 4  # bytes: exports are float32
 LATENT_EPS = 1e-6  # of DeepSeek's norms of latents, whatever the config says
@@ -50,7 +51,7 @@ class DeepSeek(Target):
             return f"attention without positions is not part of {self.format}"
         return plain_attention(layer, self.format, qk_norm=False)
 
-    def fields(self, drawing: Architecture) -> dict[str, Any]:
+    def fields(self, drawing: Architecture) -> Json:
         """See Target."""
         first = self._first(drawing)
         return {

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from l2m_design.architecture import Architecture, Attention, Mamba2
 from l2m_design.architecture.mixers.base import CHUNK
 from l2m_design.export.targets.base import Target, at_layer, first_refusal, state_dtype_reason, unlike
+from l2m_design.settings import Json
 
 MULTIPLE = 128  # mamba_ssm rounds the MLP's hidden size up to it
 MAMBA_SSM = "mamba_ssm"
@@ -89,11 +90,11 @@ class MambaSsm(Target):
             said.append(f"{padded} hidden channels of every MLP are zeros: mamba_ssm wants a multiple of {MULTIPLE}")
         return said
 
-    def config(self, drawing: Architecture, positions: int = 0) -> dict[str, Any]:
+    def config(self, drawing: Architecture, positions: int = 0) -> Json:
         """MambaConfig as JSON; no dtype or class is named in it."""
         return self.fields(drawing)
 
-    def fields(self, drawing: Architecture) -> dict[str, Any]:
+    def fields(self, drawing: Architecture) -> Json:
         """See Target."""
         attention = [index for index, layer in enumerate(drawing.layers) if isinstance(layer, Attention)]
         return {
@@ -149,12 +150,12 @@ class MambaSsm(Target):
             torch.save({name: value.contiguous() for name, value in weights.items()}, file)
 
 
-def _ssm(layer: Mamba2) -> dict[str, Any]:
+def _ssm(layer: Mamba2) -> Json:
     sizes = {"d_state": layer.d_state, "d_conv": layer.d_conv, "expand": layer.expand, "headdim": layer.head_dim}
     return {"layer": "Mamba2", "ngroups": layer.groups, "chunk_size": CHUNK} | sizes
 
 
-def _attention(layer: Attention) -> dict[str, Any]:
+def _attention(layer: Attention) -> Json:
     turned = layer.rope_theta is not None
     return {
         "causal": True,

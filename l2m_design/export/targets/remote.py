@@ -7,6 +7,7 @@ from torch import Tensor
 from l2m_design.architecture import Architecture
 from l2m_design.export.bundle import bundle
 from l2m_design.export.targets.base import REMOTE, Target
+from l2m_design.settings import Json
 
 
 class Remote(Target):
@@ -36,7 +37,7 @@ class Remote(Target):
             "let go does not come back",
         ]
 
-    def config(self, drawing: Architecture, positions: int = 0) -> dict[str, Any]:
+    def config(self, drawing: Architecture, positions: int = 0) -> Json:
         """See Target: there is no longest position."""
         return {
             "architectures": [self.format],
@@ -48,7 +49,7 @@ class Remote(Target):
             "torch_dtype": "float32",
         } | self.fields(drawing)
 
-    def fields(self, drawing: Architecture) -> dict[str, Any]:
+    def fields(self, drawing: Architecture) -> Json:
         """See Target."""
         return {
             "drawing": drawing.plain(),
