@@ -38,7 +38,6 @@ def command(
     from l2m_design.library.search import reselect as choose_again
     from l2m_design.report import words
     from l2m_design.search.driver import Listener
-    from l2m_design.search.results.reading import of_plain
     from l2m_design.search.run import Interrupted
     from l2m_design.search.study.database import shown
 
@@ -63,7 +62,7 @@ def command(
         again = shlex.join(["l2m", "search", str(study), *sets, *places, "--resume"])
         warn(f"l2m: interrupted: {stopped}; go on with: {again}")
         raise typer.Exit(1) from None
-    _show(written(of_plain(summary, str(work.report_folder)), work.corpus), as_json)
+    _show(written(summary, work.corpus), as_json)
 
 
 def _trouble(sentence: str) -> None:

@@ -11,7 +11,7 @@ from l2m_design.export.study import write_chosen
 from l2m_design.report import words
 from l2m_design.report.page import at_a_glance, write_page
 from l2m_design.search.driver import Listener
-from l2m_design.search.results.reading import of_plain, plain
+from l2m_design.search.results.reading import plain
 from l2m_design.search.results.reselect import reselected
 from l2m_design.search.results.values import Summary
 from l2m_design.search.run import Folders, Search
@@ -94,7 +94,7 @@ def search(
     processes of their own. Raises BadInput, and Interrupted on Ctrl-C.
     """
     work = open_study(study, overrides, **places)
-    return written(of_plain(work.run(fresh, resume, listener), str(work.report_folder)), work.corpus)
+    return written(work.run(fresh, resume, listener), work.corpus)
 
 
 def reselect(work: Search, listener: Listener) -> StudySummary:

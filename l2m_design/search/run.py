@@ -1,9 +1,8 @@
 """A study from its settings to its summary: demand, trials, finalists, choice; it can be stopped and gone on with."""
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from l2m_design import __version__
 from l2m_design.condition import Demand
@@ -20,7 +19,9 @@ from l2m_design.search.executors.kernels import check_kernels
 from l2m_design.search.executors.local import local_executor
 from l2m_design.search.folder import DATABASE, StudyFolder, leaving_no_trace, read_kept
 from l2m_design.search.results.finalists import final_recipe, recipes
-from l2m_design.search.results.summary import study_metrics, summarise
+from l2m_design.search.results.reading import plain
+from l2m_design.search.results.summary import metrics, summarise
+from l2m_design.search.results.values import Summary
 from l2m_design.search.settings import StudySettings
 from l2m_design.search.space.space import Space, check_space
 from l2m_design.search.study.database import Database, shown
@@ -28,7 +29,7 @@ from l2m_design.search.study.descriptor import Descriptor
 from l2m_design.search.study.ledger import Ledger, move_aside
 from l2m_design.search.tracking import Tracker, check_experiment, check_uri
 from l2m_design.search.trials.recall import check_recall
-from l2m_design.settings import to_json, write_atomically
+from l2m_design.settings import Json, to_json, write_atomically
 from l2m_design.training.batches import held_out_windows
 from l2m_design.training.run import check_compile, check_shares
 
@@ -86,11 +87,11 @@ class Search:
         return self.settings.storage or f"sqlite:///{self.folder.path / DATABASE}"
 
     @property
-    def _identity(self) -> dict[str, Any]:
+    def _identity(self) -> Json:
         """What makes two studies the same."""
         return {"study": self.settings.identity, "space": self.space.plain(), "corpus": self.corpus.fingerprint}
 
-    def run(self, fresh: bool = False, resume: bool = False, listener: Listener | None = None) -> dict[str, Any]:
+    def run(self, fresh: bool = False, resume: bool = False, listener: Listener | None = None) -> Summary:
         """Search to the end and write study.json; answers its summary. Raises Interrupted on Ctrl-C.
 
         A study that is there goes on where it was; fresh moves it aside, resume insists on it.
@@ -102,7 +103,7 @@ class Search:
             check_experiment(self._tracking_uri)
             return self._searched(fresh, resume, listener)
 
-    def _searched(self, fresh: bool, resume: bool, listener: Listener) -> dict[str, Any]:
+    def _searched(self, fresh: bool, resume: bool, listener: Listener) -> Summary:
         """The search, alone in its folder."""
         with self.folder.alone():
             database = Database(self.storage_url, listener.trouble) if self.settings.storage else None
@@ -203,29 +204,26 @@ class Search:
             except OSError as error:
                 raise BadInput(f"{option} {folder}: cannot be written ({error.strerror})") from None
 
-    def _finish(
-        self, ledger: Ledger, measurement: dict[str, Any] | None, tracker: Tracker, exhausted: bool
-    ) -> dict[str, Any]:
+    def _finish(self, ledger: Ledger, measurement: Json | None, tracker: Tracker, exhausted: bool) -> Summary:
         """Write study.json and close the tracked run; what tracking could not do is noted."""
         summary = summarise(ledger, self.corpus, measurement, self.folder.seconds)
-        summary["report"] = str(self.report_folder / "index.html")
-        summary["tracking_uri"] = self._tracking_uri
-        if exhausted:
-            drawn, planned = ledger.records.drawn, self.settings.search.trials
-            summary["notes"].append(
-                f"{drawn} of {planned} planned trials: the last {STALLED} drawings were all rejected or drawn before"
-            )
-        path = self.report_folder / "study.json"
-        write_atomically(path, to_json(summary))
+        page, path = self.report_folder / "index.html", self.report_folder / "study.json"
+        said = [self._exhausted(ledger)] if exhausted else []
+        summary = replace(summary, report=str(page), tracking_uri=self._tracking_uri, notes=[*summary.notes, *said])
+        write_atomically(path, to_json(plain(summary)))
         recipe = final_recipe(self.settings).fingerprint if self.settings.finalists else ""
         tracker.sync(ledger.records.all, ledger.runs(recipe), last=True)
-        tracker.finish(study_metrics(summary), [path])
+        tracker.finish(metrics(summary), [path])
         if tracker.notes:
-            summary["notes"] += tracker.notes
-            write_atomically(path, to_json(summary))
+            summary = replace(summary, notes=[*summary.notes, *tracker.notes])
+            write_atomically(path, to_json(plain(summary)))
         return summary
 
-    def _demand(self, listener: Listener) -> tuple[dict[str, Any] | None, Demand]:
+    def _exhausted(self, ledger: Ledger) -> str:
+        drawn, planned = ledger.records.drawn, self.settings.search.trials
+        return f"{drawn} of {planned} planned trials: the last {STALLED} drawings were all rejected or drawn before"
+
+    def _demand(self, listener: Listener) -> tuple[Json | None, Demand]:
         """Measured once a study and kept, or given. Test documents are never measured."""
         settings = self.settings.demand
         kept = self.folder.path / "demand.json"
@@ -246,7 +244,7 @@ class Search:
         return measurement, demands.demand_of(law, settings, self.settings.condition)
 
     def _tracker(self, ledger: Ledger) -> Tracker:
-        flat: dict[str, Any] = {"asked_exponent": ledger.descriptor.demand.exponent, "version": __version__}
+        flat: Json = {"asked_exponent": ledger.descriptor.demand.exponent, "version": __version__}
         for section, values in self.settings.public().items():
             if isinstance(values, dict):
                 flat |= {f"{section}.{key}": value for key, value in values.items() if value is not None}

@@ -13,7 +13,7 @@ def test_real_text_becomes_an_exported_architecture(tmp_path: Path, repository: 
         "recipe.tokens=16384",
         "recipe.length=256",
         "recipe.windows=24",
-        "search.trials=8",
+        "search.trials=2",
         "search.warmup_trials=3",
         "space.parameters=120000",
         "space.depth=2",

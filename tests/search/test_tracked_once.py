@@ -62,7 +62,7 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def records(opened, trained) -> list[Record]:
     """What became of some trials."""
-    summary = opened("search.trials=7", tracking="sqlite:////proc/nowhere/mlflow.db").run()
+    summary = opened("search.trials=0", tracking="sqlite:////proc/nowhere/mlflow.db").run()
     return [Record(**row) for row in summary["records"]]
 
 
@@ -149,14 +149,14 @@ def dying(*arguments, **named):
     if len(calls) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
 MlflowClient.log_batch = dying
-sys.argv = ["l2m", "search", "study.yaml", "--set", "search.trials=7", "--tracking", sys.argv[1]]
+sys.argv = ["l2m", "search", "study.yaml", "--set", "search.trials=0", "--tracking", sys.argv[1]]
 main()
 """
     process = subprocess.run([sys.executable, "-c", code, store], cwd=study.parent, check=False)
     assert process.returncode == -signal.SIGKILL
     assert Counter(trials_of(store).values()) == {"FINISHED": 1, "RUNNING": 1}
     assert parents_of(store) == ["RUNNING"]
-    words = ("search", "study.yaml", "--set", "search.trials=7", "--tracking", store, "--resume", "--json")
+    words = ("search", "study.yaml", "--set", "search.trials=0", "--tracking", store, "--resume", "--json")
     done = l2m(*words, cwd=study.parent)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
@@ -219,23 +219,23 @@ def test_a_terminated_search_leaves_no_run_open(study: Path, store: str, start, 
 def test_failed_work_ends_the_study_as_failed(opened, trained, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("l2m_design.search.run.summarise", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        opened("search.trials=7").run()
+        opened("search.trials=0").run()
     assert parents_of(store) == ["FAILED"]
 
 
 def test_a_lost_ledger_doubles_nothing(opened, trained, store: str) -> None:
-    search = opened("search.trials=7")
+    search = opened("search.trials=0")
     search.run()
     before = {run.info.run_id for run in runs_of(store)}
     (search.folder.path / "tracked.json").unlink()
-    opened("search.trials=7").run(resume=True)
+    opened("search.trials=0").run(resume=True)
     assert {run.info.run_id for run in runs_of(store)} == before
 
 
 def test_a_fresh_study_of_the_same_settings_has_runs_of_its_own(opened, trained, store: str) -> None:
-    opened("search.trials=7").run()
+    opened("search.trials=0").run()
     before = {run.info.run_id for run in runs_of(store)}
-    opened("search.trials=7").run(fresh=True)
+    opened("search.trials=0").run(fresh=True)
     assert parents_of(store) == ["FINISHED", "FINISHED"]
     assert len({run.data.tags[STUDY] for run in runs_of(store)}) == 2
     assert len(runs_of(store)) == 2 * len(before)
@@ -282,7 +282,7 @@ def test_a_run_that_a_slow_server_made_twice_is_deleted(uri: str, records: list[
 
 
 def test_a_deleted_experiment_is_told_before_training_with_its_remedy(opened, trained, study: Path, store: str) -> None:
-    opened("search.trials=7").run()
+    opened("search.trials=0").run()
     before = {run.info.run_id for run in runs_of(store)}
     done, client = len(trained), MlflowClient(store)
     number = client.get_experiment_by_name(EXPERIMENT).experiment_id
@@ -295,21 +295,21 @@ def test_a_deleted_experiment_is_told_before_training_with_its_remedy(opened, tr
     )
     assert not (study.parent / "runs" / "tiny.1").exists()
     with pytest.raises(BadInput, match="was deleted"):
-        opened("search.trials=8").run(resume=True)
+        opened("search.trials=1").run(resume=True)
     assert len(trained) == done
     client.restore_experiment(number)
-    opened("search.trials=7").run(resume=True)
+    opened("search.trials=0").run(resume=True)
     assert {run.info.run_id for run in runs_of(store)} == before
 
 
 def test_another_experiment_is_named_in_the_environment(
     opened, trained, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened("search.trials=7").run()
+    opened("search.trials=0").run()
     client = MlflowClient(store)
     client.delete_experiment(client.get_experiment_by_name(EXPERIMENT).experiment_id)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "elsewhere")
-    summary = opened("search.trials=7").run(resume=True)
+    summary = opened("search.trials=0").run(resume=True)
     assert not any(note.startswith("tracking") for note in summary["notes"])
     assert len(runs_of(store, "elsewhere")) == len(summary["records"]) + 1
 
@@ -327,13 +327,13 @@ def test_an_experiment_that_is_deleted_while_a_study_runs_costs_no_trial(
             self.delete_experiment(self.get_experiment_by_name(EXPERIMENT).experiment_id)
 
     monkeypatch.setattr(MlflowClient, "log_batch", deleting)
-    summary = opened("search.trials=7").run()
+    summary = opened("search.trials=0").run()
     assert summary["trials"]["complete"] == 7
     [note] = [note for note in summary["notes"] if note.startswith("tracking")]
     assert "the experiment 'l2m-design' was deleted; restore it" in note
     client = MlflowClient(store)
     client.restore_experiment(client.get_experiment_by_name(EXPERIMENT).experiment_id)
-    opened("search.trials=7").run(resume=True)
+    opened("search.trials=0").run(resume=True)
     assert len(trials_of(store)) == len(summary["records"])
     assert set(trials_of(store).values()) == {"FINISHED"}
     assert parents_of(store) == ["FINISHED"]
@@ -349,7 +349,7 @@ def test_studies_of_one_name_in_one_experiment_are_not_mixed(tmp_path: Path, stu
         (folder / "space.yaml").write_text((study.parent / "space.yaml").read_text())
         (folder / "study.yaml").write_text(study.read_text())
         words = ["search", "study.yaml", "--tracking", store, "--set", f"recipe.tokens={number * 1024}"]
-        words += ["--set", "search.trials=7"]
+        words += ["--set", "search.trials=0"]
         command = [sys.executable, "-m", "l2m_design", *words]
         started.append(subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True))
     for search in started:
@@ -445,7 +445,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def test_artifacts_that_cannot_be_stored_cost_no_trial_and_are_told_once(study: Path, server: Server) -> None:
-    words = ("search", "study.yaml", "--set", "search.trials=7", "--set", "name=arts", "--tracking", server.uri)
+    words = ("search", "study.yaml", "--set", "search.trials=0", "--set", "name=arts", "--tracking", server.uri)
     done = l2m(*words, "--json", cwd=study.parent)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)  # MLflow would print where each run can be seen
@@ -476,7 +476,7 @@ def test_a_server_that_dies_in_the_middle_loses_nothing(
         log(self, run, **named)
 
     monkeypatch.setattr(MlflowClient, "log_batch", dying)
-    summary = opened("search.trials=7", "name=dying", tracking=server.uri).run()
+    summary = opened("search.trials=0", "name=dying", tracking=server.uri).run()
     monkeypatch.setattr(MlflowClient, "log_batch", log)
     assert summary["trials"]["complete"] == 7
     notes = [note for note in summary["notes"] if note.startswith("tracking")]
@@ -484,7 +484,7 @@ def test_a_server_that_dies_in_the_middle_loses_nothing(
     server.start()
     identity = MlflowClient(server.uri).get_run(sent[0]).data.tags[STUDY]
     assert Counter(status for _, status, *_ in _told_by(server.uri, identity)) == {"RUNNING": 2, "FINISHED": 2}
-    opened("search.trials=7", "name=dying", tracking=server.uri).run(resume=True)
+    opened("search.trials=0", "name=dying", tracking=server.uri).run(resume=True)
     told = _told_by(server.uri, identity)
     assert Counter(key for key, *_ in told) == Counter([PARENT, *(str(row["number"]) for row in summary["records"])])
     assert {status for _, status in told} == {"FINISHED"}

@@ -10,7 +10,7 @@ from l2m_design.search.tracking import EXPERIMENT, PATIENCE, Tracker
 
 @pytest.fixture
 def searched(opened):
-    search = opened("search.trials=7")
+    search = opened("search.trials=0")
     return search, search.run()
 
 
@@ -46,11 +46,11 @@ def test_runs_are_sent_once(searched) -> None:
 
 
 def test_a_store_that_fails_costs_no_trial_and_is_caught_up_later(opened, tmp_path) -> None:
-    search = opened("search.trials=6", tracking="sqlite:////proc/nowhere/mlflow.db")
+    search = opened("search.trials=0", tracking="sqlite:////proc/nowhere/mlflow.db")
     summary = search.run()
-    assert summary["trials"]["complete"] == 6
+    assert summary["trials"]["complete"] == 7
     assert any(note.startswith("tracking:") for note in summary["notes"])
-    mended = opened("search.trials=6")
+    mended = opened("search.trials=0")
     summary = mended.run()
     assert not any(note.startswith("tracking:") for note in summary["notes"])
     client = MlflowClient(summary["tracking_uri"])

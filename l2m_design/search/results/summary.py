@@ -15,7 +15,6 @@ from l2m_design.search.results import choice, finalists, tables
 from l2m_design.search.results.choice import BEST, Choice, Comparison, Contender, Rule, choose
 from l2m_design.search.results.finalists import FinalRun
 from l2m_design.search.results.ladder import ladder
-from l2m_design.search.results.reading import of_plain, plain
 from l2m_design.search.results.tables import Entered
 from l2m_design.search.results.tradeoff import tradeoff
 from l2m_design.search.results.values import (
@@ -66,15 +65,13 @@ class Study:
         )
 
 
-def summarise(
-    ledger: Ledger, corpus: Corpus, measurement: Mapping[str, Any] | None, wall_seconds: float
-) -> dict[str, Any]:
-    """A study's summary from its ledger, as JSON."""
+def summarise(ledger: Ledger, corpus: Corpus, measurement: Mapping[str, Any] | None, wall_seconds: float) -> Summary:
+    """A study's summary from its ledger."""
     known = ledger.descriptor
     runs = ledger.runs(finalists.final_recipe(known.settings).fingerprint) if known.settings.finalists else []
     measured = Measured.of_plain(measurement) if measurement else None
     study = Study(known.settings, known.space, known.demand, CorpusFacts(**known.corpus), measured, corpus.notes)
-    return plain(summary_of(study, ledger.records.all, runs, wall_seconds))
+    return summary_of(study, ledger.records.all, runs, wall_seconds)
 
 
 @dataclass(frozen=True)
@@ -304,8 +301,3 @@ def metrics(summary: Summary) -> dict[str, float]:
     if chosen and chosen.loss is not None:
         found |= {"chosen_late_loss": chosen.loss, "chosen_state_bytes": float(chosen.state_bytes)}
     return found
-
-
-def study_metrics(plain_summary: Mapping[str, Any]) -> dict[str, float]:
-    """The same from a summary as JSON."""
-    return metrics(of_plain(plain_summary, "the summary"))
