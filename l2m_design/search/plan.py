@@ -1,13 +1,13 @@
 """The plan of a study: baselines, own finalists, and what is refused or warned of before anything is trained."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from l2m_design.architecture import Architecture
 from l2m_design.errors import BadInput
 from l2m_design.search.results.choice import BEST, FULL
 from l2m_design.search.space.feasibility import Judge, feasible, judged_by, largest_meets, refusal
 from l2m_design.search.space.known import REFERENCE, known_designs
+from l2m_design.search.space.layout import Picks
 from l2m_design.search.study.descriptor import Descriptor
 from l2m_design.search.trials.candidates import RATE
 
@@ -21,7 +21,7 @@ class Baseline:
 
     name: str
     rate: float
-    picks: dict[str, Any]
+    picks: Picks
     given: Architecture | None
 
 
@@ -35,7 +35,7 @@ def baselines(descriptor: Descriptor) -> list[Baseline]:
     ]
 
 
-def designs(descriptor: Descriptor) -> dict[str, tuple[Architecture, dict[str, Any]]]:
+def designs(descriptor: Descriptor) -> dict[str, tuple[Architecture, Picks]]:
     """The baselines that the space can draw, with their picks (none where its layout cannot ask for them)."""
     if not descriptor.settings.search.known_designs:
         return {}

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from l2m_design.architecture import Architecture
 from l2m_design.condition import Demand, Judgement, Verdict
+from l2m_design.search.space.layout import Picks
 from l2m_design.settings import Json
 from l2m_design.training.result import Result
 
@@ -34,7 +35,7 @@ class Record:
     state_bytes: int
     verdict: dict[str, Any]
     feasible: bool
-    params: dict[str, Any]
+    params: Picks
     design: str | None = None
     value: float | None = None
     result: dict[str, Any] | None = None

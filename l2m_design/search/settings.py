@@ -9,7 +9,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from l2m_design.errors import BadInput
 from l2m_design.information import MeasurementSettings
 from l2m_design.search.space.space import Space
-from l2m_design.settings import Values, override, read_mapping
+from l2m_design.settings import Json, Values, override, read_mapping
 from l2m_design.terms import Terms
 from l2m_design.training.recipe import Recipe
 
@@ -31,9 +31,9 @@ class DemandSettings(Values):
     unit: Literal["tokens", "bytes"] = "tokens"
 
     @model_serializer(mode="wrap")
-    def _without_the_usual_unit(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_the_usual_unit(self, handler: SerializerFunctionWrapHandler) -> Json:
         """Settings that count tokens stay what they were, so that studies begun with them go on."""
-        plain: dict[str, Any] = handler(self)
+        plain: Json = handler(self)
         return {key: value for key, value in plain.items() if (key, value) != ("unit", "tokens")}
 
     @model_validator(mode="after")
@@ -214,12 +214,12 @@ class StudySettings(Values):
         """Tokens from beyond which the choice asks for the gain: those named, else a quarter of the window."""
         return self.choice.context or self.compared_at // 4
 
-    def public(self) -> dict[str, Any]:
+    def public(self) -> Json:
         """As `plain`, without the storage's password: for whatever is kept, shown or sent."""
         return self.plain() | {"storage": masked(self.storage) if self.storage else None}
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> Json:
         """What makes two studies the same: how trials are drawn and trained, not how many, where, or the choice."""
         plain = self.plain()
         plain["search"].pop("trials")

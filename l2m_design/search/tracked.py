@@ -34,7 +34,7 @@ def of_trial(record: Record, dtypes: str | Dtypes) -> Content:
         name=f"{record.number:03d} {record.picture}",
         status=STATUS[record.state],
         tags=tags,
-        params=record.params | {"drawing": record.fingerprint, "copy_of": record.copy_of},
+        params={**record.params, "drawing": record.fingerprint, "copy_of": record.copy_of},
         metrics=trial_metrics(record, dtypes),
         series=curves(record),
         architecture=record.architecture,

@@ -14,6 +14,7 @@ from l2m_design.laws import StateLaw
 from l2m_design.search.space import counting
 from l2m_design.search.space.layout import Layers
 from l2m_design.search.space.space import Space
+from l2m_design.settings import Json
 
 Judge = Callable[[Architecture], bool]
 
@@ -47,7 +48,7 @@ class Feasibility:
         """95% interval of the share (Wilson); of no width where all were looked at."""
         return (self.share, self.share) if self.exact else wilson(self.met, self.looked)
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> Json:
         """JSON-ready; feasible: how many drawings, where all were looked at."""
         return {
             "drawings": self.drawings,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from l2m_design.search.space.layout import Design
+from l2m_design.search.space.layout import Design, Picks
 from l2m_design.search.space.space import Space
 
 PATTERNS: dict[str, Callable[[int, int], str]] = {
@@ -46,7 +46,7 @@ def known_designs(space: Space, exponent: float) -> dict[str, Design]:
     return designs
 
 
-def largest_picks(space: Space) -> Iterator[dict[str, Any]]:
+def largest_picks(space: Space) -> Iterator[Picks]:
     """Picks of the most state: of each kind all layers, of the largest sizes on offer; in a fixed pattern its kinds."""
     sizes = {name: max(_numbers(options), default=options[0]) for name, options in space.choices.items()}
     places = [space.kinds_at(layer) for layer in range(space.depth)]
@@ -56,10 +56,10 @@ def largest_picks(space: Space) -> Iterator[dict[str, Any]]:
             yield picks
 
 
-def _picks(space: Space, kinds: list[str], sizes: dict[str, Any]) -> dict[str, Any] | None:
+def _picks(space: Space, kinds: list[str], sizes: Picks) -> Picks | None:
     """The answers that draw these kinds, by the shortest period that does; none where none does."""
     for period in space.spans:
-        picks: dict[str, Any] = {}
+        picks: Picks = {}
         for name, _ in space.choice_names():
             where, _, asked = name.partition(".")
             if name == "period":

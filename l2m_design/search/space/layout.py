@@ -15,6 +15,7 @@ from l2m_design.settings import Values, unknown_key
 Pick = Callable[[str, list[Any]], Any]
 Option = int | float | str | bool | None
 Layers = list[dict[str, Any]]
+Picks = dict[str, Option]  # a space's questions with their answers
 
 DEMAND = re.compile(r"demand([+-]\d*\.?\d+)?")
 LEAST_EXPONENT = 0.05
@@ -25,7 +26,7 @@ class Design:
     """A named drawing: its layers, and the answers that draw them, or none where the layout cannot express it."""
 
     layers: Layers
-    picks: dict[str, Any]
+    picks: Picks
 
 
 class Layout(Values):
@@ -126,21 +127,25 @@ class Layout(Values):
             return list(self.choices)
         return self.uses([kind for layer in layers for kind in self.kinds_at(layer)])
 
-    def kinds_of(self, picks: dict[str, Any]) -> list[str]:
+    def kinds_of(self, picks: Picks) -> list[str]:
         """The kind of every layer by these answers."""
         if self.pattern is not None:
             return [self.kinds_at(layer)[0] for layer in range(self.depth)]
         period = self._period(picks)
-        return [picks[f"layer{layer % period}.kind"] for layer in range(self.depth)]
+        return [str(picks[f"layer{layer % period}.kind"]) for layer in range(self.depth)]
 
-    def _period(self, picks: dict[str, Any]) -> int:
-        return int(picks["period"]) if len(self.spans) > 1 else self.spans[0]
+    def _period(self, picks: Picks) -> int:
+        if len(self.spans) == 1:
+            return self.spans[0]
+        period = picks["period"]
+        assert isinstance(period, int)
+        return period
 
-    def offers(self, picks: dict[str, Any]) -> bool:
+    def offers(self, picks: Picks) -> bool:
         """May drawing at random give these answers? Not where a layer is of a kind of `designs_only`."""
         return not set(self.kinds_of(picks)) & set(self.designs_only)
 
-    def arranged(self, picks: dict[str, Any]) -> Layers:
+    def arranged(self, picks: Picks) -> Layers:
         """The layers of these answers; what no layer uses is ignored."""
         period = self._period(picks)
         layers = []
@@ -153,14 +158,14 @@ class Layout(Values):
         """The layers by the answers of `pick(name, options)`, which hears every question."""
         return self.arranged({name: pick(name, options) for name, options in self.choice_names()})
 
-    def mixer(self, kind: str, values: dict[str, Any]) -> dict[str, Any]:
+    def mixer(self, kind: str, values: Picks) -> dict[str, Any]:
         """The template of a kind with its choices filled in."""
         return {
             field: values[value[1:]] if isinstance(value, str) and value.startswith("$") else value
             for field, value in self.kinds[kind].items()
         }
 
-    def values(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    def values(self, names: Sequence[str]) -> Iterator[Picks]:
         """Every combination of options of these choices."""
         for options in product(*(dict.fromkeys(self.choices[name]) for name in names)):
             yield dict(zip(names, options, strict=True))

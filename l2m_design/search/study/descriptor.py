@@ -8,6 +8,7 @@ from l2m_design.laws import PowerLaw
 from l2m_design.search.settings import StudySettings
 from l2m_design.search.space.space import Space
 from l2m_design.search.trials.candidates import Candidates
+from l2m_design.settings import Json
 from l2m_design.terms import Terms
 
 
@@ -21,7 +22,7 @@ class Descriptor:
     corpus: dict[str, Any]  # name, fingerprint, vocabulary, copies
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> Json:
         """What makes two studies the same."""
         return {
             "study": self.settings.identity,
@@ -30,7 +31,7 @@ class Descriptor:
             "beta": round(self.demand.exponent, 6),
         }
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> Json:
         """JSON-ready."""
         return {
             "settings": self.settings.public(),

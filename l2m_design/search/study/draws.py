@@ -8,7 +8,6 @@ stopped: the same study draws the same. Trials in between count as running, with
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -17,6 +16,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from l2m_design.search.record import Record, Records
+from l2m_design.search.space.layout import Picks
 from l2m_design.search.study.descriptor import Descriptor
 from l2m_design.search.study.pruners import goes_on, pruner, resource
 from l2m_design.search.study.sampler import FeasibleSampler, inner_sampler, resolved
@@ -26,7 +26,6 @@ LAG = 2  # drawings a worker
 NAME = "drawing"  # hyperband deals out its brackets by it
 ENDS = {"complete": TrialState.COMPLETE, "failed": TrialState.FAIL}
 LARGE = 1e9
-Picks = dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-Picks = dict[str, Any]
+from l2m_design.search.space.layout import Picks
+
 Name = Literal["auto", "tpe", "gp", "nsga2", "random"]
 GP_AT_MOST = 300
 TRIES = {"tpe": 8, "gp": 1, "nsga2": 8, "random": 0}

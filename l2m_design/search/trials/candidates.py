@@ -11,6 +11,7 @@ from l2m_design.errors import BadInput
 from l2m_design.search.record import Record, meets
 from l2m_design.search.settings import SearchSettings, StudySettings
 from l2m_design.search.space.known import largest_picks
+from l2m_design.search.space.layout import Picks
 from l2m_design.search.space.space import Space
 
 RATE = "rate"
@@ -76,13 +77,13 @@ class Candidates:
         misfit = record.reason if record.misfits else None
         return Candidate(drawing, self._demand.judge(drawing.state), record.rate, misfit)
 
-    def largest(self) -> Iterator[dict[str, Any]]:
+    def largest(self) -> Iterator[Picks]:
         """Picks of the most state, complete with a learning rate."""
         rates = self._settings.search.rates
-        rated = {RATE: rates[0]} if len(rates) > 1 else {}
+        rated: Picks = {RATE: rates[0]} if len(rates) > 1 else {}
         return (picks | rated for picks in largest_picks(self._space))
 
-    def feasible(self, picks: dict[str, Any]) -> bool:
+    def feasible(self, picks: Picks) -> bool:
         """May these picks be trained? Nothing is built."""
         if not self._space.offers(picks):
             return False
@@ -90,7 +91,7 @@ class Candidates:
         fits = not found.misfit and self.fits_memory(found.architecture)
         return fits and meets(found.verdict, self._settings.search.enforce)
 
-    def record(self, number: int, found: Candidate, params: dict[str, Any], design: str | None) -> Record:
+    def record(self, number: int, found: Candidate, params: Picks, design: str | None) -> Record:
         """A trial's record before anything was trained."""
         architecture, terms = found.architecture, self._demand.terms
         fits = self.fits_memory(architecture)

@@ -4,15 +4,16 @@ import math
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from l2m_design.search.executors.processes import Job, Outcome
 from l2m_design.search.record import Record, Records
 from l2m_design.search.results.finalists import trial_recipe
+from l2m_design.search.space.layout import Picks
 from l2m_design.search.study.descriptor import Descriptor
 from l2m_design.search.study.draws import Asked
 from l2m_design.search.trials import recall
 from l2m_design.search.trials.candidates import TRAINING_BYTES, Candidate, Candidates, objectives
+from l2m_design.settings import Json
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.run import Rung
 
@@ -126,7 +127,7 @@ class Trial:
     def _job(self, recipe: Recipe) -> Job:
         settings, record = self.descriptor.settings, self.record
         name = f"{record.fingerprint}-{record.rate:g}-{recipe.fingerprint}"
-        plain: dict[str, Any] = recipe.plain() | {"learning_rate": min(1.0, recipe.learning_rate * record.rate)}
+        plain: Json = recipe.plain() | {"learning_rate": min(1.0, recipe.learning_rate * record.rate)}
         minutes = settings.search.trial_minutes
         return Job(
             architecture=record.architecture,
@@ -145,7 +146,7 @@ class Trial:
 
 
 def begun(
-    candidates: Candidates, number: int, found: Candidate, picks: dict[str, Any], design: str | None, known: Records
+    candidates: Candidates, number: int, found: Candidate, picks: Picks, design: str | None, known: Records
 ) -> Record:
     """The record of a trial before its first job: rejected, the copy of an earlier one, or open (failed, no reason)."""
     record = candidates.record(number, found, picks, design)
