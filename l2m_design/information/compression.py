@@ -10,7 +10,6 @@ n-grams is behind it: order of other kinds stays unseen.
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from l2m_design.information.division import Division, texts
 from l2m_design.information.places import Places, spread_places, whole_places
 from l2m_design.information.profile import Advance
 from l2m_design.information.shuffling import shuffled, shuffled_places
+from l2m_design.settings import Json
 
 TUNED = 1 << 18  # positions on which weights are fitted
 CONTROL_WINDOWS = 64
@@ -48,7 +48,7 @@ class Compression:
     bits: float
     plateau: dict[int, float] = field(default_factory=dict)
 
-    def plain(self, level: float) -> dict[str, Any]:
+    def plain(self, level: float) -> Json:
         """JSON-ready: the controls by length with intervals."""
         rng = np.random.default_rng(0)
         shown = {"another_document": self.learnt, "shuffled": self.words, "order": self.ordered}

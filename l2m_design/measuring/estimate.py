@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from l2m_design.measuring.scorer import (
     own_tokenizer,
     planned,
 )
+from l2m_design.settings import Json
 
 MOST_PAIRS = 4096  # tokens between the two of two_point, at most, unless a reach is given
 
@@ -99,7 +99,7 @@ class Estimation:
         reach = longest or min(MOST_PAIRS, int(documents.lengths.max()) // (2 * channels))
         return two_point(documents, corpus.vocabulary, reach, level, np.random.default_rng(seed), channels)
 
-    def plans(self, asked: Sequence[MeasurementSettings], models: Sequence[str]) -> list[dict[str, Any]]:
+    def plans(self, asked: Sequence[MeasurementSettings], models: Sequence[str]) -> list[Json]:
         """What each measurement would read, in numbers."""
         plans = []
         for settings in asked:

@@ -22,6 +22,7 @@ from l2m_design.errors import first_line
 from l2m_design.model.candidates import CANDIDATES, Candidate
 from l2m_design.model.kernels import TORCH, Kernels
 from l2m_design.model.lifetimes import best_lifetimes
+from l2m_design.settings import Json
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 ATTENTION = ("causal", "window", "held")
@@ -61,7 +62,7 @@ class Probe:
     used: bool = False
     reason: str = ""
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> Json:
         """JSON-ready."""
         return dict(self.__dict__)
 

@@ -25,7 +25,7 @@ from l2m_design.search.results.values import Summary
 from l2m_design.search.settings import StudySettings
 from l2m_design.search.space.space import Space, check_space
 from l2m_design.search.study.database import Database, shown
-from l2m_design.search.study.descriptor import Descriptor
+from l2m_design.search.study.descriptor import Descriptor, identity_of
 from l2m_design.search.study.ledger import Ledger, move_aside
 from l2m_design.search.tracking import Tracker, check_experiment, check_uri
 from l2m_design.search.trials.recall import check_recall
@@ -86,11 +86,6 @@ class Search:
         """The asked database, else sqlite in the study's folder."""
         return self.settings.storage or f"sqlite:///{self.folder.path / DATABASE}"
 
-    @property
-    def _identity(self) -> Json:
-        """What makes two studies the same."""
-        return {"study": self.settings.identity, "space": self.space.plain(), "corpus": self.corpus.fingerprint}
-
     def run(self, fresh: bool = False, resume: bool = False, listener: Listener | None = None) -> Summary:
         """Search to the end and write study.json; answers its summary. Raises Interrupted on Ctrl-C.
 
@@ -107,7 +102,8 @@ class Search:
         """The search, alone in its folder."""
         with self.folder.alone():
             database = Database(self.storage_url, listener.trouble) if self.settings.storage else None
-            new = self.folder.open(self._identity, fresh, resume)
+            identity = identity_of(self.settings, self.space, self.corpus.fingerprint)
+            new = self.folder.open(identity, fresh, resume)
             own = self.folder.path / DATABASE
             if resume and not database and not own.exists():
                 raise BadInput(f"--resume: {own}, which holds the trials, is gone; give --fresh")

@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,7 @@ class Tracker:
         self,
         uri: str,
         study: str,
-        params: dict[str, Any],
+        params: Mapping[str, object],
         dtypes: str | Dtypes,
         ledger: Path,
         identity: str | None = None,
@@ -296,7 +296,7 @@ class Tracker:
         self,
         run: Any,
         metrics: dict[str, float],
-        params: dict[str, Any],
+        params: Mapping[str, object],
         series: Iterable[tuple[str, int, float]] = (),
         tags: dict[str, str] | None = None,
     ) -> None:

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -16,7 +15,7 @@ from l2m_design.errors import BadInput
 from l2m_design.model import LanguageModel
 from l2m_design.model.backends import pick_device
 from l2m_design.model.weights import read_notes, save_weights
-from l2m_design.settings import to_json, write_atomically
+from l2m_design.settings import Json, to_json, write_atomically
 from l2m_design.training import parallel, run
 from l2m_design.training.checkpoint import identity
 from l2m_design.training.recipe import Recipe
@@ -39,7 +38,7 @@ class Trained:
         late = self.result.late_loss
         return f"<Trained {self.model.architecture.picture} on {self.corpus.name}: late loss {late:.4f} nats a token>"
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> Json:
         """JSON-ready: the result, and what far context gains."""
         gains = context_gains(self.result)
         return self.result.plain() | {

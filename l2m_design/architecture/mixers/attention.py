@@ -1,12 +1,13 @@
 """Mixers that keep keys and values: attention (full, window, sinks) and latent attention."""
 
 from abc import abstractmethod
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from l2m_design.architecture.mixers.base import Count, MixerBase, Taps, convolution_law, sum_of_counts
 from l2m_design.laws import Growth, StateLaw, StateTerm, Tokens
+from l2m_design.settings import Json
 
 HeadDim = Annotated[int, Field(ge=2, le=1024, multiple_of=2)]
 
@@ -54,7 +55,7 @@ class KeyValueMixer(MixerBase):
 
     @property
     @abstractmethod
-    def cache(self) -> dict[str, Any]:
+    def cache(self) -> Json:
         """What two layers must have in common to read one cache."""
 
     def state_law(self, width: int) -> StateLaw:
@@ -85,7 +86,7 @@ class HeadMixer(KeyValueMixer):
         return self.heads * self.head_dim
 
     @property
-    def cache(self) -> dict[str, Any]:
+    def cache(self) -> Json:
         """See KeyValueMixer."""
         return {name: getattr(self, name) for name in ("kind", "kv_heads", "head_dim", "rope_theta")}
 
@@ -126,7 +127,7 @@ class Attention(HeadMixer):
         return Tokens(None if self.window is None else self.window + self.sinks)
 
     @property
-    def cache(self) -> dict[str, Any]:
+    def cache(self) -> Json:
         """See KeyValueMixer."""
         return super().cache | {"window": self.window, "sinks": self.sinks}
 
@@ -170,7 +171,7 @@ class LatentAttention(KeyValueMixer):
         return self.heads * (self.head_dim + self.rope_dim)
 
     @property
-    def cache(self) -> dict[str, Any]:
+    def cache(self) -> Json:
         """See KeyValueMixer."""
         return {name: getattr(self, name) for name in ("kind", "kv_rank", "rope_dim", "rope_theta")}
 

@@ -8,6 +8,7 @@ from l2m_design.architecture.mixers.attention import HeadMixer
 from l2m_design.architecture.mixers.base import Count
 from l2m_design.architecture.schedules import ChunkSchedule, GlobalBudget, PowerSchedule, WindowSchedule
 from l2m_design.laws import StateLaw, StateTerm
+from l2m_design.settings import Json
 
 Choice = Literal["spread", "learned", "surprise", "value", "key_norm", "attention_mass", "recency"]
 Schedule = Literal["power", "log", "window", "sinks+window"]
@@ -105,7 +106,7 @@ class SparseAttention(HeadMixer):
         return self.choose in SURPRISED
 
     @property
-    def cache(self) -> dict[str, Any]:
+    def cache(self) -> Json:
         """See KeyValueMixer."""
         names = ("chunk", "schedule", "exponent", "keep", "window", "sinks", "allocate", "choose")
         return super().cache | {name: getattr(self, name) for name in names}

@@ -11,11 +11,12 @@ from l2m_design.architecture.readers.fla import Fla, Ratio
 from l2m_design.architecture.readers.fla_mixers import Ranks, rwkv7
 from l2m_design.architecture.readers.mixers import Mixer, StateSpace, Weights, linear
 from l2m_design.architecture.readers.shared import Sizes
+from l2m_design.settings import Json
 
 OF_FLA = ("fuse_norm", "fuse_cross_entropy", "fuse_linear_cross_entropy", "rmsnorm", "use_l2warp", "D_has_hdim")
 
 
-def is_of_fla(data: dict[str, Any]) -> bool:
+def is_of_fla(data: Json) -> bool:
     """Is a config whose type transformers has too one of fla's, by its keys?"""
     return not data.keys().isdisjoint(OF_FLA)
 

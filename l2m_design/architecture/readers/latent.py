@@ -1,6 +1,6 @@
 """Published decoders of multi-head latent attention: DeepSeek-V2 and V3, and Kimi Linear, which mixes it with KDA."""
 
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from pydantic import AliasChoices, Field, model_validator
 
@@ -18,6 +18,7 @@ from l2m_design.architecture.readers.config import (
 )
 from l2m_design.architecture.readers.experts import FirstDense
 from l2m_design.architecture.readers.mixers import LatentAttention, Mixer, Weights, kimi_delta
+from l2m_design.settings import Json
 
 
 class Latent(FirstDense):
@@ -138,7 +139,7 @@ class KimiLinear(Listed):
         return super().blocks
 
     @property
-    def assumed(self) -> dict[str, Any]:
+    def assumed(self) -> Json:
         """Without those sizes of KDA that linear_attn_config gives."""
         given = self.linear_attn_config
         stated = {

@@ -1,12 +1,12 @@
 """params.json of mistral-inference: the same facts as a config.json, under names of its own."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, Field
 
 from l2m_design.architecture.readers.config import DEPTH, FULL, SLIDING, Depth, Lenient, Size
 from l2m_design.errors import BadInput
-from l2m_design.settings import Values
+from l2m_design.settings import Json, Values
 
 OTHER_FORMS = {
     "multiple_of": "of Meta's Llama",
@@ -16,7 +16,7 @@ OTHER_FORMS = {
 Windows = Annotated[list[Size | None], Field(min_length=1, max_length=DEPTH)]
 
 
-def is_params(data: dict[str, Any]) -> bool:
+def is_params(data: Json) -> bool:
     """Does a mapping have the names of mistral-inference, which no config.json has?"""
     return {"dim", "n_layers"} <= data.keys() and "hidden_size" not in data
 
@@ -48,7 +48,7 @@ class Params(Lenient):
     moe: Moe | None = None
     model_type: Literal["transformer"] = "transformer"
 
-    def config(self, where: str) -> dict[str, Any]:
+    def config(self, where: str) -> Json:
         """The config.json that says the same: mistral, mixtral where there are experts, ministral for mixed windows."""
         common = {
             "model_type": "mistral",
@@ -71,7 +71,7 @@ class Params(Lenient):
             }
         return common | (self._mixed(where, self.sliding_window) if isinstance(self.sliding_window, list) else {})
 
-    def _mixed(self, where: str, windows: list[int | None]) -> dict[str, Any]:
+    def _mixed(self, where: str, windows: list[int | None]) -> Json:
         """Windows of some layers; raises BadInput where the list does not fit or has windows of two sizes."""
         sizes = {size for size in windows if size is not None}
         if self.n_layers % len(windows) or len(sizes) > 1 or self.moe is not None:
@@ -83,7 +83,7 @@ class Params(Lenient):
         return {"model_type": "ministral", "sliding_window": next(iter(sizes), None), "layer_types": kinds}
 
 
-def of_params(data: dict[str, Any], where: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+def of_params(data: Json, where: str) -> tuple[Json, tuple[str, ...]]:
     """The config.json that says the same as a params.json, and that in a sentence; raises BadInput for other forms."""
     for name, of in OTHER_FORMS.items():
         if data.get(name) is not None:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from l2m_design.architecture.picture import folded
 from l2m_design.architecture.readers import fla_recurrent
@@ -18,7 +17,7 @@ from l2m_design.architecture.readers.shared import Gemma4
 from l2m_design.architecture.readers.table import READERS
 from l2m_design.errors import BadInput
 from l2m_design.laws import StateLaw
-from l2m_design.settings import nearest, override
+from l2m_design.settings import Json, nearest, override
 
 TOLD = ("model_type", "text_config", "rope_scaling", "rope_parameters", "quantization_config", "torch_dtype", "dtype")
 RUN_BY_MAMBA_SSM = ("mamba", "mamba2", "mamba_ssm")
@@ -142,7 +141,7 @@ def published(path: str | Path, runtime: str | None = None, overrides: Iterable[
     )
 
 
-def _check_overrides(overrides: Iterable[str], stored: dict[str, Any], reader: type[Config]) -> None:
+def _check_overrides(overrides: Iterable[str], stored: Json, reader: type[Config]) -> None:
     """Raises BadInput for a key that is neither in the file nor read of its type: a slip would change nothing."""
     known = {name for field, info in reader.model_fields.items() for name in names(field, info)}
     for setting in overrides:
@@ -206,7 +205,7 @@ def _never_bind(positions: int | None, any_: bool) -> tuple[str, ...]:
     return (f"Its windows are as long as its {positions:,} positions, so it keeps all of them.",) if any_ else ()
 
 
-def _positions(config: Config, data: dict[str, Any]) -> int | None:
+def _positions(config: Config, data: Json) -> int | None:
     """The positions that a config speaks of: stretched ones too, as yarn's factor times the original ones."""
     stated, rope = config.max_position_embeddings, data.get("rope_scaling") or data.get("rope_parameters")
     if stated is None or not isinstance(rope, dict):
@@ -217,7 +216,7 @@ def _positions(config: Config, data: dict[str, Any]) -> int | None:
     return stated
 
 
-def _of_dtypes(data: dict[str, Any]) -> tuple[str, ...]:
+def _of_dtypes(data: Json) -> tuple[str, ...]:
     """What the file says of dtypes, which are asked for by options."""
     said, quantised = [], data.get("quantization_config")
     if data.get("torch_dtype", data.get("dtype")) == "float32":

@@ -9,10 +9,10 @@ out pages, and all layers' pages have one size. Sources, read and not run: `_ali
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from l2m_design.errors import BadInput
 from l2m_design.laws import Dtypes, Fixed, StateLaw, StateTerm, Tokens
+from l2m_design.settings import Json
 
 CELLS = 256  # llama.cpp rounds a context, and the cache of windows, up to so many cells
 UBATCH = 512  # tokens that llama.cpp computes at once by default; windows have room for them
@@ -52,7 +52,7 @@ class Allotment:
         """All of it."""
         return sum(group.bytes for group in self.groups)
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> Json:
         """JSON-ready."""
         names = ("of", "layers", "slots", "padding", "bytes")
         groups = [{name: getattr(group, name) for name in names} for group in self.groups]

@@ -1,13 +1,14 @@
 """Published decoders whose last layers read the keys and values of earlier ones: Gemma 3n and Gemma 4."""
 
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from l2m_design.architecture.readers.attention import Biased
 from l2m_design.architecture.readers.config import DEPTH, FULL, SLIDING, Count, Lenient, Size
 from l2m_design.architecture.readers.mixers import Attention, Mixer, Weights, linear
+from l2m_design.settings import Json
 
 Sizes = Annotated[
     list[Size],
@@ -198,7 +199,7 @@ class Gemma4(Shared):
         return Weights.gated(self.hidden_size, hidden).experts(count, chosen, router) + Weights.dense(3 * self.norm)
 
     @property
-    def assumed(self) -> dict[str, Any]:
+    def assumed(self) -> Json:
         """Without global_head_dim where per_layer_config stands in its place."""
         taken = super().assumed
         return {name: taken[name] for name in taken if self.per_layer_config is None or name != "global_head_dim"}

@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from l2m_design.condition import Demand
 from l2m_design.corpus import open_corpus
@@ -24,7 +23,7 @@ from l2m_design.search.space.known import REFERENCE
 from l2m_design.search.space.space import Space
 from l2m_design.search.study.database import Database, Say
 from l2m_design.search.study.ledger import Ledger
-from l2m_design.settings import to_json, write_atomically
+from l2m_design.settings import Json, to_json, write_atomically
 
 OPEN_TO_CHANGE = ("demand", "condition")
 FOLDER = "reselected"
@@ -104,9 +103,9 @@ def _check_choice(settings: StudySettings, every: list[Record], runs: list[Final
         )
 
 
-def _fixed(settings: StudySettings) -> dict[str, Any]:
+def _fixed(settings: StudySettings) -> Json:
     """What must be as it was."""
-    plain: dict[str, Any] = json.loads(to_json(settings.identity))
+    plain = json.loads(to_json(settings.identity))
     for part in OPEN_TO_CHANGE:
         plain.pop(part)
     plain["search"].pop("enforce")

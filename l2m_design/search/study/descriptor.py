@@ -12,6 +12,11 @@ from l2m_design.settings import Json
 from l2m_design.terms import Terms
 
 
+def identity_of(settings: StudySettings, space: Space, corpus: str) -> Json:
+    """What makes two studies the same, before the demand is known. corpus: its fingerprint."""
+    return {"study": settings.identity, "space": space.plain(), "corpus": corpus}
+
+
 @dataclass(frozen=True)
 class Descriptor:
     """A study as its database keeps it: everything that decides a trial."""
@@ -24,12 +29,8 @@ class Descriptor:
     @property
     def identity(self) -> Json:
         """What makes two studies the same."""
-        return {
-            "study": self.settings.identity,
-            "space": self.space.plain(),
-            "corpus": self.corpus["fingerprint"],
-            "beta": round(self.demand.exponent, 6),
-        }
+        own = identity_of(self.settings, self.space, self.corpus["fingerprint"])
+        return own | {"beta": round(self.demand.exponent, 6)}
 
     def plain(self) -> Json:
         """JSON-ready."""
