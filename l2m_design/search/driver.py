@@ -16,7 +16,7 @@ from l2m_design.search.executors.processes import Job
 from l2m_design.search.record import Record, Records
 from l2m_design.search.results import finalists
 from l2m_design.search.results.finalists import RECALL, FinalJob, FinalRun, run_recipe
-from l2m_design.search.study.draws import Draws, Past, before, lag
+from l2m_design.search.study.draws import Draws, Past, before
 from l2m_design.search.study.ledger import Ledger
 from l2m_design.search.tracking import Tracker
 from l2m_design.search.trials import recall
@@ -57,7 +57,7 @@ class Trials:
         self._bench = bench
         self._records, self._descriptor = bench.ledger.records, bench.ledger.descriptor
         self._settings, self._candidates = self._descriptor.settings, self._descriptor.candidates
-        self._draws, self._lag = Draws(self._descriptor), lag(self._settings.workers)
+        self._draws = Draws(self._descriptor)
         self._open: dict[int, Trial] = {}
         self._ready: list[Trial] = []
         self._baselines = plan.baselines(self._descriptor)
@@ -91,7 +91,9 @@ class Trials:
         if asked:
             self._begin(number, None, asked)
             return True
-        if not self._wanted(number) or not all(n in self._records for n in range(number - self._lag + 1)):
+        if not self._wanted(number) or not all(
+            n in self._records for n in range(number - self._bench.ledger.lag(number) + 1)
+        ):
             return False
         self._begin(number, self._past(number), None)
         return True
@@ -114,8 +116,8 @@ class Trials:
 
     def _past(self, number: int) -> Past:
         """What counts for the drawing of this number."""
-        ended = before(self._records.all, number - self._lag + 1)
-        late = range(max(0, number - self._lag + 1), number)
+        first = max(0, number - self._bench.ledger.lag(number) + 1)
+        ended, late = before(self._records.all, first), range(first, number)
         return Past(ended, {n: self._records.at(n) if n in self._records else self._open[n].record for n in late})
 
     def _begin(self, number: int, past: Past | None, baseline: plan.Baseline | None) -> None:
@@ -134,6 +136,7 @@ class Trials:
             record,
             drawing_seconds=round(time.perf_counter() - began, 6),
             rejected=asked.rejected if asked else 0,
+            generation=asked.generation if asked else {},
         )
         twin = past.running_twin(found) if past else None
         if twin is not None and record.spends:
@@ -169,7 +172,7 @@ class Trials:
     def _end(self, trial: Trial) -> None:
         """Keep what became of it, and tell who listens."""
         record, bench = trial.record, self._bench
-        bench.ledger.add(record, self._draws.told(record, trial.found))
+        bench.ledger.add(record, self._draws.entry(record, trial.found))
         self._open.pop(record.number, None)
         bench.listener.trial(record)
         self._untracked = True

@@ -58,9 +58,21 @@ class StudyFolder:
             )
         return False
 
+    def check_storage(self, storage: str | None, fresh: bool) -> None:
+        """Raises BadInput where the study's trials lie in another database."""
+        kept = read_kept(self.path / "storage.json")
+        if fresh or not kept or kept["storage"] == storage:
+            return
+        there = f"in {kept['storage']}; give --storage" if kept["storage"] else "in its folder; leave --storage out"
+        raise BadInput(f"{self.path}: the trials of this study are {there}, or --fresh")
+
+    def keep_storage(self, storage: str | None) -> None:
+        """Remember the database of the trials, without its password; none is the study's own."""
+        write_atomically(self.path / "storage.json", to_json({"storage": storage}))
+
     def forget(self) -> None:
         """Give a new study's name free again, when it was refused before anything was trained."""
-        for name in ("identity.json", DATABASE, "seconds.json", "demand.json"):
+        for name in ("identity.json", DATABASE, "seconds.json", "demand.json", "storage.json"):
             (self.path / name).unlink(missing_ok=True)
 
     def _move_aside(self) -> None:
@@ -104,10 +116,11 @@ def leaving_no_trace(study: StudyFolder, reports: Path) -> Iterator[None]:
     wanted = [study.path, study.path.parent, reports, reports.parent]
     new = [folder for folder in wanted if not folder.exists()]
     lock = study.path.parent / f".{study.path.name}.lock"
+    held = lock.exists()
     try:
         yield
     except BadInput:
-        if not study.path.exists() or study.path in new:
+        if not held:
             lock.unlink(missing_ok=True)
         for folder in new:
             with contextlib.suppress(OSError):

@@ -23,7 +23,7 @@ class Record:
     learning rate. recall: late excess over Bayes on the recall source, nats a fact, and the seconds it took.
     too_large: training it takes more memory than the study allows, whatever the condition says. stopped_seconds: that a
     run which was stopped at a rung had trained and evaluated. drawing_seconds: until it was drawn and judged; rejected:
-    how many drawings were refused unasked before it.
+    how many drawings were refused unasked before it. generation: of a genetic sampler, by Optuna's key.
     """
 
     number: int
@@ -51,6 +51,7 @@ class Record:
     stopped_seconds: float = 0.0
     drawing_seconds: float = 0.0
     rejected: int = 0
+    generation: dict[str, int] = field(default_factory=dict)
 
     def copied_from(self, twin: "Record") -> "Record":
         """This record with the fate of an equal earlier drawing."""

@@ -26,7 +26,8 @@ from l2m_design.search.settings import StudySettings
 from l2m_design.search.space.space import Space, check_space
 from l2m_design.search.study.database import Database, shown
 from l2m_design.search.study.descriptor import Descriptor, identity_of
-from l2m_design.search.study.ledger import Ledger, move_aside
+from l2m_design.search.study.draws import lag_of
+from l2m_design.search.study.ledger import Ledger, check_free, move_aside
 from l2m_design.search.tracking import Tracker, check_experiment, check_uri
 from l2m_design.search.trials.recall import check_recall
 from l2m_design.settings import Json, to_json, write_atomically
@@ -102,6 +103,9 @@ class Search:
         """The search, alone in its folder."""
         with self.folder.alone():
             database = Database(self.storage_url, listener.trouble) if self.settings.storage else None
+            if database:
+                check_free(database, self.settings.name)
+            self.folder.check_storage(self.settings.storage and shown(self.settings.storage), fresh)
             identity = identity_of(self.settings, self.space, self.corpus.fingerprint)
             new = self.folder.open(identity, fresh, resume)
             own = self.folder.path / DATABASE
@@ -112,9 +116,10 @@ class Search:
                     database = database or Database(self.storage_url, listener.trouble)
                     if fresh:
                         move_aside(database, self.settings.name)
+                    self.folder.keep_storage(self.settings.storage and shown(self.settings.storage))
                     measurement, demand = self._demand(listener)
                     ledger = self._planned(database, demand, listener)
-                    ledger.begin()
+                    ledger.begin(lag_of(self.settings.workers))
             except BadInput:
                 if new:
                     self.folder.forget()

@@ -12,7 +12,7 @@ import pytest
 from optuna.exceptions import StorageInternalError
 
 from l2m_design.cli import main
-from l2m_design.errors import BadInput
+from l2m_design.errors import BadInput, WorkFailed
 from l2m_design.search.study import database as room
 from l2m_design.search.study.database import Database, DatabaseAway
 from l2m_design.search.study.ledger import DRIVER, Ledger
@@ -140,6 +140,11 @@ def test_a_second_driver_of_a_study_is_refused(opened, trained) -> None:
     ledger._set(DRIVER, holder)
     with pytest.raises(BadInput, match=f"is searched by process {other.pid} on .*; a study has one driver"):
         opened("search.trials=1").run()
+    fresh = opened("search.trials=1", f"storage={search.storage_url}")
+    with pytest.raises(BadInput, match="a study has one driver"):
+        fresh.run(fresh=True)  # which would take it from under the other
+    with pytest.raises(WorkFailed, match="searches it now, since this one was silent"):
+        ledger.sign()
     other.kill()
     other.wait()
     assert opened("search.trials=1").run()["trials"]["complete"] == 8
@@ -158,3 +163,35 @@ def test_entries_are_seen_by_readers_of_optuna(opened, trained) -> None:
     assert all(trial.value == pytest.approx(by_number[trial.user_attrs["number"]]["value"]) for trial in done)
     assert any(trial.intermediate_values for trial in study.trials)
     assert not [trial for trial in study.trials if not trial.state.is_finished()]
+
+
+def test_a_study_knows_in_which_database_its_trials_lie(opened, trained, tmp_path: Path) -> None:
+    elsewhere = f"storage=sqlite:///{tmp_path}/elsewhere.db"
+    opened("search.trials=0", elsewhere).run()
+    with pytest.raises(BadInput, match=r"are in sqlite:///.*elsewhere.db; give --storage, or --fresh"):
+        opened("search.trials=0").run(resume=True)
+    before = len(trained)
+    opened("search.trials=0", elsewhere).run(resume=True)
+    assert len(trained) == before
+    opened("search.trials=0").run(fresh=True)
+    with pytest.raises(BadInput, match="are in its folder; leave --storage out"):
+        opened("search.trials=0", elsewhere).run()
+
+
+def test_an_entry_that_was_taken_before_the_connection_broke_is_there_once(opened, trained, monkeypatch) -> None:
+    from optuna.study import Study
+
+    add, broke = Study.add_trial, list[int]()
+
+    def breaking(self: Study, trial: Any) -> None:
+        add(self, trial)
+        if "number" in trial.user_attrs and not broke:
+            broke.append(1)
+            raise StorageInternalError("connection reset")
+
+    monkeypatch.setattr(Study, "add_trial", breaking)
+    monkeypatch.setattr(room, "FIRST_WAIT", 0.01)
+    search = opened("search.trials=0")
+    search.run()
+    assert broke
+    assert len(optuna.load_study(study_name="tiny", storage=search.storage_url).trials) == 7

@@ -94,6 +94,59 @@ def test_asha_and_hyperband_see_the_rungs_of_all_that_ended(opened, trained) -> 
     assert again.report([best - 5.0])
 
 
+def test_a_genetic_sampler_breeds_from_the_second_generation_on(opened, trained, monkeypatch) -> None:
+    """Whose generations are told from drawing to drawing; a sampler without them draws evenly for ever."""
+    from optuna.samplers import NSGAIISampler
+
+    answers: list[dict[str, Any]] = []
+    sample = NSGAIISampler.sample_relative
+
+    def watched(self: Any, *arguments: Any) -> dict[str, Any]:
+        answers.append(sample(self, *arguments))
+        return answers[-1]
+
+    monkeypatch.setattr(NSGAIISampler, "sample_relative", watched)
+    summary = opened("search.trials=24", "search.mode=pareto", "search.sampler=nsga2", "search.pruner=none").run()
+    generations = [v for r in summary["records"] for v in r["generation"].values()]
+    assert max(generations) >= 1
+    assert any(answers)
+
+
+def test_another_number_of_workers_goes_on_without_drawing_anything_anew(opened, trained, monkeypatch) -> None:
+    pretend, left = processes.run_isolated, [11]
+
+    def interrupted(*arguments: Any) -> Outcome:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return pretend(*arguments)
+
+    monkeypatch.setattr(processes, "run_isolated", interrupted)
+    ask = ("search.trials=9", "search.sampler=tpe", "search.warmup_trials=2")
+    with pytest.raises(Interrupted):
+        opened("workers=3", *ask).run()
+    left[0] = 100
+    records = {r["number"]: r for r in opened("workers=1", *ask).run()["records"]}
+    for record in records.values():
+        if record["copy_of"] is not None:
+            assert record["fingerprint"] == records[record["copy_of"]]["fingerprint"]
+    assert sum(r["state"] != "infeasible" and r["copy_of"] is None for r in records.values()) == 16
+
+
+def test_a_rung_that_is_told_again_gets_the_same_answer(opened, trained, monkeypatch) -> None:
+    """A job that was told to stop and was killed before it did goes on from its checkpoint."""
+    pretend = processes.run_isolated
+    ask = ("search.trials=9", "search.sampler=random", "search.warmup_trials=2", "search.price=0")
+    calm = drawn(opened(*ask).run())
+
+    def told_twice(job: Any, on_rung: Any, *rest: Any) -> Outcome:
+        return pretend(job, lambda rung: on_rung(rung) is on_rung(rung) and on_rung(rung), *rest)
+
+    monkeypatch.setattr(processes, "run_isolated", told_twice)
+    assert drawn(opened(*ask).run(fresh=True)) == calm
+    assert any("behind the" in str(trial) for trial in calm)
+
+
 def _quiet() -> Any:
     from l2m_design.search.driver import Listener
 

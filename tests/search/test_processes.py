@@ -121,6 +121,41 @@ def test_a_run_ended_on_its_way_goes_on_from_its_checkpoint(tmp_path: Path) -> N
     assert not (tmp_path / "0.checkpoint").exists()
 
 
+def test_jobs_that_wait_at_a_rung_keep_their_checkpoints_when_the_executor_stops(tmp_path: Path) -> None:
+    from l2m_design.search.executors.base import Executor, Looked
+    from l2m_design.search.executors.processes import run_stubbornly
+
+    kept = job(recipe=RECIPE | {"rungs": [0.25, 0.75]}, checkpoint=str(tmp_path / "0.checkpoint"))
+    executor = Executor(1, lambda slot, *asked: run_stubbornly(*asked))
+    executor.submit(0, kept)
+    looks = 0
+    while looks < 2:
+        event = executor.next()
+        if isinstance(event, Looked):
+            looks += 1
+            if looks == 1:
+                event.answer(True)
+    executor.stop()
+    assert (tmp_path / "0.checkpoint").exists()
+
+
+def test_the_wait_for_an_answer_is_not_the_jobs_time() -> None:
+    def slow_answer(rung) -> bool:
+        time.sleep(3.0)
+        return True
+
+    assert run_isolated(job(), slow_answer, time_limit=2.5).result is not None
+
+
+def test_a_job_that_is_ended_by_sigterm_goes_on_as_one_that_was_killed() -> None:
+    def end_all_children(rung) -> bool:
+        for child in _grandchildren():
+            os.kill(child, signal.SIGTERM)
+        return True
+
+    assert run_isolated(job(), end_all_children).killed
+
+
 def test_a_trial_of_two_processes_comes_back_as_one_of_one() -> None:
     one, two = (run_isolated(job(processes=count), lambda rung: True) for count in (1, 2))
     assert one.result is not None

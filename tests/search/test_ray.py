@@ -8,6 +8,7 @@ import pytest
 from l2m_design.errors import BadInput
 from l2m_design.search.driver import Listener
 from l2m_design.search.executors.ray import share
+from l2m_design.search.run import Interrupted
 from l2m_design.search.settings import StudySettings
 
 LARGE, SMALL = {"CPU": 4.0, "GPU": 2.0}, {"CPU": 1.0}
@@ -48,6 +49,22 @@ def test_a_lost_node_costs_no_trial(cluster, opened, exactly_once, kept) -> None
     assert said[1:] in ([], ["ray: 1 nodes, there were 2"])  # the search may end before the cluster notices the loss
 
 
+def test_sigterm_stays_with_the_command_and_a_job_resumed_on_an_actor_is_heard(cluster, opened, tmp_path) -> None:
+    import signal
+
+    before = signal.getsignal(signal.SIGTERM)
+    ask = ("executor=ray", "workers=1", "search.known_designs=false", "recipe.rungs=[0.25, 0.5]", "search.pruner=none")
+    search = opened("search.trials=2", *ask)
+
+    def stop(record) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        search.run(listener=Listener(trial=stop))
+    assert opened("search.trials=3", *ask).run(resume=True)["trials"]["complete"] == 3
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
 def test_a_corpus_named_from_here_is_found_by_actors(cluster, opened, monkeypatch, tmp_path) -> None:
     (tmp_path / "text.txt").write_text("".join(f"line {n} of many, {n * n}\n" for n in range(20_000)))
     monkeypatch.chdir(tmp_path)
@@ -72,6 +89,7 @@ def test_what_ends_a_worker_on_a_node_is_said_in_one_line(cluster, opened, monke
         ({"workers": 4, "device": "cpu"}, [LARGE, SMALL], (1, 0)),
         ({"workers": 2, "threads": 3, "gpus_per_trial": 2}, [LARGE], (3, 2)),
         ({"workers": 1}, [SMALL, SMALL], (1, 0)),
+        ({"workers": 6, "device": "cpu"}, [{"CPU": 16.0}] * 4, (8, 0)),  # ten each would find room for four
     ],
 )
 def test_a_worker_asks_for_no_more_than_the_largest_node_has(opened, changes, nodes, each) -> None:

@@ -46,6 +46,10 @@ class Ended:
 Event = Stepped | Looked | Ended
 
 
+class Stopping(Exception):
+    """The executor stops while a job waits for an answer: it is ended as it is, and its checkpoint stays."""
+
+
 class Run(Protocol):
     """Runs one job in a slot to its end; `stop` is asked now and then, and ends it."""
 
@@ -118,6 +122,8 @@ class Executor:
                     lambda done, total, key=key: self._events.put(Stepped(key, done, total)),  # type: ignore[misc]
                     self._stopped.is_set,
                 )
+            except Stopping:
+                return
             except BaseException as error:  # a thread's whole duty: hand on what ended it
                 self._events.put(error)
                 return
@@ -131,4 +137,4 @@ class Executor:
                 return answers.get(timeout=LOOK)
             except queue.Empty:
                 continue
-        return False
+        raise Stopping

@@ -56,7 +56,7 @@ class Job:
 @dataclass(frozen=True)
 class Outcome:
     """result: of a finished run; stopped: told to stop at a rung; reason: why it failed; note: what a finished run
-    could not keep; killed: did its process end by SIGKILL?
+    could not keep; killed: was its process ended from outside?
     """
 
     result: dict[str, Any] | None = None
@@ -117,7 +117,9 @@ def _listen(
             elif kind == "step":
                 on_step(*content)
             elif kind == "rung":
+                asked = time.monotonic()
                 ours.send(on_rung(content))
+                deadline += time.monotonic() - asked  # the wait for an answer is not the job's
             else:
                 assert isinstance(content, Outcome)
                 return content
@@ -156,7 +158,7 @@ def _death(process: Any) -> Outcome:
     code = process.exitcode
     if code is not None and code < 0:
         reason = SIGNAL_WORDS.get(signal.Signals(-code), f"killed by signal {-code}")
-        return Outcome(reason=reason, killed=-code == signal.SIGKILL)
+        return Outcome(reason=reason, killed=-code in (signal.SIGKILL, signal.SIGTERM))
     return Outcome(reason=f"ended with exit code {code}")
 
 

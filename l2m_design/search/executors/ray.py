@@ -8,6 +8,7 @@ corpus, and, for checkpoints and weights, the same folder of runs.
 import contextlib
 import os
 import queue
+import signal
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +20,7 @@ from l2m_design.errors import BadInput, WorkFailed, first_line
 from l2m_design.search.executors import processes
 from l2m_design.search.executors.base import LOOK, Executor
 from l2m_design.search.executors.kernels import check_kernels
-from l2m_design.search.executors.processes import Job, Outcome
+from l2m_design.search.executors.processes import ATTEMPTS, Job, Outcome
 from l2m_design.search.settings import StudySettings
 from l2m_design.training.run import Rung
 
@@ -36,14 +37,11 @@ class Runner:
         self._kernels, self._same = kernels, set[tuple[str, str | None]]()
         self._events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self._stopped = threading.Event()
 
     def run(self, job: Job) -> Outcome:
         """Run a job to its end. Raises BadInput where this node cannot: other corpus, no such kernel."""
         self._check(job)
-        return processes.run_stubbornly(
-            job, self._look, lambda done, total: self._events.put(("step", (done, total))), self._stopped.is_set
-        )
+        return processes.run_stubbornly(job, self._look, lambda done, total: self._events.put(("step", (done, total))))
 
     def take(self) -> list[tuple[str, Any]]:
         """What happened since the last call; waits a moment for something."""
@@ -58,9 +56,11 @@ class Runner:
         """To the last rung."""
         self._answers.put(goes_on)
 
-    def stop(self) -> None:
-        """End the job."""
-        self._stopped.set()
+    def node(self) -> str:
+        """The id of the node it runs on."""
+        import ray
+
+        return str(ray.get_runtime_context().get_node_id())
 
     def _look(self, rung: Rung) -> bool:
         self._events.put(("rung", rung))
@@ -89,9 +89,12 @@ class Cluster:
             raise BadInput("executor: ray needs Ray: pip install 'l2m-design[ray]'") from None
         self._ray, self._say = ray, say
         self._ours = not ray.is_initialized()
+        handler = signal.getsignal(signal.SIGTERM)
         try:
             if self._ours:
                 ray.init(log_to_driver=False, include_dashboard=False)
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, handler)  # Ray's own ends the process at once
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise WorkFailed(f"executor: ray: no cluster answers ({first_line(error)})") from None
         try:
@@ -109,7 +112,7 @@ class Cluster:
             max_concurrency=CALLS_AT_ONCE,
             scheduling_strategy="SPREAD",
         )
-        self._actors, self._idle = list[Any](), list[Any]()
+        self._actors, self._idle = list[Any](), list[tuple[Any, str]]()
 
     def run(
         self,
@@ -120,34 +123,46 @@ class Cluster:
         stop: Callable[[], bool],
     ) -> Outcome:
         """One job; on the loss of its actor once more, elsewhere, for as long as there is a cluster."""
+        losses = 0
         while not stop():
+            actor, node = self._actor(stop)
             try:
-                actor = self._actor(stop)
                 outcome = self._followed(actor, job, on_rung, on_step, stop)
-                self._idle.append(actor)
+                self._idle.append((actor, node))
                 return outcome
             except self._ray.exceptions.RayTaskError as error:
                 raise error.cause from None
             except self._ray.exceptions.RayActorError:
-                self._say(f"ray: {job.name or 'a job'} was lost with its node; it goes on elsewhere")
+                self._ray.kill(actor)
+                lost = node not in {each["NodeID"] for each in self._ray.nodes() if each["Alive"]}
+                losses += not lost
+                if losses >= ATTEMPTS:
+                    return Outcome(reason=f"its actor was lost {losses} times (out of memory?)")
+                self._say(f"ray: {job.name or 'a job'} was lost with its {'node' if lost else 'actor'}; it goes on")
             except self._ray.exceptions.RayError as error:
                 raise WorkFailed(f"executor: ray: {first_line(error)}; go on with --resume") from None
         return Outcome(reason="the search was stopped")
 
-    def _actor(self, stop: Callable[[], bool]) -> Any:
-        """An idle actor, else a new one once a node has room for it; whichever is there first."""
+    def _actor(self, stop: Callable[[], bool]) -> tuple[Any, str]:
+        """An idle actor, else a new one once a node has room for it, whichever is there first; and its node."""
         with contextlib.suppress(IndexError):
             return self._idle.pop()
         actor = self._made.remote(self._kernels)
         self._actors.append(actor)
-        ready = actor.take.remote()
-        while not stop() and not self._ray.wait([ready], timeout=LOOK)[0]:
+        node = actor.node.remote()
+        while not stop():
+            if self._ray.wait([node], timeout=LOOK)[0]:
+                with contextlib.suppress(self._ray.exceptions.RayActorError):
+                    return actor, str(self._ray.get(node))
+                actor = self._made.remote(self._kernels)  # lost before its first job
+                self._actors.append(actor)
+                node = actor.node.remote()
             self._look()
             with contextlib.suppress(IndexError):
                 other = self._idle.pop()
                 self._ray.kill(actor)
                 return other
-        return actor
+        return actor, ""
 
     def _followed(
         self,
@@ -169,6 +184,7 @@ class Cluster:
                 taken = actor.take.remote()
             if work in there:
                 outcome: Outcome = self._ray.get(work)
+                self._ray.get(taken)  # steps at most; the next job's events are not for this call
                 return outcome
             self._look()
         return Outcome(reason="the search was stopped")
@@ -221,12 +237,13 @@ def _absolute(corpus: str) -> str:
 
 
 def share(settings: StudySettings, nodes: list[dict[str, float]]) -> tuple[int, int]:
-    """CPUs and GPUs of each job: an even share, but no more than the largest node has.
+    """CPUs and GPUs of each job: the most with which all of them find room at once.
 
     Raises BadInput when what is asked of a node is on none.
     """
     cpus = [int(node.get("CPU", 0)) for node in nodes]
-    threads = settings.threads or max(1, min(sum(cpus) // settings.workers, max(cpus, default=1)))
+    even = next((t for t in range(max(cpus, default=1), 1, -1) if sum(c // t for c in cpus) >= settings.workers), 1)
+    threads = settings.threads or even
     gpus = max((int(node.get("GPU", 0)) for node in nodes), default=0)
     asked = settings.gpus_per_trial if settings.device == "cuda" or (gpus and settings.device == "auto") else 0
     if threads > max(cpus, default=0):

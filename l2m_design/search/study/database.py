@@ -60,12 +60,13 @@ class Database:
     def rename(self, old: str, new: str) -> None:
         """Give a study another name, if it is there."""
         if old in self.studies:
-            self.patiently(
-                lambda: optuna.copy_study(
-                    from_study_name=old, from_storage=self.storage, to_storage=self.storage, to_study_name=new
-                )
-            )
+            self.patiently(lambda: self._copy(old, new))
             self.patiently(lambda: optuna.delete_study(study_name=old, storage=self.storage))
+
+    def _copy(self, old: str, new: str) -> None:
+        if new in optuna.get_all_study_names(self.storage):  # half a copy, left when the database went away
+            optuna.delete_study(study_name=new, storage=self.storage)
+        optuna.copy_study(from_study_name=old, from_storage=self.storage, to_storage=self.storage, to_study_name=new)
 
     def patiently(self, call: Callable[[], T]) -> T:
         """A call's answer, asked for again while the database is away or full; said when that begins and ends."""

@@ -5,6 +5,7 @@ number, and on a seed of its own. So it does not matter which of two jobs ends f
 stopped: the same study draws the same. Trials in between count as running, with the picks they have.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -42,10 +43,14 @@ class Past:
 
 @dataclass
 class Asked:
-    """One drawing in a study of its own, which hears its rungs. rejected: drawings refused unasked before it."""
+    """One drawing in a study of its own, which hears its rungs.
+
+    rejected: drawings refused unasked before it. generation: what a genetic sampler must know of it later.
+    """
 
     picks: Picks
     rejected: int
+    generation: dict[str, int]
     _trial: Trial
     _others: list[Record]
     _descriptor: Descriptor
@@ -93,6 +98,8 @@ class Draws:
         replayed = isinstance(study.pruner, optuna.pruners.SuccessiveHalvingPruner | optuna.pruners.HyperbandPruner)
         for other in range(number):
             record = ended.get(other)
+            if record and record.copy_of in ended and record.state == "pruned":  # drawn while its twin was at work
+                record = record.copied_from(ended[record.copy_of])
             if record is None:
                 study.add_trial(self._running(past.running[other].params if other in past.running else {}))
             elif replayed and record.rungs and self._whole(record.params):
@@ -103,25 +110,30 @@ class Draws:
         study.sampler = sampler
         trial = study.ask()
         picks = {name: trial.suggest_categorical(name, options) for name, options in self._candidates.questions.items()}
-        return Asked(picks, sampler.rejected, trial, past.ended.all, self._descriptor)
+        generation = {key: value for key, value in study.trials[-1].system_attrs.items() if "generation" in key}
+        return Asked(picks, sampler.rejected, generation, trial, past.ended.all, self._descriptor)
 
-    def told(self, record: Record, found: Candidate | None = None) -> FrozenTrial:
-        """A trial that ended, as Optuna hears of it; a drawing that no picks can ask for says nothing of picks."""
+    def told(self, record: Record) -> FrozenTrial:
+        """A trial that ended, as Optuna hears of it; of memory it hears whether there was enough."""
         if record.number not in self._told:
-            self._told[record.number] = self._frozen(record, found)
+            self._told[record.number] = self._frozen(record, self._candidates.again(record), exact=False)
         return self._told[record.number]
 
-    def _frozen(self, record: Record, found: Candidate | None) -> FrozenTrial:
+    def entry(self, record: Record, found: Candidate) -> FrozenTrial:
+        """A trial that ended, as the database keeps it; a drawing that no picks can ask for says nothing of picks."""
+        return self._frozen(record, found, exact=True)
+
+    def _frozen(self, record: Record, found: Candidate, exact: bool) -> FrozenTrial:
         search = self._descriptor.settings.search
         whole = self._whole(record.params)
-        found = found or self._candidates.again(record)
         rungs = {resource(search, i + 1): self._values(record, loss)[0] for i, (_, loss) in enumerate(record.rungs)}
         values = self._values(record, record.late_loss) if record.state == "complete" and record.late_loss else None
         state = ENDS.get(record.state, TrialState.PRUNED)
         if values is None or not whole:
             values, state = None, TrialState.FAIL if record.state == "complete" else state
         taken = max(TRAINING_BYTES * record.parameters, (record.result or {}).get("peak_memory_bytes", 0))
-        constraints = self._candidates.constraints(found) | {"memory": self._candidates.memory(taken)}
+        memory = self._candidates.memory(taken)  # varies from run to run, and must not change what is drawn
+        constraints = self._candidates.constraints(found) | {"memory": memory if exact else math.copysign(1.0, memory)}
         return create_trial(
             state=state,
             values=values,
@@ -129,6 +141,7 @@ class Draws:
             distributions=self._distributions if whole else {},
             constraints={name: max(-LARGE, min(LARGE, value)) for name, value in constraints.items()},
             intermediate_values=rungs if self._descriptor.directions == 1 else {},
+            system_attrs=dict(record.generation),
         )
 
     def _values(self, record: Record, loss: float) -> list[float]:
@@ -159,7 +172,7 @@ class Draws:
         search, candidates = settings.search, self._candidates
         name = resolved(search.sampler, search.trials)
         seed = search.seed + 7919 * number
-        inner = inner_sampler(name, seed, 2 * search.warmup_trials, search.trials, settings.workers > 1)
+        inner = inner_sampler(name, seed, 2 * search.warmup_trials, search.trials, bool(past.running))
 
         def fresh(picks: Picks) -> bool:
             found = candidates.drawn(lambda question, options: picks[question])
@@ -168,8 +181,8 @@ class Draws:
         return FeasibleSampler(name, inner, candidates.questions, candidates.feasible, fresh, seed, candidates.largest)
 
 
-def lag(workers: int) -> int:
-    """How many trials back the last one lies whose end must be known."""
+def lag_of(workers: int) -> int:
+    """How many trials back the last one lies whose end must be known, with so many workers."""
     return LAG * workers if workers > 1 else 1
 
 

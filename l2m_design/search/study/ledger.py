@@ -15,7 +15,7 @@ import optuna
 import psutil
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from l2m_design.errors import BadInput
+from l2m_design.errors import BadInput, WorkFailed
 from l2m_design.search.record import Record, Records
 from l2m_design.search.results.finalists import FinalJob, FinalRun
 from l2m_design.search.settings import differences
@@ -25,7 +25,8 @@ from l2m_design.settings import to_json
 from l2m_design.training.result import Result
 
 FINALS = ":finalists"
-RECORD, RUN, JOB, RECIPE, STUDY, UID, DRIVER = "record", "run", "job", "recipe", "study", "uid", "driver"
+RECORD, RUN, JOB, RECIPE = "record", "run", "job", "recipe"
+STUDY, UID, DRIVER, LAGS = "study", "uid", "driver", "lags"
 FRESH, AGAIN = 60.0, 15.0  # seconds: so old a sign of life counts; how often one is given
 
 
@@ -56,9 +57,13 @@ class Ledger:
                     "give another name"
                 )
         self.descriptor = descriptor
+        self._signed, self._lags = 0.0, [(0, 1)]
+        self._read()
+
+    def _read(self) -> None:
         self.records = Records(_record(trial) for trial in self._entries(self._trials, RECORD))
-        self._runs = [_run(trial) for trial in self._entries(self._finals, RUN)]
-        self._signed = 0.0
+        runs = [_run(trial) for trial in self._entries(self._finals, RUN)]
+        self._runs = {(run.job.fingerprint, run.recipe): run for run in runs}
 
     @property
     def _attrs(self) -> dict[str, Any]:
@@ -68,22 +73,37 @@ class Ledger:
         found = self.database.patiently(lambda: study.get_trials(deepcopy=False))
         return [trial for trial in found if name in trial.user_attrs]
 
-    def begin(self) -> None:
-        """Write under this process' name. Raises BadInput where another driver does."""
-        holder = self._attrs.get(DRIVER)
-        if holder and _lives(holder):
-            raise BadInput(
-                f"study {self.name} in {self.database.shown}: is searched by process {holder['pid']} on "
-                f"{holder['host']}; a study has one driver"
-            )
+    def begin(self, lag: int) -> None:
+        """Write under this process' name, drawing with this lag. Raises BadInput where another driver writes."""
+        check_free(self.database, self.name)
+        self.sign()
+        self._read()
+        self._keep_lag(lag)
         self._set(STUDY, to_json(self.descriptor.plain()))
         if UID not in self._attrs:
             self._set(UID, secrets.token_hex(8))
-        self.sign()
+
+    def _keep_lag(self, lag: int) -> None:
+        """What was drawn, or may have been, keeps the lag of its drawing."""
+        lags: list[list[int]] = self._attrs.get(LAGS, [])
+        if not lags or lags[-1][1] != lag:
+            last = max((record.number for record in self.records.all), default=-1)
+            begins = last + 1 + lags[-1][1] if lags else 0
+            self._set(LAGS, [each for each in lags if each[0] < begins] + [[begins, lag]])
+        self._lags = [(begins, each) for begins, each in self._attrs[LAGS]]
+
+    def lag(self, number: int) -> int:
+        """How many trials before this one the last lies whose end must be known when it is drawn."""
+        return [each for begins, each in self._lags if begins <= number][-1]
 
     def sign(self) -> None:
         """Give a sign of life, where the last one is some time ago."""
         if time.monotonic() - self._signed > AGAIN or not self._signed:
+            if (holder := self._attrs.get(DRIVER)) and not _own(holder) and _lives(holder):
+                raise WorkFailed(
+                    f"study {self.name}: process {holder['pid']} on {holder['host']} searches it now, since this one "
+                    "was silent for long; nothing finished is lost"
+                )
             self._signed = time.monotonic()
             process = psutil.Process(os.getpid())
             self._set(
@@ -94,7 +114,8 @@ class Ledger:
     def end(self) -> None:
         """Let others write; where the database is away, they may once the last sign of life is old."""
         with contextlib.suppress(*AWAY):
-            self._trials.set_user_attr(DRIVER, None)
+            if _own(self._trials.user_attrs.get(DRIVER) or {}):
+                self._trials.set_user_attr(DRIVER, None)
 
     def _set(self, name: str, value: Any) -> None:
         self.database.patiently(lambda: self._trials.set_user_attr(name, value))
@@ -117,8 +138,21 @@ class Ledger:
         entry.user_attrs = {RECORD: to_json(asdict(record)), "number": record.number} | (
             {"design": record.design} if record.design else {}
         )
-        self.database.patiently(lambda: self._trials.add_trial(entry))
+        self._write(self._trials, entry, RECORD)
         self.records.add(record)
+
+    def _write(self, study: optuna.Study, entry: FrozenTrial, name: str) -> None:
+        """Once, though the database may go away after it took the entry and before it said so."""
+        tried = False
+
+        def write() -> None:
+            nonlocal tried
+            if tried and entry.user_attrs[name] in (trial.user_attrs[name] for trial in self._entries(study, name)):
+                return
+            tried = True
+            study.add_trial(entry)
+
+        self.database.patiently(write)
 
     def add_run(self, run: FinalRun) -> None:
         """Keep a finalist's run."""
@@ -126,12 +160,22 @@ class Ledger:
         attrs = {JOB: run.job.plain(), RECIPE: run.recipe, RUN: kept}
         state = TrialState.COMPLETE if run.result else TrialState.FAIL
         told = create_trial(state=state, value=run.result.late_loss if run.result else None, user_attrs=attrs)
-        self.database.patiently(lambda: self._finals.add_trial(told))
-        self._runs.append(run)
+        self._write(self._finals, told, RUN)
+        self._runs[run.job.fingerprint, run.recipe] = run
 
     def runs(self, recipe: str) -> list[FinalRun]:
         """The finalists' finished runs by the shared recipe of this fingerprint, in the order in which they ended."""
-        return [run for run in self._runs if run.recipe == recipe]
+        return [run for run in self._runs.values() if run.recipe == recipe]
+
+
+def check_free(database: Database, name: str) -> None:
+    """Raises BadInput where another driver searches the study of this name."""
+    holder = database.study(name).user_attrs.get(DRIVER) if name in database.studies else None
+    if holder and not _own(holder) and _lives(holder):
+        raise BadInput(
+            f"study {name} in {database.shown}: is searched by process {holder['pid']} on {holder['host']}; a study "
+            f"has one driver (one that was killed on another host counts as alive for {FRESH:.0f} s)"
+        )
 
 
 def move_aside(database: Database, name: str) -> None:
@@ -153,6 +197,11 @@ def _run(trial: FrozenTrial) -> FinalRun:
     return FinalRun(FinalJob(**trial.user_attrs[JOB]), result, data["reason"], trial.user_attrs[RECIPE])
 
 
+def _own(holder: dict[str, Any]) -> bool:
+    """Is that driver this process?"""
+    return bool(holder) and (holder["host"], holder["pid"]) == (socket.gethostname(), os.getpid())
+
+
 def _lives(holder: dict[str, Any]) -> bool:
     """Is that driver at work? Of this host's processes it is known; of others their last sign of life counts."""
     if holder["host"] != socket.gethostname():
@@ -160,6 +209,6 @@ def _lives(holder: dict[str, Any]) -> bool:
     try:
         process = psutil.Process(holder["pid"])
         same = abs(process.create_time() - holder["began"]) < 1.0
-        return same and process.status() != psutil.STATUS_ZOMBIE and process.pid != os.getpid()
+        return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False

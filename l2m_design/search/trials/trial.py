@@ -35,6 +35,7 @@ class Trial:
     began: float = field(default_factory=time.perf_counter)
     _spent: float = 0.0
     _recalled: bool = False
+    _answers: dict[int, bool] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -60,17 +61,20 @@ class Trial:
 
     def on_rung(self, rung: Rung) -> bool:
         """Rungs are compared as ends are. Baselines run to their end; only feasible candidates set the bar."""
-        if any(tokens == rung.tokens for tokens, _ in self.rungs):
-            return True  # a run that goes on from its checkpoint tells its looks again
         if self._recalls:
             return True
-        self.rungs.append((rung.tokens, round(rung.late_loss, 5)))
-        self._spent = rung.seconds
-        if not math.isfinite(rung.late_loss):
+        if rung.tokens not in self._answers:  # a run that goes on from its checkpoint tells its looks again
+            self.rungs.append((rung.tokens, round(rung.late_loss, 5)))
+            self._spent = rung.seconds
+            self._answers[rung.tokens] = self._goes_on(rung.late_loss)
+        return self._answers[rung.tokens]
+
+    def _goes_on(self, loss: float) -> bool:
+        if not math.isfinite(loss):
             return False
         if self.asked is None or not self.record.feasible:
             return True
-        return self.asked.report(objectives(self.descriptor.settings.search, self.record, rung.late_loss))
+        return self.asked.report(objectives(self.descriptor.settings.search, self.record, loss))
 
     @property
     def _recalls(self) -> bool:
