@@ -44,7 +44,7 @@ def test_a_lost_node_costs_no_trial(cluster, opened, exactly_once, kept) -> None
     assert cluster.second is None
     exactly_once(search.storage_url, 6)
     assert summary["trials"]["failed"] == 0
-    said = [sentence for sentence in said if sentence.startswith("ray: ") and "lost with its node" not in sentence]
+    said = [sentence for sentence in said if sentence.startswith("ray: ") and "was lost with its" not in sentence]
     assert said[0] == "ray: 2 jobs at once, 1 CPU threads and 0 GPUs each, on 2 nodes"
     assert said[1:] in ([], ["ray: 1 nodes, there were 2"])  # the search may end before the cluster notices the loss
 
