@@ -84,7 +84,7 @@ def _cost() -> str:
     """What windows instead of full attention cost where it was measured."""
     known = costs()
     rows = "; ".join(
-        f"{row.picture} with windows of {row.window} {row.nats:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
+        f"{row.picture} with windows of up to {row.window} {row.nats:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
         for row in known.rows
     )
     return (

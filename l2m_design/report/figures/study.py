@@ -8,6 +8,8 @@ import matplotlib
 import matplotlib.ticker
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from l2m_design.architecture import Architecture
 from l2m_design.condition import Demand
@@ -19,7 +21,7 @@ from l2m_design.report.figures.supply import band, required
 from l2m_design.report.words import Standing, size
 from l2m_design.search.record import Record
 
-NEIGHBOURS = 8  # times the state: names of such points would meet
+AWAY = (10, -10, 24, -24, 38, -38, 52)  # points between a finalist and its name
 
 
 def information(measurement: Measured, law: PowerLaw) -> str:
@@ -212,9 +214,9 @@ def finalists(points: dict[str, Point], delta: float) -> str:
                 capsize=2,
                 label=standing,
             )
-        _name_finalists(axes, points)
         axes.set_xscale("log", base=2)
         axes.margins(x=0.18, y=0.25)
+        _name_finalists(axes, points)
         axes.set_xlabel("state at the target length, bytes")
         axes.set_ylabel("late loss - reference, nats a token")
         axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: size(x)))
@@ -228,26 +230,30 @@ def _ends(found: Sequence[Estimate]) -> tuple[Floats, Floats, Floats]:
 
 
 def _name_finalists(axes: Axes, points: dict[str, Point]) -> None:
-    """Each finalist's name, a thin line to its point; near neighbours above and below in turn, ever further away."""
+    """Each finalist's name, a thin line to its point: above or below it, as near as no other name is in the way."""
     ordered = sorted(points.items(), key=lambda item: item[1].state_bytes)
     middle = float(np.sqrt(ordered[0][1].state_bytes * ordered[-1][1].state_bytes))
-    near, before = 0, 0.0
-    for name, point in ordered:
-        near = near + 1 if point.state_bytes < NEIGHBOURS * before else 0
-        before = point.state_bytes
-        up = point.difference.high if near % 2 == 0 else point.difference.low
-        away = (10 + 14 * (near // 2)) * (1 if near % 2 == 0 else -1)
-        axes.annotate(
-            name,
-            (point.state_bytes, up),
-            fontsize=8,
-            color=INK,
-            xytext=(0, away),
-            textcoords="offset points",
-            ha="left" if before < middle else "right",
-            va="bottom" if away > 0 else "top",
-            arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.6, "shrinkA": 0, "shrinkB": 1},
-        )
+    taken: list[Bbox] = []
+    for index, (name, point) in enumerate(ordered):
+        side = "left" if point.state_bytes < middle else "right"
+        nearest = sorted(AWAY, key=lambda away: (abs(away), (away > 0) == bool(index % 2)))  # in turn above and below
+        for away in nearest:
+            named = axes.annotate(
+                name,
+                (point.state_bytes, point.difference.high if away > 0 else point.difference.low),
+                fontsize=8,
+                color=INK,
+                xytext=(0, away),
+                textcoords="offset points",
+                ha=side,
+                va="bottom" if away > 0 else "top",
+                arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.6, "shrinkA": 0, "shrinkB": 1},
+            )
+            place = Text.get_window_extent(named)
+            if away == nearest[-1] or not any(place.overlaps(other) for other in taken):
+                taken.append(place)
+                break
+            named.remove()
 
 
 def context_gains(gains: Mapping[str, Mapping[int, Estimate]]) -> str:
