@@ -137,6 +137,7 @@ def _finalist_rows(summary: "Summary") -> list[list[str]]:
 def _cells(name: str, row: "TrialRow | Finalist", loss: str, found: "TrialRow | AtLength | None") -> list[str]:
     """found: what was measured, of the row's own trial or at the length of the choice."""
     from l2m_design.report import words
+    from l2m_design.report.sizes import size
 
     reached = found.effective_context if found else None
     return [
@@ -145,7 +146,7 @@ def _cells(name: str, row: "TrialRow | Finalist", loss: str, found: "TrialRow | 
         loss,
         words.estimate(found.difference if found else None, sign=True),
         "-" if reached is None else f"{reached:,}",
-        words.size(row.state_bytes),
+        size(row.state_bytes),
         f"t^{row.growth_exponent:.2f} " + words.MARKS[row.meets_growth],
         words.MARKS[row.meets_level],
     ]

@@ -7,6 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from l2m_design.report import words
 from l2m_design.report.figures import study as figures
+from l2m_design.report.sizes import size
 from l2m_design.search.results.paired import Gap
 from l2m_design.search.results.values import Finalist, Summary, TrialRow
 from l2m_design.settings import to_yaml, write_atomically
@@ -22,7 +23,7 @@ def write_page(summary: Summary, path: Path) -> None:
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    environment.filters |= {"size": words.size, "estimate": words.estimate, "tokens": words.tokens}
+    environment.filters |= {"size": size, "estimate": words.estimate, "tokens": words.tokens}
     environment.globals |= {"standing": words.standing}
     text = environment.get_template("study.html.j2").render(
         summary=summary,

@@ -5,6 +5,7 @@ from typing import Literal
 from l2m_design.estimates import Estimate
 from l2m_design.information.measured import Measured
 from l2m_design.laws import growth_words
+from l2m_design.report.sizes import size
 from l2m_design.search.record import Record
 from l2m_design.search.results.choice import BEST, Verdict
 from l2m_design.search.results.values import ChoiceMade, Chosen, Summary
@@ -13,15 +14,6 @@ from l2m_design.terms import OTHER, REACH_LIMIT, Terms
 
 Standing = Literal["keeps up", "worse", "undecided", "fails the condition"]
 MARKS = {True: "met", False: "not met", None: "not decided"}
-
-
-def size(count: float) -> str:
-    """Bytes in words: 512 B, 3.1 MiB."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024 or unit == "GiB":
-            return f"{count:,.0f} {unit}" if count >= 100 else f"{count:.3g} {unit}"
-        count /= 1024
-    raise AssertionError
 
 
 def tokens(count: int | None) -> str:

@@ -88,6 +88,7 @@ class Cluster:
         except ImportError:
             raise BadInput("executor: ray needs Ray: pip install 'l2m-design[ray]'") from None
         self._ray, self._say = ray, say
+        self._actors, self._idle = list[Any](), list[tuple[Any, str]]()
         self._ours = not ray.is_initialized()
         handler = signal.getsignal(signal.SIGTERM)
         try:
@@ -112,7 +113,6 @@ class Cluster:
             max_concurrency=CALLS_AT_ONCE,
             scheduling_strategy="SPREAD",
         )
-        self._actors, self._idle = list[Any](), list[tuple[Any, str]]()
 
     def run(
         self,
@@ -207,7 +207,7 @@ class Cluster:
 
     def close(self) -> None:
         """End all actors, and the cluster where it was started here."""
-        for actor in getattr(self, "_actors", []):
+        for actor in self._actors:
             self._ray.kill(actor)
         if self._ours:
             self._ray.shutdown()

@@ -147,7 +147,8 @@ class Ledger:
 
         def write() -> None:
             nonlocal tried
-            if tried and entry.user_attrs[name] in (trial.user_attrs[name] for trial in self._entries(study, name)):
+            there = study.get_trials(deepcopy=False) if tried else []
+            if any(trial.user_attrs.get(name) == entry.user_attrs[name] for trial in there):
                 return
             tried = True
             study.add_trial(entry)
