@@ -253,7 +253,7 @@ def jobs() -> None:
     table = load_table()
     drawing = table.space.fitted([{"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 16}] * 4, 256)
     corpus = "santa-fe:beta=0.5,pairs=128,keys=8,documents=200"
-    recipe = {"length": 64, "batch_tokens": 256, "windows": 16, "learning_rate": 1e-3}
+    recipe = {"length": 64, "batch_tokens": 256, "windows": 16, "learning_rate": 1e-3, "rungs": []}
 
     def job(tokens: int) -> Job:
         return Job(drawing.plain(), corpus, recipe | {"tokens": tokens}, "cpu", 1, None)
