@@ -167,5 +167,5 @@ def test_a_terminated_search_says_how_to_go_on(study: Path) -> None:
 def test_a_dry_run_trains_nothing(study: Path) -> None:
     done = l2m("search", "study.yaml", "--dry-run", "--json", cwd=study)
     planned = json.loads(done.stdout)
-    assert (planned["baselines"], planned["trials"]) == (6, 1)
+    assert (planned["baselines"], planned["trials"]) == (7, 1)
     assert not (study / "runs").exists()
