@@ -126,7 +126,7 @@ def test_jobs_that_wait_at_a_rung_keep_their_checkpoints_when_the_executor_stops
     from l2m_design.search.executors.processes import run_stubbornly
 
     kept = job(recipe=RECIPE | {"rungs": [0.25, 0.75]}, checkpoint=str(tmp_path / "0.checkpoint"))
-    executor = Executor(1, lambda slot, *asked: run_stubbornly(*asked))
+    executor = Executor(1, lambda slot, job, calls: run_stubbornly(job, calls.on_rung, calls.on_step, calls.stopped))
     executor.submit(0, kept)
     looks = 0
     while looks < 2:

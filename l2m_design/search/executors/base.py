@@ -8,7 +8,6 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from l2m_design.search.executors.processes import Job, Outcome
 from l2m_design.training.run import Rung
@@ -50,18 +49,16 @@ class Stopping(Exception):
     """The executor stops while a job waits for an answer: it is ended as it is, and its checkpoint stays."""
 
 
-class Run(Protocol):
-    """Runs one job in a slot to its end; `stop` is asked now and then, and ends it."""
+@dataclass(frozen=True)
+class Callbacks:
+    """Whom a running job calls: at a rung (answers whether to go on), after steps, and to ask whether it must end."""
 
-    def __call__(
-        self,
-        slot: int,
-        job: Job,
-        on_rung: Callable[[Rung], bool],
-        on_step: Callable[[int, int], None],
-        stop: Callable[[], bool],
-    ) -> Outcome:
-        """What became of it."""
+    on_rung: Callable[[Rung], bool]
+    on_step: Callable[[int, int], None]
+    stopped: Callable[[], bool]
+
+
+Run = Callable[[int, Job, Callbacks], Outcome]  # one job in the slot of this number, to its end
 
 
 @dataclass
@@ -115,19 +112,20 @@ class Executor:
         while (asked := self._jobs.get()) and not self._stopped.is_set():
             key, job = asked
             try:
-                outcome = self.run(
-                    slot,
-                    job,
-                    lambda rung, key=key: self._look(key, rung),  # type: ignore[misc]
-                    lambda done, total, key=key: self._events.put(Stepped(key, done, total)),  # type: ignore[misc]
-                    self._stopped.is_set,
-                )
+                outcome = self.run(slot, job, self._callbacks(key))
             except Stopping:
                 return
             except BaseException as error:  # a thread's whole duty: hand on what ended it
                 self._events.put(error)
                 return
             self._events.put(Ended(key, outcome))
+
+    def _callbacks(self, key: Key) -> Callbacks:
+        return Callbacks(
+            lambda rung: self._look(key, rung),
+            lambda done, total: self._events.put(Stepped(key, done, total)),
+            self._stopped.is_set,
+        )
 
     def _look(self, key: Key, rung: Rung) -> bool:
         answers: queue.SimpleQueue[bool] = queue.SimpleQueue()

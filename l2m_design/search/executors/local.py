@@ -1,15 +1,13 @@
 """Jobs on this machine: a process each, on GPUs of its own or on its share of the CPU's threads."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from l2m_design.errors import BadInput
 from l2m_design.model.backends import gpus, usable_cores
 from l2m_design.search.executors import processes
-from l2m_design.search.executors.base import Executor
+from l2m_design.search.executors.base import Callbacks, Executor
 from l2m_design.search.executors.processes import Job, Outcome
 from l2m_design.search.settings import StudySettings
-from l2m_design.training.run import Rung
 
 
 @dataclass(frozen=True)
@@ -42,14 +40,8 @@ def local_executor(settings: StudySettings) -> Executor:
     """Processes on this machine, one a slot. Raises BadInput where there are too few GPUs."""
     own = places(settings)
 
-    def run(
-        slot: int,
-        job: Job,
-        on_rung: Callable[[Rung], bool],
-        on_step: Callable[[int, int], None],
-        stop: Callable[[], bool],
-    ) -> Outcome:
+    def run(slot: int, job: Job, calls: Callbacks) -> Outcome:
         placed = replace(job, device=own[slot].device, threads=own[slot].threads)
-        return processes.run_stubbornly(placed, on_rung, on_step, stop)
+        return processes.run_stubbornly(placed, calls.on_rung, calls.on_step, calls.stopped)
 
     return Executor(len(own), run)

@@ -18,7 +18,7 @@ from typing import Any
 from l2m_design.corpus import open_corpus
 from l2m_design.errors import BadInput, WorkFailed, first_line
 from l2m_design.search.executors import processes
-from l2m_design.search.executors.base import LOOK, Executor
+from l2m_design.search.executors.base import LOOK, Callbacks, Executor
 from l2m_design.search.executors.kernels import check_kernels
 from l2m_design.search.executors.processes import ATTEMPTS, Job, Outcome
 from l2m_design.search.settings import StudySettings
@@ -114,20 +114,13 @@ class Cluster:
             scheduling_strategy="SPREAD",
         )
 
-    def run(
-        self,
-        slot: int,
-        job: Job,
-        on_rung: Callable[[Rung], bool],
-        on_step: Callable[[int, int], None],
-        stop: Callable[[], bool],
-    ) -> Outcome:
+    def run(self, job: Job, calls: Callbacks) -> Outcome:
         """One job; on the loss of its actor once more, elsewhere, for as long as there is a cluster."""
         losses = 0
-        while not stop():
-            actor, node = self._actor(stop)
+        while not calls.stopped():
+            actor, node = self._actor(calls.stopped)
             try:
-                outcome = self._followed(actor, job, on_rung, on_step, stop)
+                outcome = self._followed(actor, job, calls)
                 self._idle.append((actor, node))
                 return outcome
             except self._ray.exceptions.RayTaskError as error:
@@ -164,27 +157,21 @@ class Cluster:
                 return other
         return actor, ""
 
-    def _followed(
-        self,
-        actor: Any,
-        job: Job,
-        on_rung: Callable[[Rung], bool],
-        on_step: Callable[[int, int], None],
-        stop: Callable[[], bool],
-    ) -> Outcome:
+    def _followed(self, actor: Any, job: Job, calls: Callbacks) -> Outcome:
         work, taken = actor.run.remote(job), actor.take.remote()
-        while not stop():
+        while not calls.stopped():
             there, _ = self._ray.wait([work, taken], timeout=LOOK)
             if taken in there:
                 for kind, content in self._ray.get(taken):
                     if kind == "step":
-                        on_step(*content)
+                        calls.on_step(*content)
                     else:
-                        actor.answer.remote(on_rung(content))
+                        actor.answer.remote(calls.on_rung(content))
                 taken = actor.take.remote()
             if work in there:
                 outcome: Outcome = self._ray.get(work)
-                self._ray.get(taken)  # steps at most; the next job's events are not for this call
+                with contextlib.suppress(self._ray.exceptions.RayActorError):
+                    self._ray.get(taken)  # steps at most; the next job's events are not for this call
                 return outcome
             self._look()
         return Outcome(reason="the search was stopped")
@@ -217,15 +204,8 @@ def ray_executor(settings: StudySettings, say: Say) -> Executor:
     """Actors on a Ray cluster, one a slot."""
     cluster = Cluster(settings, say)
 
-    def run(
-        slot: int,
-        job: Job,
-        on_rung: Callable[[Rung], bool],
-        on_step: Callable[[int, int], None],
-        stop: Callable[[], bool],
-    ) -> Outcome:
-        placed = replace(job, threads=cluster.cpus, corpus=_absolute(job.corpus))
-        return cluster.run(slot, placed, on_rung, on_step, stop)
+    def run(slot: int, job: Job, calls: Callbacks) -> Outcome:
+        return cluster.run(replace(job, threads=cluster.cpus, corpus=_absolute(job.corpus)), calls)
 
     return Executor(settings.workers, run, cluster.close)
 
