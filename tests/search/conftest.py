@@ -14,6 +14,7 @@ import pytest
 from l2m_design.architecture import Architecture
 from l2m_design.search.executors import processes
 from l2m_design.search.executors.processes import Outcome
+from l2m_design.search.record import Record
 from l2m_design.search.results.reading import plain
 from l2m_design.search.run import Folders, Search
 from l2m_design.search.settings import load_study
@@ -210,3 +211,21 @@ def until():
         return time.monotonic() - began
 
     return wait
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A sqlite store that several studies share."""
+    return f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
+
+
+@pytest.fixture
+def records(opened, trained) -> list[Record]:
+    """What became of some trials."""
+    summary = opened("search.trials=0", tracking="sqlite:////proc/nowhere/mlflow.db").run()
+    return [Record(**row) for row in summary["records"]]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/mlflow.db"
