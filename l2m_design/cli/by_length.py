@@ -10,8 +10,7 @@ if TYPE_CHECKING:
 
 def tabulate(rows: "list[AtLength]", held: str) -> None:
     """One model, length by length; held: what an element is taken to hold, in words."""
-    from l2m_design.report.sizes import size
-    from l2m_design.report.words import MARKS
+    from l2m_design.report.words import MARKS, size
 
     columns = ["length", "nats required", "elements required", "hard bound", "held at half", "state there", "level"]
     table(

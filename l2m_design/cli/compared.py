@@ -57,8 +57,7 @@ def show(models: "dict[str, Subject]", demand: "Demand", results: "list[CheckAns
 
 
 def _row(name: str, result: "CheckAnswer") -> list[str]:
-    from l2m_design.report.sizes import size
-    from l2m_design.report.words import MARKS
+    from l2m_design.report.words import MARKS, size
 
     reach = result["reach_tokens"] if result["level_slack"] is not None else None
     return [

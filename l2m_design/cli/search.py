@@ -137,7 +137,7 @@ def _finalist_rows(summary: "Summary") -> list[list[str]]:
 def _cells(name: str, row: "TrialRow | Finalist", loss: str, found: "TrialRow | AtLength | None") -> list[str]:
     """found: what was measured, of the row's own trial or at the length of the choice."""
     from l2m_design.report import words
-    from l2m_design.report.sizes import size
+    from l2m_design.report.words import size
 
     reached = found.effective_context if found else None
     return [

@@ -93,7 +93,7 @@ def _bytes(found: "Feasibility", length: int) -> list[int]:
 
 
 def _say(space: "Space", found: "Feasibility", length: int, condition: str, known: bool) -> None:
-    from l2m_design.report.sizes import size
+    from l2m_design.report.words import size
 
     kinds = [f"{kind} (baselines only)" if kind not in space.offered else kind for kind in space.kinds]
     table(

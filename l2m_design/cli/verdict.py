@@ -20,8 +20,7 @@ NAMED_LAYERS = 4
 def show(subject: "Subject", demand: "Demand", result: "CheckAnswer") -> None:
     """Everything that the JSON says, in a table and sentences."""
     from l2m_design.library.check import enough
-    from l2m_design.report.sizes import size
-    from l2m_design.report.words import constant
+    from l2m_design.report.words import constant, size
 
     length = result["length"]
     active = subject.active_parameters

@@ -93,7 +93,7 @@ def allotted(
 
 def in_words(plain: Allotted) -> str:
     """Both amounts, and where the difference comes from."""
-    from l2m_design.report.sizes import size
+    from l2m_design.report.words import size
 
     nominal, total, batch = plain["nominal_bytes"], plain["bytes"], plain["batch"]
     of = f" for {batch:,} sequences" if batch > 1 else ""

@@ -77,7 +77,7 @@ def parse_memory(text: str | None, batch: int) -> Memory | None:
 
 def sentence(fits: Fits) -> str:
     """What fits, in words."""
-    from l2m_design.report.sizes import size
+    from l2m_design.report.words import size
     from l2m_design.terms import REACH_LIMIT
 
     each = f" for each of {fits['batch']:,} sequences" if fits["batch"] > 1 else ""

@@ -9,7 +9,7 @@ from l2m_design.advice.lack import HEAD
 from l2m_design.advice.practice import MODEL, ONE_IN, WINDOW, costs, practised
 from l2m_design.advice.surgery import THIN_CHUNK
 from l2m_design.condition import Demand
-from l2m_design.report.sizes import size
+from l2m_design.report.words import size
 
 
 class Payer(TypedDict):

@@ -7,7 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from l2m_design.report import words
 from l2m_design.report.figures import study as figures
-from l2m_design.report.sizes import size
+from l2m_design.report.words import size
 from l2m_design.search.results.paired import Gap
 from l2m_design.search.results.values import Finalist, Summary, TrialRow
 from l2m_design.settings import to_yaml, write_atomically

@@ -7,8 +7,7 @@ from pathlib import Path
 from l2m_design.condition import Demand
 from l2m_design.laws import StateLaw
 from l2m_design.report.picture import save
-from l2m_design.report.sizes import size
-from l2m_design.report.words import MARKS, tokens
+from l2m_design.report.words import MARKS, size, tokens
 from l2m_design.settings import Json
 
 

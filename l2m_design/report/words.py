@@ -1,19 +1,29 @@
 """Words: a study's outcome in sentences, the same on the terminal and on the page."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from l2m_design.estimates import Estimate
-from l2m_design.information.measured import Measured
 from l2m_design.laws import growth_words
-from l2m_design.report.sizes import size
-from l2m_design.search.record import Record
 from l2m_design.search.results.choice import BEST, Verdict
-from l2m_design.search.results.values import ChoiceMade, Chosen, Summary
 from l2m_design.search.space.known import REFERENCE
 from l2m_design.terms import OTHER, REACH_LIMIT, Terms
 
+if TYPE_CHECKING:  # what measures and searches takes long to import, and `l2m check` needs none of it
+    from l2m_design.information.measured import Measured
+    from l2m_design.search.record import Record
+    from l2m_design.search.results.values import ChoiceMade, Chosen, Summary
+
 Standing = Literal["keeps up", "worse", "undecided", "fails the condition"]
 MARKS = {True: "met", False: "not met", None: "not decided"}
+
+
+def size(count: float) -> str:
+    """Bytes in words: 512 B, 3.1 MiB."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            return f"{count:,.0f} {unit}" if count >= 100 else f"{count:.3g} {unit}"
+        count /= 1024
+    raise AssertionError
 
 
 def tokens(count: int | None) -> str:
@@ -29,7 +39,7 @@ def estimate(found: Estimate | None, sign: bool = False) -> str:
     return f"{found.value:{form}} [{found.low:{form}}, {found.high:{form}}]"
 
 
-def trial(record: Record) -> str:
+def trial(record: "Record") -> str:
     """One line about a finished trial."""
     name = f"trial {record.number} {record.picture}" + (f" ({record.design})" if record.design else "")
     if record.copy_of is not None:
@@ -64,7 +74,7 @@ def _range(ends: tuple[float, float] | None) -> str:
     return f" [{ends[0]:.3g}, {ends[1]:.3g}]" if ends else ""
 
 
-def outcome(summary: Summary) -> list[str]:
+def outcome(summary: "Summary") -> list[str]:
     """What a study found, in a few sentences; first of all, where its losses say nothing of long context."""
     chosen = summary.chosen
     said = [*_context_warning(summary), _demand(summary)]
@@ -81,7 +91,7 @@ def outcome(summary: Summary) -> list[str]:
     return said
 
 
-def _context_warning(summary: Summary) -> list[str]:
+def _context_warning(summary: "Summary") -> list[str]:
     """Where no model used far context, its losses cannot judge designs for it."""
     choice = summary.choice
     if summary.uses_context is not False:
@@ -100,7 +110,7 @@ def _context_warning(summary: Summary) -> list[str]:
     ]
 
 
-def _answer(chosen: Chosen, terms: Terms) -> str:
+def _answer(chosen: "Chosen", terms: Terms) -> str:
     """The answer in one sentence."""
     trial = f"trial {chosen.trial}" if chosen.trial is not None else "a design of the study"
     name = f"{trial}, the baseline '{chosen.design}'" if chosen.design else trial
@@ -115,7 +125,7 @@ def _answer(chosen: Chosen, terms: Terms) -> str:
     )
 
 
-def _verdict(summary: Summary, chosen: Chosen, verdict: Verdict) -> str:
+def _verdict(summary: "Summary", chosen: "Chosen", verdict: Verdict) -> str:
     """Is it confirmed that the chosen model keeps up, by what evidence, and how much state does it save?"""
     choice = summary.choice
     said = {
@@ -138,7 +148,7 @@ def _verdict(summary: Summary, chosen: Chosen, verdict: Verdict) -> str:
     )
 
 
-def standing(name: str, choice: ChoiceMade) -> Standing:
+def standing(name: str, choice: "ChoiceMade") -> Standing:
     """What the tests say of a model."""
     if name in choice.confirmed:
         return "keeps up"
@@ -147,14 +157,14 @@ def standing(name: str, choice: ChoiceMade) -> Standing:
     return "undecided" if name in choice.standings else "fails the condition"
 
 
-def _saved(summary: Summary, chosen: Chosen) -> str:
+def _saved(summary: "Summary", chosen: "Chosen") -> str:
     """How much less state than full attention, where that was trained."""
     full = [row.state_bytes for row in summary.baselines if row.design == REFERENCE]
     saved = full[0] / chosen.state_bytes if full else 1.0
     return f"; its state is {saved:.3g} times less than full attention's" if saved > 1 else ""
 
 
-def _tradeoff(summary: Summary) -> list[str]:
+def _tradeoff(summary: "Summary") -> list[str]:
     """What each halving of the state costs along the front."""
     steps = [
         f"{step.larger} to {step.smaller} ({size(step.state_bytes)}) {estimate(step.cost_per_halving, sign=True)}"
@@ -165,7 +175,7 @@ def _tradeoff(summary: Summary) -> list[str]:
     return [f"Halving the state costs, nats a token: {'; '.join(steps)}."] if steps else []
 
 
-def _demand(summary: Summary) -> str:
+def _demand(summary: "Summary") -> str:
     law, measurement = summary.demand.law, summary.demand.measurement
     end = {
         "upper": "the upper end of its interval",
@@ -197,7 +207,7 @@ def _ground(terms: Terms) -> str:
     )
 
 
-def _finalists_said(summary: Summary) -> list[str]:
+def _finalists_said(summary: "Summary") -> list[str]:
     asked = summary.settings.finalists
     if not summary.finalists or asked is None:
         return []
@@ -209,7 +219,7 @@ def _finalists_said(summary: Summary) -> list[str]:
     ]
 
 
-def caveats(summary: Summary) -> list[str]:
+def caveats(summary: "Summary") -> list[str]:
     """What every verdict must say aloud."""
     terms, recipe, rates = summary.demand.terms, summary.settings.recipe, summary.settings.search.rates
     return [
@@ -227,7 +237,7 @@ def caveats(summary: Summary) -> list[str]:
     ]
 
 
-def _of_measurement(measurement: Measured, terms: Terms) -> list[str]:
+def _of_measurement(measurement: "Measured", terms: Terms) -> list[str]:
     """How far a measured law reaches."""
     said = []
     if measurement.longest < terms.length:
@@ -241,7 +251,7 @@ def _of_measurement(measurement: Measured, terms: Terms) -> list[str]:
     return said
 
 
-def _of_compression(measurement: Measured) -> list[str]:
+def _of_compression(measurement: "Measured") -> list[str]:
     if measurement.estimator != "compression":
         return []
     return [

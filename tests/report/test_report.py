@@ -13,8 +13,7 @@ from l2m_design.errors import BadInput
 from l2m_design.estimates import Estimate
 from l2m_design.information.measured import STRETCHES
 from l2m_design.report.page import write_page
-from l2m_design.report.sizes import size
-from l2m_design.report.words import caveats, outcome, tokens
+from l2m_design.report.words import caveats, outcome, size, tokens
 from l2m_design.search.results.paired import Gap
 from l2m_design.search.results.reading import load_summary, plain
 from l2m_design.search.results.values import AtLength, ComparisonRow, Finalist, StandingRow, Summary

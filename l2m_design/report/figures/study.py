@@ -18,8 +18,7 @@ from l2m_design.information.measured import Measured
 from l2m_design.laws import PowerLaw
 from l2m_design.report.figures.style import BAD, DATA, GOOD, GREY, INK, LINES, STYLE, as_svg, figure, log_axes
 from l2m_design.report.figures.supply import band, required
-from l2m_design.report.sizes import size
-from l2m_design.report.words import Standing
+from l2m_design.report.words import Standing, size
 from l2m_design.search.record import Record
 
 AWAY = (10, -10, 24, -24, 38, -38, 52)  # points between a finalist and its name
