@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from scipy import stats
 
-from l2m_design.search.results.paired import Difference, Losses, difference, less
+from l2m_design.search.results.paired import Difference, Losses, difference, less, t_quantile
 
 BEST, FULL = "best", "full attention"
 Verdict = Literal["confirmed", "not confirmed", "undecided"]
@@ -295,6 +294,6 @@ def more_needed(found: Difference, delta: float, confidence: float) -> int | Non
     varying = (found.from_seeds + found.from_documents) * have
     room = abs(delta - found.value)
     for count in range(have + 1, MOST_NEEDED):
-        if float(stats.t.ppf(confidence, count - 1)) * math.sqrt(varying / count) <= room:
+        if t_quantile(confidence, count - 1) * math.sqrt(varying / count) <= room:
             return count
     return None

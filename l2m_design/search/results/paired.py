@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from l2m_design.estimates import Estimate
 
@@ -49,17 +48,17 @@ class Difference:
 
     def bound(self, confidence: float) -> float:
         """The one-sided upper bound: the difference is smaller, with this confidence."""
-        return self.value + float(stats.t.ppf(confidence, self.freedom)) * self.error
+        return self.value + t_quantile(confidence, self.freedom) * self.error
 
     def p_at_most(self, delta: float) -> float:
         """Probability of a difference as small as this one, or smaller, were the true one delta."""
         if self.error == 0:
             return 0.0 if self.value <= delta else 1.0
-        return float(stats.t.cdf((self.value - delta) / self.error, self.freedom)) if math.isfinite(self.error) else 1.0
+        return t_share((self.value - delta) / self.error, self.freedom) if math.isfinite(self.error) else 1.0
 
     def estimate(self, level: float = 0.95) -> Estimate:
         """With its two-sided interval."""
-        half = float(stats.t.ppf(0.5 + level / 2, self.freedom)) * self.error if self.error else 0.0
+        half = t_quantile(0.5 + level / 2, self.freedom) * self.error if self.error else 0.0
         return Estimate(self.value, self.value - half, self.value + half, level)
 
     def gap(self, level: float = 0.95) -> Gap | None:
@@ -99,3 +98,17 @@ def difference(ours: Losses, theirs: Losses) -> Difference | None:
 def less(ours: Losses, theirs: Losses) -> dict[int, list[float]]:
     """By shared seed, ours - theirs document by document."""
     return {seed: np.subtract(ours[seed], theirs[seed]).tolist() for seed in sorted(ours.keys() & theirs.keys())}
+
+
+def t_quantile(share: float, freedom: float) -> float:
+    """What Student's t stays below with this probability."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, share))
+
+
+def t_share(value: float, freedom: float) -> float:
+    """The probability that Student's t stays below a value."""
+    from scipy.special import stdtr
+
+    return float(stdtr(freedom, value))
