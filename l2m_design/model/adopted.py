@@ -1,0 +1,235 @@
+"""Adopted models: a causal language model of Hugging Face read with a cache whose heads compete for slots.
+
+The model's own modules run as they are; only what attention reads is ours. Keys keep their rotary positions.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AttentionInterface, AttentionMaskInterface
+
+from l2m_design.architecture.schedules import GlobalBudget
+from l2m_design.errors import BadInput
+from l2m_design.model.competing import Allocation, Contest, Far, Slots, compete, no_slots, ragged_attention, starts
+from l2m_design.model.turned import rotary_rates, turned
+from l2m_design.model.use import RECEIVED, RECORD, Use
+
+ATTENTION = "l2m_read"
+WHOLE, SLIDING = "full_attention", "sliding_attention"
+
+
+class Shape(NamedTuple):
+    """What adoption needs to know of a model: layer types, query heads, kv heads and channels of a head."""
+
+    layers: tuple[str, ...]
+    heads: int
+    kv_heads: int
+    head_dim: int
+    window: int
+
+    @property
+    def whole(self) -> list[int]:
+        """The layers of full attention, whose cache is bounded."""
+        return [index for index, layer in enumerate(self.layers) if layer == WHOLE]
+
+
+class Reader(Protocol):
+    """Attention of one layer."""
+
+    def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        """[b h t v] of queries [b h t k] behind what was read before, keys [b g t k] and values [b g t v]."""
+        ...
+
+
+class AdoptedState(NamedTuple):
+    """Slots of all layers of full attention, the tokens of the own and the previous chunk (near: keys, values
+    [b h n .], records [b h n 4]), what sliding layers hold (keys, values [b g n .] each), and tokens read.
+    """
+
+    slots: Slots
+    near: tuple[Tensor, Tensor, Tensor]
+    windows: tuple[tuple[Tensor, Tensor], ...]
+    seen: int
+
+
+@dataclass
+class Piece:
+    """Tokens of one chunk on their way through the layers: attention asks it for what to read."""
+
+    before: AdoptedState
+    use: Use
+    shape: Shape
+    rates: Tensor
+    chunk: int
+    near: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
+    windows: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    received: list[list[Tensor]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._starts = starts(self.before.slots)
+
+    def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        """Attention [b h t v] of a layer's new queries, keys and values [b . t .]."""
+        if self.shape.layers[layer] == SLIDING:
+            return self._sliding(query, key, value, scaling)
+        first, seen, old = len(self.near) * self.shape.kv_heads, self.before.seen, self.before.near
+        heads = slice(first, first + self.shape.kv_heads)
+        new = self.use.records(unturned(key, seen, self.rates), value, seen, self.chunk, heads)
+        keys, values, records = (
+            torch.cat([z[:, heads], added], 2) for z, added in zip(old, (key, value, new), strict=True)
+        )
+        far = Far(self.before.slots, self._starts, first)
+        y, received, near = ragged_attention(query, far, (keys, values), scaling)
+        previous = old[0].shape[2] - seen % self.chunk  # a token's own chunk does not count
+        records[:, :, :previous, RECEIVED] += near[:, :, :previous]
+        self.near.append((keys, values, records))
+        self.received.append(received)
+        return y
+
+    def _sliding(self, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        held = self.before.windows[len(self.windows)]
+        keys, values = (torch.cat([z, new], 2) for z, new in zip(held, (key, value), strict=True))
+        t, s, window = query.shape[2], keys.shape[2], self.shape.window
+        mask = torch.ones(t, s, dtype=torch.bool, device=query.device).tril(s - t).triu(s - t - window + 1)
+        y = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=scaling, enable_gqa=True)
+        self.windows.append((keys[:, :, -(window - 1) :], values[:, :, -(window - 1) :]))
+        return y
+
+    def after(self, t: int) -> AdoptedState:
+        """The state after the t tokens of the piece."""
+        received = torch.stack([torch.cat([layer[row] for layer in self.received]) for row in range(len(self._starts))])
+        records = self.before.slots.records.clone()
+        records[..., RECEIVED] += received
+        near = tuple(torch.cat(parts, 1) for parts in zip(*self.near, strict=True))
+        slots = self.before.slots._replace(records=records)
+        return AdoptedState(slots, near, tuple(self.windows), self.before.seen + t)  # type: ignore[arg-type]
+
+
+class AdoptedModel(nn.Module):
+    """A model of Hugging Face with a bounded cache: B(t) old tokens a kv head on average, of which those stay that
+    will be used most; the own and the previous chunk are cached whole.
+
+    allocate: heads compete for slots inside each `head`, `layer`, or in the whole `model`. Raises BadInput for models
+    whose attention cannot be read by ours.
+    """
+
+    def __init__(self, model: Any, budget: GlobalBudget, allocate: Allocation = "model") -> None:
+        super().__init__()
+        self.model = model.eval()
+        self.shape = shape_of(model)
+        self.budget, self.allocate = budget, allocate
+        g = self.shape.kv_heads
+        self.use = Use(len(self.shape.whole) * g, self.shape.head_dim, self.shape.head_dim)
+        self.rivals = {"head": 1, "layer": g, "model": g * len(self.shape.whole)}[allocate]
+        self.rates: Tensor
+        self.register_buffer("rates", rotary_rates(model).float(), persistent=False)
+
+    def empty(self, batch: int) -> AdoptedState:
+        """Nothing read yet."""
+        like = self.model.get_input_embeddings().weight
+        h, d = len(self.shape.whole) * self.shape.kv_heads, self.shape.head_dim
+        none = like.new_zeros(batch, h, 0, d)
+        records = torch.zeros(batch, h, 0, RECORD, device=like.device)
+        window = none[:, : self.shape.kv_heads]
+        sliding = len(self.shape.layers) - len(self.shape.whole)
+        return AdoptedState(no_slots(batch, h, none, d), (none, none, records), ((window, window),) * sliding, 0)
+
+    @torch.no_grad()
+    def prefill(self, tokens: Tensor, state: AdoptedState | None = None, last: bool = False) -> tuple[Tensor, Any]:
+        """Logits [b t v_] of tokens [b t], or of the last one [b 1 v_], and the state after them."""
+        state, done = state or self.empty(len(tokens)), 0
+        logits: list[Tensor] = []
+        while done < tokens.shape[1]:
+            end = done + self.budget.chunk - state.seen % self.budget.chunk
+            found, state = self._piece(tokens[:, done:end], self.evicted(state), last and end >= tokens.shape[1])
+            logits = [found[:, -1:]] if last else [*logits, found]
+            done = end
+        return torch.cat(logits, dim=1), state
+
+    def step(self, token: Tensor, state: AdoptedState) -> tuple[Tensor, AdoptedState]:
+        """Logits [b v_] after one token [b], and the new state."""
+        logits, state = self.prefill(token[:, None], state)
+        return logits[:, 0], state
+
+    def evicted(self, state: AdoptedState) -> AdoptedState:
+        """What stays as a chunk begins: the chunk before the previous one competes with what is cached."""
+        c = self.budget.chunk
+        current, inside = divmod(state.seen, c)
+        if inside or current < 2:
+            return state
+        b, h = state.near[0].shape[:2]
+        keys, values, records = (z[:, :, :c].flatten(1, 2) for z in state.near)
+        aged = Slots(keys, values, records, state.slots.counts.new_full((b, h), c))
+        rule = Contest(self.rivals, self.budget.budget(current), current, c, self.budget.sinks)
+        keys, values, records = (z[:, :, c:] for z in state.near)
+        return state._replace(slots=compete(state.slots, aged, self.use, rule), near=(keys, values, records))
+
+    def _piece(self, tokens: Tensor, state: AdoptedState, last: bool) -> tuple[Tensor, AdoptedState]:
+        piece = Piece(state, self.use, self.shape, self.rates, self.budget.chunk)
+        logits = read_by(self.model, tokens, state.seen, piece, last)
+        return logits, piece.after(tokens.shape[1])
+
+
+def read_by(model: Any, tokens: Tensor, seen: int, attention: Reader, last: bool = False) -> Tensor:
+    """Logits [b t v_] of tokens [b t], or their embeddings [b t d], that stand behind `seen` ones, with `attention` in
+    the place of the model's.
+    """
+    at = torch.arange(seen, seen + tokens.shape[1], device=tokens.device).expand(tokens.shape[:2])
+    given = {"input_ids" if tokens.ndim == 2 else "inputs_embeds": tokens, ATTENTION: attention}
+    with attended(model):
+        said = model(**given, position_ids=at, use_cache=False, logits_to_keep=int(last))
+    return said.logits
+
+
+@contextmanager
+def attended(model: Any) -> Iterator[None]:
+    """The model's attention functions are ours meanwhile."""
+    AttentionInterface.register(ATTENTION, _attention)
+    AttentionMaskInterface.register(ATTENTION, lambda *_, **__: None)
+    before = model.config._attn_implementation
+    model.set_attn_implementation(ATTENTION)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+def _attention(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, **given: Any) -> tuple[Tensor, None]:
+    """What transformers calls: [b h t k], [b g t k], [b g t v] to [b t h v]."""
+    if given.get("softcap") or given.get("s_aux") is not None:
+        raise BadInput("attention with soft caps or learned sinks cannot be given another cache")
+    scaling = given.get("scaling") or query.shape[-1] ** -0.5
+    y = given[ATTENTION](module.layer_idx, query, key, value, scaling)
+    return y.transpose(1, 2).contiguous(), None
+
+
+def unturned(key: Tensor, seen: int, rates: Tensor) -> Tensor:
+    """Keys [b g t k] as before their rotary positions seen, seen + 1, ..., in float32."""
+    at = torch.arange(seen, seen + key.shape[2], device=key.device, dtype=torch.float32)
+    return turned(key.float(), -at[:, None], rates)
+
+
+def shape_of(model: Any) -> Shape:
+    """Raises BadInput where a layer is of another type than full or sliding attention, or none is of the former."""
+    config = model.config.get_text_config()
+    count, window = int(config.num_hidden_layers), getattr(config, "sliding_window", None)
+    layers = getattr(config, "layer_types", None)
+    if layers is None:
+        windowed = window is not None and getattr(config, "use_sliding_window", True)
+        layers = [SLIDING if windowed else WHOLE] * count
+    strange = sorted(set(layers) - {WHOLE, SLIDING})
+    if strange or getattr(model, "_is_stateful", False):
+        raise BadInput(
+            f"{config.model_type}: layers of {', '.join(strange) or 'a state'} cannot be adopted; "
+            "full and sliding attention can"
+        )
+    if WHOLE not in layers:
+        raise BadInput(f"{config.model_type}: every layer has a window of {window} tokens; no cache is left to bound")
+    heads = config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return Shape(tuple(layers), heads, getattr(config, "num_key_value_heads", None) or heads, head_dim, window or 0)

@@ -1,0 +1,131 @@
+"""Competing caches: the kv heads of a layer, or of all layers, share one budget of slots, so heads hold unlike numbers.
+
+Slots are packed: those of one head after those of another, each head's in the order of time. Every sequence of a batch
+has equally many slots in all, however they are spread.
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from l2m_design.model.use import BIRTH, RECORD, Use
+
+Allocation = Literal["head", "layer", "model"]
+
+
+class Slots(NamedTuple):
+    """Packed slots of h kv heads: keys [b s k], values [b s v], records [b s 4] (see use), and how many slots each head
+    has, counts [b h], int32.
+    """
+
+    keys: Tensor
+    values: Tensor
+    records: Tensor
+    counts: Tensor
+
+    def heads(self) -> Tensor:
+        """[b s] the head of each slot."""
+        b, h = self.counts.shape
+        heads = torch.arange(h, device=self.counts.device).repeat(b)
+        return heads.repeat_interleave(self.counts.flatten().long()).view(b, -1)
+
+
+def no_slots(batch: int, heads: int, key: Tensor, value_dim: int) -> Slots:
+    """Nothing cached yet; `key` [... k] says dtype and device."""
+    keys = key.new_zeros(batch, 0, key.shape[-1])
+    records = torch.zeros(batch, 0, RECORD, device=key.device)
+    counts = torch.zeros(batch, heads, dtype=torch.int32, device=key.device)
+    return Slots(keys, key.new_zeros(batch, 0, value_dim), records, counts)
+
+
+class Contest(NamedTuple):
+    """As chunk number `current` of `chunk` tokens begins, every `rivals` neighbouring heads share budget · rivals
+    slots; each head's first `sinks` tokens always stay.
+    """
+
+    rivals: int
+    budget: int
+    current: int
+    chunk: int
+    sinks: int
+
+
+@torch.no_grad()
+def compete(slots: Slots, aged: Slots, use: Use, rule: Contest) -> Slots:
+    """What stays of the slots and of a chunk that has aged, equally many tokens of each head."""
+    both = [torch.cat([old, new], dim=1) for old, new in zip(slots[:3], aged[:3], strict=True)]
+    heads = torch.cat([slots.heads(), aged.heads()], dim=1)
+    scores = use.scores(both[2], heads, rule.current, rule.chunk)
+    scores = scores.masked_fill(first_tokens(slots, aged, rule.sinks), torch.inf)
+    order = scores.argsort(dim=-1, descending=True, stable=True)
+    group = heads.gather(1, order) // rule.rivals
+    order = order.gather(1, group.argsort(dim=-1, stable=True))  # by group, the best of each first
+    group = heads.gather(1, order) // rule.rivals
+    total = both[0].shape[1]
+    sizes = torch.zeros(len(group), int(use.ln_worth.shape[0]) // rule.rivals, dtype=torch.int64, device=group.device)
+    sizes.scatter_add_(1, group, torch.ones_like(group))
+    rank = torch.arange(total, device=group.device) - (sizes.cumsum(1) - sizes).gather(1, group)
+    staying = order[rank < rule.budget * rule.rivals].view(len(order), -1).sort(dim=-1).values
+    own = heads.gather(1, staying)
+    staying = staying.gather(1, own.argsort(dim=-1, stable=True))
+    counts = torch.zeros_like(slots.counts, dtype=torch.int64).scatter_add_(1, own, torch.ones_like(own))
+    kept = [z.gather(1, staying[..., None].expand(-1, -1, z.shape[-1])) for z in both]
+    return Slots(kept[0], kept[1], kept[2], counts.int())
+
+
+def first_tokens(slots: Slots, aged: Slots, sinks: int) -> Tensor:
+    """[b n] is a slot one of the first tokens? They came first and always stay: each head begins with them."""
+    found = []
+    for part, born in ((slots, None), (aged, 0)):
+        ends = part.counts.long().cumsum(1)
+        starts = (ends - part.counts).gather(1, part.heads())
+        place = torch.arange(part.keys.shape[1], device=ends.device) - starts
+        first = place < sinks
+        found.append(first if born is None else first & (part.records[..., BIRTH] == born))
+    return torch.cat(found, dim=1)
+
+
+class Far(NamedTuple):
+    """Where attention finds the slots of one layer: packed slots, the place of every head's first [b][h + 1], and the
+    layer's first head.
+    """
+
+    slots: Slots
+    starts: list[list[int]]
+    first: int
+
+
+def starts(slots: Slots) -> list[list[int]]:
+    """[b][h + 1] places where heads begin, and the end."""
+    return F.pad(slots.counts.long().cumsum(1), (1, 0)).tolist()
+
+
+def ragged_attention(
+    query: Tensor, far: Far, near: tuple[Tensor, Tensor], scaling: float
+) -> tuple[Tensor, list[Tensor], Tensor]:
+    """Attention [b h t v] of queries [b h t k] over a layer's slots and all of the near keys and values [b g n .], the
+    last t of which are the queries' own; and the mass that slots (by sequence [s of the layer]) and near keys [b g n]
+    got from all queries, the mean over the query heads of a group.
+    """
+    b, h, t, _ = query.shape
+    g, n = near[0].shape[1:3]
+    rows = (query * scaling).reshape(b, g, h // g * t, -1)
+    hidden = torch.ones(t, n, dtype=torch.bool, device=query.device).triu(n - t + 1).repeat(h // g, 1)
+    local = (rows @ near[0].transpose(-1, -2)).float().masked_fill(hidden, -torch.inf)
+    outputs, far_mass, near_mass = [], [], []
+    for row in range(b):
+        masses = []
+        for head in range(g):
+            part = slice(*far.starts[row][far.first + head : far.first + head + 2])
+            held = part.stop - part.start
+            logits = torch.cat([(rows[row, head] @ far.slots.keys[row, part].T).float(), local[row, head]], dim=-1)
+            weights = logits.softmax(-1)
+            mass = weights.sum(0) * (g / h)
+            masses.append(mass[:held])
+            near_mass.append(mass[held:])
+            weights = weights.to(query.dtype)
+            outputs.append(weights[:, :held] @ far.slots.values[row, part] + weights[:, held:] @ near[1][row, head])
+        far_mass.append(torch.cat(masses))
+    return torch.stack(outputs).view(b, h, t, -1), far_mass, torch.stack(near_mass).view(b, g, n)

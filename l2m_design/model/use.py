@@ -1,0 +1,73 @@
+"""Use: how much attention a cached token will still receive, predicted from its key and value and corrected by what it
+has received.
+
+The mass that later chunks give a token falls with its age a (in chunks) as u · a^(-alpha), u and alpha predicted from
+the key before rotation, the value and their log norms. What was received beside what was predicted corrects u as a
+Gamma prior does. A slot's record is four float32 numbers: ln u, alpha, mass received, and the chunk of its birth.
+"""
+
+import torch
+from torch import Tensor, nn
+
+RECORD = 4
+LN_U, ALPHA, RECEIVED, BIRTH = range(RECORD)
+SLOWEST, FASTEST = 0.05, 3.0  # ageing exponents
+ALL = slice(None)
+LEAST, MOST = -20.0, 2.0  # ln of attention mass a query
+
+
+class Use(nn.Module):
+    """The predicted use of the tokens of `heads` kv heads.
+
+    weight [h 2 k+v+2] and bias [h 2] give ln u (mass a query, at age 1) and alpha; ln_prior [h]: the mass at which
+    what was received counts as much as what was predicted; ln_worth [h]: nats a unit of the head's mass is worth.
+    """
+
+    def __init__(self, heads: int, key_dim: int, value_dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(heads, 2, key_dim + value_dim + 2))
+        self.bias = nn.Parameter(torch.tensor([-5.0, 1.0]).repeat(heads, 1))
+        self.ln_prior = nn.Parameter(torch.zeros(heads))
+        self.ln_worth = nn.Parameter(torch.zeros(heads))
+
+    def forward(self, key: Tensor, value: Tensor, heads: slice = ALL) -> tuple[Tensor, Tensor]:
+        """ln u and alpha [b h t] of tokens' keys before rotation [b h t k] and values [b h t v], of these heads."""
+        found = torch.einsum("bhtf,hzf->zbht", features(key, value), self.weight[heads])
+        ln_u, alpha = found + self.bias[heads].T[:, None, :, None]
+        return ln_u, alpha.clamp(SLOWEST, FASTEST)
+
+    @torch.no_grad()
+    def records(self, key: Tensor, value: Tensor, seen: int, chunk: int, heads: slice = ALL) -> Tensor:
+        """[b h t 4] of the tokens after the first `seen` ones."""
+        ln_u, alpha = self(key, value, heads)
+        birth = (torch.arange(seen, seen + key.shape[2], device=key.device) // chunk).float()
+        return torch.stack([ln_u, alpha, torch.zeros_like(ln_u), birth.expand_as(ln_u)], dim=-1)
+
+    @torch.no_grad()
+    def scores(self, records: Tensor, heads: Tensor, current: int, chunk: int) -> Tensor:
+        """[b n] of records [b n 4] of the kv heads [b n], as chunk number `current` begins: ln of the loss avoided."""
+        ln_u, alpha, received, birth = records.unbind(-1)
+        age = current - birth
+        prior = self.ln_prior.exp()[heads]
+        expected = chunk * ln_u.clamp(LEAST, MOST).exp() * power_sum(age - 1, alpha)
+        corrected = ((prior + received) / (prior + expected)).log()
+        return ln_u - alpha * age.log() + corrected + self.ln_worth[heads]
+
+
+def features(key: Tensor, value: Tensor) -> Tensor:
+    """[... k+v+2] keys, values and their log norms, in float32."""
+    key, value = key.float(), value.float()
+    norms = [z.norm(dim=-1, keepdim=True).clamp(min=1e-6).log() for z in (key, value)]
+    return torch.cat([key, value, *norms], dim=-1)
+
+
+def power_sum(n: Tensor, alpha: Tensor) -> Tensor:
+    """1 + 2^-alpha + ... + n^-alpha within 1%, and 0 for n = 0 (Euler-Maclaurin from the third term on)."""
+    first = [(1.0 * (n >= age)) * float(age) ** -alpha for age in (1, 2)]
+    far = n.clamp(min=2.0)
+    slope = 1 - alpha
+    slope = torch.where(slope.abs() < 1e-4, torch.full_like(slope, 1e-4), slope)
+    whole = (far**slope - 2.0**slope) / slope
+    ends = (far**-alpha - 2.0**-alpha) / 2
+    bend = alpha * (2.0 ** (-alpha - 1) - far ** (-alpha - 1)) / 12
+    return first[0] + first[1] + (n > 2) * (whole + ends + bend)
