@@ -1,28 +1,26 @@
 """`l2m cache MODEL`: what a trained model loses when its cache is thinned, without training it again."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from l2m_design.cli.terminal import Device, DryRun, Json, Progress, print_json, progress, say, table
+from l2m_design.cli.terminal import Device, DryRun, Json, print_json, progress, say, table
 from l2m_design.library.lengths import parse_length
 
 if TYPE_CHECKING:
     from l2m_design.architecture.thinning import Thinning
-    from l2m_design.corpus import Corpus
-    from l2m_design.estimates import Estimate
-    from l2m_design.training.caches import CacheLosses
+    from l2m_design.library.cache import Losses, Use
 
 KNOWN = (
     "sinks+window (the last, at their positions in the text; also: recency), streaming-llm (the same, at positions in "
-    "the cache; Hugging Face models), key_norm, attention_mass, surprise, spread, value (models trained here)"
+    "the cache; Hugging Face models), use (predicted use, kv heads compete; Hugging Face models), key_norm, "
+    "attention_mass, surprise, spread, value (models trained here)"
 )
-STREAMING = "streaming-llm"
+STREAMING, USE = "streaming-llm", "use"
 LAST = ("sinks+window", STREAMING)
 CHOICES = ["sinks+window", "key_norm", "attention_mass", "surprise"]
-BYTES_CONTEXT, TOKENS_CONTEXT = 6, 2
 
 
 def command(
@@ -34,30 +32,47 @@ def command(
         str, typer.Option(metavar="TOKENS", help="Tokens of a window, 2048 or 2k; its second half is scored.")
     ] = "2048",
     windows: Annotated[int, typer.Option(help="Windows, 8 or more, over as many documents as there are.")] = 8,
-    chunk: Annotated[int, typer.Option(help="Tokens of a chunk; two are always held.")] = 64,
-    sinks: Annotated[int, typer.Option(help="First tokens that are never let go.")] = 4,
-    teach: Annotated[int, typer.Option(help="Lessons for `value`, on the training split.")] = 200,
+    chunk: Annotated[int, typer.Option(help="Tokens of a chunk; two are always cached.")] = 64,
+    sinks: Annotated[int, typer.Option(help="First tokens that are never evicted.")] = 4,
+    teach: Annotated[int, typer.Option(help="Steps that train the score of `value`, on the training split.")] = 200,
+    allocate: Annotated[
+        str, typer.Option(help="`use`: kv heads compete for slots in each head, layer, or in the whole model.")
+    ] = "model",
+    growth: Annotated[
+        float | None,
+        typer.Option(metavar="EXPONENT", help="`use`: slots grow as t^EXPONENT, to the share at --length."),
+    ] = None,
+    fit: Annotated[int, typer.Option(help="`use`: windows of the training split that the rule is fitted to.")] = 8,
+    finetune: Annotated[
+        str, typer.Option(metavar="TOKENS", help="`use`: training tokens on which the weights learn the cache.")
+    ] = "0",
+    out: Annotated[
+        Path | None, typer.Option(help="`use`: write the model with this cache, a folder that transformers loads.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what --out holds.")] = False,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     tokenizer: Annotated[str | None, typer.Option(help="For text: a Hugging Face tokenizer; the model's own.")] = None,
     device: Device = "auto",
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Late loss with thinned caches against the full one, of windows behind the model's start token, if it has one.
+    """Late loss with bounded caches against the full one, of windows behind the model's start token, if it has one.
 
     attention_mass is H2O. Sinks are the first tokens read, the start token included.
     """
     from l2m_design.corpus import open_corpus
     from l2m_design.errors import BadInput
+    from l2m_design.library.cache import Borrowed, Compared, TrainedHere, Use
     from l2m_design.measuring.scorer import check_model, own_tokenizer
 
     if not 8 <= windows <= 100_000:
         raise BadInput(f"--windows {windows}: 8 to 100000, so that documents can be resampled")
     if teach < 1:
-        raise BadInput(f"--teach {teach}: at least 1 lesson")
+        raise BadInput(f"--teach {teach}: at least 1 step")
     window, ours = parse_length(length), (Path(model) / "architecture.yaml").exists()
     check_model(model, "MODEL")
     choose = choose or ([*CHOICES] if ours else [CHOICES[0], STREAMING, *CHOICES[1:]])
+    use = _use(choose, share, Use(allocate, growth, fit, parse_length(finetune), out, force), ours)
     caches = [(c, s, _thinning(c, s, window, chunk, sinks, ours)) for c in dict.fromkeys(choose) for s in share]
     own = None if ours or tokenizer or "tokenizer=" in corpus else own_tokenizer(model)
     source = open_corpus(corpus, tokenizer, otherwise=own)
@@ -68,16 +83,42 @@ def command(
     from l2m_design.model.backends import pick_device
 
     with progress() as bars:
-        load = _ours if ours else _borrowed
-        compared = _Compared(source, window, windows, split, pick_device(device), bars)
-        made, start = load(model, source, window, teach, compared.device)
-        result = compared.all(made, start, caches)
+        compared = Compared(source, window, windows, split, pick_device(device), bars)
+        borrowed = None if ours else Borrowed(model, compared, use)
+        result = compared.all(borrowed or TrainedHere(model, compared, teach), caches)
+        written = borrowed.written(result) if borrowed and use.out else None
     read = {"model": model, "corpus": source.name, "length": window, "windows": windows, "chunk": chunk}
     if as_json:
-        print_json({**asdict(result), **read})
+        print_json({**asdict(result), **read, **({"written": written} if written else {})})
         return
     say(f"{model} on {source.name}: {windows} windows of {window:,} tokens")
     _print(result)
+    if written:
+        say(f"Written and loaded back: {use.out} ({written['format']})")
+
+
+def _use(choose: list[str], share: list[float], use: "Use", ours: bool) -> "Use":
+    from l2m_design.errors import BadInput
+    from l2m_design.export.placing import check_place
+
+    if USE not in choose:
+        for name, given in (("--growth", use.growth is not None), ("--finetune", use.finetune), ("--out", use.out)):
+            if given:
+                raise BadInput(f"{name}: with --choose {USE}")
+        return use
+    if ours:
+        raise BadInput(f"--choose {USE}: is for models of Hugging Face; export this one first (`l2m export`)")
+    if use.allocate not in ("head", "layer", "model"):
+        raise BadInput(f"--allocate {use.allocate}: head, layer or model")
+    if use.fit < 1:
+        raise BadInput(f"--fit {use.fit}: at least 1 window")
+    if use.growth is not None and not 0 < use.growth <= 1:
+        raise BadInput(f"--growth {use.growth:g}: above 0, at most 1")
+    if (use.out or use.finetune) and len(share) != 1:
+        raise BadInput(f"{'--out' if use.out else '--finetune'}: one --share, found {len(share)}")
+    if use.out:
+        check_place(use.out, use.force)
+    return use
 
 
 def _thinning(choose: str, share: float, length: int, chunk: int, sinks: int, ours: bool) -> "Thinning":
@@ -87,135 +128,15 @@ def _thinning(choose: str, share: float, length: int, chunk: int, sinks: int, ou
     if not 0 < share <= 1:
         raise BadInput(f"--share {share}: above 0, at most 1")
     if choose == "value" and not ours:
-        raise BadInput("--choose value: needs a model trained here, which can be taught; try surprise")
+        raise BadInput("--choose value: needs a model trained here, whose score can be trained; try use")
     if choose == STREAMING and ours:
         raise BadInput(f"--choose {STREAMING}: is for models of Hugging Face; export this one, or give sinks+window")
-    fields = {"choose": "recency" if choose in LAST else choose, "slots": int(share * length), "chunk": chunk}
+    fields = {"choose": "recency" if choose in (*LAST, USE) else choose, "slots": int(share * length), "chunk": chunk}
     fields |= {"sinks": sinks, "positions": "cache" if choose == STREAMING else "text"}
     return Thinning.parse(fields, f"--choose {choose} --share {share:g}")
 
 
-def _ours(folder: str, corpus: "Corpus", length: int, teach: int, device: Any) -> Any:
-    from l2m_design.architecture import Architecture
-    from l2m_design.model.thinned import thinned
-    from l2m_design.model.weights import load_weights
-    from l2m_design.training.caches import teach_values
-    from l2m_design.training.run import check_vocabulary
-
-    drawing = Architecture.load(folder)
-    check_vocabulary(drawing, corpus)
-    model = load_weights(drawing, Path(folder) / "weights.safetensors").to(device)
-
-    taught: dict[str, object] = {}  # of tensors
-
-    def made(thinning: "Thinning") -> Any:
-        result = thinned(model, thinning)
-        if thinning.choose == "value":
-            if not taught:
-                teach_values(result, corpus, length, teach)
-                taught.update(result.state_dict())
-            result.load_state_dict(taught)
-        return result, result.architecture.state.elements(length)
-
-    return made, None  # trained on windows without a start token
-
-
-def _borrowed(source: str, corpus: "Corpus", length: int, teach: int, device: Any) -> Any:
-    from l2m_design.errors import BadInput
-    from l2m_design.information.scores.huggingface import context_of, load_model
-    from l2m_design.information.scores.start import corpus_start, start_token
-    from l2m_design.measuring.scorer import check_vocabulary
-    from l2m_design.model.thinned import BorrowedModel
-
-    model = load_model(source, device, where="MODEL")
-    check_vocabulary(corpus, source, int(model.get_input_embeddings().weight.shape[0]))
-    start = start_token(model.config, corpus_start(corpus))
-    longest = context_of(model.config, start)
-    if longest is not None and length > longest:
-        raise BadInput(f"--length {length}: {source} reads at most {longest} tokens")
-
-    def made(thinning: "Thinning") -> Any:
-        result = BorrowedModel(model, thinning)
-        return result, result.elements(length)
-
-    return made, start
-
-
-@dataclass(frozen=True)
-class CacheRow:
-    """A cache beside the full one; losses in nats a token over the second half of windows, differences over
-    all tokens and over those that repeat.
-    """
-
-    choose: str
-    share: float
-    state_elements: int
-    late_loss: float
-    late_difference: "Estimate | None"
-    repeated_difference: "Estimate | None"
-
-
-@dataclass(frozen=True)
-class FullRow:
-    """The full cache."""
-
-    state_elements: int
-    late_loss: float
-
-
-@dataclass(frozen=True)
-class Losses:
-    """What the comparison answers."""
-
-    start_token: int | None
-    full: FullRow
-    caches: list[CacheRow]
-
-
-class _Compared:
-    """The same windows read with every cache."""
-
-    def __init__(self, corpus: "Corpus", length: int, windows: int, split: str, device: Any, bars: Progress) -> None:
-        from l2m_design.errors import BadInput
-        from l2m_design.training.batches import held_out_windows
-
-        self.device, self._length, self._bars = device, length, bars
-        self._windows = held_out_windows(corpus, split, length - 1, windows)
-        if len(set(self._windows.document.tolist())) < 2:
-            raise BadInput(f"{corpus.name} ({split}): one document holds all windows; differences need several")
-        self._context = BYTES_CONTEXT if corpus.vocabulary <= 256 else TOKENS_CONTEXT
-
-    def all(self, made: Any, start: int | None, caches: list[tuple[str, float, "Thinning"]]) -> Losses:
-        """Rows by cache, after the full one; every window is read behind the start token."""
-        from l2m_design.architecture.thinning import Thinning
-
-        self._start = start
-        chunk, sinks = caches[0][2].chunk, caches[0][2].sinks
-        everything = Thinning(choose="recency", slots=self._length + 3 * chunk + sinks, chunk=chunk, sinks=sinks)
-        full, elements = self._losses(made, everything, "full cache")
-        rows = []
-        for choose, share, thinning in caches:
-            losses, held = self._losses(made, thinning, f"{choose}, {share:g}")
-            late, repeated = losses.difference(full), losses.difference(full, "repeated")
-            rows.append(CacheRow(choose, share, held, float(losses.late.mean()), late, repeated))
-        return Losses(start, FullRow(elements, float(full.late.mean())), rows)
-
-    def _losses(self, made: Any, thinning: "Thinning", name: str) -> tuple["CacheLosses", int]:
-        from l2m_design.training.caches import Repeat, cache_losses
-
-        model, elements = made(thinning)
-        losses = cache_losses(
-            model,
-            self._windows,
-            self.device,
-            Repeat(self._context, 2 * thinning.chunk),
-            self._start,
-            on_step=lambda done, total: self._bars(name, done, total),
-        )
-        return losses, elements
-
-
-def _print(result: Losses) -> None:
+def _print(result: "Losses") -> None:
     from l2m_design.report.words import estimate
 
     full = result.full
@@ -228,7 +149,7 @@ def _print(result: Losses) -> None:
     )
     rows = [
         [
-            row.choose,
+            row.choose if row.allocate is None else f"{row.choose}, heads of a {row.allocate} compete",
             f"{row.share:g}",
             f"{row.state_elements:,}",
             estimate(row.late_difference, sign=True),

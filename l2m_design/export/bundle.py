@@ -13,23 +13,27 @@ PACKAGE = Path(__file__).parents[1]
 MAIN = {
     "l2m_design.export.hub.configuration": "configuration_l2m",
     "l2m_design.export.hub.modeling": "modeling_l2m",
+    "l2m_design.export.hub.adopted": "adopted_l2m",
 }
+DRAWN, ADOPTED = (*MAIN,)[:2], (*MAIN,)[2:]
 IMPORT = re.compile(r"^( *)from (l2m_design[\w.]*) import", flags=re.MULTILINE)
 
 
-def bundle() -> dict[str, str]:
-    """File names and texts of the configuration, the model, and all they import from this package."""
+def bundle(modules: tuple[str, ...] = DRAWN) -> dict[str, str]:
+    """File names and texts of these modules, the last of which transformers loads, and all they import from this
+    package.
+    """
     found: dict[str, str] = {}
-    waiting = list(MAIN)
+    waiting = list(modules)
     while waiting:
         module = waiting.pop()
         if module not in found:
             found[module] = source(module).read_text(encoding="utf-8")
             waiting += sorted(needed(found[module]))
     files = {f"{flat(module)}.py": rewritten(module, text) for module, text in sorted(found.items())}
-    others = sorted(flat(module) for module in found if module not in MAIN)
+    others = sorted(flat(module) for module in found if module not in modules)
     every = "".join(f"from .{name} import __doc__ as _  # noqa\n" for name in others)
-    files["modeling_l2m.py"] += f"\n# transformers 4.57 copies only files that this one imports itself\n{every}"
+    files[f"{MAIN[modules[-1]]}.py"] += f"\n# transformers 4.57 copies only files that this one imports itself\n{every}"
     return files
 
 

@@ -17,9 +17,10 @@ MODEL_FILES = (
     "generation_config.json",
     "*_l2m.py",
     "l2m_*.py",
+    "cache_rule.safetensors",
     *TOKENIZER_FILES,
 )
-MARKS = ("architecture.yaml", "card.json")  # each export holds one of them
+MARKS = ("architecture.yaml", "card.json", "cache_rule.safetensors")  # each export holds one of them
 
 
 @contextmanager
@@ -29,6 +30,22 @@ def placed(out: Path, force: bool, replaces: tuple[str, ...] = ()) -> Iterator[P
     With `force`, files that are written again or fit a pattern of `replaces` are replaced; whatever else is in `out`
     stays. Raises BadInput when `out` holds files without `force` or is no export, or is no place for a folder.
     """
+    place = check_place(out, force)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
+    except OSError as error:
+        raise BadInput(f"{out}: {error.strerror or error}") from None
+    try:
+        yield staging
+        staging.chmod(0o777 & ~_umask())
+        _swap(staging, place, replaces)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def check_place(out: Path, force: bool) -> Path:
+    """Where `out` is. Raises BadInput as `placed` does; for work that takes long before anything is written."""
     place = out.resolve()
     if place.exists() and not place.is_dir():
         raise BadInput(f"{out}: is no folder; give another `out`")
@@ -42,17 +59,7 @@ def placed(out: Path, force: bool, replaces: tuple[str, ...] = ()) -> Iterator[P
         raise BadInput(f"{out}: is where you are, or above it; give a folder of its own")
     if filled and not any((place / mark).is_file() for mark in MARKS):
         raise BadInput(f"{out}: holds files but no export (no {' or '.join(MARKS)}); `force` replaces exports only")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
-    except OSError as error:
-        raise BadInput(f"{out}: {error.strerror or error}") from None
-    try:
-        yield staging
-        staging.chmod(0o777 & ~_umask())
-        _swap(staging, place, replaces)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    return place
 
 
 def _swap(staging: Path, place: Path, replaces: tuple[str, ...]) -> None:

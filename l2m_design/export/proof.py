@@ -71,7 +71,7 @@ def prove(model: LanguageModel, target: Target, folder: Path) -> Proof:
     """Load the folder in a fresh process and compare. Raises WorkFailed when anything differs."""
     drawing = model.architecture
     tokens = tokens_for(drawing)
-    found, theirs = _ask(folder, tokens, target.reader, target.label(drawing) == REMOTE)
+    found, theirs = ask(folder, tokens, target.reader, target.label(drawing) == REMOTE)
     return judge(model, target, tokens, found, theirs)
 
 
@@ -124,7 +124,7 @@ def by_steps(model: LanguageModel, tokens: Tensor) -> Tensor:
     return torch.stack(logits, dim=1)
 
 
-def _ask(folder: Path, tokens: Tensor, reader: str, own_code: bool) -> tuple[Found, Tensor]:
+def ask(folder: Path, tokens: Tensor, reader: str, own_code: bool) -> tuple[Found, Tensor]:
     """What a fresh process finds in the folder, and its logits. Raises WorkFailed when it cannot load it."""
     with tempfile.TemporaryDirectory() as place:
         question, answer = Path(place) / "tokens.npy", Path(place) / "logits.npy"

@@ -139,7 +139,10 @@ class AdoptedModel(nn.Module):
         sliding = len(self.shape.layers) - len(self.shape.whole)
         return AdoptedState(no_slots(batch, h, none, d), (none, none, records), ((window, window),) * sliding, 0)
 
-    @torch.no_grad()
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits [b t v_] of tokens [b t], read as generation reads them."""
+        return self.prefill(tokens)[0]
+
     def prefill(self, tokens: Tensor, state: AdoptedState | None = None, last: bool = False) -> tuple[Tensor, Any]:
         """Logits [b t v_] of tokens [b t], or of the last one [b 1 v_], and the state after them."""
         state, done = state or self.empty(len(tokens)), 0
@@ -155,6 +158,24 @@ class AdoptedModel(nn.Module):
         """Logits [b v_] after one token [b], and the new state."""
         logits, state = self.prefill(token[:, None], state)
         return logits[:, 0], state
+
+    def elements(self, length: int) -> int:
+        """Numbers cached for one sequence after `length` tokens."""
+        slots, index, window = self._cached(length)
+        return slots * (2 * self.shape.head_dim + RECORD) + index + window
+
+    def cache_bytes(self, length: int) -> int:
+        """Their bytes: keys and values in the model's type, records and counts of slots in four bytes each."""
+        slots, index, window = self._cached(length)
+        size = self.model.get_input_embeddings().weight.element_size()
+        return slots * (2 * self.shape.head_dim * size + 4 * RECORD) + 4 * index + window * size
+
+    def _cached(self, length: int) -> tuple[int, int, int]:
+        """Slots, heads that are counted, and numbers in sliding windows."""
+        heads = len(self.use.bias)
+        sliding = len(self.shape.layers) - len(self.shape.whole)
+        window = sliding * self.shape.kv_heads * min(length, self.shape.window - 1) * 2 * self.shape.head_dim
+        return heads * self.budget.count(length), heads, window
 
     def evicted(self, state: AdoptedState) -> AdoptedState:
         """What stays as a chunk begins: the chunk before the previous one competes with what is cached."""

@@ -52,27 +52,30 @@ class Contest(NamedTuple):
     sinks: int
 
 
-@torch.no_grad()
 def compete(slots: Slots, aged: Slots, use: Use, rule: Contest) -> Slots:
     """What stays of the slots and of a chunk that has aged, equally many tokens of each head."""
     both = [torch.cat([old, new], dim=1) for old, new in zip(slots[:3], aged[:3], strict=True)]
     heads = torch.cat([slots.heads(), aged.heads()], dim=1)
     scores = use.scores(both[2], heads, rule.current, rule.chunk)
     scores = scores.masked_fill(first_tokens(slots, aged, rule.sinks), torch.inf)
+    staying = best_of(scores, heads, rule, len(use.ln_worth))
+    kept = [z.gather(1, staying[..., None].expand(-1, -1, z.shape[-1])) for z in both]
+    own = heads.gather(1, staying)
+    counts = torch.zeros_like(slots.counts, dtype=torch.int64).scatter_add_(1, own, torch.ones_like(own))
+    return Slots(kept[0], kept[1], kept[2], counts.int())
+
+
+def best_of(scores: Tensor, heads: Tensor, rule: Contest, count: int) -> Tensor:
+    """[b n] places of the best of scores [b s], in the order of heads [b s], of which there are `count`, and time."""
     order = scores.argsort(dim=-1, descending=True, stable=True)
     group = heads.gather(1, order) // rule.rivals
     order = order.gather(1, group.argsort(dim=-1, stable=True))  # by group, the best of each first
     group = heads.gather(1, order) // rule.rivals
-    total = both[0].shape[1]
-    sizes = torch.zeros(len(group), int(use.ln_worth.shape[0]) // rule.rivals, dtype=torch.int64, device=group.device)
+    sizes = torch.zeros(len(group), count // rule.rivals, dtype=torch.int64, device=group.device)
     sizes.scatter_add_(1, group, torch.ones_like(group))
-    rank = torch.arange(total, device=group.device) - (sizes.cumsum(1) - sizes).gather(1, group)
+    rank = torch.arange(scores.shape[1], device=group.device) - (sizes.cumsum(1) - sizes).gather(1, group)
     staying = order[rank < rule.budget * rule.rivals].view(len(order), -1).sort(dim=-1).values
-    own = heads.gather(1, staying)
-    staying = staying.gather(1, own.argsort(dim=-1, stable=True))
-    counts = torch.zeros_like(slots.counts, dtype=torch.int64).scatter_add_(1, own, torch.ones_like(own))
-    kept = [z.gather(1, staying[..., None].expand(-1, -1, z.shape[-1])) for z in both]
-    return Slots(kept[0], kept[1], kept[2], counts.int())
+    return staying.gather(1, heads.gather(1, staying).argsort(dim=-1, stable=True))
 
 
 def first_tokens(slots: Slots, aged: Slots, sinks: int) -> Tensor:
@@ -122,7 +125,7 @@ def ragged_attention(
             held = part.stop - part.start
             logits = torch.cat([(rows[row, head] @ far.slots.keys[row, part].T).float(), local[row, head]], dim=-1)
             weights = logits.softmax(-1)
-            mass = weights.sum(0) * (g / h)
+            mass = weights.detach().sum(0) * (g / h)
             masses.append(mass[:held])
             near_mass.append(mass[held:])
             weights = weights.to(query.dtype)

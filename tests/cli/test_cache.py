@@ -110,7 +110,7 @@ def test_windows_are_read_behind_the_start_token_as_estimate_reads_them(
         (["model", "--choose", "best"], "choose: input should be 'spread'"),
         (["model", "--windows", "2"], "--windows 2: 8 to 100000"),
         (["model", "--split", "all"], "all"),
-        (["model", "--teach", "0"], "--teach 0: at least 1 lesson"),
+        (["model", "--teach", "0"], "--teach 0: at least 1 step"),
         (["./nowhere/else", "--share", "0.05"], "./nowhere/else"),
     ],
 )
@@ -128,3 +128,42 @@ def test_a_dry_run_says_what_would_be_read(trained: Path) -> None:
         "cache", "model", "--corpus", SOURCE, "--length", "128", "--chunk", "4", "--dry-run", "--json", cwd=trained
     )
     assert json.loads(done.stdout) == {"caches": 12, "windows": 8, "tokens_read": 13 * 8 * 128}
+
+
+def test_a_model_is_adopted_and_written(tiny_llama: Path, text_folder: Path, tmp_path: Path) -> None:
+    words = ["--corpus", str(text_folder), "--length", "100", "--chunk", "8", "--choose", "use", "--share", "0.4"]
+    words += ["--choose", "sinks+window", "--fit", "2", "--growth", "0.7", "--finetune", "200"]
+    done = one_thread("cache", str(tiny_llama), *words, "--out", "bounded", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    use, window = found["caches"]
+    assert (use["allocate"], window["allocate"]) == ("model", None)
+    assert use["state_elements"] < found["full"]["state_elements"]
+    assert found["written"]["format"] == "AdoptedLlamaForCausalLM"
+    text = (tmp_path / "bounded" / "README.md").read_text()
+    assert "0.4 of the full cache costs" in text
+    again = one_thread("cache", str(tiny_llama), *words, "--out", "bounded", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "holds files already" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong"),
+    [
+        (["--out", "x"], "--out: with --choose use"),
+        (["--choose", "use", "--out", "x"], "--out: one --share, found 3"),
+        (["--choose", "use", "--allocate", "row"], "--allocate row: head, layer or model"),
+        (["--choose", "use", "--growth", "1.5"], "--growth 1.5: above 0, at most 1"),
+        (["--choose", "use", "--fit", "0"], "--fit 0: at least 1 window"),
+    ],
+)
+def test_options_of_use_that_cannot_be(tiny_llama: Path, text_folder: Path, words: list[str], wrong: str) -> None:
+    done = one_thread("cache", str(tiny_llama), "--corpus", str(text_folder), *words, cwd=text_folder)
+    assert done.returncode == 2
+    assert wrong in done.stderr
+
+
+def test_use_is_for_models_of_hugging_face(trained: Path) -> None:
+    done = one_thread("cache", "model", "--corpus", SOURCE, "--choose", "use", cwd=trained)
+    assert done.returncode == 2
+    assert "--choose use: is for models of Hugging Face; export this one first" in done.stderr

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 import l2m_design.export.hub
 from l2m_design.architecture import Architecture
 from l2m_design.export.bundle import bundle, needed
-from l2m_design.export.hub.modeling import CACHE
+from l2m_design.export.hub.bounded import CACHE
 from l2m_design.export.huggingface import Export, export_huggingface, write_model
 from l2m_design.export.loaded import examine
 from l2m_design.export.proof import STEPS, judge, tokens_for

@@ -1,28 +1,19 @@
 """L2MForCausalLM: a drawn model under transformers' hood, with generate() over a cache that holds the drawn state."""
 
-from collections.abc import Iterator
-from typing import Any
-
-import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import GenerationMixin, PreTrainedModel
-from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from l2m_design.architecture import Architecture
-from l2m_design.export.hub.cache import Group, StateCache
+from l2m_design.export.hub.bounded import Bounded
 from l2m_design.export.hub.configuration import L2MConfig
-from l2m_design.model.generate import select_rows
 from l2m_design.model.language import LanguageModel
 
-CACHE = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else "past_key_values"  # its name until 5.23
 
-
-class L2MForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
+class L2MForCausalLM(Bounded, PreTrainedModel, GenerationMixin):  # type: ignore[misc]
     """Weights are those of LanguageModel, under `model.`."""
 
     config_class = L2MConfig
     base_model_prefix = "model"
-    _is_stateful = True  # no rollback: no assisted decoding
     _supports_sdpa = True
     _no_split_modules = ["Block"]  # noqa: RUF012 - the base class's own way
 
@@ -42,108 +33,6 @@ class L2MForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         """The head, none where it is the embedding."""
         return self.model.head
 
-    @classmethod
-    def _supports_default_dynamic_cache(cls) -> bool:
-        return False
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        past_key_values: StateCache | None = None,
-        cache: StateCache | None = None,
-        labels: Tensor | None = None,
-        use_cache: bool | None = None,
-        logits_to_keep: int | Tensor = 0,
-        return_dict: bool | None = None,
-        **others: Any,
-    ) -> Any:
-        """Logits [b t v_] of tokens [b t], zeros where the mask says padding; positions are counted without it.
-
-        attention_mask: [b t] or [b columns]; only its last t columns are read. Raises ValueError for what cannot be
-        read: embeddings, other caches, other masks.
-        """
-        for asked in ("output_hidden_states", "output_attentions"):
-            if others.get(asked):
-                raise ValueError(f"{asked}: this model gives logits alone")
-        held = past_key_values if cache is None else cache
-        if input_ids is None or others.get("inputs_embeds") is not None:
-            raise ValueError("input_ids are needed: this model reads tokens, not embeddings")
-        if held is not None and not isinstance(held, StateCache):
-            raise ValueError(f"a StateCache is needed, found {type(held).__name__}; leave it out, forward makes one")
-        if use_cache is None:
-            use_cache = held is not None or (self.config.use_cache and not self.training)
-        if use_cache and held is None:
-            held = StateCache(len(input_ids))
-        real = padding(attention_mask, input_ids)
-        last = isinstance(logits_to_keep, int) and logits_to_keep == 1 and (real is None or bool(real[:, -1].all()))
-        logits = self._read(input_ids, real, held, last)
-        if not last:
-            logits = logits[:, -logits_to_keep:] if isinstance(logits_to_keep, int) else logits[:, logits_to_keep]
-        loss = None
-        if labels is not None:
-            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size)
-        answer = CausalLMOutputWithPast(loss=loss, logits=logits, **{CACHE: held if use_cache else None})
-        return answer.to_tuple() if return_dict is False else answer
-
-    def _read(self, tokens: Tensor, real: Tensor | None, cache: StateCache | None, last: bool) -> Tensor:
-        """Logits [b t v_], or of the last column [b 1 v_]; the cache, if there is one, goes on."""
-        before = StateCache(len(tokens)).groups if cache is None else cache.groups
-        parts, after = [], []
-        for group, count in split(before, real, tokens.shape[1]):
-            if not count:
-                after.append(group)
-                continue
-            chosen = tokens[group.rows] if real is None else tokens[group.rows][real[group.rows]].view(-1, count)
-            if cache is None:
-                logits = self.model(chosen)
-                logits = logits[:, -1:] if last else logits
-            else:
-                logits, state = self.model.prefill(chosen, group.state, last)
-                after.append(Group(group.rows, state))
-            parts.append((group.rows, logits))
-        if cache is not None:
-            cache.groups, cache.columns = after, cache.columns + tokens.shape[1]
-        return together(parts, None if last else real, tokens)
-
-
-def padding(mask: Tensor | None, tokens: Tensor) -> Tensor | None:
-    """[b t] True where tokens [b t] are to be read; none where all are."""
-    if mask is None:
-        return None
-    if mask.ndim != 2 or mask.shape[1] < tokens.shape[1]:
-        raise ValueError(f"attention_mask: [batch, tokens] is needed, found shape {list(mask.shape)}")
-    real = mask[:, -tokens.shape[1] :].bool()
-    if not real.any():
-        raise ValueError("attention_mask: it hides every token; at least one must be read")
-    return None if bool(real.all()) else real
-
-
-def split(groups: list[Group], real: Tensor | None, t: int) -> Iterator[tuple[Group, int]]:
-    """Groups that read equally many of t new tokens, and how many."""
-    for group in groups:
-        if real is None:
-            yield group, t
-            continue
-        counts = real[group.rows].sum(1).tolist()
-        for count in sorted(set(counts)):
-            places = [place for place, found in enumerate(counts) if found == count]
-            whole = len(places) == len(counts)
-            yield (group if whole else Group([group.rows[p] for p in places], select_rows(group.state, places))), count
-
-
-def together(parts: list[tuple[list[int], Tensor]], real: Tensor | None, tokens: Tensor) -> Tensor:
-    """[b t v_] of the logits of some rows each, zeros in padding."""
-    if real is None and len(parts) == 1 and parts[0][0] == list(range(len(tokens))):
-        return parts[0][1]
-    first = parts[0][1]
-    t = first.shape[1] if real is None else tokens.shape[1]
-    logits = first.new_zeros(len(tokens), t, first.shape[-1])
-    for rows, found in parts:
-        at = torch.tensor(rows, device=tokens.device)
-        if real is None:
-            logits[at] = found
-        else:
-            row, column = real[at].nonzero(as_tuple=True)
-            logits[at[row], column] = found.flatten(0, 1)
-    return logits
+    def reader(self) -> LanguageModel:
+        """See Bounded."""
+        return self.model

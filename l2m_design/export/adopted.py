@@ -1,0 +1,124 @@
+"""Adopted models as folders: the model's own files, the rule of its cache, and the code that reads them, proven."""
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from string import Template
+from typing import Any, TypedDict
+
+import torch
+from safetensors.torch import save_file
+
+from l2m_design import __version__
+from l2m_design.corpus.tokenizers import TOKENIZER_FILES, HuggingFaceTokenizer, local
+from l2m_design.errors import BadInput, WorkFailed
+from l2m_design.export.bundle import ADOPTED, bundle
+from l2m_design.export.placing import MODEL_FILES, placed
+from l2m_design.export.proof import STEPS, TOLERANCE, ask
+from l2m_design.model.adopted import AdoptedModel
+from l2m_design.settings import to_json, write_atomically
+
+RULE, SETTINGS = "cache_rule.safetensors", "l2m_cache"  # as hub/adopted.py names them
+CLASS = "AdoptedForCausalLM"
+TEMPLATE = Path(__file__).parent / "templates" / "adopted.md"
+OWN_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", *TOKENIZER_FILES)
+
+
+class Adopted(TypedDict):
+    """What was written, and how far the folder, loaded by a fresh process, is from the model in memory."""
+
+    files: list[str]
+    format: str
+    max_logit_difference: float
+    cached_difference: float
+    cache_bytes: int
+    cache_tokens: int
+
+
+def export_adopted(
+    adopted: AdoptedModel, source: str, out: Path, *, trained: bool, losses: str, force: bool
+) -> Adopted:
+    """Write the model with its cache into `out`. Raises BadInput for a place that cannot be, WorkFailed when the
+    folder, loaded back, reads otherwise.
+
+    source: where the model came from. trained: were its weights changed? losses: a sentence on what was measured.
+    """
+    with placed(out, force, MODEL_FILES) as staging:
+        _own_files(adopted.model, source, staging, trained)
+        settings = asdict(adopted.budget) | {"allocate": adopted.allocate}
+        code = {"AutoModelForCausalLM": f"adopted_l2m.{CLASS}"}
+        config = json.loads((staging / "config.json").read_text())
+        config |= {SETTINGS: settings, "auto_map": dict(config.get("auto_map") or {}) | code}
+        write_atomically(staging / "config.json", to_json(config))
+        save_file(adopted.use.state_dict(), str(staging / RULE), {"format": "pt"})
+        for name, text in bundle(ADOPTED).items():
+            write_atomically(staging / name, text)
+        found = _proven(adopted, staging)
+        card = Template(TEMPLATE.read_text()).substitute(
+            source=Path(source).name or source, cache=described(adopted), losses=losses, version=__version__, **found
+        )
+        write_atomically(staging / "README.md", card)
+        files = sorted(path.name for path in staging.iterdir())
+    return {"files": [str(out / name) for name in files], **found}  # type: ignore[typeddict-item]
+
+
+def described(adopted: AdoptedModel) -> str:
+    """The cache in a sentence."""
+    budget = adopted.budget
+    grown = {
+        "fixed": f"{budget.window:,}",
+        "power": f"{budget.keep:.4g} t^{budget.exponent:g} of t tokens",
+        "log": f"{budget.keep:.4g} · {budget.chunk} · ln(t/{budget.chunk}) of t tokens",
+    }[budget.law]
+    whose = {
+        "head": "each kv head for itself",
+        "layer": "the kv heads of a layer compete",
+        "model": "all heads compete",
+    }
+    return (
+        f"{grown} old slots a kv head on average ({whose[adopted.allocate]}), with the own and the previous chunk of "
+        f"{budget.chunk} tokens and the first {budget.sinks} always cached"
+    )
+
+
+def _own_files(model: Any, source: str, folder: Path, trained: bool) -> None:
+    """Weights, config and tokenizer as they lie in the source, or as transformers saves what was loaded."""
+    path = local(source, "MODEL")
+    if path.is_dir() and not trained:
+        for name in OWN_FILES:
+            for file in path.glob(name):
+                shutil.copy2(file, folder / file.name)
+        return
+    model.save_pretrained(folder)
+    try:
+        HuggingFaceTokenizer(source).save(folder)
+    except BadInput:
+        return  # a model without a tokenizer stays one
+
+
+def _proven(adopted: AdoptedModel, folder: Path) -> dict[str, Any]:
+    c, vocabulary = adopted.budget.chunk, int(adopted.model.get_input_embeddings().weight.shape[0])
+    t = 6 * c + STEPS // 2
+    tokens = torch.randint(0, vocabulary, (2, t), generator=torch.Generator().manual_seed(0))
+    found, theirs = ask(folder, tokens, "loaded.py", True)
+    with torch.inference_mode():
+        ours = adopted(tokens)
+    difference = float((theirs[:, :t] - ours).abs().max())
+    cached = float((theirs[:, t:] - ours[:, -STEPS:]).abs().max())
+    law = adopted.cache_bytes(t)
+    for sentence, failed in {
+        f"logits differ by {difference:.2g}": not difference <= TOLERANCE * max(1.0, float(ours.abs().max())),
+        f"cached logits differ by {cached:.2g}": not cached <= TOLERANCE * max(1.0, float(ours.abs().max())),
+        "generation with a cache writes other tokens than without": not found["generation_equal"],
+        f"its cache holds {found['cache_bytes']} bytes, the law says {law}": found["cache_bytes"] != law,
+    }.items():
+        if failed:
+            raise WorkFailed(f"{CLASS}: loaded back, {sentence}; nothing was written")
+    return {
+        "format": found["format"],
+        "max_logit_difference": difference,
+        "cached_difference": cached,
+        "cache_bytes": law,
+        "cache_tokens": t,
+    }
