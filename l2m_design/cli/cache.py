@@ -23,35 +23,52 @@ LAST = ("sinks+window", STREAMING)
 CHOICES = ["sinks+window", "key_norm", "attention_mass", "surprise"]
 
 
+Model = Annotated[str, typer.Argument(help="A folder of `l2m train`, or a Hugging Face folder, .gguf or name.")]
+Text = Annotated[str, typer.Option(help="Held-out text: stdlib, a file, folder or glob, ...")]
+Choose = Annotated[list[str], typer.Option(help=f"Which old tokens stay: {KNOWN}; repeatable.")]
+Share = Annotated[list[float], typer.Option(help="Of the full cache; repeatable.")]
+Length = Annotated[
+    str, typer.Option(metavar="TOKENS", help="Tokens of a window, 2048 or 2k; its second half is scored.")
+]
+Windows = Annotated[int, typer.Option(help="Windows, 8 or more, over as many documents as there are.")]
+Chunk = Annotated[int, typer.Option(help="Tokens of a chunk; two are always cached.")]
+Sinks = Annotated[int, typer.Option(help="First tokens that are never evicted.")]
+Teach = Annotated[int, typer.Option(help="Steps that train the score of `value`, on the training split.")]
+Allocate = Annotated[
+    str, typer.Option(help="`use`: kv heads compete for slots in each head, layer, or the whole model.")
+]
+Growth = Annotated[
+    float | None,
+    typer.Option(metavar="EXPONENT", help="`use`: slots grow as t^EXPONENT and are --share at --length; else fixed."),
+]
+Fit = Annotated[int, typer.Option(help="`use`: windows of the training split that the rule is fitted to.")]
+Finetune = Annotated[
+    str, typer.Option(metavar="TOKENS", help="`use`: training tokens that adapt the weights to the cache.")
+]
+Out = Annotated[Path | None, typer.Option(help="`use`: write the model with this cache, for transformers to load.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what --out holds.")]
+Split = Annotated[str, typer.Option(help="train, validation or test.")]
+Tokenized = Annotated[str | None, typer.Option(help="For text: a Hugging Face tokenizer; the model's own.")]
+
+
 def command(
-    model: Annotated[str, typer.Argument(help="A folder of `l2m train`, or a Hugging Face folder, .gguf or name.")],
-    corpus: Annotated[str, typer.Option(help="Held-out text: stdlib, a file, folder or glob, ...")] = "stdlib",
-    choose: Annotated[list[str], typer.Option(help=f"Which old tokens stay: {KNOWN}; repeatable.")] = [],  # noqa: B006
-    share: Annotated[list[float], typer.Option(help="Of the full cache; repeatable.")] = [0.5, 0.25, 0.125],  # noqa: B006
-    length: Annotated[
-        str, typer.Option(metavar="TOKENS", help="Tokens of a window, 2048 or 2k; its second half is scored.")
-    ] = "2048",
-    windows: Annotated[int, typer.Option(help="Windows, 8 or more, over as many documents as there are.")] = 8,
-    chunk: Annotated[int, typer.Option(help="Tokens of a chunk; two are always cached.")] = 64,
-    sinks: Annotated[int, typer.Option(help="First tokens that are never evicted.")] = 4,
-    teach: Annotated[int, typer.Option(help="Steps that train the score of `value`, on the training split.")] = 200,
-    allocate: Annotated[
-        str, typer.Option(help="`use`: kv heads compete for slots in each head, layer, or in the whole model.")
-    ] = "model",
-    growth: Annotated[
-        float | None,
-        typer.Option(metavar="EXPONENT", help="`use`: slots grow as t^EXPONENT, to the share at --length."),
-    ] = None,
-    fit: Annotated[int, typer.Option(help="`use`: windows of the training split that the rule is fitted to.")] = 8,
-    finetune: Annotated[
-        str, typer.Option(metavar="TOKENS", help="`use`: training tokens on which the weights learn the cache.")
-    ] = "0",
-    out: Annotated[
-        Path | None, typer.Option(help="`use`: write the model with this cache, a folder that transformers loads.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace what --out holds.")] = False,
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
-    tokenizer: Annotated[str | None, typer.Option(help="For text: a Hugging Face tokenizer; the model's own.")] = None,
+    model: Model,
+    corpus: Text = "stdlib",
+    choose: Choose = [],  # noqa: B006
+    share: Share = [0.5, 0.25, 0.125],  # noqa: B006
+    length: Length = "2048",
+    windows: Windows = 8,
+    chunk: Chunk = 64,
+    sinks: Sinks = 4,
+    teach: Teach = 200,
+    allocate: Allocate = "model",
+    growth: Growth = None,
+    fit: Fit = 8,
+    finetune: Finetune = "0",
+    out: Out = None,
+    force: Force = False,
+    split: Split = "test",
+    tokenizer: Tokenized = None,
     device: Device = "auto",
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -64,6 +81,7 @@ def command(
     from l2m_design.errors import BadInput
     from l2m_design.library.cache import Borrowed, Compared, TrainedHere, Use
     from l2m_design.measuring.scorer import check_model, own_tokenizer
+    from l2m_design.model.backends import pick_device
 
     if not 8 <= windows <= 100_000:
         raise BadInput(f"--windows {windows}: 8 to 100000, so that documents can be resampled")
@@ -80,8 +98,6 @@ def command(
     if dry_run:
         print_json(plan) if as_json else say(*(f"{key}: {value:,}" for key, value in plan.items()))
         return
-    from l2m_design.model.backends import pick_device
-
     with progress() as bars:
         compared = Compared(source, window, windows, split, pick_device(device), bars)
         borrowed = None if ours else Borrowed(model, compared, use)

@@ -28,7 +28,7 @@ DOORS = {
         "information/scores/start.py",
         "export/",
     ),
-    "safetensors": ("model/weights.py",),
+    "safetensors": ("model/weights.py", "export/adopted.py", "export/hub/adopted.py"),
     "optuna": ("search/study/",),
     "ray": ("search/executors/ray.py",),
     "mlflow": ("search/tracking.py", "library/tracked.py"),
