@@ -78,8 +78,12 @@ def _l2m(words: list[str], folder: Path) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL))
-def test_python_in_the_readme_runs(code: str, tmp_path: Path) -> None:
+def test_python_in_the_readme_runs(code: str, tmp_path: Path, tiny_llama: Path, text_folder: Path) -> None:
     (tmp_path / "reports").symlink_to(REPOSITORY / "reports")
+    if '"bounded"' in code:
+        words = ["--corpus", str(text_folder), "--length", "100", "--chunk", "8", "--share", "0.4", "--fit", "1"]
+        made = _l2m(["cache", str(tiny_llama), *words, "--choose", "use", "--out", "bounded"], tmp_path)
+        assert made.returncode == 0, made.stderr
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
