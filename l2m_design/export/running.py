@@ -41,13 +41,15 @@ class Running:
         from transformers import AutoModelForCausalLM
 
         import l2m_design.export.hub  # noqa: F401 - registers the package's own class
+        from l2m_design.export.hub.adopted import SETTINGS, AdoptedForCausalLM
 
         config = read_config(folder)
         if device.type == "cpu":
             hide(*KERNELS)
         quiet()
+        loads: Any = AdoptedForCausalLM if SETTINGS in config else AutoModelForCausalLM
         try:
-            self.model, info = AutoModelForCausalLM.from_pretrained(
+            self.model, info = loads.from_pretrained(
                 folder,
                 trust_remote_code=False,
                 local_files_only=True,

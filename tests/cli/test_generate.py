@@ -149,3 +149,19 @@ def test_bad_input_is_one_line_and_exit_2(words: list[str], said: str, folder: P
     assert done.stderr.startswith("l2m: ")
     assert said in done.stderr
     assert not (folder / "ran").exists()
+
+
+def test_an_adopted_model_writes_with_its_bounded_cache(tmp_path: Path) -> None:
+    from l2m_design.export.adopted import export_adopted
+    from tests.model.test_adopted import adopted
+    from tests.model.test_adopted import build as llama
+
+    model = llama("Llama")
+    model.save_pretrained(tmp_path / "model")
+    made_ = adopted(model, "model")
+    export_adopted(made_, str(tmp_path / "model"), tmp_path / "out", trained=False, losses="", force=False)
+    done = l2m("generate", str(tmp_path / "out"), "--prompt", "1 2 3", "--tokens", "60", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["format"] == "AdoptedLlamaForCausalLM"
+    assert found["state_bytes"]["60"] == made_.cache_bytes(60)

@@ -14,6 +14,7 @@ from l2m_design.settings import misspelt, read_text
 
 LONGEST_FILE = 4_000_000
 CONFIGS = ("config.json", "params.json")
+CACHE, ADOPTED = "l2m_cache", "adopted_l2m.AdoptedForCausalLM"  # of a folder that `l2m cache --out` wrote
 SIDECAR = "mamba_config.json"
 
 
@@ -91,7 +92,8 @@ def refuse_other_layers(data: dict[str, Any], path: Path) -> None:
             mapped.append(named)
     for named in [*mapped, *(data.get("architectures") or [])]:
         name = named[0] if isinstance(named, list) and named else named
-        if isinstance(name, str) and _family(name) not in _families(kind):
+        adopted = name == ADOPTED and CACHE in data
+        if isinstance(name, str) and not adopted and _family(name) not in _families(kind):
             where = "architectures" if named not in mapped else "auto_map"
             raise BadInput(
                 f"{path}: {where}: its code ({name}) is not that of model_type {kind}, and may keep something else; "

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from l2m_design.architecture.picture import folded
 from l2m_design.architecture.readers import fla_recurrent
+from l2m_design.architecture.readers.bounded import bounded
 from l2m_design.architecture.readers.config import Block, Config, names
 from l2m_design.architecture.readers.earlier import Earlier, earlier
 from l2m_design.architecture.readers.files import config_in, mapping, model_type_of, refuse_other_layers, text_of
@@ -102,7 +103,7 @@ def published(path: str | Path, runtime: str | None = None, overrides: Iterable[
     runtime = _runtime(runtime or reader.own_runtime, kind, reader)
     config = reader.parse(data | {"model_type": kind}, str(path))
     try:
-        read = config.blocks
+        read, kept = bounded(data, config, config.blocks, runtime)
     except ValueError as error:
         raise BadInput(f"{path}: {error}") from None
     dense = runtime == "llama.cpp" and kind in NO_WINDOWS_IN_LLAMA_CPP
@@ -131,6 +132,7 @@ def published(path: str | Path, runtime: str | None = None, overrides: Iterable[
             _convention(runtime, blocks),
             *_unmeasured(runtime, kind, reader),
             *said,
+            *([kept] if kept else ()),
             *config.remarks,
             *_of_dtypes(data),
             *(_never_bind(longest, blocks != read) if not dense else _no_windows(kind, blocks != read)),

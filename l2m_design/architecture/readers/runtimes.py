@@ -13,6 +13,7 @@ llama_memory_recurrent: all three read in source, not run. What servers allot be
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from l2m_design.architecture.schedules import GlobalBudget
 from l2m_design.errors import BadInput
 from l2m_design.laws import Fixed, StateLaw, StateTerm, Tokens
 from l2m_design.settings import nearest
@@ -168,7 +169,20 @@ class Columns:
         return StateTerm(self.channels * (self.taps - 1 + spare), Fixed(), convention(runtime).column, self.kind)
 
 
-Part = Keys | Memory | Columns
+@dataclass(frozen=True)
+class Slots:
+    """`slot` elements for each of the tokens that a budget keeps, in `dtype` (None: the model's)."""
+
+    slot: int
+    budget: GlobalBudget
+    dtype: str | None = None
+
+    def term(self, runtime: str) -> StateTerm:
+        """As many slots as the budget says, the heads' mean."""
+        return StateTerm(self.slot, self.budget, self.dtype, "sparse_attention")
+
+
+Part = Keys | Memory | Columns | Slots
 
 
 def law(parts: tuple[Part, ...], runtime: str) -> StateLaw:

@@ -1,0 +1,60 @@
+"""A config with a bounded cache is judged by that cache, and not by the full one of the model it came from."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from l2m_design.architecture.readers.published import published
+from l2m_design.errors import BadInput
+
+LLAMA = {
+    "model_type": "llama",
+    "vocab_size": 100,
+    "hidden_size": 96,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "auto_map": {"AutoModelForCausalLM": "adopted_l2m.AdoptedForCausalLM"},
+}
+CACHE = {"chunk": 8, "law": "power", "exponent": 0.8, "keep": 2.0, "window": 0, "sinks": 2, "allocate": "model"}
+
+
+def written(folder: Path, cache: Any) -> Path:
+    path = folder / "config.json"
+    path.write_text(json.dumps(LLAMA | {"l2m_cache": cache}))
+    return path
+
+
+def test_the_law_is_the_caches(tmp_path: Path) -> None:
+    from l2m_design.architecture.schedules import GlobalBudget
+
+    found = published(written(tmp_path, CACHE))
+    slots = GlobalBudget(8, "power", 0.8, 2.0, 0, 2).count(5000)
+    assert found.state.elements(5000) == 3 * 2 * (slots * (2 * 16 + 4) + 1)
+    assert found.state.bytes(5000, "float32") == 3 * 2 * 4 * (slots * (2 * 16 + 4) + 1)
+    assert found.state.bytes(5000, "bfloat16") == 3 * 2 * (slots * (2 * 2 * 16 + 4 * 4) + 4)
+    assert found.state.exponent == 0.8
+    assert found.picture == "S S S"
+    assert any("Full attention keeps what `l2m_cache` says" in note for note in found.notes)
+
+
+def test_other_runtimes_read_the_full_cache(tmp_path: Path) -> None:
+    found = published(written(tmp_path, CACHE), "vllm")
+    assert found.state.exponent == 1
+    assert any("with the full cache" in note for note in found.notes)
+
+
+def test_the_code_without_its_settings_is_strange(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(LLAMA))
+    with pytest.raises(BadInput, match="auto_map"):
+        published(path)
+
+
+@pytest.mark.parametrize("cache", [{"chunk": 8}, {"chunk": 0, "law": "power"}, 7, {**CACHE, "slots": 3}])
+def test_settings_that_are_no_cache(tmp_path: Path, cache: Any) -> None:
+    with pytest.raises(BadInput, match="l2m_cache: chunk, law"):
+        published(written(tmp_path, cache))
