@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from sparse_kv_oracle import Oracle, future_attention
 from sparse_kv_recall import with_facts
 from sparse_kv_texts import CORPORA, Text, texts
 from surprise import kept_rows
@@ -58,7 +59,7 @@ class Arm(NamedTuple):
 
 def plan() -> list[Arm]:
     """Every arm, what matters most first."""
-    arms = [Arm("full"), Arm("window"), *map(Arm, USE), *map(Arm, RIVALS)]
+    arms = [Arm("full"), Arm("window"), *map(Arm, USE), *map(Arm, RIVALS), Arm("oracle")]
     arms += [Arm(cache, budget) for budget in ("1/16", "1/4", *POWERS) for cache in ("use/model", "window")]
     arms += [Arm("full", "1", task="recall")]
     arms += [
@@ -119,8 +120,8 @@ class Study:
         fitted = {"use": adopted.use, "expected": expected, "head windows": fit_head_windows(adopted.use, found)}
         save_file({f"{rule}.{k}": v for rule, each in fitted.items() for k, v in each.state_dict().items()}, path)
 
-    def reader(self, arm: Arm) -> Reader:
-        """What reads the texts of an arm."""
+    def reader(self, arm: Arm, tokens: Tensor) -> Reader:
+        """What reads the texts [b t] of an arm; the oracle knows them."""
         if arm.cache == "full":
             return Whole(self.model)
         budget = budget_of(arm)
@@ -132,7 +133,10 @@ class Study:
             adopted = AdoptedModel(self.model, budget, arm.cache.split("/")[1])  # type: ignore[arg-type]
             adopted.use.load_state_dict(self._state("use"))
             return adopted
-        allocate: Allocation = "model" if arm.cache == "head windows" else "head"
+        allocate: Allocation = "model" if arm.cache in ("head windows", "oracle") else "head"
+        if arm.cache == "oracle":
+            mass = future_attention(self.model, tokens, CHUNK)
+            return AdoptedModel(self.model, budget, allocate, Oracle(mass, self._state("use")["ln_worth"]))
         return AdoptedModel(self.model, budget, allocate, self._rival(arm.cache, budget))
 
     def _state(self, rule: str) -> dict[str, Tensor]:
@@ -151,12 +155,12 @@ class Study:
 
     def lines(self, arm: Arm, group: list[Text]) -> Iterator[dict[str, Any]]:
         """What is found of an arm on texts of one corpus, read as a batch."""
-        reader, began = self.reader(arm), time.perf_counter()
+        began = time.perf_counter()
         asked = [with_facts(text.tokens[: arm.length], seed, self.encode) for seed, text in enumerate(group)]
         recall = arm.task == "recall"
         plain = [text.tokens[: arm.length] for text in group]
         tokens = torch.stack([each.tokens for each in asked] if recall else plain)
-        nats, right = judged(reader, tokens)
+        nats, right = judged(self.reader(arm, tokens), tokens)
         seconds = (time.perf_counter() - began) / len(group)
         again = torch.from_numpy(repeats(tokens.numpy(), *REPEAT))[:, arm.length // 2 :]
         for row, text in enumerate(group):
@@ -170,7 +174,10 @@ class Study:
                 }
             plain = {name: round(float(value), 5) for name, value in found.items()}
             yield (
-                arm._asdict() | {"corpus": text.corpus, "document": text.name} | plain | {"seconds": round(seconds, 1)}
+                arm._asdict()
+                | {"part": text.part, "corpus": text.corpus, "document": text.name}
+                | plain
+                | {"seconds": round(seconds, 1)}
             )
 
 

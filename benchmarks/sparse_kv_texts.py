@@ -32,8 +32,9 @@ FILES = {
 
 
 class Text(NamedTuple):
-    """A document and its first tokens [t]."""
+    """A document and its first tokens [t]; part: fit, first or final."""
 
+    part: str
     corpus: str
     name: str
     tokens: Tensor
@@ -45,7 +46,7 @@ def texts(part: str, length: int, encode: Callable[[str], list[int]], folder: Pa
     stdlib, place = Path(sysconfig.get_path("stdlib")), pages(folder)
     for name in FILES[part]:
         corpus, home = ("code", stdlib) if name.endswith(".py") else ("docs", place)
-        chosen.append(Text(corpus, name, _first(encode((home / name).read_text()), length, name)))
+        chosen.append(Text(part, corpus, name, _first(encode((home / name).read_text()), length, name)))
     return chosen
 
 
@@ -60,7 +61,7 @@ def _chapters(part: str, length: int, encode: Callable[[str], list[int]], folder
             del books[book][0]
         number, _ = books[book].pop(0)
         name = f"{NAMES[book]}, {number}"
-        found.append(Text("novels", name, _first(tokens, length, name)))
+        found.append(Text(part, "novels", name, _first(tokens, length, name)))
     return found
 
 
