@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ from l2m_design.training.rules_fit import fit_expected, fit_head_windows
 from l2m_design.training.use_fit import KEPT, regress
 
 RESULTS = Path(__file__).parents[1] / "reports" / "sparse-kv" / "adopted.jsonl"
-LENGTH, FIT_LENGTH, CHUNK, SINKS = 4096, 2048, 32, 4
+LENGTH, FIT_LENGTH, CHUNK, SINKS, BATCH = 4096, 2048, 32, 4, 3
 CPU = torch.device("cpu")
 REPEAT = (2, 512)  # tokens of context by which a token is known again, and how far back
 SHARES = {"1/4": 0.25, "1/8": 0.125, "1/16": 0.0625}
@@ -62,9 +63,8 @@ def plan() -> list[Arm]:
     arms = [Arm("full"), Arm("window"), *map(Arm, USE), *map(Arm, RIVALS), Arm("oracle")]
     arms += [Arm(cache, budget) for budget in ("1/16", "1/4", *POWERS) for cache in ("use/model", "window")]
     arms += [Arm("full", "1", task="recall")]
-    arms += [
-        Arm(cache, budget, task="recall") for budget in ("1/8", "1/16") for cache in ("window", "use/model", "h2o")
-    ]
+    recalling = ("window", "use/model", "h2o")
+    arms += [Arm(cache, budget, task="recall") for budget in ("1/8", "1/16") for cache in recalling]
     arms += [Arm(cache, "1/8", 2048) for cache in ("full", "window", "use/model", "h2o")]
     return arms
 
@@ -87,7 +87,7 @@ class Whole:
 
     def prefill(self, tokens: Tensor, state: Any = None, last: bool = False) -> tuple[Tensor, Any]:
         """Logits [b t v_] of tokens [b t], and the cache after them."""
-        said = self.model(tokens, past_key_values=state, use_cache=True)
+        said = self.model(tokens, past_key_values=state, use_cache=True, logits_to_keep=int(last))
         return said.logits, said.past_key_values
 
 
@@ -140,9 +140,8 @@ class Study:
         return AdoptedModel(self.model, budget, allocate, self._rival(arm.cache, budget))
 
     def _state(self, rule: str) -> dict[str, Tensor]:
-        return {
-            name.removeprefix(rule + "."): value for name, value in self.fitted.items() if name.startswith(f"{rule}.")
-        }
+        own = [name for name in self.fitted if name.startswith(f"{rule}.")]
+        return {name.removeprefix(f"{rule}."): self.fitted[name] for name in own}
 
     def _rival(self, name: str, budget: GlobalBudget) -> Rule:
         if name == "expected":
@@ -154,9 +153,9 @@ class Study:
         return HeavyHitters(budget) if name == "h2o" else simple[name]()
 
     def lines(self, arm: Arm, group: list[Text]) -> Iterator[dict[str, Any]]:
-        """What is found of an arm on texts of one corpus, read as a batch."""
+        """What is found of an arm on texts that are read as a batch."""
         began = time.perf_counter()
-        asked = [with_facts(text.tokens[: arm.length], seed, self.encode) for seed, text in enumerate(group)]
+        asked = [with_facts(text.tokens[: arm.length], crc32(text.name.encode()), self.encode) for text in group]
         recall = arm.task == "recall"
         plain = [text.tokens[: arm.length] for text in group]
         tokens = torch.stack([each.tokens for each in asked] if recall else plain)
@@ -172,21 +171,20 @@ class Study:
                     for what in ("needle", "keys")
                     for measure, values in (("nats", nats), ("right", right))
                 }
-            plain = {name: round(float(value), 5) for name, value in found.items()}
-            yield (
-                arm._asdict()
-                | {"part": text.part, "corpus": text.corpus, "document": text.name}
-                | plain
-                | {"seconds": round(seconds, 1)}
-            )
+            line = arm._asdict() | {"part": text.part, "corpus": text.corpus, "document": text.name}
+            line |= {name: round(float(value), 5) for name, value in found.items()}
+            yield line | {"seconds": round(seconds, 1)}
 
 
 @torch.inference_mode()
 def judged(reader: Reader, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Of tokens [b t] read in a stream: nats [b t], and was the token the likeliest one [b t]? The first has none."""
+    """Of tokens [b t] read in a stream: nats [b t], and was the token the likeliest one [b t]? Both of the second half
+    alone.
+    """
     nats, right = (torch.zeros(tokens.shape) for _ in range(2))
-    state = None
-    for first in range(0, tokens.shape[1] - 1, PIECE):
+    half = tokens.shape[1] // 2
+    _, state = reader.prefill(tokens[:, : half - 1], last=True)
+    for first in range(half - 1, tokens.shape[1] - 1, PIECE):
         piece = tokens[:, first : min(first + PIECE, tokens.shape[1] - 1)]
         logits, state = reader.prefill(piece, state)
         following = slice(first + 1, first + 1 + piece.shape[1])
@@ -200,19 +198,20 @@ def main() -> None:
     parser.add_argument("part", choices=("first", "final"))
     parser.add_argument("--keep", type=Path, default=Path("runs/books"))
     parser.add_argument("--novels", type=Path, default=Path("runs/novels"))
-    parser.add_argument("--most", type=int, default=len(plan()), help="only the first arms")
+    parser.add_argument("--caches", nargs="+", help="only these")
+    parser.add_argument("--documents", type=int, default=3, help="of each corpus")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     study = Study(arguments.keep, arguments.novels)
-    judged_texts = texts(arguments.part, LENGTH, study.encode, arguments.novels)
+    judged_texts = texts(arguments.part, LENGTH, study.encode, arguments.novels)[: len(CORPORA) * arguments.documents]
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    for arm in plan()[: arguments.most]:
+    for arm in plan():
+        if arguments.caches and arm.cache not in arguments.caches:
+            continue
         done = {row["document"] for row in kept_rows(RESULTS) if Arm(*(row[name] for name in Arm._fields)) == arm}
-        for corpus in CORPORA:
-            group = [text for text in judged_texts if text.corpus == corpus and text.name not in done]
-            if not group:
-                continue
-            for line in study.lines(arm, group):
+        left = [text for text in judged_texts if text.name not in done]
+        for first in range(0, len(left), BATCH):
+            for line in study.lines(arm, left[first : first + BATCH]):
                 with RESULTS.open("a") as file:
                     file.write(json.dumps(line) + "\n")
                 print(line, flush=True)

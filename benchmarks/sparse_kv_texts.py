@@ -41,13 +41,17 @@ class Text(NamedTuple):
 
 
 def texts(part: str, length: int, encode: Callable[[str], list[int]], folder: Path) -> list[Text]:
-    """The texts of `fit`, `first` or `final`, `length` tokens each. Raises ValueError for a text that is too short."""
+    """The texts of `fit`, `first` or `final`, `length` tokens each: one of every corpus, then the next of each.
+
+    Raises ValueError for a text that is too short.
+    """
     chosen = _chapters(part, length, encode, folder)
     stdlib, place = Path(sysconfig.get_path("stdlib")), pages(folder)
     for name in FILES[part]:
         corpus, home = ("code", stdlib) if name.endswith(".py") else ("docs", place)
         chosen.append(Text(part, corpus, name, _first(encode((home / name).read_text()), length, name)))
-    return chosen
+    count = len(chosen) // len(CORPORA)
+    return [chosen[corpus * count + number] for number in range(count) for corpus in range(len(CORPORA))]
 
 
 def _chapters(part: str, length: int, encode: Callable[[str], list[int]], folder: Path) -> list[Text]:
