@@ -11,6 +11,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -41,6 +42,7 @@ from l2m_design.training.use_fit import KEPT, regress
 
 RESULTS = Path(__file__).parents[1] / "reports" / "sparse-kv" / "adopted.jsonl"
 LENGTH, FIT_LENGTH, CHUNK, SINKS, BATCH = 4096, 2048, 32, 4, 3
+FIT_WINDOWS = 6
 CPU = torch.device("cpu")
 REPEAT = (2, 512)  # tokens of context by which a token is known again, and how far back
 SHARES = {"1/4": 0.25, "1/8": 0.125, "1/16": 0.0625}
@@ -56,6 +58,9 @@ class Arm(NamedTuple):
     budget: str = "1/8"
     length: int = LENGTH
     task: str = "late"
+
+
+ARM_DEFAULTS = Arm("full")[2:]
 
 
 def plan() -> list[Arm]:
@@ -101,24 +106,25 @@ class Study:
             parameter.requires_grad_(False)
         tokenizer = HuggingFaceTokenizer(str(source))
         self.encode = lambda text: tokenizer.encode(text).tolist()
-        path = keep / "sparse_kv.safetensors"
-        if not path.exists():
-            self._fit(path)
-        self.fitted = load_file(path)
+        self.path = keep / "sparse_kv.safetensors"
 
-    def _fit(self, path: Path) -> None:
-        budget = GlobalBudget(CHUNK, "fixed", window=LENGTH, sinks=SINKS)
-        adopted, began = AdoptedModel(self.model, budget), time.perf_counter()
-        windows = [text.tokens for text in texts("fit", FIT_LENGTH, self.encode, self.novels)]
-        expected = fit_expected(adopted, windows, LENGTH)
-        print(f"expected attention: {time.perf_counter() - began:.0f} s", flush=True)
-        rng, found = np.random.default_rng([0, 3]), []
-        for window in windows:
-            found.append(observe(adopted, window[None], KEPT, rng))
-            print(f"observed a window: {time.perf_counter() - began:.0f} s", flush=True)
-        regress(adopted.use, found, CHUNK)
-        fitted = {"use": adopted.use, "expected": expected, "head windows": fit_head_windows(adopted.use, found)}
-        save_file({f"{rule}.{k}": v for rule, each in fitted.items() for k, v in each.state_dict().items()}, path)
+    @cached_property
+    def fitted(self) -> dict[str, Tensor]:
+        """Parameters of the rules that are fitted, `rule.name`."""
+        if not self.path.exists():
+            adopted = AdoptedModel(self.model, GlobalBudget(CHUNK, "fixed", window=LENGTH, sinks=SINKS))
+            windows = [text.tokens for text in texts("fit", FIT_LENGTH, self.encode, self.novels)[:FIT_WINDOWS]]
+            rng, found, began = np.random.default_rng([0, 3]), [], time.perf_counter()
+            for window in windows:
+                found.append(observe(adopted, window[None], KEPT, rng))
+                print(f"observed a window: {time.perf_counter() - began:.0f} s", flush=True)
+            regress(adopted.use, found, CHUNK)
+            rules = {"use": adopted.use, "head windows": fit_head_windows(adopted.use, found)}
+            rules["expected"] = fit_expected(adopted, windows, LENGTH)
+            print(f"fitted: {time.perf_counter() - began:.0f} s", flush=True)
+            states = {rule: each.state_dict() for rule, each in rules.items()}
+            save_file({f"{rule}.{k}": v.contiguous() for rule, z in states.items() for k, v in z.items()}, self.path)
+        return load_file(self.path)
 
     def reader(self, arm: Arm, tokens: Tensor) -> Reader:
         """What reads the texts [b t] of an arm; the oracle knows them."""
@@ -199,6 +205,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, default=Path("runs/books"))
     parser.add_argument("--novels", type=Path, default=Path("runs/novels"))
     parser.add_argument("--caches", nargs="+", help="only these")
+    parser.add_argument("--budgets", nargs="+", help="only these; the full cache is always read")
     parser.add_argument("--documents", type=int, default=3, help="of each corpus")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -207,6 +214,8 @@ def main() -> None:
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     for arm in plan():
         if arguments.caches and arm.cache not in arguments.caches:
+            continue
+        if arguments.budgets and (arm.budget not in arguments.budgets or arm[2:] != ARM_DEFAULTS):
             continue
         done = {row["document"] for row in kept_rows(RESULTS) if Arm(*(row[name] for name in Arm._fields)) == arm}
         left = [text for text in judged_texts if text.name not in done]
