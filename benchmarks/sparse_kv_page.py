@@ -20,6 +20,7 @@ from l2m_design.report.figures.style import LINES, STYLE, as_svg, figure
 from l2m_design.training.result import REPLICATES, paired_difference
 
 Losses = dict[Arm, dict[tuple[str, str], dict[str, Any]]]
+CELL = 46  # letters of a corpus' column
 ENOUGH = 0.05  # nats that a window must lose before a choice among tokens can be judged
 
 
@@ -76,7 +77,10 @@ def gains(found: Losses) -> list[str]:
 def arms(found: Losses, part: str) -> list[str]:
     """Late loss above the full cache's, and its ratio to the window's at the same budget."""
     name = {"": "all texts", "first": "first texts", "final": "final texts"}[part]
-    lines = [f"{name}: late loss above the full cache's, nats a token; ratio to the window's, each with 95%"]
+    lines = [
+        f"{name}: late loss above the full cache's, nats a token; ratio to the window's, each with 95%",
+        " " * 27 + "  ".join(f"{corpus:{CELL}}" for corpus in CORPORA).rstrip(),
+    ]
     for arm in plan():
         if arm.task != "late" or arm.cache == "full" or not any(excess(found, arm, corpus, part) for corpus in CORPORA):
             continue
@@ -88,11 +92,11 @@ def arms(found: Losses, part: str) -> list[str]:
                 cell = shown(paired_difference(list(ours.values()), [0.0] * len(ours)))
                 if arm.cache != "window" and theirs.keys() & ours.keys():
                     cell += f"  {shown(ratio(ours, theirs), 2)}"
-                cells.append(f"{cell:50}")
+                cells.append(f"{cell:{CELL}}")
             else:
-                cells.append(" " * 50)
+                cells.append(" " * CELL)
         lines.append(f"{arm.length:5} {arm.budget:7}{arm.cache:14} " + "  ".join(cells).rstrip())
-    return lines
+    return lines[2:] and lines
 
 
 def recall(found: Losses) -> list[str]:
@@ -143,8 +147,10 @@ def budgets_svg(found: Losses) -> str:
 
 def main() -> None:
     found = losses()
-    blocks = [gains(found), *(arms(found, part) for part in ("", "first", "final")), recall(found)]
-    text = "\n\n".join("\n".join(block) for block in blocks)
+    parts_judged = sorted({row["part"] for rows in found.values() for row in rows.values()})
+    shown_parts = ["", *parts_judged] if len(parts_judged) > 1 else parts_judged
+    blocks = [gains(found), *(arms(found, part) for part in shown_parts), recall(found)]
+    text = "\n\n".join("\n".join(block) for block in blocks if block)
     print(text)
     RESULTS.with_suffix(".txt").write_text(text + "\n")
     parts = {"budgets": budgets_svg(found), "tables": f"<pre>{html.escape(text)}</pre>"}
