@@ -2,8 +2,8 @@
 
 Run: python benchmarks/adopted_speed.py [--tokens 32768] [--share 0.125] [--steps 40]. A Llama of eight layers of
 SmolLM2-135M's width with random weights; both caches hold random keys, the bounded one as many slots as the share says,
-spread over heads at random (the widest holds several times the mean). Medians of steps taken by turns; of the bounded cache
-the mean of a whole chunk, in which it evicts once.
+spread over heads at random (the widest holds several times the mean). Medians of steps taken by turns; of the bounded
+cache the mean of a whole chunk, in which it evicts once.
 """
 
 import argparse

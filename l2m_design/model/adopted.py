@@ -15,9 +15,20 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from l2m_design.architecture.schedules import GlobalBudget
 from l2m_design.errors import BadInput
-from l2m_design.model.competing import Allocation, Contest, Far, Slots, compete, no_slots, ragged_attention, starts
+from l2m_design.model.competing import (
+    Allocation,
+    Contest,
+    Far,
+    Slots,
+    compete,
+    no_slots,
+    ragged_attention,
+    remembered,
+    starts,
+)
+from l2m_design.model.rules import RECEIVED, Rule
 from l2m_design.model.turned import rotary_rates, turned
-from l2m_design.model.use import RECEIVED, RECORD, Use
+from l2m_design.model.use import Use
 
 ATTENTION = "l2m_read"
 WHOLE, SLIDING = "full_attention", "sliding_attention"
@@ -48,7 +59,7 @@ class Reader(Protocol):
 
 class AdoptedState(NamedTuple):
     """Slots of all layers of full attention, the tokens of the own and the previous chunk (near: keys, values
-    [b h n .], records [b h n 4]), what sliding layers hold (keys, values [b g n .] each), and tokens read.
+    [b h n .], records [b h n r]), what sliding layers hold (keys, values [b g n .] each), and tokens read.
     """
 
     slots: Slots
@@ -62,7 +73,7 @@ class Piece:
     """Tokens of one chunk on their way through the layers: attention asks it for what to read."""
 
     before: AdoptedState
-    use: Use
+    rule: Rule
     shape: Shape
     rates: Tensor
     chunk: int
@@ -79,7 +90,7 @@ class Piece:
             return self._sliding(query, key, value, scaling)
         first, seen, old = len(self.near) * self.shape.kv_heads, self.before.seen, self.before.near
         heads = slice(first, first + self.shape.kv_heads)
-        new = self.use.records(unturned(key, seen, self.rates), value, seen, self.chunk, heads)
+        new = self.rule.records(unturned(key, seen, self.rates), value, seen, self.chunk, heads)
         keys, values, records = (
             torch.cat([z[:, heads], added], 2) for z, added in zip(old, (key, value, new), strict=True)
         )
@@ -114,18 +125,21 @@ class AdoptedModel(nn.Module):
     """A model of Hugging Face with a bounded cache: B(t) old tokens a kv head on average, of which those stay that
     will be used most; the own and the previous chunk are cached whole.
 
-    allocate: heads compete for slots inside each `head`, `layer`, or in the whole `model`. Raises BadInput for models
-    whose attention cannot be read by ours.
+    allocate: heads compete for slots inside each `head`, `layer`, or in the whole `model`. rule: by which they do;
+    fresh predicted use where none is given. Raises BadInput for models whose attention cannot be read by ours.
     """
 
-    def __init__(self, model: Any, budget: GlobalBudget, allocate: Allocation = "model") -> None:
+    def __init__(
+        self, model: Any, budget: GlobalBudget, allocate: Allocation = "model", rule: Rule | None = None
+    ) -> None:
         super().__init__()
         self.model = model.eval()
         self.shape = shape_of(model)
         self.budget, self.allocate = budget, allocate
         g = self.shape.kv_heads
-        self.use = Use(len(self.shape.whole) * g, self.shape.head_dim, self.shape.head_dim)
-        self.rivals = {"head": 1, "layer": g, "model": g * len(self.shape.whole)}[allocate]
+        h, d = len(self.shape.whole) * g, self.shape.head_dim
+        self.use: Any = Use(h, d, d) if rule is None else rule
+        self.rivals = {"head": 1, "layer": g, "model": h}[allocate]
         self.rates: Tensor
         self.register_buffer("rates", rotary_rates(model).float(), persistent=False)
 
@@ -134,10 +148,12 @@ class AdoptedModel(nn.Module):
         like = self.model.get_input_embeddings().weight
         h, d = len(self.shape.whole) * self.shape.kv_heads, self.shape.head_dim
         none = like.new_zeros(batch, h, 0, d)
-        records = torch.zeros(batch, h, 0, RECORD, device=like.device)
+        records = torch.zeros(batch, h, 0, self.use.width, device=like.device)
         window = none[:, : self.shape.kv_heads]
         sliding = len(self.shape.layers) - len(self.shape.whole)
-        return AdoptedState(no_slots(batch, h, none, d), (none, none, records), ((window, window),) * sliding, 0)
+        return AdoptedState(
+            no_slots(h, none, d, self.use.width), (none, none, records), ((window, window),) * sliding, 0
+        )
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits [b t v_] of tokens [b t], read as generation reads them."""
@@ -162,17 +178,17 @@ class AdoptedModel(nn.Module):
     def elements(self, length: int) -> int:
         """Numbers cached for one sequence after `length` tokens."""
         slots, index, window = self._cached(length)
-        return slots * (2 * self.shape.head_dim + RECORD) + index + window
+        return slots * (2 * self.shape.head_dim + self.use.width) + index + window
 
     def cache_bytes(self, length: int) -> int:
         """Their bytes: keys and values in the model's type, records and counts of slots in four bytes each."""
         slots, index, window = self._cached(length)
         size = self.model.get_input_embeddings().weight.element_size()
-        return slots * (2 * self.shape.head_dim * size + 4 * RECORD) + 4 * index + window * size
+        return slots * (2 * self.shape.head_dim * size + 4 * self.use.width) + 4 * index + window * size
 
     def _cached(self, length: int) -> tuple[int, int, int]:
         """Slots, heads that are counted, and numbers in sliding windows."""
-        heads = len(self.use.bias)
+        heads = len(self.shape.whole) * self.shape.kv_heads
         sliding = len(self.shape.layers) - len(self.shape.whole)
         window = sliding * self.shape.kv_heads * min(length, self.shape.window - 1) * 2 * self.shape.head_dim
         return heads * self.budget.count(length), heads, window
@@ -186,9 +202,11 @@ class AdoptedModel(nn.Module):
         b, h = state.near[0].shape[:2]
         keys, values, records = (z[:, :, :c].flatten(1, 2) for z in state.near)
         aged = Slots(keys, values, records, state.slots.counts.new_full((b, h), c))
-        rule = Contest(self.rivals, self.budget.budget(current), current, c, self.budget.sinks)
+        contest = Contest(self.rivals, self.budget.budget(current), current, c, self.budget.sinks)
         keys, values, records = (z[:, :, c:] for z in state.near)
-        return state._replace(slots=compete(state.slots, aged, self.use, rule), near=(keys, values, records))
+        slots = compete(state.slots, aged, self.use, contest)
+        slots = slots._replace(records=remembered(slots.records, self.use.memory))
+        return state._replace(slots=slots, near=(keys, values, remembered(records, self.use.memory)))
 
     def _piece(self, tokens: Tensor, state: AdoptedState, last: bool) -> tuple[Tensor, AdoptedState]:
         piece = Piece(state, self.use, self.shape, self.rates, self.budget.chunk)

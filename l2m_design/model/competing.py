@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from l2m_design.model.use import BIRTH, RECORD, Use
+from l2m_design.model.rules import BIRTH, RECEIVED, Rule
 
 Allocation = Literal["head", "layer", "model"]
 
 
 class Slots(NamedTuple):
-    """Packed slots of h kv heads: keys [b s k], values [b s v], records [b s 4] (see use), and how many slots each head
-    has, counts [b h], int32.
+    """Packed slots of h kv heads: keys [b s k], values [b s v], records [b s r] (see rules), and how many slots each
+    head has, counts [b h], int32.
     """
 
     keys: Tensor
@@ -32,10 +32,11 @@ class Slots(NamedTuple):
         return heads.repeat_interleave(self.counts.flatten().long()).view(b, -1)
 
 
-def no_slots(batch: int, heads: int, key: Tensor, value_dim: int) -> Slots:
-    """Nothing cached yet; `key` [... k] says dtype and device."""
+def no_slots(heads: int, key: Tensor, value_dim: int, width: int) -> Slots:
+    """Nothing cached yet, with records of `width`; `key` [b ... k] says batch, dtype and device."""
+    batch = len(key)
     keys = key.new_zeros(batch, 0, key.shape[-1])
-    records = torch.zeros(batch, 0, RECORD, device=key.device)
+    records = torch.zeros(batch, 0, width, device=key.device)
     counts = torch.zeros(batch, heads, dtype=torch.int32, device=key.device)
     return Slots(keys, key.new_zeros(batch, 0, value_dim), records, counts)
 
@@ -52,30 +53,38 @@ class Contest(NamedTuple):
     sinks: int
 
 
-def compete(slots: Slots, aged: Slots, use: Use, rule: Contest) -> Slots:
+def compete(slots: Slots, aged: Slots, rule: Rule, contest: Contest) -> Slots:
     """What stays of the slots and of a chunk that has aged, equally many tokens of each head."""
     both = [torch.cat([old, new], dim=1) for old, new in zip(slots[:3], aged[:3], strict=True)]
     heads = torch.cat([slots.heads(), aged.heads()], dim=1)
-    scores = use.scores(both[2], heads, rule.current, rule.chunk)
-    scores = scores.masked_fill(first_tokens(slots, aged, rule.sinks), torch.inf)
-    staying = best_of(scores, heads, rule, len(use.ln_worth))
+    with torch.no_grad():
+        scores = rule.scores(both[2], heads, contest.current, contest.chunk)
+    scores = scores.masked_fill(first_tokens(slots, aged, contest.sinks), torch.inf)
+    staying = best_of(scores, heads, contest, slots.counts.shape[1])
     kept = [z.gather(1, staying[..., None].expand(-1, -1, z.shape[-1])) for z in both]
     own = heads.gather(1, staying)
     counts = torch.zeros_like(slots.counts, dtype=torch.int64).scatter_add_(1, own, torch.ones_like(own))
     return Slots(kept[0], kept[1], kept[2], counts.int())
 
 
-def best_of(scores: Tensor, heads: Tensor, rule: Contest, count: int) -> Tensor:
+def best_of(scores: Tensor, heads: Tensor, contest: Contest, count: int) -> Tensor:
     """[b n] places of the best of scores [b s], in the order of heads [b s], of which there are `count`, and time."""
     order = scores.argsort(dim=-1, descending=True, stable=True)
-    group = heads.gather(1, order) // rule.rivals
+    group = heads.gather(1, order) // contest.rivals
     order = order.gather(1, group.argsort(dim=-1, stable=True))  # by group, the best of each first
-    group = heads.gather(1, order) // rule.rivals
-    sizes = torch.zeros(len(group), count // rule.rivals, dtype=torch.int64, device=group.device)
+    group = heads.gather(1, order) // contest.rivals
+    sizes = torch.zeros(len(group), count // contest.rivals, dtype=torch.int64, device=group.device)
     sizes.scatter_add_(1, group, torch.ones_like(group))
     rank = torch.arange(scores.shape[1], device=group.device) - (sizes.cumsum(1) - sizes).gather(1, group)
-    staying = order[rank < rule.budget * rule.rivals].view(len(order), -1).sort(dim=-1).values
+    staying = order[rank < contest.budget * contest.rivals].view(len(order), -1).sort(dim=-1).values
     return staying.gather(1, heads.gather(1, staying).argsort(dim=-1, stable=True))
+
+
+def remembered(records: Tensor, memory: float) -> Tensor:
+    """Records [... r] of whose attention received this share still counts."""
+    if memory == 1:
+        return records
+    return torch.cat([records[..., :RECEIVED], records[..., RECEIVED:BIRTH] * memory, records[..., BIRTH:]], dim=-1)
 
 
 def first_tokens(slots: Slots, aged: Slots, sinks: int) -> Tensor:

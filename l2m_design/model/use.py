@@ -9,19 +9,21 @@ Gamma prior does. A slot's record is four float32 numbers: ln u, alpha, mass rec
 import torch
 from torch import Tensor, nn
 
+from l2m_design.model.rules import ALL, Rule
+
 RECORD = 4
-LN_U, ALPHA, RECEIVED, BIRTH = range(RECORD)
 SLOWEST, FASTEST = 0.05, 3.0  # ageing exponents
-ALL = slice(None)
 LEAST, MOST = -20.0, 2.0  # ln of attention mass a query
 
 
-class Use(nn.Module):
+class Use(Rule):
     """The predicted use of the tokens of `heads` kv heads.
 
     weight [h 2 k+v+2] and bias [h 2] give ln u (mass a query, at age 1) and alpha; ln_prior [h]: the mass at which
     what was received counts as much as what was predicted; ln_worth [h]: nats a unit of the head's mass is worth.
     """
+
+    width = RECORD
 
     def __init__(self, heads: int, key_dim: int, value_dim: int) -> None:
         super().__init__()
@@ -36,12 +38,9 @@ class Use(nn.Module):
         ln_u, alpha = found + self.bias[heads].T[:, None, :, None]
         return ln_u, alpha.clamp(SLOWEST, FASTEST)
 
-    @torch.no_grad()
-    def records(self, key: Tensor, value: Tensor, seen: int, chunk: int, heads: slice = ALL) -> Tensor:
-        """[b h t 4] of the tokens after the first `seen` ones."""
-        ln_u, alpha = self(key, value, heads)
-        birth = (torch.arange(seen, seen + key.shape[2], device=key.device) // chunk).float()
-        return torch.stack([ln_u, alpha, torch.zeros_like(ln_u), birth.expand_as(ln_u)], dim=-1)
+    def stored(self, key: Tensor, value: Tensor, heads: slice) -> list[Tensor]:
+        """ln u and alpha."""
+        return list(self(key, value, heads))
 
     @torch.no_grad()
     def scores(self, records: Tensor, heads: Tensor, current: int, chunk: int) -> Tensor:

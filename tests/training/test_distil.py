@@ -7,12 +7,16 @@ from tests.model.test_adopted import adopted, build
 
 
 def test_the_divergence_falls_and_gradients_reach_evicted_context() -> None:
-    made = adopted(build("Llama"), "model")
+    model = build("Llama")
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(4.0 if weight.ndim == 2 else 1.0)  # so that attention chooses, and what is evicted matters
+    made = adopted(model, "model")
     before = [weight.clone() for weight in made.model.parameters()]
     rule = {name: value.clone() for name, value in made.use.state_dict().items()}
     window = torch.randint(0, 97, (70,), generator=torch.Generator().manual_seed(0))
-    losses = distil(made, [window] * 12, rate=1e-3)
-    assert losses[-1] < 0.8 * losses[0]
+    losses = distil(made, [window] * 12, rate=2e-4)
+    assert losses[-1] < 0.5 * losses[0]
     assert any(not torch.equal(old, new) for old, new in zip(before, made.model.parameters(), strict=True))
     assert all(torch.equal(value, rule[name]) for name, value in made.use.state_dict().items())
 
