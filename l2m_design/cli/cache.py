@@ -11,7 +11,7 @@ from l2m_design.library.lengths import parse_length
 
 if TYPE_CHECKING:
     from l2m_design.architecture.thinning import Thinning
-    from l2m_design.library.cache import Losses, Use
+    from l2m_design.library.cache import Borrowed, Losses, Use
 
 KNOWN = (
     "sinks+window (the last, at their positions in the text; also: recency), streaming-llm (the same, at positions in "
@@ -98,19 +98,34 @@ def command(
     if dry_run:
         print_json(plan) if as_json else say(*(f"{key}: {value:,}" for key, value in plan.items()))
         return
+    read = {"model": model, "corpus": source.name, "length": window, "windows": windows, "chunk": chunk}
     with progress() as bars:
         compared = Compared(source, window, windows, split, pick_device(device), bars)
         borrowed = None if ours else Borrowed(model, compared, use)
         result = compared.all(borrowed or TrainedHere(model, compared, teach), caches)
-        written = borrowed.written(result) if borrowed and use.out else None
-    read = {"model": model, "corpus": source.name, "length": window, "windows": windows, "chunk": chunk}
+    if not as_json:
+        say(f"{model} on {source.name}: {windows} windows of {window:,} tokens")
+        _print(result)
+    _finish({**asdict(result), **read}, result, borrowed, use, as_json)
+
+
+def _finish(
+    answer: dict[str, object], result: "Losses", borrowed: "Borrowed | None", use: "Use", as_json: bool
+) -> None:
+    """Write the adopted model, if it is to be written, and print the JSON answer, if it is asked for."""
+    from l2m_design.errors import BadInput, WorkFailed
+
+    if borrowed and use.out:
+        try:
+            answer["written"] = borrowed.written(result)
+        except (BadInput, WorkFailed):
+            if as_json:
+                print_json(answer)  # what was measured is not lost
+            raise
     if as_json:
-        print_json({**asdict(result), **read, **({"written": written} if written else {})})
-        return
-    say(f"{model} on {source.name}: {windows} windows of {window:,} tokens")
-    _print(result)
-    if written:
-        say(f"Written and loaded back: {use.out} ({written['format']})")
+        print_json(answer)
+    elif use.out:
+        say(f"Written and loaded back: {use.out}")
 
 
 def _use(choose: list[str], share: list[float], use: "Use", ours: bool) -> "Use":

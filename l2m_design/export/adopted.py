@@ -1,5 +1,6 @@
 """Adopted models as folders: the model's own files, the rule of its cache, and the code that reads them, proven."""
 
+import copy
 import json
 import shutil
 from dataclasses import asdict
@@ -8,7 +9,7 @@ from string import Template
 from typing import Any, TypedDict
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save_file, save_model
 
 from l2m_design import __version__
 from l2m_design.corpus.tokenizers import TOKENIZER_FILES, HuggingFaceTokenizer, local
@@ -59,6 +60,8 @@ def export_adopted(
             source=Path(source).name or source, cache=described(adopted), losses=losses, version=__version__, **found
         )
         write_atomically(staging / "README.md", card)
+        for path in staging.glob("*.safetensors"):
+            path.chmod(0o644)  # safetensors lets nobody else read
         files = sorted(path.name for path in staging.iterdir())
     return {"files": [str(out / name) for name in files], **found}  # type: ignore[typeddict-item]
 
@@ -90,7 +93,13 @@ def _own_files(model: Any, source: str, folder: Path, trained: bool) -> None:
             for file in path.glob(name):
                 shutil.copy2(file, folder / file.name)
         return
-    model.save_pretrained(folder)
+    config = copy.deepcopy(model.config)
+    if hasattr(config, "quantization_config"):  # of a .gguf file, whose weights were made plain as they were loaded
+        del config.quantization_config
+    config.save_pretrained(folder)
+    if model.can_generate():
+        model.generation_config.save_pretrained(folder)
+    save_model(model, str(folder / "model.safetensors"), {"format": "pt"})
     try:
         HuggingFaceTokenizer(source).save(folder)
     except BadInput:

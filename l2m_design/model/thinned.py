@@ -14,7 +14,7 @@ from l2m_design.errors import BadInput
 from l2m_design.model.attention import KeyValues
 from l2m_design.model.eviction import Eviction
 from l2m_design.model.language import LanguageModel, build, compact
-from l2m_design.model.turned import rotary_rates, turned
+from l2m_design.model.turned import cache_name, rotary_rates, turned
 
 WHOLE = "full_attention"
 
@@ -141,7 +141,7 @@ class BorrowedModel:
                 cache.update(layer.keys, layer.values, index)
         said = self._model(
             tokens,
-            past_key_values=cache,
+            **{cache_name(self._model): cache},
             position_ids=torch.arange(begin, begin + t, device=tokens.device).expand(b, t),
             use_cache=True,
             output_attentions=self.spec.choose == "attention_mass",

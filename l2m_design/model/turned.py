@@ -1,5 +1,6 @@
 """Keys moved to other rotary positions: those of a Hugging Face model, whose rates are read off and tried."""
 
+import inspect
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ def rotary_rates(model: Any) -> Tensor:
         keys = []
         for position in (0, PROBE):
             cache = DynamicCache()
-            model(token, past_key_values=cache, position_ids=token + position, use_cache=True)
+            model(token, **{cache_name(model): cache}, position_ids=token + position, use_cache=True)
             keys.append(cache.layers[0].keys)
         error = (turned(keys[0], PROBE, rates) - keys[1]).abs().max()
         if error <= 1e-2 * keys[1].abs().max():
@@ -41,3 +42,8 @@ def rotary_rates(model: Any) -> Tensor:
         f"{model.config.model_type}: its keys cannot be moved to other positions (no rotary positions, or others than "
         "Llama's); keep those of the text"
     )
+
+
+def cache_name(model: Any) -> str:
+    """What a Hugging Face model calls its cache: until transformers 5.23, past_key_values."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
