@@ -32,14 +32,14 @@ class Use(nn.Module):
 
     def forward(self, key: Tensor, value: Tensor, heads: slice = ALL) -> tuple[Tensor, Tensor]:
         """ln u and alpha [b h t] of tokens' keys before rotation [b h t k] and values [b h t v], of these heads."""
-        found = torch.einsum("bhtf,hzf->zbht", features(key, value), self.weight[heads])
-        ln_u, alpha = found + self.bias[heads].T[:, None, :, None]
+        with torch.autocast(key.device.type, enabled=False):
+            found = torch.einsum("bhtf,hzf->zbht", features(key, value), self.weight[heads].float())
+        ln_u, alpha = found + self.bias[heads].float().T[:, None, :, None]
         return ln_u, alpha.clamp(SLOWEST, FASTEST)
 
-    @torch.no_grad()
     def records(self, key: Tensor, value: Tensor, seen: int, chunk: int, heads: slice = ALL) -> Tensor:
-        """[b h t 4] of the tokens after the first `seen` ones."""
-        ln_u, alpha = self(key, value, heads)
+        """[b h t 4] of the tokens after the first `seen` ones; its gradient reaches the prediction alone."""
+        ln_u, alpha = self(key.detach(), value.detach(), heads)
         birth = (torch.arange(seen, seen + key.shape[2], device=key.device) // chunk).float()
         return torch.stack([ln_u, alpha, torch.zeros_like(ln_u), birth.expand_as(ln_u)], dim=-1)
 

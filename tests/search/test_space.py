@@ -119,8 +119,8 @@ def test_a_space_without_a_kind_has_fewer_known_designs() -> None:
 
 def test_drawings_are_counted() -> None:
     space = Space.load(HYBRID).resolved(0.68)
-    assert len(space.mixers) == 3 + 9 + 3 + 9
-    assert space.drawings == 24**4
+    assert len(space.mixers) == 3 + 9 + 3 + 9 + 9
+    assert space.drawings == 33**4
 
 
 @pytest.mark.parametrize(
