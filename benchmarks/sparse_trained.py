@@ -31,7 +31,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "window": ATTENTION | {"window": 0, "sinks": 4},  # of as many tokens as have the bytes of `use, layer`
     "use, layer": SPARSE | {"allocate": "layer", "choose": "use"},
     "use, global": SPARSE | {"allocate": "global", "choose": "use"},
-    "attention_mass": SPARSE | {"allocate": "global", "choose": "attention_mass"},
+    "recency": SPARSE | {"allocate": "global", "choose": "recency"},
 }
 
 
