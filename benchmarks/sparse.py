@@ -1,7 +1,8 @@
 """Sparse keys: time beside full attention, growth of the cost with length, the price of surprise, decoding.
 
-Run: python benchmarks/sparse.py [--runs 5] [--only layers growth passes decode gpu]. Medians; both sides of a ratio
-take turns in one process, freed memory is kept. For the report: > reports/surprise-kv/sparse.txt. 15 minutes.
+Run: python benchmarks/sparse.py [--runs 5] [--only layers growth competing passes decode gpu]. Medians; both sides
+of a ratio take turns in one process, freed memory is kept. For the report: > reports/surprise-kv/sparse.txt. About 15
+minutes.
 """
 
 import argparse
@@ -34,13 +35,18 @@ LAYERS: dict[str, dict[str, Any]] = {
 }
 
 
-def trained(layer: SparseAttention | Attention, length: int) -> Callable[[], object]:
+def trained(
+    layer: SparseAttention | Attention, length: int, width: int = WIDTH, batch: int = 1
+) -> Callable[[], object]:
     torch.manual_seed(0)
-    mixer = build_mixer(layer, WIDTH)
-    x = torch.randn(1, length, WIDTH)
+    mixer = build_mixer(layer, width)
+    for name, p in mixer.named_parameters():
+        if name.startswith("use."):  # starts flat: heads would hold equally many slots
+            torch.nn.init.normal_(p, std=0.1)
+    x = torch.randn(batch, length, width)
 
     def step() -> None:
-        mixer(x, mixer.empty(1))[0].sum().backward()
+        mixer(x, mixer.empty(batch))[0].sum().backward()
 
     return step
 
@@ -97,6 +103,21 @@ def growth(runs: int) -> None:
             slope = np.polyfit(np.log(lengths), np.log([found[str(length)] for length in lengths]), 1)[0]
             times = " ".join(f"{found[str(length)]:.3f}" for length in lengths)
             print(f"{spec.allocate:7} t^{gamma:<5} exponent {slope:.2f}   seconds {times}")
+
+
+def competing(runs: int) -> None:
+    """Layers that choose by use hold an eighth of the context, beside full attention with the same projections."""
+    print("\nforward + backward of a layer, 4 heads of 32: seconds, and ratio to full attention (asked: at most 1.5)")
+    heads: dict[str, Any] = {"heads": 4, "kv_heads": 4, "head_dim": 32}
+    for length, batch, chunk in ((1024, 4, 32), (2048, 2, 32), (4096, 1, 32), (4096, 1, 64)):
+        steps = {"full": trained(Attention(**heads), length, 128, batch)}
+        budget: dict[str, Any] = {"chunk": chunk, "exponent": 0.5, "keep": length**0.5 / 8, "choose": "use"}
+        for allocate in ("global", "layer"):
+            spec = SparseAttention(**heads, **budget, allocate=allocate)
+            steps[allocate] = trained(spec, length, 128, batch)
+        found = medians(steps, runs)
+        times = "   ".join(f"{name} {took:.3f} ({took / found['full']:.2f})" for name, took in found.items())
+        print(f"{batch} x {length:>5,}, chunk {chunk}: {times}")
 
 
 def passes(runs: int) -> None:
@@ -198,10 +219,10 @@ def gpu(runs: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--only", nargs="*", default=["layers", "growth", "passes", "decode", "gpu"])
+    tables = {f.__name__: f for f in (layers, growth, competing, passes, decode, gpu)}
+    parser.add_argument("--only", nargs="*", default=list(tables))
     arguments = parser.parse_args()
     keep_freed_memory()
-    tables = {"layers": layers, "growth": growth, "passes": passes, "decode": decode, "gpu": gpu}
     for name in arguments.only:
         tables[name](arguments.runs)
 

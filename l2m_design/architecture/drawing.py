@@ -126,7 +126,8 @@ def shared_misfit(layers: tuple[MixerSpec, ...], index: int) -> str | None:
     if not isinstance(source, KeyValueMixer) or source.share is not None:
         return f"share: layer {layer.share} ({source.kind}) keeps no cache of its own"
     if not source.lends:
-        return f"share: layer {layer.share} keeps what its own reads choose (attention_mass); choose otherwise there"
+        chosen = getattr(source, "choose", "")
+        return f"share: layer {layer.share} keeps what its own reads choose ({chosen}); choose otherwise there"
     theirs = source.cache
     for name, value in layer.cache.items():
         if theirs.get(name) != value:

@@ -28,8 +28,9 @@ class Thinning(Values):
 
     @model_validator(mode="after")
     def _slots_suffice(self) -> Self:
-        if self.choose == "learned":
-            raise ValueError(f"choose (learned): is trained with the model; here: {', '.join(TRAINING_FREE)}, value")
+        if self.choose in ("learned", "use"):
+            offered = ", ".join((*TRAINING_FREE, "value"))
+            raise ValueError(f"choose ({self.choose}): is trained with the model; here: {offered}")
         if self.chunk & (self.chunk - 1):
             raise ValueError(f"chunk ({self.chunk}) must be a power of two")
         if self.positions == "cache" and self.choose != "recency":

@@ -90,7 +90,7 @@ class Piece:
             return self._sliding(query, key, value, scaling)
         first, seen, old = len(self.near) * self.shape.kv_heads, self.before.seen, self.before.near
         heads = slice(first, first + self.shape.kv_heads)
-        new = self.rule.records(unturned(key, seen, self.rates), value, seen, self.chunk, heads)
+        new = self.rule.records(unturned(key, seen, self.rates), value, seen, self.chunk, heads).detach()
         keys, values, records = (
             torch.cat([z[:, heads], added], 2) for z, added in zip(old, (key, value, new), strict=True)
         )

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from l2m_design.architecture.mixers import Attention, HeadMixer, KeyValueMixer
 from l2m_design.model.banded import banded_attention
+from l2m_design.model.competing import Slots
 from l2m_design.model.kernels import TORCH, Kernels
 from l2m_design.model.mixer import PLAIN, Mixer, Pass, RMSNorm, ShortConvolution, linear
 from l2m_design.model.rotary import rotate
@@ -17,6 +18,9 @@ from l2m_design.model.rotary import rotate
 class KeyValues(NamedTuple):
     """Held keys and values [b g slots k] in the order of time; conv [b taps-1 channels], the convolution's
     last inputs (no channels without one); seen: tokens read so far; scores [b s slots] where slots are chosen by them.
+
+    Where heads compete, keys and values are those of the own and the previous chunk, scores [b g n 4] their records
+    (see use), and slots the older tokens that are cached.
     """
 
     keys: Tensor
@@ -24,6 +28,7 @@ class KeyValues(NamedTuple):
     conv: Tensor
     seen: int
     scores: Tensor | None = None
+    slots: Slots | None = None
 
 
 class Lent(NamedTuple):

@@ -6,13 +6,14 @@ values. On a CPU torch's own flash kernels compute a block; elsewhere three matr
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 _FLASH: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
+Weighed = Callable[[Tensor], None]  # of [b g n+columns]: see block_attention
 _FLASH_BACK: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward", None)
 
 
@@ -51,32 +52,43 @@ class Block(NamedTuple):
 
 
 @torch.compiler.disable  # its loop would be unrolled
-def block_attention(query: Tensor, key: Tensor, value: Tensor, blocks: Sequence[Block]) -> Tensor:
+def block_attention(
+    query: Tensor, key: Tensor, value: Tensor, blocks: Iterable[Block], weighed: Weighed | None = None
+) -> Tensor:
     """[b h t v] of query [b h t k] over key [b g s k], value [b g s v], h a multiple of g; blocks cover all queries.
 
-    Products are taken in the values' dtype, the softmax in float32 at least.
+    Products are taken in the values' dtype, the softmax in float32 at least. weighed: is called with the attention
+    weight that each key of a block received in all, before the next block is asked for.
     """
     query, key, value = query.to(value.dtype), key.to(value.dtype).contiguous(), value.contiguous()
     with torch.autocast(query.device.type, enabled=False):
-        return cast("Tensor", _Blockwise.apply(query, key, value, blocks))
+        return cast("Tensor", _Blockwise.apply(query, key, value, blocks, weighed))
 
 
 class _Blockwise(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, blocks: Sequence[Block]) -> Tensor:
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, blocks: Iterable[Block], weighed: Weighed | None
+    ) -> Tensor:
         b, h, t, _ = query.shape
         g = key.shape[1]
         q = query.unflatten(1, (g, h // g))
         y = query.new_empty(b, g, h // g, t, value.shape[-1])
         log_sum = query.new_empty(b, g, h // g, t, dtype=torch.promote_types(query.dtype, torch.float32))
         read = _flash if _flashes(key, value) else _plain
+        ctx.blocks = []
         for block in blocks:
+            ctx.blocks.append(block)
             rows = (..., block.rows, slice(None))
-            out, total = read(_stack(q[rows]), block.take(key), block.take(value), _hidden(block, h // g))
+            inputs = _stack(q[rows]), block.take(key), block.take(value), _hidden(block, h // g)
+            if weighed is None:
+                out, total = read(*inputs)
+            else:
+                out, total, mass = _weighed(*inputs)
+                weighed(mass)
             y[rows] = out.unflatten(2, (h // g, -1))
             log_sum[..., block.rows] = total.unflatten(2, (h // g, -1))
         ctx.save_for_backward(query, key, value, y, log_sum)
-        ctx.blocks = blocks
         return y.flatten(1, 2)
 
     @staticmethod
@@ -94,7 +106,7 @@ class _Blockwise(torch.autograd.Function):
             dquery[rows] = dq.unflatten(2, (share, -1))
             block.give(dkey, dk)
             block.give(dvalue, dv)
-        return dquery.flatten(1, 2), dkey, dvalue, None
+        return dquery.flatten(1, 2), dkey, dvalue, None, None
 
 
 def _stack(z: Tensor) -> Tensor:
@@ -142,6 +154,14 @@ def _plain(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor) -> tuple[T
     total = scores.logsumexp(-1)
     weights = scores.sub_(total[..., None]).exp_().to(value.dtype)
     return weights @ value, total
+
+
+def _weighed(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """See _flash; and the weight [b g s] that each key received from all queries."""
+    scores = _scores(query, key, hidden)
+    total = scores.logsumexp(-1)
+    weights = scores.sub_(total[..., None]).exp_()
+    return weights.to(value.dtype) @ value, total, weights.sum(2)
 
 
 def _plain_back(

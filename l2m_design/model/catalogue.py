@@ -20,6 +20,7 @@ from l2m_design.model.log_linear import LogLinearMixer
 from l2m_design.model.mamba1 import Mamba1Mixer
 from l2m_design.model.mixer import Mixer
 from l2m_design.model.sparse import SparseMixer
+from l2m_design.model.sparse_use import UseMixer
 from l2m_design.model.ssm import Mamba2Mixer
 
 
@@ -32,6 +33,8 @@ def build_mixer(spec: MixerSpec, width: int, out_scale: float = 1.0, kernels: Ke
             return WindowAttention(spec, width, out_scale, kernels)
         case LatentAttention():
             return LatentMixer(spec, width, out_scale, kernels)
+        case SparseAttention(choose="use"):
+            return UseMixer(spec, width, out_scale, kernels)
         case SparseAttention():
             return SparseMixer(spec, width, out_scale, kernels)
         case Mamba1():

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from l2m_design.model.precision import wide
 from l2m_design.model.rules import BIRTH, RECEIVED, Rule
 
 Allocation = Literal["head", "layer", "model"]
@@ -125,14 +126,14 @@ def ragged_attention(
     g, n = near[0].shape[1:3]
     rows = (query * scaling).reshape(b, g, h // g * t, -1)
     hidden = torch.ones(t, n, dtype=torch.bool, device=query.device).triu(n - t + 1).repeat(h // g, 1)
-    local = (rows @ near[0].transpose(-1, -2)).float().masked_fill(hidden, -torch.inf)
+    local = wide(rows @ near[0].transpose(-1, -2)).masked_fill(hidden, -torch.inf)
     outputs, far_mass, near_mass = [], [], []
     for row in range(b):
         masses = []
         for head in range(g):
             part = slice(*far.starts[row][far.first + head : far.first + head + 2])
             held = part.stop - part.start
-            logits = torch.cat([(rows[row, head] @ far.slots.keys[row, part].T).float(), local[row, head]], dim=-1)
+            logits = torch.cat([wide(rows[row, head] @ far.slots.keys[row, part].T), local[row, head]], dim=-1)
             weights = logits.softmax(-1)
             mass = weights.detach().sum(0) * (g / h)
             masses.append(mass[:held])

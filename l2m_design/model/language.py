@@ -206,8 +206,8 @@ class LanguageModel(nn.Module):
     def value_parameters(self) -> list[nn.Parameter]:
         """What lessons teach about the worth of tokens, if a layer asks for it (see l2m_design.model.value)."""
         pairs = zip(self.architecture.layers, self._blocks, strict=True)
-        mixers = [block.mixer for spec, block in pairs if getattr(spec, "choose", None) == "value"]
-        return [p for mixer in mixers for name, p in mixer.named_parameters() if name.startswith("score.")]
+        mixers = [block.mixer for spec, block in pairs if getattr(spec, "choose", None) in ("value", "use")]
+        return [p for mixer in mixers for name, p in mixer.named_parameters() if name.startswith(("score.", "use."))]
 
     @property
     def _blocks(self) -> list[Block]:

@@ -34,7 +34,6 @@ class Rule(nn.Module, ABC):
         """width - 2 numbers, each [b h t], of keys before rotation [b h t k] and values [b h t v] of these kv heads."""
         return []
 
-    @torch.no_grad()
     def records(self, key: Tensor, value: Tensor, seen: int, chunk: int, heads: slice = ALL) -> Tensor:
         """[b h t width] of the tokens after the first `seen` ones: keys before rotation [b h t k], values [b h t v]."""
         birth = (torch.arange(seen, seen + key.shape[2], device=key.device) // chunk).float().expand(key.shape[:3])

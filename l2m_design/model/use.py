@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from l2m_design.model.rules import ALL, Rule
 
 RECORD = 4
+LN_U, ALPHA = 0, 1  # of a record
 SLOWEST, FASTEST = 0.05, 3.0  # ageing exponents
 LEAST, MOST = -20.0, 2.0  # ln of attention mass a query
 
@@ -34,13 +35,14 @@ class Use(Rule):
 
     def forward(self, key: Tensor, value: Tensor, heads: slice = ALL) -> tuple[Tensor, Tensor]:
         """ln u and alpha [b h t] of tokens' keys before rotation [b h t k] and values [b h t v], of these heads."""
-        found = torch.einsum("bhtf,hzf->zbht", features(key, value), self.weight[heads])
-        ln_u, alpha = found + self.bias[heads].T[:, None, :, None]
+        with torch.autocast(key.device.type, enabled=False):
+            found = torch.einsum("bhtf,hzf->zbht", features(key, value), self.weight[heads].float())
+        ln_u, alpha = found + self.bias[heads].float().T[:, None, :, None]
         return ln_u, alpha.clamp(SLOWEST, FASTEST)
 
     def stored(self, key: Tensor, value: Tensor, heads: slice) -> list[Tensor]:
-        """ln u and alpha."""
-        return list(self(key, value, heads))
+        """ln u and alpha; a gradient reaches the prediction alone."""
+        return list(self(key.detach(), value.detach(), heads))
 
     @torch.no_grad()
     def scores(self, records: Tensor, heads: Tensor, current: int, chunk: int) -> Tensor:

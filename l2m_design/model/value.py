@@ -38,6 +38,8 @@ def value_lesson(
         weight = weight / everywhere(weight.mean()).clamp(min=TINY)
     losses = []
     for mixer, x in seen:
+        if mixer.choose != "value":
+            continue
         new = mixer.project(x, mixer.empty(len(x)))
         credit = far_credit(new.query.detach(), new.key.detach(), benefit, mixer.chunk)
         target = credit / everywhere((weight * credit).mean()).abs().clamp(min=TINY)

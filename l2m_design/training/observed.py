@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from l2m_design.model.adopted import AdoptedModel, read_by, unturned
+from l2m_design.model.ages import ages_of, by_age
 from l2m_design.model.use import features
 
 MOST_CERTAIN = 0.95  # of attention: a token read alone cannot be left out to first order
 FIRST = 4  # tokens that draw attention whatever they are
-BINS = tuple(sorted({round(1.33**power) for power in range(24)}))  # ages, in chunks
 
 
 class Observed(NamedTuple):
@@ -39,7 +39,7 @@ def observe(adopted: AdoptedModel, tokens: Tensor, keep: int, rng: np.random.Gen
     count = tokens.shape[1] // chunk
     tokens = tokens[:, : count * chunk]
     drawn = np.sort(rng.choice(np.arange(FIRST, tokens.shape[1]), min(keep, tokens.shape[1] - FIRST), replace=False))
-    reader = _Reader(adopted, torch.from_numpy(drawn), torch.tensor([age for age in BINS if age < count]))
+    reader = _Reader(adopted, torch.from_numpy(drawn), ages_of(count))
     embedded = adopted.model.get_input_embeddings()(tokens).detach().requires_grad_()
     with torch.enable_grad():
         logits = read_by(adopted.model, embedded, 0, reader)
@@ -71,22 +71,6 @@ class _Reader:
         del notes.found["attention"]
         self.found[layer] = notes.found
         return y
-
-
-def by_age(attention: Tensor, drawn: Tensor, ages: Tensor) -> Tensor:
-    """[h n ages] mean attention a query gives the drawn tokens [n], of attention [h chunks t] that all queries of a
-    chunk give each token; an age stands for a quarter of itself.
-    """
-    h, chunks, t = attention.shape
-    chunk = t // chunks
-    of_drawn = attention[:, :, drawn].transpose(1, 2) / chunk
-    total = F.pad(of_drawn.cumsum(-1), (1, 0))
-    first = (drawn // chunk)[:, None] + ages
-    last = torch.minimum(first + (ages // 4).clamp(min=1), torch.tensor(chunks))
-    there = first < chunks
-    span = (last - first).clamp(min=1)
-    found = total.gather(2, last.expand(h, -1, -1)) - total.gather(2, first.clamp(max=chunks).expand(h, -1, -1))
-    return (found / span).masked_fill(~there, torch.nan)
 
 
 @dataclass

@@ -22,8 +22,8 @@ from l2m_design.estimates import Floats
 from l2m_design.model import LanguageModel, build
 from l2m_design.model.backends import autocast, keep_freed_memory
 from l2m_design.model.kernels import TORCH
+from l2m_design.model.lessons import lesson
 from l2m_design.model.probes import probed, said
-from l2m_design.model.value import value_lesson
 from l2m_design.training.batches import held_out_windows, training_batches
 from l2m_design.training.checkpoint import Checkpoint, Progress, Stopwatch, identity
 from l2m_design.training.context import contexts_of, late_with_cut_past
@@ -274,8 +274,8 @@ def _lesson(work: _Work, batch: NDArray[np.int64]) -> Tensor:
     """The lesson of these rows of the whole batch: shared by the processes where they can, else given in each."""
     ranks = work.ranks
     if ranks.count == 1 or len(batch) % ranks.count:
-        return value_lesson(work.model, torch.from_numpy(batch).to(work.device))
-    return value_lesson(work.model, torch.from_numpy(batch[ranks.rows(len(batch))]).to(work.device), ranks.mean)
+        return lesson(work.model, torch.from_numpy(batch).to(work.device))
+    return lesson(work.model, torch.from_numpy(batch[ranks.rows(len(batch))]).to(work.device), ranks.mean)
 
 
 def _result(work: _Work, progress: Progress, validation: Windows, first: Floats, watch: Stopwatch) -> Result:

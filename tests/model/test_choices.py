@@ -11,9 +11,12 @@ from torch.nn import functional as F
 from l2m_design.architecture import Architecture, SparseAttention
 from l2m_design.architecture.schedules import GlobalBudget
 from l2m_design.model import LanguageModel, build
+from l2m_design.model.attention import KeyValues
 from l2m_design.model.eviction import Eviction
 from l2m_design.model.lifetimes import best_lifetimes, held_attention, held_blocks, still_held
 from l2m_design.model.mixer import Pass
+from l2m_design.model.rules import RECEIVED
+from l2m_design.model.use import power_sum
 
 VOCABULARY, LENGTH = 13, 61
 
@@ -26,6 +29,7 @@ CHOICES = [
     *({"choose": choose, **budget} for choose in ("spread", "learned", "surprise", "value") for budget in BUDGETS),
     *({"choose": choose, **BUDGETS[0]} for choose in ("key_norm", "attention_mass", "recency")),
     *({"choose": choose, "exponent": 0.6} for choose in ("spread", "learned", "key_norm")),
+    *({"choose": "use", **budget, "allocate": allocate} for allocate in ("global", "layer") for budget in BUDGETS),
     {"choose": "spread", "schedule": "log"},
     {"choose": "spread", "schedule": "sinks+window", "window": 8, "sinks": 3},
 ]
@@ -36,7 +40,7 @@ def model_of(*layers: dict[str, Any], seed: int = 0) -> LanguageModel:
     torch.manual_seed(seed)
     model = build(Architecture.parse({"vocabulary": VOCABULARY, "width": 16, "layers": plain}, "drawn")).double()
     for name, p in model.named_parameters():
-        if ".score." in name:
+        if ".score." in name or ".use." in name:
             torch.nn.init.normal_(p, std=0.3)
     return model
 
@@ -55,13 +59,19 @@ class TokenByToken:
         self.x = x
         query, key, value, _, score = self.mixer.project(self.block.mixer_norm(x), self.mixer.empty(1))
         self.query, self.key, self.value = query[0], key[0], value[0]
+        if self.spec.choose == "use":
+            self.records, score = score[0].double().clone(), None
         self.score = None if score is None else score[0].expand(2, -1).clone()
         self.held: list[list[int]] = [[], []]
         self.logits = torch.stack([self.read(t) for t in range(len(row))])
 
     def read(self, t: int) -> Tensor:
         if t % self.spec.chunk == 0:
-            self.held = [self.staying(head, t // self.spec.chunk) for head in range(2)]
+            self.held = (
+                self.competed(t // self.spec.chunk)
+                if self.spec.choose == "use"
+                else [self.staying(head, t // self.spec.chunk) for head in range(2)]
+            )
         y = []
         for head in range(4):
             held = self.held[head // 2] + [t] if head % 2 == 0 else self.held[head // 2]
@@ -72,6 +82,9 @@ class TokenByToken:
             weights = scores.softmax(-1)
             if self.spec.choose == "attention_mass":
                 self.score[head // 2, held] += weights
+            if self.spec.choose == "use":
+                before = [place for place, p in enumerate(held) if p // self.spec.chunk < t // self.spec.chunk]
+                self.records[head // 2, [held[place] for place in before], RECEIVED] += weights[before] / 2
             y.append(weights @ self.value[head // 2, held])
         x = self.x[:, t] + self.mixer.merge(torch.stack(y)[None, :, None])[:, 0]
         x = x + self.block.mlp(self.block.mlp_norm(x))
@@ -82,6 +95,27 @@ class TokenByToken:
             if t + 1 < len(self.row):
                 self.score[:, t + 1] *= -logits.log_softmax(-1)[self.row[t + 1]]
         return logits
+
+    def competed(self, current: int) -> list[list[int]]:
+        """Heads share the slots of the layer, or have each their own."""
+        border = (current - 1) * self.spec.chunk
+        old = [(head, p) for head in range(2) for p in self.held[head] if p < border]
+        rivals = [old] if self.spec.allocate == "layer" else [[z for z in old if z[0] == head] for head in range(2)]
+        kept = set()
+        for group in rivals:
+            budget = self.spec.growth.budget(current) * (2 if self.spec.allocate == "layer" else 1)
+            kept |= set(sorted(group, key=lambda z: -self.use(*z, current))[:budget])
+        return [[p for p in self.held[head] if p >= border or (head, p) in kept] for head in range(2)]
+
+    def use(self, head: int, p: int, current: int) -> float:
+        """ln of the loss avoided by a slot."""
+        if p < self.spec.sinks:
+            return math.inf
+        ln_u, alpha, received, _ = self.records[head, p].tolist()
+        age, prior = current - p // self.spec.chunk, self.mixer.use.ln_prior[head].exp().item()
+        expected = self.spec.chunk * math.exp(ln_u) * float(power_sum(torch.tensor(age - 1.0), torch.tensor(alpha)))
+        found = ln_u - alpha * math.log(age) + math.log((prior + received) / (prior + expected))
+        return found + self.mixer.use.ln_worth[head].item()
 
     def staying(self, head: int, current: int) -> list[int]:
         held, c, growth = self.held[head], self.spec.chunk, self.spec.growth
@@ -121,7 +155,16 @@ def test_a_token_by_token_loop_keeps_the_same_and_says_the_same(layer: dict[str,
         slow = TokenByToken(model, x[row])
         torch.testing.assert_close(logits[row], slow.logits, atol=1e-9, rtol=0)
         for head in range(2):
-            torch.testing.assert_close(state[0].keys[row, head], slow.key[head, slow.held[head]], atol=1e-9, rtol=0)
+            torch.testing.assert_close(cached(state[0], row, head), slow.key[head, slow.held[head]], atol=1e-9, rtol=0)
+
+
+def cached(state: KeyValues, row: int, head: int) -> Tensor:
+    """[slots k] keys of a head, older ones first."""
+    near = state.keys[row, head]
+    if state.slots is None:
+        return near
+    old = state.slots.keys[row].split(state.slots.counts[row].tolist())[head]
+    return torch.cat([old, near])
 
 
 @pytest.mark.parametrize("choose", ["surprise", "value"])
@@ -224,7 +267,7 @@ def test_fields_say_how_much_is_held() -> None:
     assert spec.state_law(16).bytes(100) == held * (2 * 2 * 2 * 6 + 4 * 2)  # keys in bfloat16, scores in float32
 
 
-@pytest.mark.parametrize("choose", ["value", "surprise", "attention_mass", "learned"])
+@pytest.mark.parametrize("choose", ["value", "surprise", "attention_mass", "learned", "use"])
 def test_prompts_of_different_lengths_are_continued_as_if_alone(choose: str) -> None:
     model = model_of({"exponent": 0.5, "keep": 1.5, "allocate": "global", "choose": choose}, {"exponent": 0.6}).double()
     prompts = [tokens(1, length)[0].tolist() for length in (33, 6, 20)]
@@ -232,8 +275,9 @@ def test_prompts_of_different_lengths_are_continued_as_if_alone(choose: str) -> 
     assert together == [model.generate([prompt], 9, temperature=0)[0] for prompt in prompts]
 
 
-def test_recomputed_layers_learn_the_same() -> None:
-    layer = {"exponent": 0.5, "keep": 2.0, "allocate": "global", "choose": "value"}
+@pytest.mark.parametrize("choose", ["value", "use"])
+def test_recomputed_layers_learn_the_same(choose: str) -> None:
+    layer = {"exponent": 0.5, "keep": 2.0, "allocate": "global", "choose": choose}
     gradients = []
     for recompute in (False, True):
         model = model_of(layer, layer)
@@ -241,4 +285,30 @@ def test_recomputed_layers_learn_the_same() -> None:
         model(tokens()).logsumexp(-1).sum().backward()
         gradients.append([p.grad for p in model.parameters() if p.grad is not None])
     for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-9, rtol=0)
+
+
+def test_the_gradient_of_a_layer_whose_heads_compete_equals_a_mask() -> None:
+    """Of what is read: sets are those of the forward pass, and nothing goes through them."""
+    model = model_of({"exponent": 0.5, "keep": 2.0, "allocate": "layer", "choose": "use"})
+    mixer: Any = model.blocks[0].mixer
+    x = torch.randn(2, LENGTH, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    dy = torch.randn(2, LENGTH, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    ours = torch.autograd.grad((mixer(x, mixer.empty(2))[0] * dy).sum(), [x, mixer.query.weight, mixer.key.weight])
+    read = torch.zeros(2, 2, LENGTH, LENGTH, dtype=torch.bool)
+    state = mixer.empty(2)
+    with torch.no_grad():
+        keys = mixer.project(x, mixer.empty(2)).key
+        for t in range(LENGTH):
+            _, state = mixer(x[:, t : t + 1], state)
+            for row in range(2):
+                for head in range(2):
+                    off = torch.cdist(cached(state, row, head), keys[row, head])
+                    read[row, head, t, off.argmin(-1)] = True
+    new = mixer.project(x, mixer.empty(2))
+    wide = [z.repeat_interleave(2, dim=1) for z in (new.key, new.value)]
+    y = F.scaled_dot_product_attention(new.query, *wide, attn_mask=read.repeat_interleave(2, dim=1))
+    theirs = torch.autograd.grad((mixer.merge(y) * dy).sum(), [x, mixer.query.weight, mixer.key.weight])
+    assert not read[:, 0].equal(read[:, 1])
+    for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, atol=1e-9, rtol=0)

@@ -48,7 +48,8 @@ def sparse_attention(draw: st.DrawFn) -> dict[str, Any]:
 @st.composite
 def chosen(draw: st.DrawFn, choose: str) -> dict[str, Any]:
     """Sparse keys by choice: a budget for each chunk where the choice allows it, or a global one."""
-    allocate = draw(st.sampled_from(["chunk", "global"] if choose in RANKED_IN_CHUNKS else ["global"]))
+    budgets = ["global", "layer"] if choose == "use" else ["global"]
+    allocate = draw(st.sampled_from(["chunk", "global"] if choose in RANKED_IN_CHUNKS else budgets))
     schedule = draw(st.sampled_from(["power", "log", "window", "sinks+window"]))
     chunk = draw(st.sampled_from([2, 4, 8]))
     fields: dict[str, Any] = {"schedule": schedule, "chunk": chunk, "allocate": allocate, "choose": choose}
@@ -60,7 +61,7 @@ def chosen(draw: st.DrawFn, choose: str) -> dict[str, Any]:
         fields["window"] = draw(st.sampled_from([1, 3])) * chunk
         if allocate == "chunk":
             fields["choose"] = "spread"
-    if schedule == "sinks+window" or (allocate == "global" and draw(st.booleans())):
+    if schedule == "sinks+window" or (allocate != "chunk" and draw(st.booleans())):
         fields["sinks"] = draw(st.sampled_from([1, 3]))
     return key_values(draw, kind="sparse_attention", **fields)
 
@@ -137,7 +138,11 @@ def drawn(data: st.DataObject, kind: str, depth: int = 1) -> Architecture:
 
 def built(architecture: Architecture) -> Any:
     torch.manual_seed(0)
-    return build(architecture)
+    model = build(architecture)
+    for name, p in model.named_parameters():
+        if ".use." in name:  # starts flat: heads would hold equally many slots
+            torch.nn.init.normal_(p, std=0.3)
+    return model
 
 
 def tokens(length: int, batch: int = 2) -> torch.Tensor:
@@ -184,6 +189,10 @@ LONG: dict[str, dict[str, Any]] = {
     "sparse value": {
         "kind": "sparse_attention", "heads": 2, "kv_heads": 1, "head_dim": 4, "chunk": 8, "exponent": 0.6,
         "keep": 3.0, "allocate": "global", "choose": "value", "sinks": 2,
+    },
+    "sparse use": {
+        "kind": "sparse_attention", "heads": 4, "kv_heads": 2, "head_dim": 4, "chunk": 8, "exponent": 0.6,
+        "keep": 3.0, "allocate": "layer", "choose": "use", "sinks": 2,
     },
     "mamba1": {"kind": "mamba1", "d_state": 4},
     "mamba2": {"kind": "mamba2", "d_state": 4, "head_dim": 4},
@@ -311,9 +320,7 @@ def test_gradients_reach_every_parameter(kind: str, data: st.DataObject) -> None
     assume(not isinstance(layer, CheckpointedSSM) or layer.snapshots.count(40) > 0)
     model = built(architecture)
     model(tokens(70)).logsumexp(-1).pow(2).sum().backward()
-    taught = {
-        id(p) for m in model.modules() if hasattr(m, "score") and m.choose == "value" for p in m.score.parameters()
-    }
+    taught = {id(p) for p in model.value_parameters}
     reached = [(name, p) for name, p in model.named_parameters() if id(p) not in taught]  # those lessons teach
     unreached = [name for name, p in reached if p.grad is None or not p.grad.abs().sum() > 0]
     assert not unreached

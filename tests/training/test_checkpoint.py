@@ -29,6 +29,10 @@ KINDS: dict[str, dict[str, Any]] = {
         "kind": "sparse_attention", "heads": 2, "kv_heads": 1, "head_dim": 8, "chunk": 8, "exponent": 0.5,
         "allocate": "global", "choose": "value",
     },
+    "use": {
+        "kind": "sparse_attention", "heads": 2, "kv_heads": 2, "head_dim": 8, "chunk": 8, "exponent": 0.5,
+        "allocate": "layer", "choose": "use",
+    },
 }  # fmt: skip
 SECONDS = ("train_seconds", "evaluate_seconds", "context_seconds", "compile_seconds", "peak_memory_bytes")
 
@@ -63,12 +67,12 @@ def same(one: tuple[LanguageModel, Result], two: tuple[LanguageModel, Result]) -
     return weights and all(a == b for (name, a), (_, b) in zip(ours, theirs, strict=True) if name not in SECONDS)
 
 
-@pytest.mark.parametrize("kinds", [("mamba2", "attention"), ("value", "mamba2")])
+@pytest.mark.parametrize("kinds", [("mamba2", "attention"), ("value", "mamba2"), ("use", "mamba2")])
 def test_two_runs_of_the_same_on_a_cpu_are_bit_equal(kinds: tuple[str, ...]) -> None:
     assert same(trained(drawing(*kinds)), trained(drawing(*kinds)))
 
 
-@pytest.mark.parametrize("kinds", [("mamba2", "attention"), ("value", "mamba2")])
+@pytest.mark.parametrize("kinds", [("mamba2", "attention"), ("value", "mamba2"), ("use", "mamba2")])
 @pytest.mark.parametrize(("step", "begins"), [(3, 2), (10, 9), (16, 15)])
 def test_a_run_cut_short_ends_bit_equal(tmp_path: Path, kinds: tuple[str, ...], step: int, begins: int) -> None:
     path, steps = tmp_path / "runs" / "one", []

@@ -33,6 +33,7 @@ VALUE = {
     "kind": "sparse_attention", "heads": 2, "kv_heads": 1, "head_dim": 8, "chunk": 8, "exponent": 0.5,
     "allocate": "global", "choose": "value",
 }  # fmt: skip
+USE = VALUE | {"allocate": "layer", "choose": "use"}
 
 
 def drawing(*layers: dict[str, Any]) -> Architecture:
@@ -58,9 +59,10 @@ def test_processes_take_the_gpus_from_the_named_one_on(monkeypatch: pytest.Monke
         ((ATTENTION, MAMBA), 512, "adamw", 1e-4),
         ((VALUE, MAMBA), 512, "adamw", 2e-3),  # a last bit decides which token is evicted, from some step on
         ((VALUE, MAMBA), 256, "adamw", 2e-3),
+        ((USE, MAMBA), 512, "adamw", 2e-3),
         ((ATTENTION, MAMBA), 512, "muon", 2e-3),  # orthogonalised in bfloat16: a last bit of the sum is 1e-3 of a step
     ],
-    ids=["attention and mamba2", "a lesson that is shared", "a lesson that each process has", "muon"],
+    ids=["attention and mamba2", "a lesson that is shared", "a lesson that each process has", "use", "muon"],
 )
 def test_two_processes_train_what_one_trains(
     layers: tuple[dict[str, Any], ...], batch_tokens: int, optimiser: str, within: float

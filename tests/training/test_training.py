@@ -16,7 +16,8 @@ from l2m_design.corpus.base import unigram_nats
 from l2m_design.errors import BadInput
 from l2m_design.information.scores.model import ModelScorer
 from l2m_design.model.eviction import Eviction
-from l2m_design.model.value import value_lesson
+from l2m_design.model.lessons import lesson
+from l2m_design.model.use import Use
 from l2m_design.training.batches import held_out_windows, training_batches
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.reference import train_reference
@@ -198,31 +199,35 @@ VALUE = {
     "kind": "sparse_attention", "heads": 2, "kv_heads": 1, "head_dim": 8, "chunk": 8, "exponent": 0.5,
     "allocate": "global", "choose": "value",
 }  # fmt: skip
+USE = VALUE | {"allocate": "layer", "choose": "use"}
 
 
-@pytest.mark.parametrize("batch_tokens", [64, 256])
-def test_lessons_teach_values_on_the_way_and_leave_the_rest_alone(
-    monkeypatch: pytest.MonkeyPatch, batch_tokens: int
+@pytest.mark.parametrize(("layer", "batch_tokens"), [(VALUE, 64), (VALUE, 256), (USE, 256)])
+def test_lessons_train_scores_on_the_way_and_leave_the_rest_alone(
+    monkeypatch: pytest.MonkeyPatch, layer: dict[str, Any], batch_tokens: int
 ) -> None:
     """One sequence of four: of each batch of four, of every fourth batch of one."""
     import l2m_design.training.run as run
 
-    drawn = Architecture.parse({"vocabulary": 10, "width": 16, "layers": [VALUE]}, "drawing")
+    drawn = Architecture.parse({"vocabulary": 10, "width": 16, "layers": [layer]}, "drawing")
     recipe = SMALL.model_copy(update={"batch_tokens": batch_tokens, "rungs": ()})
     lessons = []
 
     def counted(model: Any, tokens: torch.Tensor) -> torch.Tensor:
         lessons.append(tokens.shape)
-        return value_lesson(model, tokens)
+        return lesson(model, tokens)
 
-    monkeypatch.setattr(run, "value_lesson", counted)
+    monkeypatch.setattr(run, "lesson", counted)
     taught, _ = train(drawn, open_corpus(SPEC), recipe, CPU)
     assert lessons == [(1, 65)] * (recipe.steps * recipe.batch // 4)
-    monkeypatch.setattr(run, "value_lesson", lambda model, tokens: torch.zeros(()))
+    monkeypatch.setattr(run, "lesson", lambda model, tokens: torch.zeros(()))
     monkeypatch.setattr(Eviction, "worth", lambda self, keys, scores: torch.zeros(keys[:, :1, :, 0].shape))
+    monkeypatch.setattr(Use, "scores", lambda self, records, heads, current, chunk: torch.zeros(heads.shape))
     untaught, _ = train(drawn, open_corpus(SPEC), recipe, CPU)
     moved = {n for n, p in taught.named_parameters() if not torch.equal(p, untaught.get_parameter(n))}
-    assert {n for n, _ in taught.named_parameters() if ".score." in n} <= moved
+    assert {
+        n for n, _ in taught.named_parameters() if ".score." in n or n.endswith((".use.weight", ".use.bias"))
+    } <= moved
 
 
 def test_memory_does_not_grow_with_steps() -> None:

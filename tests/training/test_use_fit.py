@@ -8,8 +8,9 @@ import torch
 
 from l2m_design.architecture.schedules import GlobalBudget
 from l2m_design.model.adopted import AdoptedModel, read_by
+from l2m_design.model.ages import BINS, by_age
 from l2m_design.model.use import Use
-from l2m_design.training.observed import BINS, Observed, _Reader, by_age, observe
+from l2m_design.training.observed import Observed, _Reader, observe
 from l2m_design.training.use_fit import fit_use, regress
 
 CHUNK, LENGTH = 8, 128

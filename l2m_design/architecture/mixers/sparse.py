@@ -7,10 +7,10 @@ from pydantic import Field, model_validator
 from l2m_design.architecture.mixers.attention import HeadMixer
 from l2m_design.architecture.mixers.base import Count
 from l2m_design.architecture.schedules import ChunkSchedule, GlobalBudget, PowerSchedule, WindowSchedule
-from l2m_design.laws import StateLaw, StateTerm
+from l2m_design.laws import Fixed, StateLaw, StateTerm
 from l2m_design.settings import Json
 
-Choice = Literal["spread", "learned", "surprise", "value", "key_norm", "attention_mass", "recency"]
+Choice = Literal["spread", "learned", "surprise", "value", "key_norm", "attention_mass", "recency", "use"]
 Schedule = Literal["power", "log", "window", "sinks+window"]
 
 RANKED_IN_CHUNKS = ("spread", "learned", "key_norm")
@@ -18,6 +18,7 @@ SURPRISED = ("surprise", "value")
 TAUGHT = ("learned", "value")
 VALUE_HIDDEN = 64  # channels of the layer that predicts a token's use
 UNSCORED = {"chunk": ("spread", "key_norm"), "global": ("key_norm", "recency")}
+RECORD = 4  # float32 numbers of a slot that is chosen by use: see l2m_design.model.use
 
 
 class SparseAttention(HeadMixer):
@@ -26,8 +27,11 @@ class SparseAttention(HeadMixer):
     schedule: `power` grows as t^exponent, `log` with ln t, `window` and `sinks+window` are a fixed number of old
     tokens, with the first `sinks` among (`global`) or beside (`chunk`) them. keep: multiplies power and log.
     allocate: `chunk` gives every chunk its own number of slots by its age, so slots do not depend on the data; `global`
-    keeps the best of all old tokens. choose, which ones: `spread` evenly; `learned`, a score of key and
-    value that also weighs the reads; `surprise`, -ln q(token) under the model; `value`, predicted use times surprise;
+    keeps the best of all old tokens; with `layer` the kv heads compete for the slots of the layer, so that each holds
+    as many as it needs, and all together exactly kv_heads times the budget. choose, which ones: `spread` evenly;
+    `learned`, a score of key and value that also weighs the reads; `surprise`, -ln q(token) under the model; `value`,
+    predicted use times surprise; `use`, the attention that a token will still receive, predicted from its key and
+    value, its age and what it has received, with a set of slots for each kv head (allocate: global or layer);
     published: `key_norm`, small keys (arXiv 2406.11430); `attention_mass`, attention received so far (H2O, arXiv
     2306.14048); `recency`, the last ones (as StreamingLLM keeps them, but at their positions in the text).
     """
@@ -39,7 +43,7 @@ class SparseAttention(HeadMixer):
     keep: Annotated[float, Field(gt=0.0, le=1e6)] = 1.0
     window: Count | None = None
     sinks: Annotated[int, Field(ge=0, le=65536)] = 0
-    allocate: Literal["chunk", "global"] = "chunk"
+    allocate: Literal["chunk", "global", "layer"] = "chunk"
     choose: Choice = "spread"
 
     @model_validator(mode="after")
@@ -61,11 +65,13 @@ class SparseAttention(HeadMixer):
 
     @model_validator(mode="after")
     def _choice_suits(self) -> Self:
+        if self.allocate == "layer" and self.choose != "use":
+            raise ValueError(f"allocate (layer): needs choose: use, found {self.choose}; others go by allocate: global")
         if self.allocate == "chunk":
             if self.choose not in RANKED_IN_CHUNKS:
-                raise ValueError(
-                    f"choose ({self.choose}): needs allocate: global; chunks: {', '.join(RANKED_IN_CHUNKS)}"
-                )
+                needed = "global or layer" if self.choose == "use" else "global"
+                offered = ", ".join(RANKED_IN_CHUNKS)
+                raise ValueError(f"choose ({self.choose}): needs allocate: {needed}; chunks: {offered}")
             if self.window is not None and self.window % self.chunk:
                 raise ValueError(
                     f"window ({self.window}) must be a multiple of chunk ({self.chunk}) with allocate: chunk"
@@ -81,7 +87,7 @@ class SparseAttention(HeadMixer):
     @property
     def growth(self) -> ChunkSchedule | GlobalBudget:
         """How many tokens are held after t."""
-        if self.allocate == "global":
+        if self.allocate != "chunk":
             law: Any = self.schedule if self.window is None else "fixed"
             return GlobalBudget(self.chunk, law, self.exponent or 0.0, self.keep, self.window or 0, self.sinks)
         if self.window is not None:
@@ -91,6 +97,8 @@ class SparseAttention(HeadMixer):
     @property
     def score_heads(self) -> int:
         """Scores held with each slot: none where order says it all, one for the model's, else one a kv head."""
+        if self.choose == "use":
+            return RECORD * self.kv_heads
         if self.choose in UNSCORED[self.allocate]:
             return 0
         return 1 if self.choose in ("spread", "surprise") else self.kv_heads
@@ -98,7 +106,7 @@ class SparseAttention(HeadMixer):
     @property
     def lends(self) -> bool:
         """See KeyValueMixer: slots that go by this layer's own reads are of no use to another."""
-        return self.choose != "attention_mass"
+        return self.choose not in ("attention_mass", "use")
 
     @property
     def surprised(self) -> bool:
@@ -112,17 +120,25 @@ class SparseAttention(HeadMixer):
         return super().cache | {name: getattr(self, name) for name in names}
 
     def state_law(self, width: int) -> StateLaw:
-        """Keys and values, and float32 scores in every slot whose order does not say them."""
+        """Keys and values, and float32 scores in every slot whose order does not say them; with `use` also how many
+        slots each kv head holds, in four bytes.
+        """
         law = super().state_law(width)
         if self.share is None and self.score_heads:
             law += StateLaw((StateTerm(self.score_heads, self.growth, "float32"),))
+        if self.choose == "use":
+            law += StateLaw((StateTerm(self.kv_heads, Fixed(), "float32"),))
         return law
 
     def parameters(self, width: int) -> int:
-        """Those of attention, and of scores: a linear map of a token's keys and values, for `value` a hidden layer."""
+        """Those of attention, and of scores: a linear map of a token's keys and values, for `value` a hidden layer, for
+        `use` two maps a kv head, of its key, its value and their norms, its prior and its worth.
+        """
         return super().parameters(width) + self._score_parameters()
 
     def _score_parameters(self) -> int:
+        if self.choose == "use":
+            return self.kv_heads * (2 * (2 * self.head_dim + 3) + 2)
         if self.share is not None or self.choose not in TAUGHT:
             return 0
         inputs = self.slot if self.choose == "learned" else VALUE_HIDDEN

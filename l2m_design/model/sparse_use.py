@@ -1,0 +1,187 @@
+"""Sparse attention by use: the slots of each kv head are its own, and heads may compete for those of the layer.
+
+What stays depends on what was received, so a whole sequence is read chunk by chunk inside the layer: local keys, and
+slots padded to the widest head. Gradients go through what is read, not through the choice. No L x L mask is made.
+"""
+
+from collections.abc import Iterator
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from l2m_design.architecture.mixers import SparseAttention
+from l2m_design.architecture.schedules import GlobalBudget
+from l2m_design.model.attention import HeadAttention, KeyValues, Lent
+from l2m_design.model.blockwise import Block, block_attention
+from l2m_design.model.competing import Contest, Far, Slots, compete, no_slots, ragged_attention, starts
+from l2m_design.model.kernels import TORCH, Kernels
+from l2m_design.model.mixer import PLAIN, Pass
+from l2m_design.model.rules import RECEIVED
+from l2m_design.model.use import RECORD, Use
+
+
+class UseMixer(HeadAttention):
+    """Sparse attention with `choose: use`: own and previous chunk whole, older tokens by predicted use."""
+
+    def __init__(self, spec: SparseAttention, width: int, out_scale: float = 1.0, kernels: Kernels = TORCH) -> None:
+        super().__init__(spec, width, out_scale, kernels)
+        self.choose, self.chunk, self.budget = spec.choose, spec.chunk, cast("GlobalBudget", spec.growth)
+        self.rivals = spec.kv_heads if spec.allocate == "layer" else 1
+        self.use = Use(spec.kv_heads, spec.head_dim, spec.head_dim)
+
+    def empty(self, batch: int) -> KeyValues:
+        """No keys yet."""
+        state = super().empty(batch)
+        records = torch.zeros(batch, self.kv_heads, 0, RECORD, device=state.keys.device)
+        return state._replace(scores=records, slots=no_slots(self.kv_heads, state.keys, self.head_dim, RECORD))
+
+    def scored(self, key: Tensor, value: Tensor, seen: int) -> Tensor | None:
+        """Records [b g t 4] of new tokens."""
+        return self.use.records(key, value, seen, self.chunk)
+
+    def contest(self, current: int) -> Contest:
+        """As chunk number `current` begins."""
+        return Contest(self.rivals, self.budget.budget(current), current, self.chunk, self.budget.sinks)
+
+    def lending(
+        self, x: Tensor, state: KeyValues, lent: Lent | None, given: Pass = PLAIN
+    ) -> tuple[Tensor, KeyValues, Lent]:
+        """See Mixer."""
+        if given.seen is not None:
+            given.seen.append((self, x))
+        return super().lending(x, state, lent, given)
+
+    @torch.compiler.disable  # its loops over chunks would be unrolled
+    def read(self, query: Tensor, lent: Lent, given: Pass) -> tuple[Tensor, KeyValues]:
+        """See CacheMixer; what a pass over all or local chunks leaves is not gone on from."""
+        assert lent.score is not None
+        records, before = lent.score.detach(), lent.before
+        t, c = query.shape[2], self.chunk
+        if not before.seen:
+            if given.scope == "all":
+                return self.kernels.causal(query, lent.key, lent.value), before
+            if given.scope == "local":
+                until = (torch.arange(t, device=query.device) // c + 2)[None, None]
+                return self.kernels.held(query, lent.key, lent.value, until, c), before
+            return self._fresh(query, lent._replace(score=records))
+        pieces, done = [], 0
+        while done < t:
+            piece = slice(done, done + c - before.seen % c)
+            new = Lent(lent.key[:, :, piece], lent.value[:, :, piece], records[:, :, piece], before)
+            y, before = self._continued(query[:, :, piece], new)
+            pieces.append(y)
+            done += y.shape[2]
+        return torch.cat(pieces, dim=2), before
+
+    def _fresh(self, query: Tensor, lent: Lent) -> tuple[Tensor, KeyValues]:
+        assert lent.score is not None
+        stream = _Stream(self, lent.score, query.shape[1] // self.kv_heads)
+        y = block_attention(query, lent.key, lent.value, stream.blocks(), stream.receive)
+        slots, local = stream.held(lent.key.detach(), lent.value.detach()), slice(stream.columns.start, None)
+        keys, values, records = (z[:, :, local] for z in (lent.key, lent.value, stream.records))
+        return y, lent.before._replace(keys=keys, values=values, scores=records, slots=slots)
+
+    def _continued(self, query: Tensor, lent: Lent) -> tuple[Tensor, KeyValues]:
+        """Tokens that stay inside one chunk."""
+        before = self._evicted(lent.before)
+        assert lent.score is not None
+        assert before.scores is not None
+        assert before.slots is not None
+        keys, values = torch.cat([before.keys, lent.key], dim=2), torch.cat([before.values, lent.value], dim=2)
+        records = torch.cat([before.scores, lent.score], dim=2)
+        far, near = Far(before.slots, starts(before.slots), 0), (keys, values)
+        y, received, near_received = ragged_attention(query, far, near, self.head_dim**-0.5)
+        previous = before.keys.shape[2] - before.seen % self.chunk  # a token's own chunk does not count
+        records[:, :, :previous, RECEIVED] += near_received[:, :, :previous].detach()
+        held = before.slots.records.clone()
+        held[..., RECEIVED] += torch.stack(received).detach()
+        slots = before.slots._replace(records=held)
+        seen = before.seen + query.shape[2]
+        return y, before._replace(keys=keys, values=values, scores=records, slots=slots, seen=seen)
+
+    def _evicted(self, state: KeyValues) -> KeyValues:
+        """What stays as a chunk begins: the chunk before the previous one competes with what is cached."""
+        c = self.chunk
+        current, inside = divmod(state.seen, c)
+        if inside or current < 2:
+            return state
+        assert state.scores is not None
+        assert state.slots is not None
+        near = state.keys, state.values, state.scores
+        keys, values, records = (z[:, :, :c].flatten(1, 2) for z in near)
+        aged = Slots(keys, values, records, torch.full_like(state.slots.counts, c))
+        keys_left, values_left, records_left = (z[:, :, c:] for z in near)
+        slots = compete(state.slots, aged, self.use, self.contest(current))
+        return state._replace(keys=keys_left, values=values_left, scores=records_left, slots=slots)
+
+
+class _Stream:
+    """The slots of a fresh sequence, chunk by chunk: they hold the places of tokens instead of keys and values."""
+
+    def __init__(self, mixer: UseMixer, records: Tensor, share: int) -> None:
+        self.mixer, self.records, self.share = mixer, records.clone(), share
+        b, g, self.length, _ = records.shape
+        place = torch.arange(self.length, device=records.device)[:, None]
+        self.places = place.expand(b, g, -1, -1)
+        self.slots = no_slots(g, self.places, 0, RECORD)
+        self.rows = self.columns = slice(0, 0)
+        self.far = self.there = place.new_zeros(b, g, 0)
+
+    def blocks(self) -> Iterator[Block]:
+        """One a chunk; each must be read, and `receive` told, before the next."""
+        c = self.mixer.chunk
+        for current in range(-(-self.length // c)):
+            self.rows = slice(current * c, min(self.length, (current + 1) * c))
+            self.columns = slice(max(0, current - 1) * c, self.rows.stop)
+            if current >= 2:
+                self._contest(current)
+            there = self.far.shape[-1] > 0
+            yield Block(
+                self.rows, self.far if there else None, self.columns, _Hidden(self.there, self.rows, self.columns)
+            )
+
+    def receive(self, mass: Tensor) -> None:
+        """The attention [b g far+columns] of the block that was yielded last; a token's own chunk does not count."""
+        received, mass = self.records[..., RECEIVED], mass.to(self.records.dtype) / self.share
+        n, previous = self.far.shape[-1], slice(self.columns.start, self.rows.start)
+        received.scatter_add_(-1, self.far, mass[..., :n])
+        received[..., previous] += mass[..., n : n + previous.stop - previous.start]
+
+    def held(self, key: Tensor, value: Tensor) -> Slots:
+        """The slots with what they stand for, of keys [b g t k] and values [b g t v]."""
+        keys, values, records = (self._of_slots(z) for z in (key, value, self.records))
+        return Slots(keys, values, records, self.slots.counts)
+
+    def _contest(self, current: int) -> None:
+        c = self.mixer.chunk
+        aged = slice((current - 2) * c, (current - 1) * c)
+        places, records = (z[:, :, aged].flatten(1, 2) for z in (self.places, self.records))
+        new = Slots(places, places[..., :0], records, torch.full_like(self.slots.counts, c))
+        slots = self.slots._replace(records=self._of_slots(self.records))
+        self.slots = compete(slots, new, self.mixer.use, self.mixer.contest(current))
+        widest = torch.arange(int(self.slots.counts.max()), device=places.device)
+        first = (self.slots.counts.cumsum(1) - self.slots.counts)[..., None]
+        self.there = widest < self.slots.counts[..., None]
+        at = (first + widest).clamp(max=max(0, self.slots.keys.shape[1] - 1)).flatten(1)
+        self.far = self.slots.keys[..., 0].gather(1, at).view(self.there.shape) * self.there
+
+    def _of_slots(self, z: Tensor) -> Tensor:
+        """[b slots .] of z [b g t .]."""
+        at = self.slots.heads() * self.length + self.slots.keys[..., 0]
+        return z.flatten(1, 2).gather(1, at[..., None].expand(-1, -1, z.shape[-1]))
+
+
+class _Hidden:
+    """What queries do not read: padding of heads with fewer slots, and the future."""
+
+    def __init__(self, there: Tensor, rows: slice, columns: slice) -> None:
+        self.there, self.rows, self.columns = there, rows, columns
+
+    def __call__(self) -> Tensor:
+        """[b g rows far+columns]."""
+        device = self.there.device
+        row = torch.arange(self.rows.start, self.rows.stop, device=device)[:, None]
+        future = torch.arange(self.columns.start, self.columns.stop, device=device) > row
+        far = ~self.there.bool()[:, :, None].expand(-1, -1, len(row), -1)
+        return torch.cat([far, future.expand(*far.shape[:3], -1)], dim=-1)
