@@ -90,11 +90,13 @@ def command(
     window, ours = parse_length(length), (Path(model) / "architecture.yaml").exists()
     check_model(model, "MODEL")
     choose = choose or ([*CHOICES] if ours else [CHOICES[0], STREAMING, *CHOICES[1:]])
-    use = _use(choose, share, Use(allocate, growth, fit, parse_length(finetune), out, force), ours)
+    use = _use(choose, share, Use(allocate, growth, fit, parse_length(finetune, "finetune"), out, force), ours)
     caches = [(c, s, _thinning(c, s, window, chunk, sinks, ours)) for c in dict.fromkeys(choose) for s in share]
     own = None if ours or tokenizer or "tokenizer=" in corpus else own_tokenizer(model)
     source = open_corpus(corpus, tokenizer, otherwise=own)
     plan = {"caches": len(caches), "windows": windows, "tokens_read": (len(caches) + 1) * windows * window}
+    if USE in choose:
+        plan["training_tokens"] = use.fit * min(window, 2048) + use.finetune
     if dry_run:
         print_json(plan) if as_json else say(*(f"{key}: {value:,}" for key, value in plan.items()))
         return
@@ -133,9 +135,10 @@ def _use(choose: list[str], share: list[float], use: "Use", ours: bool) -> "Use"
     from l2m_design.export.placing import check_place
 
     if USE not in choose:
-        for name, given in (("--growth", use.growth is not None), ("--finetune", use.finetune), ("--out", use.out)):
-            if given:
-                raise BadInput(f"{name}: with --choose {USE}")
+        usual = type(use)("model", None, 8, 0, None, False)
+        for name, given in asdict(use).items():
+            if given != getattr(usual, name):
+                raise BadInput(f"--{name}: with --choose {USE}")
         return use
     if ours:
         raise BadInput(f"--choose {USE}: is for models of Hugging Face; export this one first (`l2m export`)")
@@ -143,6 +146,8 @@ def _use(choose: list[str], share: list[float], use: "Use", ours: bool) -> "Use"
         raise BadInput(f"--allocate {use.allocate}: head, layer or model")
     if use.fit < 1:
         raise BadInput(f"--fit {use.fit}: at least 1 window")
+    if use.finetune < 0:
+        raise BadInput(f"--finetune {use.finetune}: 0 or more tokens")
     if use.growth is not None and not 0 < use.growth <= 1:
         raise BadInput(f"--growth {use.growth:g}: above 0, at most 1")
     if (use.out or use.finetune) and len(share) != 1:

@@ -9,7 +9,8 @@ from string import Template
 from typing import Any, TypedDict
 
 import torch
-from safetensors.torch import save_file, save_model
+from safetensors.torch import save_file
+from transformers.utils import cached_file
 
 from l2m_design import __version__
 from l2m_design.corpus.tokenizers import TOKENIZER_FILES, HuggingFaceTokenizer, local
@@ -50,7 +51,7 @@ def export_adopted(
         settings = asdict(adopted.budget) | {"allocate": adopted.allocate}
         code = {"AutoModelForCausalLM": f"adopted_l2m.{CLASS}"}
         config = json.loads((staging / "config.json").read_text())
-        config |= {SETTINGS: settings, "auto_map": dict(config.get("auto_map") or {}) | code}
+        config |= {SETTINGS: settings, "auto_map": code}
         write_atomically(staging / "config.json", to_json(config))
         save_file(adopted.use.state_dict(), str(staging / RULE), {"format": "pt"})
         for name, text in bundle(ADOPTED).items():
@@ -88,18 +89,22 @@ def described(adopted: AdoptedModel) -> str:
 def _own_files(model: Any, source: str, folder: Path, trained: bool) -> None:
     """Weights, config and tokenizer as they lie in the source, or as transformers saves what was loaded."""
     path = local(source, "MODEL")
+    if not path.exists():
+        path = Path(cached_file(source, "config.json")).parent  # where the model of this name was stored
     if path.is_dir() and not trained:
         for name in OWN_FILES:
             for file in path.glob(name):
                 shutil.copy2(file, folder / file.name)
         return
-    config = copy.deepcopy(model.config)
-    if hasattr(config, "quantization_config"):  # of a .gguf file, whose weights were made plain as they were loaded
-        del config.quantization_config
-    config.save_pretrained(folder)
-    if model.can_generate():
-        model.generation_config.save_pretrained(folder)
-    save_model(model, str(folder / "model.safetensors"), {"format": "pt"})
+    of_gguf = getattr(model, "hf_quantizer", None), getattr(model.config, "quantization_config", None)
+    if of_gguf[1] is not None:  # its weights were made plain as they were loaded
+        model.hf_quantizer = None
+        del model.config.quantization_config
+    try:
+        model.save_pretrained(folder)
+    finally:
+        if of_gguf[1] is not None:
+            model.hf_quantizer, model.config.quantization_config = of_gguf
     try:
         HuggingFaceTokenizer(source).save(folder)
     except BadInput:
@@ -110,6 +115,8 @@ def _proven(adopted: AdoptedModel, folder: Path) -> dict[str, Any]:
     c, vocabulary = adopted.budget.chunk, int(adopted.model.get_input_embeddings().weight.shape[0])
     t = 6 * c + STEPS // 2
     tokens = torch.randint(0, vocabulary, (2, t), generator=torch.Generator().manual_seed(0))
+    if next(adopted.model.parameters()).device.type != "cpu" or adopted.model.dtype != torch.float32:
+        adopted = copy.deepcopy(adopted).cpu().float()  # as the folder is read in the proof
     found, theirs = ask(folder, tokens, "loaded.py", True)
     with torch.inference_mode():
         ours = adopted(tokens)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 
 BYTES_CONTEXT, TOKENS_CONTEXT = 6, 2
-USE = "use"
+USE, FULL = "use", "full"
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Compared:
 
         chunk, sinks = caches[0][2].chunk, caches[0][2].sinks
         everything = Thinning(choose="recency", slots=self.length + 3 * chunk + sinks, chunk=chunk, sinks=sinks)
-        full, elements, _ = self._losses(readers, "recency", everything, "full cache")
+        full, elements, _ = self._losses(readers, FULL, everything, "full cache")
         rows = []
         for choose, share, thinning in caches:
             losses, held, allocate = self._losses(readers, choose, thinning, f"{choose}, {share:g}")
@@ -171,8 +171,12 @@ class Borrowed:
 
     def __call__(self, choose: str, thinning: "Thinning", name: str) -> tuple[Any, int, str | None]:
         """See Readers."""
+        from l2m_design.model.adopted import FullModel
         from l2m_design.model.thinned import BorrowedModel
 
+        if choose == FULL:
+            full = FullModel(self._model)
+            return full, full.elements(self._compared.length), None
         if choose == USE:
             adopted = self._adopted = self._made(thinning, name)
             return adopted, adopted.elements(self._compared.length), self._use.allocate

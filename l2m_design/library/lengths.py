@@ -6,13 +6,13 @@ UNITS = {"": 1, "k": 1024, "m": 1024**2}
 SHORTEST = 4
 
 
-def parse_length(text: str) -> int:
-    """One length as an option takes it: 131072 or 128k; k = 1024, M = 1024². Raises BadInput."""
+def parse_length(text: str, name: str = "length") -> int:
+    """One length as an option takes it: 131072 or 128k; k = 1024, M = 1024². Raises BadInput, naming the setting."""
     from l2m_design.errors import BadInput
 
     number = re.fullmatch(r"(-?[0-9]{1,12})([kKmM]?)", text.strip())
     if number is None:
-        raise BadInput(f"`length`: found '{text.strip()[:40]}'; a length such as 4096, 32k or 1M is expected")
+        raise BadInput(f"`{name}`: found '{text.strip()[:40]}'; a length such as 4096, 32k or 1M is expected")
     return int(number[1]) * UNITS[number[2].lower()]
 
 

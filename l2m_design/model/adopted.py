@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache
 
 from l2m_design.architecture.schedules import GlobalBudget
 from l2m_design.errors import BadInput
@@ -27,7 +27,7 @@ from l2m_design.model.competing import (
     starts,
 )
 from l2m_design.model.rules import RECEIVED, Rule
-from l2m_design.model.turned import rotary_rates, turned
+from l2m_design.model.turned import cache_name, rotary_rates, turned
 from l2m_design.model.use import Use
 
 ATTENTION = "l2m_read"
@@ -90,7 +90,7 @@ class Piece:
             return self._sliding(query, key, value, scaling)
         first, seen, old = len(self.near) * self.shape.kv_heads, self.before.seen, self.before.near
         heads = slice(first, first + self.shape.kv_heads)
-        new = self.rule.records(unturned(key, seen, self.rates), value, seen, self.chunk, heads).detach()
+        new = self.rule.records(unturned(key, seen, self.rates[layer]), value, seen, self.chunk, heads).detach()
         keys, values, records = (
             torch.cat([z[:, heads], added], 2) for z, added in zip(old, (key, value, new), strict=True)
         )
@@ -214,6 +214,26 @@ class AdoptedModel(nn.Module):
         return logits, piece.after(tokens.shape[1])
 
 
+class FullModel:
+    """A model of Hugging Face with its own full cache, read as adopted ones are."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model.eval()
+
+    @torch.no_grad()
+    def prefill(self, tokens: Tensor, state: Any = None, last: bool = False) -> tuple[Tensor, Any]:
+        """Logits [b t v_] of tokens [b t], or of the last one [b 1 v_], and the cache after them."""
+        held = DynamicCache(config=self._model.config) if state is None else state
+        given = {cache_name(self._model): held, "logits_to_keep": int(last)}
+        return self._model(tokens, use_cache=True, **given).logits, held
+
+    def elements(self, length: int) -> int:
+        """Numbers cached for one sequence after `length` tokens."""
+        shape = shape_of(self._model)
+        whole, slot = len(shape.whole), 2 * shape.kv_heads * shape.head_dim
+        return slot * (whole * length + (len(shape.layers) - whole) * min(length, shape.window))
+
+
 def read_by(model: Any, tokens: Tensor, seen: int, attention: Reader, last: bool = False) -> Tensor:
     """Logits [b t v_] of tokens [b t], or their embeddings [b t d], that stand behind `seen` ones, with `attention` in
     the place of the model's.
@@ -258,6 +278,8 @@ def shape_of(model: Any) -> Shape:
     config = model.config.get_text_config()
     count, window = int(config.num_hidden_layers), getattr(config, "sliding_window", None)
     layers = getattr(config, "layer_types", None)
+    if window is not None and window >= (getattr(config, "max_position_embeddings", None) or window + 1):
+        layers, window = [WHOLE if layer == SLIDING else layer for layer in layers or [WHOLE] * count], None
     if layers is None:
         windowed = window is not None and getattr(config, "use_sliding_window", True)
         layers = [SLIDING if windowed else WHOLE] * count

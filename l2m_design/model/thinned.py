@@ -119,21 +119,21 @@ class BorrowedModel:
         finally:
             self._model.set_attn_implementation(before)
 
-    def _evicted(self, layer: KeyValues) -> KeyValues:
+    def _evicted(self, layer: KeyValues, number: int) -> KeyValues:
         """What stays as a chunk begins. Recency lets go of one run behind the sinks: later keys move up by it."""
         after = self._eviction.evict(layer)
         gone = layer.keys.shape[2] - after.keys.shape[2]
         if self._rates is None or not gone:
             return after
         sinks, later = after.keys[:, :, : self.spec.sinks], after.keys[:, :, self.spec.sinks :]
-        return after._replace(keys=torch.cat([sinks, turned(later, -gone, self._rates)], dim=2))
+        return after._replace(keys=torch.cat([sinks, turned(later, -gone, self._rates[number])], dim=2))
 
     def _piece(self, tokens: Tensor, state: BorrowedState) -> tuple[Tensor, BorrowedState]:
         """Tokens that stay inside one chunk."""
         from transformers import DynamicCache
 
         b, t = tokens.shape
-        held = [self._evicted(layer) for layer in state.layers]
+        held = [self._evicted(layer, number) for number, layer in enumerate(state.layers)]
         begin = state.seen if self._rates is None else held[0].keys.shape[2]
         cache = DynamicCache()
         for index, layer in enumerate(held):

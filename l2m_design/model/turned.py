@@ -24,24 +24,37 @@ def turned(keys: Tensor, by: int | Tensor, rates: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def rotary_rates(model: Any) -> Tensor:
-    """[k/2] radians a position of a Hugging Face model's rotary keys. Raises BadInput where keys turn otherwise."""
-    from transformers import DynamicCache
+    """[layers k/2] radians a position of a Hugging Face model's rotary keys, 0 in layers whose keys do not turn.
 
+    Raises BadInput where keys turn otherwise, or by rates that change with the length of the text.
+    """
+    config = model.config.get_text_config()
+    scaled = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    kind = scaled.get("rope_type", scaled.get("type")) if isinstance(scaled, dict) else None
     rates = getattr(getattr(model.base_model, "rotary_emb", None), "inv_freq", None)
-    if rates is not None:
-        token = torch.zeros(1, 1, dtype=torch.long, device=rates.device)
-        keys = []
-        for position in (0, PROBE):
-            cache = DynamicCache()
-            model(token, **{cache_name(model): cache}, position_ids=token + position, use_cache=True)
-            keys.append(cache.layers[0].keys)
-        error = (turned(keys[0], PROBE, rates) - keys[1]).abs().max()
-        if error <= 1e-2 * keys[1].abs().max():
-            return rates
+    if rates is not None and kind not in ("dynamic", "longrope"):
+        one, other = _keys_at(model, 0), _keys_at(model, PROBE)
+        still = [bool(torch.allclose(a, b, rtol=1e-3, atol=1e-6)) for a, b in zip(one, other, strict=True)]
+        moved = [turned(a, PROBE, rates) for a in one]
+        turns = [float((a - b).abs().max()) <= 1e-2 * float(b.abs().max()) for a, b in zip(moved, other, strict=True)]
+        if all(a or b for a, b in zip(still, turns, strict=True)) and not all(still):
+            return torch.stack([0 * rates if stays else rates for stays in still])
     raise BadInput(
         f"{model.config.model_type}: its keys cannot be moved to other positions (no rotary positions, or others than "
-        "Llama's); keep those of the text"
+        f"Llama's{f': {kind}' if kind else ''})"
     )
+
+
+def _keys_at(model: Any, position: int) -> list[Tensor]:
+    """The keys of every layer [b g 1 k] for one token of random embedding at a position."""
+    from transformers import DynamicCache
+
+    weight, cache = model.get_input_embeddings().weight, DynamicCache()
+    drawn = torch.randn(1, 1, weight.shape[1], generator=torch.Generator().manual_seed(0))
+    given = {"inputs_embeds": (drawn * weight.float().std().cpu()).to(weight), cache_name(model): cache}
+    at = torch.full((1, 1), position, device=weight.device)
+    model(**given, position_ids=at, use_cache=True)
+    return [layer.keys.float() for layer in cache.layers]
 
 
 def cache_name(model: Any) -> str:

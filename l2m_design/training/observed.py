@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from l2m_design.errors import BadInput
 from l2m_design.model.adopted import AdoptedModel, read_by, unturned
 from l2m_design.model.ages import ages_of, by_age
 from l2m_design.model.use import features
 
 MOST_CERTAIN = 0.95  # of attention: a token read alone cannot be left out to first order
+FEWEST_CHUNKS = 4
 FIRST = 4  # tokens that draw attention whatever they are
 
 
@@ -37,16 +39,22 @@ def observe(adopted: AdoptedModel, tokens: Tensor, keep: int, rng: np.random.Gen
     """Of `keep` tokens of one window [1 t], drawn at random."""
     chunk, whole = adopted.budget.chunk, adopted.shape.whole
     count = tokens.shape[1] // chunk
+    if count < FEWEST_CHUNKS:
+        raise BadInput(
+            f"{tokens.shape[1]} tokens are fewer than {FEWEST_CHUNKS} chunks of {chunk}: give smaller chunks"
+        )
     tokens = tokens[:, : count * chunk]
     drawn = np.sort(rng.choice(np.arange(FIRST, tokens.shape[1]), min(keep, tokens.shape[1] - FIRST), replace=False))
-    reader = _Reader(adopted, torch.from_numpy(drawn), ages_of(count))
+    reader = _Reader(adopted, torch.from_numpy(drawn).to(tokens.device), ages_of(count, tokens.device))
     embedded = adopted.model.get_input_embeddings()(tokens).detach().requires_grad_()
     with torch.enable_grad():
         logits = read_by(adopted.model, embedded, 0, reader)
         F.cross_entropy(logits[0, :-1].float(), tokens[0, 1:], reduction="sum").backward()
     found = [reader.found[layer] for layer in whole]
-    parts = [torch.cat([each[name] for each in found]) for name in ("features", "mass", "worth", "received")]
-    return Observed(parts[0], parts[1], reader.ages, parts[2], parts[3])
+    parts = [
+        torch.cat([each[name] for each in found]).float().cpu() for name in ("features", "mass", "worth", "received")
+    ]
+    return Observed(parts[0], parts[1], reader.ages.cpu(), parts[2], parts[3])
 
 
 class _Reader:
@@ -61,9 +69,9 @@ class _Reader:
         shape = self.adopted.shape
         if layer not in shape.whole:
             t = query.shape[2]
-            mask = torch.ones(t, t, dtype=torch.bool).tril().triu(1 - shape.window)
+            mask = torch.ones(t, t, dtype=torch.bool, device=query.device).tril().triu(1 - shape.window)
             return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling, enable_gqa=True)
-        plain = unturned(key.detach(), 0, self.adopted.rates)[0, :, self.drawn]
+        plain = unturned(key.detach(), 0, self.adopted.rates[layer])[0, :, self.drawn]
         notes = _Notes(self.adopted.budget.chunk, scaling)
         y: Tensor = _Noted.apply(query, key, value, notes)
         mass = by_age(notes.found["attention"], self.drawn, self.ages)
@@ -87,7 +95,7 @@ class _Noted(torch.autograd.Function):
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, notes: _Notes) -> Tensor:
         chunk, scaling = notes.chunk, notes.scaling
         g, t = key.shape[1:3]
-        attention = torch.zeros(g, t // chunk, t)
+        attention = torch.zeros(g, t // chunk, t, device=key.device)
         outputs = []
         for number in range(t // chunk):
             weights = _weights(query, key, scaling, number, chunk)
@@ -106,7 +114,7 @@ class _Noted(torch.autograd.Function):
         query, key, value, y = ctx.saved_tensors
         g, chunk, scaling = key.shape[1], ctx.notes.chunk, ctx.notes.scaling
         dquery, dkey, dvalue = torch.zeros_like(query), torch.zeros_like(key), torch.zeros_like(value)
-        worth = torch.zeros(g, key.shape[2] // chunk, key.shape[2])
+        worth = torch.zeros(g, key.shape[2] // chunk, key.shape[2], device=key.device)
         for number in range(key.shape[2] // chunk):
             rows = slice(number * chunk, (number + 1) * chunk)
             weights = _weights(query, key, scaling, number, chunk)
@@ -135,5 +143,5 @@ def _weights(query: Tensor, key: Tensor, scaling: float, number: int, chunk: int
 def _far(z: Tensor, chunk: int) -> Tensor:
     """[chunks t] is the token at least two chunks old, and none of the first?"""
     chunks, t = z.shape[1:]
-    at = torch.arange(t)
-    return (torch.arange(chunks)[:, None] - at // chunk >= 2) & (at >= FIRST)
+    at = torch.arange(t, device=z.device)
+    return (torch.arange(chunks, device=z.device)[:, None] - at // chunk >= 2) & (at >= FIRST)

@@ -26,8 +26,8 @@ class _Queries:
 
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
         """See Reader of the adopted model."""
-        queries = unturned(query, 0, self.rates)[0].unflatten(0, (key.shape[1], -1))
-        self.found[layer] = (queries, unturned(key, 0, self.rates)[0, :, ::EVERY])
+        queries = unturned(query, 0, self.rates[layer])[0].unflatten(0, (key.shape[1], -1))
+        self.found[layer] = (queries, unturned(key, 0, self.rates[layer])[0, :, ::EVERY])
         return F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling, enable_gqa=True)
 
 
@@ -44,7 +44,7 @@ def fit_expected(adopted: AdoptedModel, windows: list[Tensor], length: int) -> E
         keys.append(torch.cat([each[1] for each in reader.found.values()]))
     mean = total / count
     covariance = square / count - mean[..., None] * mean[..., None, :]
-    rule = ExpectedAttention((mean, covariance), adopted.rates, math.ceil(length / SPAN))
+    rule = ExpectedAttention((mean, covariance), adopted.rates[adopted.shape.whole[0]], math.ceil(length / SPAN))
     every = torch.cat(keys, 1)
     rule.ln_total.copy_(rule.logits(every[None], slice(None))[0].logsumexp(-1) - math.log(every.shape[1]))
     return rule

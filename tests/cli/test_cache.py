@@ -155,12 +155,32 @@ def test_a_model_is_adopted_and_written(tiny_llama: Path, text_folder: Path, tmp
         (["--choose", "use", "--allocate", "row"], "--allocate row: head, layer or model"),
         (["--choose", "use", "--growth", "1.5"], "--growth 1.5: above 0, at most 1"),
         (["--choose", "use", "--fit", "0"], "--fit 0: at least 1 window"),
+        (["--choose", "use", "--finetune", "abc"], "--finetune: found 'abc'"),
+        (["--choose", "use", "--finetune=-5", "--share", "0.4"], "--finetune -5: 0 or more tokens"),
+        (["--fit", "3"], "--fit: with --choose use"),
     ],
 )
 def test_options_of_use_that_cannot_be(tiny_llama: Path, text_folder: Path, words: list[str], wrong: str) -> None:
     done = one_thread("cache", str(tiny_llama), "--corpus", str(text_folder), *words, cwd=text_folder)
     assert done.returncode == 2
     assert wrong in done.stderr
+
+
+def test_sliding_layers_keep_their_windows(tiny_llama: Path, text_folder: Path, tmp_path: Path) -> None:
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    folder = Path(shutil.copytree(tiny_llama, tmp_path / "qwen2"))
+    tokens = json.loads((folder / "config.json").read_text())["vocab_size"] + 8
+    sizes = {"vocab_size": tokens, "hidden_size": 32, "intermediate_size": 64, "max_position_embeddings": 128}
+    heads = {"num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "sliding_window": 24}
+    config = Qwen2Config(**sizes, **heads, use_sliding_window=True, max_window_layers=1, bos_token_id=0)
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    words = ["--corpus", str(text_folder), "--length", "100", "--chunk", "8", "--choose", "use", "--share", "0.4"]
+    done = one_thread("cache", str(folder), *words, "--fit", "1", "--out", "out", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["full"]["state_elements"] == 2 * 2 * 8 * (100 + 2 * 24)
+    assert found["written"]["format"] == "AdoptedQwen2ForCausalLM"
 
 
 def test_use_is_for_models_of_hugging_face(trained: Path) -> None:

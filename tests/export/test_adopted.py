@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from l2m_design.errors import BadInput
 from l2m_design.export.adopted import Adopted, export_adopted
 from l2m_design.export.hub.adopted import AdoptedForCausalLM
 from l2m_design.model.adopted import AdoptedModel
-from tests.model.test_adopted import adopted, build, tokens
+from tests.model.test_adopted import COMMON, adopted, build, tokens
 
 PROMPT, NEW, PADDED = 60, 20, 9
 
@@ -90,6 +91,46 @@ def test_without_the_code_it_is_the_model_itself(written: tuple[AdoptedModel, Pa
     assert type(model) is LlamaForCausalLM
     with torch.no_grad():
         assert torch.equal(model(tokens()).logits, written[0].model(tokens()).logits)
+
+
+def test_what_is_saved_again_loads_again(written: tuple[AdoptedModel, Path, Adopted], tmp_path: Path) -> None:
+    model = AdoptedForCausalLM.from_pretrained(written[1])
+    model.save_pretrained(tmp_path / "saved")
+    assert {path.name for path in (tmp_path / "saved").glob("*.py")} == {path.name for path in written[1].glob("*.py")}
+    assert json.loads((tmp_path / "saved" / "config.json").read_text())["architectures"] == ["LlamaForCausalLM"]
+    assert type(model).__name__ == "AdoptedLlamaForCausalLM"
+    again = AdoptedForCausalLM.from_pretrained(tmp_path / "saved")
+    assert torch.equal(again(tokens()).logits, model(tokens()).logits)
+
+
+def test_losses_of_several_batches_are_shared(written: tuple[AdoptedModel, Path, Adopted]) -> None:
+    model = AdoptedForCausalLM.from_pretrained(written[1])
+    alone = model(tokens(), labels=tokens()).loss
+    shared = model(tokens(), labels=tokens(), num_items_in_batch=10 * 2 * (tokens().shape[1] - 1)).loss
+    assert shared.item() == pytest.approx(alone.item() / 10, rel=1e-4)
+    with pytest.raises(ValueError, match="does not support"):
+        model.gradient_checkpointing_enable()
+
+
+def test_tied_weights_and_code_of_others(tmp_path: Path) -> None:
+    """Changed weights are written under the names that the model's class gives them; code of others is not named."""
+    from safetensors.torch import load_file
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    tied: Any = LlamaForCausalLM(LlamaConfig(**COMMON, tie_word_embeddings=True)).eval()
+    tied.save_pretrained(tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    named = config | {"auto_map": {"AutoConfig": "configuration_own.OwnConfig"}}
+    (tmp_path / "model" / "config.json").write_text(json.dumps(named))
+    made = adopted(tied, "layer")
+    for trained, out in ((True, tmp_path / "tuned"), (False, tmp_path / "copied")):
+        export_adopted(made, str(tmp_path / "model"), out, trained=trained, losses="", force=False)
+        weights = load_file(out / "model.safetensors")
+        assert "model.embed_tokens.weight" in weights
+        assert "lm_head.weight" not in weights
+        found = json.loads((out / "config.json").read_text())["auto_map"]
+        assert found == {"AutoModelForCausalLM": "adopted_l2m.AdoptedForCausalLM"}
 
 
 def test_places_that_cannot_be(written: tuple[AdoptedModel, Path, Adopted], tmp_path: Path) -> None:

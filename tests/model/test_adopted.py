@@ -132,6 +132,37 @@ def test_what_was_received_raises_and_age_lowers_a_score() -> None:
     assert younger > plain
 
 
+def test_layers_without_positions_are_read_without() -> None:
+    """SmolLM3 leaves every fourth layer's keys unturned: so does what is predicted from them."""
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.SmolLM3Config(**COMMON | {"num_hidden_layers": 4}, pad_token_id=0)
+    made = adopted(transformers.SmolLM3ForCausalLM(config).eval(), "model")
+    assert made.rates.shape == (4, 8)
+    assert made.rates.abs().sum(1).bool().tolist() == [True, True, True, False]
+
+
+def test_windows_as_long_as_all_positions_are_full_attention() -> None:
+    import transformers
+
+    config = transformers.MistralConfig(**COMMON, sliding_window=512)
+    assert adopted(transformers.MistralForCausalLM(config), "model").shape.whole == [0, 1, 2]
+
+
+def test_keys_that_turn_otherwise_are_refused() -> None:
+    """GLM turns neighbouring channels; a padding token, whose embedding is 0, must not hide it."""
+    import transformers
+
+    sizes = COMMON | {"num_hidden_layers": 2, "head_dim": 16}
+    config = transformers.GlmConfig(**sizes, pad_token_id=0)
+    with pytest.raises(BadInput, match="glm: its keys cannot be moved"):
+        adopted(transformers.GlmForCausalLM(config), "model")
+    scaled = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
+    with pytest.raises(BadInput, match="dynamic"):
+        adopted(transformers.LlamaForCausalLM(transformers.LlamaConfig(**COMMON, rope_parameters=scaled)), "model")
+
+
 def test_models_that_cannot_be_adopted() -> None:
     import transformers
 

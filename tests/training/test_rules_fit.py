@@ -40,7 +40,7 @@ def test_expected_attention_takes_the_moments_of_queries_before_rotation() -> No
     queries = layer.self_attn.q_proj(hidden).unflatten(1, (2, 3, -1)).permute(1, 2, 0, 3)  # [h q t k]
     mean = queries.mean(2)
     centred = queries - mean[:, :, None]
-    want = ExpectedAttention((mean, centred.transpose(2, 3) @ centred / 128), adopted.rates, 1)
+    want = ExpectedAttention((mean, centred.transpose(2, 3) @ centred / 128), adopted.rates[0], 1)
     assert torch.allclose(rule.mean[:2], want.mean, atol=1e-5)
     assert torch.allclose(rule.covariance[:2], want.covariance, atol=1e-5)
     keys = layer.self_attn.k_proj(hidden).unflatten(1, (2, -1)).transpose(0, 1)[:, ::EVERY]

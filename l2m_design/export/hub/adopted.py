@@ -3,7 +3,7 @@
 The folder stays the model's own: without this code it loads as before, with the full cache.
 """
 
-import shutil
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,23 @@ from l2m_design.export.hub.bounded import Bounded
 from l2m_design.model.adopted import ATTENTION, AdoptedModel
 
 RULE = "cache_rule.safetensors"
+PLACED = ("revision", "subfolder", "token", "cache_dir", "local_files_only")
 SETTINGS = "l2m_cache"  # in config.json: the budget's fields and `allocate`
 
 
 class Adopted(Bounded):
     """Comes before the model's own class. Forward without a cache reads as generation does, with gradients."""
 
+    own: Any  # the class that the model had
+    supports_gradient_checkpointing = False  # a piece of text cannot be read twice
+
     def reader(self) -> AdoptedModel:
         """See Bounded."""
         found: AdoptedModel = self.__dict__["_adopted"]
-        return found.to(self.get_input_embeddings().weight.device)  # type: ignore[attr-defined]
+        device = self.get_input_embeddings().weight.device  # type: ignore[attr-defined]
+        found.use.to(device)
+        found.rates = found.rates.to(device)
+        return found
 
     def forward(self, *tokens: Any, **given: Any) -> Any:
         """See Bounded; the model's own pass when the reader asks for it."""
@@ -35,12 +42,27 @@ class Adopted(Bounded):
         return super().forward(*tokens, **given)
 
     def save_pretrained(self, folder: Any, **given: Any) -> None:
-        """With the rule, and the code where the model was loaded by it."""
-        super().save_pretrained(folder, **given)  # type: ignore[misc]
-        here = Path(__file__)
-        for file in (here, *here.parent.glob("l2m_*.py")) if here.name == "adopted_l2m.py" else ():
-            shutil.copy2(file, Path(folder) / file.name)
-        save_file(self.reader().use.state_dict(), str(Path(folder) / RULE), {"format": "pt"})
+        """With the rule and the code, under the name of the model's own class."""
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        save_file(self.reader().use.state_dict(), str(place / RULE), {"format": "pt"})
+        for name, text in _code().items():
+            (place / name).write_text(text)
+        adopted, own = type(self), self.own
+        self.__class__ = own
+        try:
+            own.save_pretrained(self, folder, **given)
+        finally:
+            self.__class__ = adopted
+
+
+def _code() -> dict[str, str]:
+    """The files that a folder needs: those that this one came with, or those of the package."""
+    if __name__.startswith("l2m_design."):
+        bundle = import_module("l2m_design.export.bundle")
+        return dict(bundle.bundle(bundle.ADOPTED))
+    here = Path(__file__)
+    return {file.name: file.read_text() for file in (here, *here.parent.glob("l2m_*.py"))}
 
 
 class AdoptedForCausalLM:
@@ -55,17 +77,20 @@ class AdoptedForCausalLM:
         """The model, with the cache that config.json describes under `l2m_cache`."""
         found = AutoModelForCausalLM.from_pretrained(folder, *arguments, **given | {"trust_remote_code": False})
         model = found[0] if isinstance(found, tuple) else found
-        rule = load_file(cached_file(folder, RULE))
+        place = {name: given[name] for name in PLACED if name in given}
+        rule = load_file(cached_file(folder, RULE, **place))
         adopt(model, dict(getattr(model.config, SETTINGS)), rule)
         return found
 
 
 def adopt(model: Any, settings: dict[str, Any], rule: dict[str, torch.Tensor]) -> None:
     """Give a loaded model the cache. settings: of GlobalBudget, and `allocate`. rule: the weights of Use."""
+    if len(set((getattr(model, "hf_device_map", None) or {}).values())) > 1:
+        raise ValueError("a bounded cache lies on one device: load the model without a device_map of several")
     allocate = settings["allocate"]
     budget = GlobalBudget(**{name: value for name, value in settings.items() if name != "allocate"})
     reader = AdoptedModel(model, budget, allocate)
     reader.use.load_state_dict(rule)
     own = type(model)
-    model.__class__ = type(f"Adopted{own.__name__}", (Adopted, own), {"__module__": own.__module__})
+    model.__class__ = type(f"Adopted{own.__name__}", (Adopted, own), {"__module__": own.__module__, "own": own})
     model.__dict__["_adopted"] = reader  # not a module of the model: it holds the model itself

@@ -66,7 +66,8 @@ class Bounded:
             logits = logits[:, -logits_to_keep:] if isinstance(logits_to_keep, int) else logits[:, logits_to_keep]
         loss = None
         if labels is not None:
-            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size)
+            share = {name: others[name] for name in ("num_items_in_batch",) if name in others}  # of several batches
+            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **share)
         answer = CausalLMOutputWithPast(loss=loss, logits=logits, **{CACHE: held if use_cache else None})
         return answer.to_tuple() if return_dict is False else answer
 
