@@ -21,7 +21,7 @@ from l2m_design.training.result import REPLICATES, paired_difference
 
 Losses = dict[Arm, dict[tuple[str, str], dict[str, Any]]]
 ALL = "all"
-CELL = 46  # letters of a corpus' column
+CELL = 42  # letters of a corpus' column
 GOAL = 0.5  # of the window's loss
 ENOUGH = 0.05  # nats that a window must lose before a choice among tokens can be judged
 
@@ -52,9 +52,10 @@ def ratio(ours: dict[str, float], theirs: dict[str, float]) -> Estimate:
     return Estimate.of_draws(pairs[:, 0].mean() / pairs[:, 1].mean(), draws[:, 0] / draws[:, 1], 0.95)
 
 
-def shown(estimate: Estimate, digits: int = 3) -> str:
-    """Value and interval."""
-    return f"{estimate.value:+.{digits}f} [{estimate.low:+.{digits}f}, {estimate.high:+.{digits}f}]"
+def above(lost: dict[str, float]) -> str:
+    """Mean loss above the full cache's with its interval, which one text does not tell."""
+    estimate = paired_difference(list(lost.values()), [0.0] * len(lost))
+    return f"{estimate.value:.3f}" + (f" [{estimate.low:.3f}, {estimate.high:.3f}]" if len(lost) > 1 else "")
 
 
 def gains(found: Losses) -> list[str]:
@@ -67,11 +68,10 @@ def gains(found: Losses) -> list[str]:
                 full = found.get(Arm("full", length=length), {})
                 late = [row["late"] for (name, _), row in full.items() if name == corpus and row["part"] == part]
                 if lost:
-                    estimate = paired_difference(list(lost.values()), [0.0] * len(lost))
-                    verdict = "" if estimate.value >= ENOUGH else "  too little to judge"
+                    verdict = "" if np.mean(list(lost.values())) >= ENOUGH else "  too little to judge"
                     lines.append(
                         f"{length:5} {corpus:7}{part:6} {len(lost)} texts  full {np.mean(late):.3f}"
-                        f"  window {shown(estimate)}{verdict}"
+                        f"  window {above(lost)}{verdict}"
                     )
     return lines
 
@@ -80,7 +80,7 @@ def arms(found: Losses, part: str) -> list[str]:
     """Late loss above the full cache's, and its ratio to the window's at the same budget."""
     name = {"": "all texts", "first": "first texts", "final": "final texts"}[part]
     lines = [
-        f"{name}: late loss above the full cache's, nats a token; ratio to the window's, each with 95%",
+        f"{name}: late loss above the full cache's, nats a token; ratio to the window's on the same texts, with 95%",
         " " * 27 + "  ".join(f"{corpus:{CELL}}" for corpus in (*CORPORA, ALL)).rstrip(),
     ]
     for arm in plan():
@@ -91,9 +91,10 @@ def arms(found: Losses, part: str) -> list[str]:
             ours = excess(found, arm, corpus, part)
             theirs = excess(found, arm._replace(cache="window"), corpus, part)
             if ours:
-                cell = shown(paired_difference(list(ours.values()), [0.0] * len(ours)))
+                cell = above(ours)
                 if arm.cache != "window" and theirs.keys() & ours.keys():
-                    cell += f"  {shown(ratio(ours, theirs), 2)}"
+                    share = ratio(ours, theirs)
+                    cell += f"  {share.value:.2f}" + f" [{share.low:.2f}, {share.high:.2f}]" * (len(ours) > 1)
                 cells.append(f"{cell:{CELL}}")
             else:
                 cells.append(" " * CELL)
