@@ -114,7 +114,7 @@ def recall(found: Losses) -> list[str]:
                 for what in ("needle", "keys")
             ]
             lines.append(f"{arm.length:5} {arm.budget:6}{arm.cache:12} {len(rows)} texts  " + "   ".join(cells))
-    return lines
+    return lines[1:] and lines
 
 
 def ratios_svg(found: Losses) -> str:
