@@ -11,16 +11,18 @@ from typing import Any
 import matplotlib
 import numpy as np
 from sheet import write
-from sparse_kv import LENGTH, RESULTS, SHARES, Arm, plan
+from sparse_kv import RESULTS, Arm, plan
 from sparse_kv_texts import CORPORA
 from surprise import kept_rows
 
 from l2m_design.estimates import Estimate
-from l2m_design.report.figures.style import LINES, STYLE, as_svg, figure
+from l2m_design.report.figures.style import GREY, INK, LINES, STYLE, as_svg, figure
 from l2m_design.training.result import REPLICATES, paired_difference
 
 Losses = dict[Arm, dict[tuple[str, str], dict[str, Any]]]
-CELL = 46  # letters of a corpus' column
+ALL = "all"
+CELL = 42  # letters of a corpus' column
+GOAL = 0.5  # of the window's loss
 ENOUGH = 0.05  # nats that a window must lose before a choice among tokens can be judged
 
 
@@ -34,12 +36,12 @@ def losses() -> Losses:
 
 
 def excess(found: Losses, arm: Arm, corpus: str, part: str = "") -> dict[str, float]:
-    """By document of a corpus, late loss above the full cache's, nats a token."""
+    """By document of a corpus, or of all, late loss above the full cache's, nats a token."""
     full = found.get(Arm("full", length=arm.length), {})
     return {
         document: row["late"] - full[name, document]["late"]
         for (name, document), row in found.get(arm, {}).items()
-        if name == corpus and (name, document) in full and part in ("", row["part"])
+        if corpus in (name, ALL) and (name, document) in full and part in ("", row["part"])
     }
 
 
@@ -50,9 +52,10 @@ def ratio(ours: dict[str, float], theirs: dict[str, float]) -> Estimate:
     return Estimate.of_draws(pairs[:, 0].mean() / pairs[:, 1].mean(), draws[:, 0] / draws[:, 1], 0.95)
 
 
-def shown(estimate: Estimate, digits: int = 3) -> str:
-    """Value and interval."""
-    return f"{estimate.value:+.{digits}f} [{estimate.low:+.{digits}f}, {estimate.high:+.{digits}f}]"
+def above(lost: dict[str, float]) -> str:
+    """Mean loss above the full cache's with its interval, which one text does not tell."""
+    estimate = paired_difference(list(lost.values()), [0.0] * len(lost))
+    return f"{estimate.value:.3f}" + (f" [{estimate.low:.3f}, {estimate.high:.3f}]" if len(lost) > 1 else "")
 
 
 def gains(found: Losses) -> list[str]:
@@ -65,11 +68,10 @@ def gains(found: Losses) -> list[str]:
                 full = found.get(Arm("full", length=length), {})
                 late = [row["late"] for (name, _), row in full.items() if name == corpus and row["part"] == part]
                 if lost:
-                    estimate = paired_difference(list(lost.values()), [0.0] * len(lost))
-                    verdict = "" if estimate.value >= ENOUGH else "  too little to judge"
+                    verdict = "" if np.mean(list(lost.values())) >= ENOUGH else "  too little to judge"
                     lines.append(
                         f"{length:5} {corpus:7}{part:6} {len(lost)} texts  full {np.mean(late):.3f}"
-                        f"  window {shown(estimate)}{verdict}"
+                        f"  window {above(lost)}{verdict}"
                     )
     return lines
 
@@ -78,20 +80,21 @@ def arms(found: Losses, part: str) -> list[str]:
     """Late loss above the full cache's, and its ratio to the window's at the same budget."""
     name = {"": "all texts", "first": "first texts", "final": "final texts"}[part]
     lines = [
-        f"{name}: late loss above the full cache's, nats a token; ratio to the window's, each with 95%",
-        " " * 27 + "  ".join(f"{corpus:{CELL}}" for corpus in CORPORA).rstrip(),
+        f"{name}: late loss above the full cache's, nats a token; ratio to the window's on the same texts, with 95%",
+        " " * 27 + "  ".join(f"{corpus:{CELL}}" for corpus in (*CORPORA, ALL)).rstrip(),
     ]
     for arm in plan():
-        if arm.task != "late" or arm.cache == "full" or not any(excess(found, arm, corpus, part) for corpus in CORPORA):
+        if arm.task != "late" or arm.cache == "full" or not excess(found, arm, ALL, part):
             continue
         cells = []
-        for corpus in CORPORA:
+        for corpus in (*CORPORA, ALL):
             ours = excess(found, arm, corpus, part)
             theirs = excess(found, arm._replace(cache="window"), corpus, part)
             if ours:
-                cell = shown(paired_difference(list(ours.values()), [0.0] * len(ours)))
+                cell = above(ours)
                 if arm.cache != "window" and theirs.keys() & ours.keys():
-                    cell += f"  {shown(ratio(ours, theirs), 2)}"
+                    share = ratio(ours, theirs)
+                    cell += f"  {share.value:.2f}" + f" [{share.low:.2f}, {share.high:.2f}]" * (len(ours) > 1)
                 cells.append(f"{cell:{CELL}}")
             else:
                 cells.append(" " * CELL)
@@ -111,37 +114,35 @@ def recall(found: Losses) -> list[str]:
                 for what in ("needle", "keys")
             ]
             lines.append(f"{arm.length:5} {arm.budget:6}{arm.cache:12} {len(rows)} texts  " + "   ".join(cells))
-    return lines
+    return lines[1:] and lines
 
 
-def budgets_svg(found: Losses) -> str:
-    """Excess over the slots at the end of the window, one panel a corpus."""
+def ratios_svg(found: Losses) -> str:
+    """Late loss above the full cache's over the window's on the same texts, at one budget, by text and of all texts."""
+    caches = [
+        arm.cache for arm in plan() if arm == Arm(arm.cache) and arm in found and arm.cache not in ("full", "window")
+    ]
+    window = {corpus: excess(found, Arm("window"), corpus) for corpus in (*CORPORA, ALL)}
+    pooled = {cache: ratio(excess(found, Arm(cache), ALL), window[ALL]).value for cache in caches}
+    rows = sorted(caches, key=lambda cache: -pooled[cache])
     with matplotlib.rc_context(STYLE):
-        sheet, first = figure(height=3.4, width=9.5)
-        first.remove()
-        panels = sheet.subplots(1, len(CORPORA), sharey=True)
-        shares = sorted(SHARES, key=lambda name: SHARES[name])
-        caches = [arm.cache for arm in plan() if arm.task == "late" and arm.budget == "1/8" and arm.length == LENGTH]
-        for axes, corpus in zip(panels, CORPORA, strict=True):
-            for index, cache in enumerate(cache for cache in caches if cache != "full"):
-                points = [(SHARES[share], excess(found, Arm(cache, share), corpus)) for share in shares]
-                there = [(share, np.mean(list(lost.values()))) for share, lost in points if lost]
-                if there:
-                    style = "o-" if len(there) > 1 else "_"
-                    axes.plot(
-                        *zip(*there, strict=True),
-                        style,
-                        color=LINES[index],
-                        label=cache,
-                        ms=5 if len(there) > 1 else 14,
-                    )
-            axes.set_xscale("log", base=2)
-            axes.set_yscale("log")
-            axes.set_title(corpus)
-            axes.set_xticks([SHARES[share] for share in shares], shares)
-            axes.set_xlabel("slots, share of the window")
-        panels[0].set_ylabel("late loss above the full cache's, nats")
-        panels[-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+        sheet, axes = figure(height=0.34 * len(rows) + 1.4)
+        for index, corpus in enumerate(CORPORA):
+            points = [
+                (lost / window[corpus][name], row + 0.18 * (index - 1))
+                for row, cache in enumerate(rows)
+                for name, lost in excess(found, Arm(cache), corpus).items()
+            ]
+            axes.plot(*zip(*points, strict=True), "o", color=LINES[index], ms=4.5, label=f"{corpus}, a text each")
+        axes.plot([pooled[cache] for cache in rows], range(len(rows)), "|", color=INK, ms=15, mew=2, label="all texts")
+        axes.axvline(1, color=GREY, lw=1)
+        axes.axvline(GOAL, color=GREY, lw=1, ls="--")
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_yticks(range(len(rows)), rows)
+        axes.set_ylim(-0.5, len(rows) - 0.4)
+        axes.set_xlabel("late loss above the full cache's, over that of a window of as many slots")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1 + 0.4 / len(rows)), ncols=4, fontsize=8)
         return as_svg(sheet)
 
 
@@ -153,7 +154,7 @@ def main() -> None:
     text = "\n\n".join("\n".join(block) for block in blocks if block)
     print(text)
     RESULTS.with_suffix(".txt").write_text(text + "\n")
-    parts = {"budgets": budgets_svg(found), "tables": f"<pre>{html.escape(text)}</pre>"}
+    parts = {"ratios": ratios_svg(found), "tables": f"<pre>{html.escape(text)}</pre>"}
     write(Path(__file__).with_suffix(".html"), parts, RESULTS.with_name("index.html"))
 
 
