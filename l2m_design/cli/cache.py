@@ -20,6 +20,7 @@ KNOWN = (
 )
 STREAMING, USE = "streaming-llm", "use"
 LAST = ("sinks+window", STREAMING)
+COMPETING = {"head": ", no heads compete", "layer": ", heads of a layer compete", "model": ", all heads compete"}
 CHOICES = ["sinks+window", "key_norm", "attention_mass", "surprise"]
 
 
@@ -185,7 +186,7 @@ def _print(result: "Losses") -> None:
     )
     rows = [
         [
-            row.choose if row.allocate is None else f"{row.choose}, heads of a {row.allocate} compete",
+            row.choose + COMPETING.get(row.allocate or "", ""),
             f"{row.share:g}",
             f"{row.state_elements:,}",
             estimate(row.late_difference, sign=True),

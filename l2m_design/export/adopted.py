@@ -81,8 +81,8 @@ def described(adopted: AdoptedModel) -> str:
         "model": "all heads compete",
     }
     return (
-        f"{grown} old slots a kv head on average ({whose[adopted.allocate]}), with the own and the previous chunk of "
-        f"{budget.chunk} tokens and the first {budget.sinks} always cached"
+        f"{grown} old slots a kv head on average ({whose[adopted.allocate]}), and always the own and the previous "
+        f"chunk of {budget.chunk} tokens and the first {budget.sinks}"
     )
 
 
