@@ -35,7 +35,7 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 
 
-def drawing(arm: str, vocabulary: int) -> Architecture:
+def architecture(arm: str, vocabulary: int) -> Architecture:
     def of(layer: dict[str, Any]) -> Architecture:
         plain = {"vocabulary": vocabulary, "width": WIDTH, "mlp": {"ratio": 2.75}, "layers": [layer] * 4}
         return Architecture.parse(plain, arm)
@@ -44,12 +44,12 @@ def drawing(arm: str, vocabulary: int) -> Architecture:
         return of(ARMS[arm])
     limit = of(ARMS["use, layer"]).state.bytes(LENGTH)
     windows = (of(ARMS["window"] | {"window": tokens}) for tokens in range(LENGTH, 0, -1))
-    return next(drawn for drawn in windows if drawn.state.bytes(LENGTH) <= limit)
+    return next(each for each in windows if each.state.bytes(LENGTH) <= limit)
 
 
 def run(arm: str, seed: int, tokens: int) -> dict[str, Any]:
     corpus = open_corpus(CORPUS)
-    drawn = drawing(arm, corpus.vocabulary)
+    model = architecture(arm, corpus.vocabulary)
     recipe = Recipe(length=LENGTH, tokens=tokens, batch_tokens=LENGTH, windows=128, rungs=(), seed=seed)
     began = time.perf_counter()
 
@@ -57,13 +57,13 @@ def run(arm: str, seed: int, tokens: int) -> dict[str, Any]:
         if done % 64 == 0:
             print(f"{arm}, seed {seed}: step {done} of {total}, {time.perf_counter() - began:.0f} s", flush=True)
 
-    _, result = train(drawn, corpus, recipe, torch.device("cpu"), on_step=on_step)
+    _, result = train(model, corpus, recipe, torch.device("cpu"), on_step=on_step)
     return {
         "arm": arm,
         "seed": seed,
         "tokens": tokens,
-        "state_bytes": drawn.state.bytes(LENGTH),
-        "parameters": drawn.parameters,
+        "state_bytes": model.state.bytes(LENGTH),
+        "parameters": model.parameters,
         "test_late_loss": result.test_late_loss,
         "test_late_by_document": result.test_late_by_document,
         "test_late_by_context": result.test_late_by_context,
