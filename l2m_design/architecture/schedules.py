@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Integers = NDArray[np.int64]
+RECORD = 4  # float32 numbers beside key and value in a slot chosen by use: use, ageing, attention received, birth
 
 
 class ChunkSchedule(ABC):

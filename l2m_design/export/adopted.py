@@ -16,12 +16,12 @@ from l2m_design import __version__
 from l2m_design.corpus.tokenizers import TOKENIZER_FILES, HuggingFaceTokenizer, local
 from l2m_design.errors import BadInput, WorkFailed
 from l2m_design.export.bundle import ADOPTED, bundle
+from l2m_design.export.hub.adopted import RULE, SETTINGS
 from l2m_design.export.placing import MODEL_FILES, placed
 from l2m_design.export.proof import STEPS, TOLERANCE, ask
 from l2m_design.model.adopted import AdoptedModel
 from l2m_design.settings import to_json, write_atomically
 
-RULE, SETTINGS = "cache_rule.safetensors", "l2m_cache"  # as hub/adopted.py names them
 CLASS = "AdoptedForCausalLM"
 TEMPLATE = Path(__file__).parent / "templates" / "adopted.md"
 OWN_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", *TOKENIZER_FILES)

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from l2m_design.architecture.mixers import SparseAttention
-from l2m_design.architecture.schedules import GlobalBudget
+from l2m_design.architecture.schedules import RECORD, GlobalBudget
 from l2m_design.model.attention import HeadAttention, KeyValues, Lent
 from l2m_design.model.blockwise import Block, block_attention
 from l2m_design.model.competing import Contest, Far, Slots, compete, no_slots, ragged_attention, starts
 from l2m_design.model.kernels import TORCH, Kernels
 from l2m_design.model.mixer import PLAIN, Pass
 from l2m_design.model.rules import RECEIVED
-from l2m_design.model.use import RECORD, Use
+from l2m_design.model.use import Use
 
 
 class UseMixer(HeadAttention):

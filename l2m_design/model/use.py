@@ -9,9 +9,9 @@ Gamma prior does. A slot's record is four float32 numbers: ln u, alpha, mass rec
 import torch
 from torch import Tensor, nn
 
+from l2m_design.architecture.schedules import RECORD
 from l2m_design.model.rules import ALL, Rule
 
-RECORD = 4
 LN_U, ALPHA = 0, 1  # of a record
 SLOWEST, FASTEST = 0.05, 3.0  # ageing exponents
 LEAST, MOST = -20.0, 2.0  # ln of attention mass a query

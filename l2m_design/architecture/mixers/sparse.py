@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from l2m_design.architecture.mixers.attention import HeadMixer
 from l2m_design.architecture.mixers.base import Count
-from l2m_design.architecture.schedules import ChunkSchedule, GlobalBudget, PowerSchedule, WindowSchedule
+from l2m_design.architecture.schedules import RECORD, ChunkSchedule, GlobalBudget, PowerSchedule, WindowSchedule
 from l2m_design.laws import Fixed, StateLaw, StateTerm
 from l2m_design.settings import Json
 
@@ -18,7 +18,6 @@ SURPRISED = ("surprise", "value")
 TAUGHT = ("learned", "value")
 VALUE_HIDDEN = 64  # channels of the layer that predicts a token's use
 UNSCORED = {"chunk": ("spread", "key_norm"), "global": ("key_norm", "recency")}
-RECORD = 4  # float32 numbers of a slot that is chosen by use: see l2m_design.model.use
 
 
 class SparseAttention(HeadMixer):

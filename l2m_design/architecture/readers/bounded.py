@@ -5,11 +5,10 @@ from dataclasses import replace
 from l2m_design.architecture.readers.config import Block, Config
 from l2m_design.architecture.readers.files import CACHE
 from l2m_design.architecture.readers.runtimes import Keys, Memory, Part, Slots
-from l2m_design.architecture.schedules import GlobalBudget
+from l2m_design.architecture.schedules import RECORD, GlobalBudget
 from l2m_design.settings import Json
 
 READS = ("transformers", "ideal")  # the others know nothing of it
-RECORD = 4  # numbers of a slot of a kv head, in float32: use, ageing, attention received, birth
 
 
 def bounded(
