@@ -30,7 +30,8 @@ class Slots(NamedTuple):
         """[b s] the head of each slot."""
         b, h = self.counts.shape
         heads = torch.arange(h, device=self.counts.device).repeat(b)
-        return heads.repeat_interleave(self.counts.flatten().long()).view(b, -1)
+        size = b * self.keys.shape[1]  # known: nothing waits for the device
+        return heads.repeat_interleave(self.counts.flatten().long(), output_size=size).view(b, -1)
 
 
 def no_slots(heads: int, key: Tensor, value_dim: int, width: int) -> Slots:
@@ -56,29 +57,29 @@ class Contest(NamedTuple):
 
 def compete(slots: Slots, aged: Slots, rule: Rule, contest: Contest) -> Slots:
     """What stays of the slots and of a chunk that has aged, equally many tokens of each head."""
-    both = [torch.cat([old, new], dim=1) for old, new in zip(slots[:3], aged[:3], strict=True)]
-    heads = torch.cat([slots.heads(), aged.heads()], dim=1)
+    groups = slots.counts.shape[1] // contest.rivals
+
+    def grouped(old: Tensor, new: Tensor) -> Tensor:
+        """[b groups n .]: the slots of each group of rivals, then what has aged."""
+        return torch.cat([z.reshape(len(z), groups, z.shape[1] // groups, *z.shape[2:]) for z in (old, new)], dim=2)
+
+    both = [grouped(old, new) for old, new in zip(slots[:3], aged[:3], strict=True)]
+    heads = grouped(slots.heads(), aged.heads())
     with torch.no_grad():
-        scores = rule.scores(both[2], heads, contest.current, contest.chunk)
-    scores = scores.masked_fill(first_tokens(slots, aged, contest.sinks), torch.inf)
-    staying = best_of(scores, heads, contest, slots.counts.shape[1])
-    kept = [z.gather(1, staying[..., None].expand(-1, -1, z.shape[-1])) for z in both]
-    own = heads.gather(1, staying)
+        scores = rule.scores(both[2].flatten(1, 2), heads.flatten(1, 2), contest.current, contest.chunk)
+    first = grouped(*first_tokens(slots, aged, contest.sinks))
+    scores = scores.view_as(first).masked_fill(first, torch.inf)
+    best = best_of(scores, contest)
+    staying = best.gather(2, (heads.gather(2, best) * scores.shape[-1] + best).argsort(dim=-1))  # by head, then time
+    own = heads.gather(2, staying).flatten(1)
+    kept = [z.gather(2, staying[..., None].expand(-1, -1, -1, z.shape[-1])).flatten(1, 2) for z in both]
     counts = torch.zeros_like(slots.counts, dtype=torch.int64).scatter_add_(1, own, torch.ones_like(own))
     return Slots(kept[0], kept[1], kept[2], counts.int())
 
 
-def best_of(scores: Tensor, heads: Tensor, contest: Contest, count: int) -> Tensor:
-    """[b n] places of the best of scores [b s], in the order of heads [b s], of which there are `count`, and time."""
-    order = scores.argsort(dim=-1, descending=True, stable=True)
-    group = heads.gather(1, order) // contest.rivals
-    order = order.gather(1, group.argsort(dim=-1, stable=True))  # by group, the best of each first
-    group = heads.gather(1, order) // contest.rivals
-    sizes = torch.zeros(len(group), count // contest.rivals, dtype=torch.int64, device=group.device)
-    sizes.scatter_add_(1, group, torch.ones_like(group))
-    rank = torch.arange(scores.shape[1], device=group.device) - (sizes.cumsum(1) - sizes).gather(1, group)
-    staying = order[rank < contest.budget * contest.rivals].view(len(order), -1).sort(dim=-1).values
-    return staying.gather(1, heads.gather(1, staying).argsort(dim=-1, stable=True))
+def best_of(scores: Tensor, contest: Contest) -> Tensor:
+    """[b groups m] places of the best of each group, of scores [b groups n]; of equals, the first."""
+    return scores.argsort(dim=-1, descending=True, stable=True)[..., : contest.budget * contest.rivals]
 
 
 def remembered(records: Tensor, memory: float) -> Tensor:
@@ -88,16 +89,15 @@ def remembered(records: Tensor, memory: float) -> Tensor:
     return torch.cat([records[..., :RECEIVED], records[..., RECEIVED:BIRTH] * memory, records[..., BIRTH:]], dim=-1)
 
 
-def first_tokens(slots: Slots, aged: Slots, sinks: int) -> Tensor:
-    """[b n] is a slot one of the first tokens? They came first and always stay: each head begins with them."""
+def first_tokens(slots: Slots, aged: Slots, sinks: int) -> tuple[Tensor, Tensor]:
+    """Of slots [b n] and of what has aged: is it one of its head's first tokens? These came first and always stay, so
+    each head begins with them.
+    """
     found = []
-    for part, born in ((slots, None), (aged, 0)):
-        ends = part.counts.long().cumsum(1)
-        starts = (ends - part.counts).gather(1, part.heads())
-        place = torch.arange(part.keys.shape[1], device=ends.device) - starts
-        first = place < sinks
-        found.append(first if born is None else first & (part.records[..., BIRTH] == born))
-    return torch.cat(found, dim=1)
+    for part in (slots, aged):
+        begins = (part.counts.long().cumsum(1) - part.counts).gather(1, part.heads())
+        found.append(torch.arange(part.keys.shape[1], device=begins.device) - begins < sinks)
+    return found[0], found[1] & (aged.records[..., BIRTH] == 0)
 
 
 class Far(NamedTuple):

@@ -9,12 +9,13 @@ from typing import cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from l2m_design.architecture.mixers import SparseAttention
 from l2m_design.architecture.schedules import RECORD, GlobalBudget
 from l2m_design.model.attention import HeadAttention, KeyValues, Lent
 from l2m_design.model.blockwise import Block, block_attention
-from l2m_design.model.competing import Contest, Far, Slots, compete, no_slots, ragged_attention, starts
+from l2m_design.model.competing import Contest, Far, Slots, best_of, compete, no_slots, ragged_attention, starts
 from l2m_design.model.kernels import TORCH, Kernels
 from l2m_design.model.mixer import PLAIN, Pass
 from l2m_design.model.rules import RECEIVED
@@ -78,9 +79,7 @@ class UseMixer(HeadAttention):
         assert lent.score is not None
         stream = _Stream(self, lent.score, query.shape[1] // self.kv_heads)
         y = block_attention(query, lent.key, lent.value, stream.blocks(), stream.receive)
-        slots, local = stream.held(lent.key.detach(), lent.value.detach()), slice(stream.columns.start, None)
-        keys, values, records = (z[:, :, local] for z in (lent.key, lent.value, stream.records))
-        return y, lent.before._replace(keys=keys, values=values, scores=records, slots=slots)
+        return y, stream.held(lent)
 
     def _continued(self, query: Tensor, lent: Lent) -> tuple[Tensor, KeyValues]:
         """Tokens that stay inside one chunk."""
@@ -117,16 +116,22 @@ class UseMixer(HeadAttention):
 
 
 class _Stream:
-    """The slots of a fresh sequence, chunk by chunk: they hold the places of tokens instead of keys and values."""
+    """The slots of a fresh sequence, chunk by chunk: the places of tokens stand for their keys and values.
+
+    cached [b groups n]: head in the group x length + place, ascending; records [b groups heads·length 4].
+    """
 
     def __init__(self, mixer: UseMixer, records: Tensor, share: int) -> None:
-        self.mixer, self.records, self.share = mixer, records.clone(), share
-        b, g, self.length, _ = records.shape
-        place = torch.arange(self.length, device=records.device)[:, None]
-        self.places = place.expand(b, g, -1, -1)
-        self.slots = no_slots(g, self.places, 0, RECORD)
+        self.mixer, self.share = mixer, share
+        b, g, self.length, width = records.shape
+        self.groups, device = g // mixer.rivals, records.device
+        self.records = records.clone().view(b, self.groups, mixer.rivals * self.length, width)
+        self.begins = torch.arange(mixer.rivals, device=device) * self.length  # of each head
+        self.first_heads = (torch.arange(self.groups, device=device) * mixer.rivals)[:, None]
+        self.cached = self.begins.new_zeros(b, self.groups, 0)
+        self.counts = self.begins.new_zeros(b, g)
         self.rows = self.columns = slice(0, 0)
-        self.far = self.there = place.new_zeros(b, g, 0)
+        self.far = self.there = self.begins.new_zeros(b, g, 0)
 
     def blocks(self) -> Iterator[Block]:
         """One a chunk; each must be read, and `receive` told, before the next."""
@@ -143,33 +148,53 @@ class _Stream:
 
     def receive(self, mass: Tensor) -> None:
         """The attention [b g far+columns] of the block that was yielded last; a token's own chunk does not count."""
-        received, mass = self.records[..., RECEIVED], mass.to(self.records.dtype) / self.share
+        received, mass = self._by_head[..., RECEIVED], mass.to(self.records.dtype) / self.share
         n, previous = self.far.shape[-1], slice(self.columns.start, self.rows.start)
         received.scatter_add_(-1, self.far, mass[..., :n])
         received[..., previous] += mass[..., n : n + previous.stop - previous.start]
 
-    def held(self, key: Tensor, value: Tensor) -> Slots:
-        """The slots with what they stand for, of keys [b g t k] and values [b g t v]."""
-        keys, values, records = (self._of_slots(z) for z in (key, value, self.records))
-        return Slots(keys, values, records, self.slots.counts)
+    def held(self, lent: Lent) -> KeyValues:
+        """The cache after the sequence, of its keys [b g t k] and values [b g t v]."""
+        packed = []
+        for z in (lent.key.detach(), lent.value.detach(), self.records):
+            by_group = z.reshape(*self.records.shape[:3], -1)
+            packed.append(by_group.gather(2, self._wide(self.cached, by_group)).flatten(1, 2))
+        slots, local = Slots(packed[0], packed[1], packed[2], self.counts.int()), slice(self.columns.start, None)
+        keys, values, records = (z[:, :, local] for z in (lent.key, lent.value, self._by_head))
+        return lent.before._replace(keys=keys, values=values, scores=records, slots=slots, seen=self.length)
+
+    @property
+    def _by_head(self) -> Tensor:
+        """Records [b g t 4]."""
+        return self.records.view(len(self.records), -1, self.length, self.records.shape[-1])
 
     def _contest(self, current: int) -> None:
-        c = self.mixer.chunk
-        aged = slice((current - 2) * c, (current - 1) * c)
-        places, records = (z[:, :, aged].flatten(1, 2) for z in (self.places, self.records))
-        new = Slots(places, places[..., :0], records, torch.full_like(self.slots.counts, c))
-        slots = self.slots._replace(records=self._of_slots(self.records))
-        self.slots = compete(slots, new, self.mixer.use, self.mixer.contest(current))
-        widest = torch.arange(int(self.slots.counts.max()), device=places.device)
-        first = (self.slots.counts.cumsum(1) - self.slots.counts)[..., None]
-        self.there = widest < self.slots.counts[..., None]
-        at = (first + widest).clamp(max=max(0, self.slots.keys.shape[1] - 1)).flatten(1)
-        self.far = self.slots.keys[..., 0].gather(1, at).view(self.there.shape) * self.there
+        c, contest = self.mixer.chunk, self.mixer.contest(current)
+        aged = torch.arange((current - 2) * c, (current - 1) * c, device=self.begins.device)
+        aged = (self.begins[:, None] + aged).flatten().expand(*self.cached.shape[:2], -1)
+        rivals = torch.cat([self.cached, aged], dim=2)
+        records = self.records.gather(2, self._wide(rivals, self.records))
+        heads = self.first_heads + rivals // self.length
+        scores = self.mixer.use.scores(records.flatten(1, 2), heads.flatten(1, 2), current, c).view_as(rivals)
+        scores = scores.masked_fill(rivals % self.length < contest.sinks, torch.inf)
+        self.cached = rivals.gather(2, best_of(scores, contest)).sort(dim=2).values
+        self._read()
 
-    def _of_slots(self, z: Tensor) -> Tensor:
-        """[b slots .] of z [b g t .]."""
-        at = self.slots.heads() * self.length + self.slots.keys[..., 0]
-        return z.flatten(1, 2).gather(1, at[..., None].expand(-1, -1, z.shape[-1]))
+    def _read(self) -> None:
+        """Where each head finds its tokens, as many places as the widest head has."""
+        shape, size = self.cached.shape[:2], self.cached.shape[2]
+        begins = torch.searchsorted(self.cached, self.begins.expand(*shape, -1).contiguous())
+        counts = F.pad(begins, (0, 1), value=size).diff(dim=2)
+        widest = size if self.mixer.rivals == 1 else int(counts.max())
+        place = torch.arange(widest, device=begins.device)
+        at = (begins[..., None] + place).clamp(max=size - 1).flatten(2)
+        self.there = (place < counts[..., None]).flatten(1, 2)
+        self.far = (self.cached.gather(2, at) % self.length).view(self.there.shape) * self.there
+        self.counts = counts.flatten(1)
+
+    @staticmethod
+    def _wide(places: Tensor, z: Tensor) -> Tensor:
+        return places[..., None].expand(-1, -1, -1, z.shape[-1])
 
 
 class _Hidden:

@@ -63,12 +63,11 @@ def features(key: Tensor, value: Tensor) -> Tensor:
 
 
 def power_sum(n: Tensor, alpha: Tensor) -> Tensor:
-    """1 + 2^-alpha + ... + n^-alpha within 1%, and 0 for n = 0 (Euler-Maclaurin from the third term on)."""
-    first = [(1.0 * (n >= age)) * float(age) ** -alpha for age in (1, 2)]
-    far = n.clamp(min=2.0)
+    """1 + 2^-alpha + ... + n^-alpha within 1%, and 0 for n = 0 (Euler-Maclaurin from the second term on)."""
     slope = 1 - alpha
-    slope = torch.where(slope.abs() < 1e-4, torch.full_like(slope, 1e-4), slope)
-    whole = (far**slope - 2.0**slope) / slope
-    ends = (far**-alpha - 2.0**-alpha) / 2
-    bend = alpha * (2.0 ** (-alpha - 1) - far ** (-alpha - 1)) / 12
-    return first[0] + first[1] + (n > 2) * (whole + ends + bend)
+    slope = slope.masked_fill(slope.abs() < 1e-4, 1e-4)
+    far, first = n.clamp(min=2.0), torch.exp2(slope)
+    last = far**slope
+    whole, ends = (last - first) / slope, (last / far - first / 2) / 2
+    bend = (first / 4 - last / far.square()) * (alpha / 12)
+    return (n >= 1) + (n >= 2) * (first / 2) + whole + ends + bend
