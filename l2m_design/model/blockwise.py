@@ -150,18 +150,22 @@ def _flash_back(
 
 def _plain(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
     """See _flash."""
-    scores = _scores(query, key, hidden)
-    total = scores.logsumexp(-1)
-    weights = scores.sub_(total[..., None]).exp_().to(value.dtype)
-    return weights @ value, total
+    weights, total = _softmax(_scores(query, key, hidden))
+    return weights.to(value.dtype) @ value, total
 
 
 def _weighed(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """See _flash; and the weight [b g s] that each key received from all queries."""
-    scores = _scores(query, key, hidden)
-    total = scores.logsumexp(-1)
-    weights = scores.sub_(total[..., None]).exp_()
+    weights, total = _softmax(_scores(query, key, hidden))
     return weights.to(value.dtype) @ value, total, weights.sum(2)
+
+
+def _softmax(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """The weights, in place of the scores [b g r s], and the log of their sum [b g r]."""
+    top = scores.amax(-1, keepdim=True)
+    weights = scores.sub_(top).exp_()
+    total = weights.sum(-1, keepdim=True)
+    return weights.div_(total), (top + total.log()).squeeze(-1)
 
 
 def _plain_back(
