@@ -1,4 +1,4 @@
-"""Candidates: faster kernels by xformers, FlexAttention and mamba-ssm; none is imported before it is probed."""
+"""Candidates: faster kernels by FlexAttention, flash-linear-attention, mamba-ssm and xformers, imported when probed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,6 +65,38 @@ def mamba_state_space() -> Callable[..., Any]:
     return scan
 
 
+def fla_state_space() -> Callable[..., Any]:
+    """flash-linear-attention's linear attention with one decay a head, which Mamba-2's scan is."""
+    from fla.ops.simple_gla import chunk_simple_gla
+
+    def scan(
+        x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        share, dtype = x.shape[2] // B.shape[2], x.dtype
+        key, query = (z.repeat_interleave(share, dim=2) if share > 1 else z for z in (B, C))
+        value = (x * dt[..., None]).to(dtype)
+        held = None if start is None else start.transpose(-1, -2).contiguous()
+        given = {"initial_state": held, "output_final_state": True, "scale": 1.0}
+        y, last = chunk_simple_gla(query.to(dtype), key.to(dtype), value, dt * A, **given)
+        return y.float(), last.transpose(-1, -2).float()
+
+    return scan
+
+
+def fla_delta() -> Callable[..., Any]:
+    """flash-linear-attention's gated delta rule."""
+    from fla.ops.gated_delta_rule import chunk_gated_delta_rule
+
+    def scan(
+        query: Tensor, key: Tensor, value: Tensor, write: Tensor, log_decay: Tensor, start: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        given = {"initial_state": start.transpose(-1, -2).contiguous(), "output_final_state": True, "scale": 1.0}
+        y, last = chunk_gated_delta_rule(query, key, value, log_decay, write.to(value.dtype), **given)
+        return y.float(), last.transpose(-1, -2).float()
+
+    return scan
+
+
 def mamba_selective() -> Callable[..., Any]:
     """mamba-ssm's CUDA scan for a fresh sequence; torch's form goes on from a state."""
     from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
@@ -97,6 +129,11 @@ def _even_wide_heads(query: Tensor, key: Tensor, value: Tensor, *rest: Any) -> b
     return _wide_heads(query, key, value) and size & (size - 1) == 0
 
 
+def _whole_chunks(x: Tensor, *rest: Any) -> bool:
+    """Chunked kernels: a chunk of tokens or more."""
+    return x.shape[1] >= CHUNK
+
+
 CANDIDATES = tuple(
     candidate
     for dtype in (torch.bfloat16, torch.float32)
@@ -105,6 +142,8 @@ CANDIDATES = tuple(
         Candidate("xformers", "window", "xformers", dtype, xformers_window, _even_heads),
         Candidate("FlexAttention", "window", "torch", dtype, flex_window, _wide_heads),
         Candidate("FlexAttention", "held", "torch", dtype, flex_held, _even_wide_heads),
+        Candidate("flash-linear-attention", "state_space", "fla", dtype, fla_state_space, _whole_chunks),
+        Candidate("flash-linear-attention", "delta", "fla", dtype, fla_delta, _whole_chunks),
         Candidate("mamba-ssm", "state_space", "mamba_ssm", dtype, mamba_state_space),
         Candidate("mamba-ssm", "selective", "mamba_ssm", dtype, mamba_selective),
     )

@@ -42,7 +42,7 @@ def build_mixer(spec: MixerSpec, width: int, out_scale: float = 1.0, kernels: Ke
         case Mamba2():
             return Mamba2Mixer(spec, width, out_scale, kernels)
         case GatedDeltaNet():
-            return DeltaMixer(spec, width, out_scale)
+            return DeltaMixer(spec, width, out_scale, kernels)
         case LogLinear():
             return LogLinearMixer(spec, width, out_scale, kernels)
         case CheckpointedSSM():

@@ -7,11 +7,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from l2m_design.model.banded import banded_attention
+from l2m_design.model.delta_rule import delta_scan
 from l2m_design.model.lifetimes import held_attention
 from l2m_design.model.selective import selective_scan
 from l2m_design.model.ssd import chunked_scan
 
 Scan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
+DeltaScan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 CausalAttention = Callable[[Tensor, Tensor, Tensor], Tensor]
 BandAttention = Callable[[Tensor, Tensor, Tensor, int, int], Tensor]
 HeldAttention = Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
@@ -31,8 +33,7 @@ class Kernels:
     """What computes: torch unless another backend was probed and chosen (see probes).
 
     causal: full attention over a fresh sequence. window: the same over a band with sinks. held:
-    over what lifetimes leave. state_space: Mamba-2's
-    scan. selective: Mamba-1's scan.
+    over what lifetimes leave. state_space: Mamba-2's scan. selective: Mamba-1's scan. delta: the gated delta rule.
     """
 
     causal: CausalAttention = causal_attention
@@ -40,6 +41,7 @@ class Kernels:
     held: HeldAttention = held_attention
     state_space: Scan = chunked_scan
     selective: Scan = selective_scan
+    delta: DeltaScan = delta_scan
 
 
 TORCH = Kernels()

@@ -25,7 +25,7 @@ from tests.model.test_generate import LAYERS
 
 CPU = torch.device("cpu")
 MEASURED = measured  # kept where a test puts another in its place
-FIELDS = ("causal", "window", "state_space", "selective")
+FIELDS = ("causal", "window", "state_space", "selective", "delta")
 
 
 def stand_in(field: str, make: Callable[[], Callable[..., Any]]) -> Candidate:
@@ -287,6 +287,47 @@ def test_xformers_is_called_in_its_own_layout(monkeypatch: pytest.MonkeyPatch) -
     query, key, value = (torch.randn(1, heads, 40, 8, generator=draw) for heads in (4, 2, 2))
     assert function is not None
     torch.testing.assert_close(function(query, key, value, 5, 2), TORCH.window(query, key, value, 5, 2))
+
+
+def chunk_simple_gla(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor, scale: float, initial_state: Tensor | None, output_final_state: bool
+) -> tuple[Tensor, Tensor]:
+    """What flash-linear-attention computes, by its documentation: q, k [b t h k], v [b t h v], g [b t h] log decays."""
+    state = q.new_zeros(len(q), *q.shape[2:], v.shape[-1]).float() if initial_state is None else initial_state
+    y = []
+    for t in range(q.shape[1]):
+        state = state * g[:, t, :, None, None].exp() + k[:, t, :, :, None] * v[:, t, :, None]
+        y.append(scale * (q[:, t, :, None].float() @ state)[:, :, 0])
+    return torch.stack(y, dim=1).to(v.dtype), state
+
+
+def chunk_gated_delta_rule(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, scale: float, initial_state: Tensor, **given: bool
+) -> tuple[Tensor, Tensor]:
+    """Likewise, beta [b t h]."""
+    state, y = initial_state, []
+    for t in range(q.shape[1]):
+        state, key = state * g[:, t, :, None, None].exp(), k[:, t, :, :, None].float()
+        error = v[:, t, :, None].float() - key.transpose(-1, -2) @ state
+        state = state + key @ (beta[:, t, :, None, None].float() * error)
+        y.append(scale * (q[:, t, :, None].float() @ state)[:, :, 0])
+    return torch.stack(y, dim=1).to(v.dtype), state
+
+
+def test_flash_linear_attention_is_called_in_its_own_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    functions = {"simple_gla": chunk_simple_gla, "gated_delta_rule": chunk_gated_delta_rule}
+    for name in ("fla", "fla.ops", *(f"fla.ops.{module}" for module in functions)):
+        package: Any = type(sys)(name)
+        package.__spec__ = ModuleSpec(name, None)
+        monkeypatch.setitem(sys.modules, name, package)
+    for module, function in functions.items():
+        setattr(sys.modules[f"fla.ops.{module}"], function.__name__, function)
+    for candidate in (c for c in CANDIDATES if c.library == "fla"):
+        probe, function = measure(candidate)
+        assert probe.used, probe.reason
+        assert probe.error is not None
+        assert (probe.error > 1e-4) == (candidate.dtype == torch.bfloat16)
+        assert not candidate.fits(torch.zeros(1, 63, 2, 64))
 
 
 @pytest.mark.gpu

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from l2m_design.architecture import CheckpointedSSM, GatedDeltaNet, LogLinear, Mamba1, Mamba2
 from l2m_design.model.catalogue import build_mixer
-from l2m_design.model.delta import delta_scan
+from l2m_design.model.delta_rule import delta_scan
 from l2m_design.model.log_linear import blocks
 from l2m_design.model.mixer import GatedNorm, RMSNorm, ShortConvolution
 from l2m_design.model.selective import selective_scan
