@@ -2,7 +2,7 @@
 
 Run: python benchmarks/accept_gpu.py [--out FILE] [--budget 270] [--only machine values ...]; without a GPU
 `--rehearse` walks through every section at tiny sizes. Sections, in order of worth: machine, values, kernels, recipe,
-layers, decoding, compiled (the recipe again), path (a search: killed and resumed, two workers, out of memory).
+decoding, layers, compiled (the recipe again), path (a search: killed and resumed, two workers, out of memory).
 Each row is printed and written at once; a failed check is a row with its reason, and the others go on. Where a CUDA
 error leaves the process without its device, the remaining sections run in a fresh one.
 """
@@ -95,8 +95,8 @@ SECTIONS: dict[str, Callable[[Bench], list[Check]]] = {
     "values": lambda b: value_checks(b.sizes.types, b.sizes.width, b.sizes.values, b.device, b.probed()[0]),
     "kernels": kernel_checks,
     "recipe": lambda b: recipe_checks(b.sizes, b.device),
-    "layers": lambda b: layer_checks(b.sizes, b.device, b.probed()[0]),
     "decoding": lambda b: decoding_checks(b.sizes, b.device, b.probed()[0]),
+    "layers": lambda b: layer_checks(b.sizes, b.device, b.probed()[0]),
     "compiled": lambda b: compiled_checks(b.sizes, b.device),
     "path": lambda b: path_checks(b.device),
 }
