@@ -13,6 +13,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks a hub; where none answers, it
 TESTS = Path(__file__).parent
 # what starts processes, trains, compiles, needs a server or reads much; single tests are marked where they stand
 INTEGRATION = (
+    "benchmarks/",
     "calibration/",
     "cli/",
     "end_to_end/",

@@ -1,6 +1,6 @@
 """`l2m doctor`: what is here, what works, what would be used."""
 
-from typing import TYPE_CHECKING, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Annotated, NotRequired, TypedDict
 
 import typer
 
@@ -20,9 +20,14 @@ class Check(TypedDict):
     probe: NotRequired["Plain"]
 
 
-def command(as_json: Json = False) -> None:
+def command(
+    gpu: Annotated[
+        bool, typer.Option("--gpu", help="Also verify the GPU: compiler, Triton, values of every mixer type.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Look at Python, libraries, devices, caches and tracking. Exit 1 when something needed does not work."""
-    checks = [*_libraries(), *_devices(), *_optional(), *_kernels(), *_places()]
+    checks = [*_libraries(), *_devices(), *_optional(), *_kernels(), *_places(), *(_gpu() if gpu else [])]
     broken = [check for check in checks if check["needed"] and not check["works"]]
     if as_json:
         print_json({"checks": checks, "works": not broken})
@@ -89,6 +94,20 @@ def _kernels() -> list[Check]:
         rows.append(_check(what, probe.used, found.replace("not installed; not installed", "not installed"), False))
         rows[-1]["probe"] = probe.plain()
     return rows
+
+
+def _gpu() -> list[Check]:
+    """The short form of benchmarks/accept_gpu.py."""
+    from l2m_design.model.acceptance import built, driver, judged, machine_checks
+    from l2m_design.model.acceptance_values import short_checks
+    from l2m_design.model.backends import pick_device
+    from l2m_design.model.probes import probed
+
+    device = pick_device("auto")
+    if device.type != "cuda":
+        return [_check("GPU", False, f"no CUDA device works; driver {driver() or 'not found'}, {built()}")]
+    rows = judged("GPU", machine_checks(device)) + judged("values", short_checks(device, probed(device)[0]))
+    return [_check(f"{r.section}: {r.what}", r.works is not False, r.found, r.works is not None) for r in rows]
 
 
 def _word(found: object) -> str:

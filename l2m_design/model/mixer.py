@@ -7,8 +7,11 @@ from typing import Any, Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
-from l2m_design.model.precision import wide
+from l2m_design.model.precision import as_projected, wide
+
+EPS = 1e-5  # of the mean square that norms divide by
 
 
 class Pass(NamedTuple):
@@ -127,17 +130,35 @@ def _depthwise(padded: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class GatedNorm(nn.Module):
-    """RMSNorm of y · silu(gate) over each of `groups` parts of the last axis, as in Mamba-2; in one pass of memory."""
+    """RMSNorm of y · silu(gate) over each of `groups` parts of the last axis, as in Mamba-2.
 
-    def __init__(self, width: int, groups: int = 1, eps: float = 1e-5) -> None:
+    Keeps y and the gate alone for the gradient: on a CPU by gradients written out, in one pass of memory; on a GPU by
+    running the few fused kernels of `gated_norm` again.
+    """
+
+    def __init__(self, width: int, groups: int = 1, eps: float = EPS) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
         self.groups, self.eps = groups, eps
 
     def forward(self, y: Tensor, gate: Tensor) -> Tensor:
         """[... d], [... d] -> [... d]; float32 inside."""
+        given = (y, gate, self.weight, self.groups, self.eps)
         with torch.autocast(y.device.type, enabled=False):
-            return cast("Tensor", _GatedNorm.apply(y, gate, self.weight, self.groups, self.eps))
+            if y.device.type == "cpu":
+                return cast("Tensor", _GatedNorm.apply(*given))
+            if not torch.is_grad_enabled():
+                return gated_norm(*given)
+            return cast("Tensor", checkpoint(gated_norm, *given, use_reentrant=False, preserve_rng_state=False))
+
+
+def gated_norm(y: Tensor, gate: Tensor, weight: Tensor, groups: int, eps: float) -> Tensor:
+    """[... d] in the gate's dtype; see GatedNorm."""
+    gated = _parts(F.silu(wide(gate)) * y, groups)
+    size = gated.shape[-1:]
+    if groups == 1:
+        return F.rms_norm(gated, size, wide(weight), eps).flatten(-2).to(gate.dtype)
+    return (F.rms_norm(gated, size, None, eps).flatten(-2) * weight).to(gate.dtype)
 
 
 class _GatedNorm(torch.autograd.Function):
@@ -176,19 +197,21 @@ def _inverse_rms(z: Tensor, groups: int, eps: float) -> Tensor:
 
 
 class RMSNorm(nn.Module):
-    """x / rms(x) · weight over each of `groups` parts of the last axis, in float32 (arXiv 1910.07467)."""
+    """x / rms(x) · weight over the last axis, float32 inside (arXiv 1910.07467).
 
-    def __init__(self, width: int, groups: int = 1, eps: float = 1e-5) -> None:
+    Under autocast x is cast before, so that what follows reads the result as it is.
+    """
+
+    def __init__(self, width: int, eps: float = EPS) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
-        self.groups = groups
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
         """[... d] -> [... d]."""
-        full = wide(x).unflatten(-1, (self.groups, -1))
-        scaled = full * torch.rsqrt(full.pow(2).mean(-1, keepdim=True) + self.eps)
-        return (scaled.flatten(-2) * self.weight).to(x.dtype)
+        x = as_projected(x)
+        with torch.autocast(x.device.type, enabled=False):  # it would compute in float32, and cast again
+            return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)  # fused in one dtype alone
 
 
 def log_uniform_steps(count: int, low: float, high: float, floor: float = 0.0) -> Tensor:

@@ -1,4 +1,6 @@
-"""Precision: decays, steps and states are computed in float32 at least, whatever the weights are."""
+"""Precision: decays, steps and states are computed in float32 at least, whatever the weights are; projections in what
+autocast says.
+"""
 
 import torch
 from torch import Tensor
@@ -7,6 +9,12 @@ from torch import Tensor
 def wide(z: Tensor) -> Tensor:
     """In float32 at least."""
     return z.to(torch.promote_types(z.dtype, torch.float32))
+
+
+def as_projected(z: Tensor) -> Tensor:
+    """In the dtype that autocast computes projections in, where it is on: cast once for all of them."""
+    on = torch.is_autocast_enabled(z.device.type)
+    return z.to(torch.get_autocast_dtype(z.device.type)) if on and z.dtype == torch.float32 else z
 
 
 def held_dtype(name: str | None, weights: torch.dtype) -> torch.dtype:

@@ -76,8 +76,12 @@ def _count(part: torch.optim.Optimizer) -> int:
     return sum(len(group["params"]) for group in part.param_groups)
 
 
-def optimiser_of(model: LanguageModel, recipe: Recipe) -> Optimiser:
-    """Weight decay is for projections and embeddings only, never for norms, biases, convolutions or decay rates."""
+def optimiser_of(model: LanguageModel, recipe: Recipe, fused: bool | None = None) -> Optimiser:
+    """Weight decay is for projections and embeddings only, never for norms, biases, convolutions or decay rates.
+
+    fused: one kernel for a step of AdamW; unless said, on GPUs, where launches cost more than a last bit's difference.
+    """
+    fused = model.embedding.weight.is_cuda if fused is None else fused
     taught = {id(p) for p in model.value_parameters}  # trained by a loss of their own, as AdamW does it
     linear = [m.weight for m in model.blocks.modules() if isinstance(m, nn.Linear)]
     hidden = [weight for weight in linear if id(weight) not in taught]
@@ -94,16 +98,17 @@ def optimiser_of(model: LanguageModel, recipe: Recipe) -> Optimiser:
     if recipe.optimiser == "muon":
         own = _group(hidden, decay / MATCHED, MATCHED)  # weights shrink by rate · decay, as AdamW's do
         muon = torch.optim.Muon([own], lr=recipe.learning_rate, momentum=MOMENTUM)
-        return Optimiser([muon, _adamw(groups, recipe)])
+        return Optimiser([muon, _adamw(groups, recipe, fused)])
     by_fan_in: dict[int, list[Tensor]] = {}
     for weight in hidden:
         by_fan_in.setdefault(weight.shape[1], []).append(weight)
     groups += [_group(weights, decay, REFERENCE_WIDTH / fan_in) for fan_in, weights in by_fan_in.items()]
-    return Optimiser([_adamw(groups, recipe)])
+    return Optimiser([_adamw(groups, recipe, fused)])
 
 
-def _adamw(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.AdamW:
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=recipe.learning_rate, betas=MOMENTS)
+def _adamw(groups: list[dict[str, Any]], recipe: Recipe, fused: bool) -> torch.optim.AdamW:
+    there = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(there, lr=recipe.learning_rate, betas=MOMENTS, fused=fused or None)
 
 
 def _group(weights: Sequence[Tensor], decay: float, share: float) -> dict[str, Any]:

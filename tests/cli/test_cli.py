@@ -163,6 +163,13 @@ def test_doctor_finds_everything_needed(folder: Path) -> None:
     assert json.loads(done.stdout)["works"]
 
 
+def test_doctor_fails_where_the_gpu_to_verify_is_missing(folder: Path) -> None:
+    done = l2m("doctor", "--gpu", "--json", cwd=folder, CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 1
+    *_, gpu = json.loads(done.stdout)["checks"]
+    assert gpu["found"].startswith("no CUDA device works; driver ")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from l2m_design.architecture import CheckpointedSSM, GatedDeltaNet, LogLinear, Mamba1, Mamba2
+from l2m_design.architecture import Attention, CheckpointedSSM, GatedDeltaNet, LogLinear, Mamba1, Mamba2
 from l2m_design.model.catalogue import build_mixer
 from l2m_design.model.delta_rule import delta_scan
 from l2m_design.model.log_linear import blocks
-from l2m_design.model.mixer import GatedNorm, RMSNorm, ShortConvolution
+from l2m_design.model.mixer import EPS, GatedNorm, RMSNorm, ShortConvolution, gated_norm
 from l2m_design.model.selective import selective_scan
 from l2m_design.model.ssd import chunked_scan
 from l2m_design.model.ssm import A_RANGE, DT_RANGE
@@ -242,19 +243,70 @@ def test_a_short_convolution_equals_its_sum(bias: bool, length: int) -> None:
         torch.testing.assert_close(a, b)
 
 
+def normed(x: torch.Tensor, weight: torch.Tensor, groups: int = 1) -> torch.Tensor:
+    """RMSNorm by its formula."""
+    parts = x.float().unflatten(-1, (groups, -1))
+    scaled = parts * torch.rsqrt(parts.pow(2).mean(-1, keepdim=True) + EPS)
+    return (scaled.flatten(-2) * weight.float()).to(x.dtype)
+
+
 @pytest.mark.parametrize("groups", [1, 2])
-def test_the_gated_norm_and_its_gradient_equal_the_formula(groups: int) -> None:
-    norm, plain = GatedNorm(6, groups), RMSNorm(6, groups)
+@pytest.mark.parametrize("form", ["on a CPU", "on a GPU"])
+def test_the_gated_norm_and_its_gradient_equal_the_formula(groups: int, form: str) -> None:
+    norm = GatedNorm(6, groups)
     with torch.no_grad():
         norm.weight.copy_(torch.randn(6))
-        plain.load_state_dict(norm.state_dict())
     y, gate = (z.detach().float().requires_grad_() for z in draw((2, 3, 6), (2, 3, 6)))
-    fast, slow = norm(y, gate), plain(y * F.silu(gate))
+    fast = norm(y, gate) if form == "on a CPU" else gated_norm(y, gate, norm.weight, groups, norm.eps)
+    slow = normed(y * F.silu(gate), norm.weight, groups)
     torch.testing.assert_close(fast, slow)
     ours = torch.autograd.grad(fast.cos().sum(), [y, gate, norm.weight])
-    theirs = torch.autograd.grad(slow.cos().sum(), [y, gate, plain.weight])
+    theirs = torch.autograd.grad(slow.cos().sum(), [y, gate, norm.weight])
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("held", ["float32", "bfloat16", "under autocast"])
+def test_the_norm_and_its_gradient_equal_the_formula(held: str) -> None:
+    norm, near = RMSNorm(24), {} if held == "float32" else {"atol": 0.05, "rtol": 0.02}
+    with torch.no_grad():
+        norm.weight.copy_(torch.randn(24))
+    (x,) = (z.float() for z in draw((2, 3, 24)))
+    x = (x.bfloat16() if held == "bfloat16" else x).detach().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=held == "under autocast"):
+        fast = norm(x)
+    assert fast.dtype == (torch.float32 if held == "float32" else torch.bfloat16)
+    slow = normed(x, norm.weight)
+    torch.testing.assert_close(fast.float(), slow.float(), **near)
+    ours = torch.autograd.grad(fast.float().cos().sum(), [x, norm.weight])
+    theirs = torch.autograd.grad(slow.float().cos().sum(), [x, norm.weight])
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, **near)
+
+
+class Casts(TorchDispatchMode):
+    """Counts tensors [b t d] that are cast to bfloat16."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shape, self.count = shape, 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = function(*args, **(kwargs or {}))
+        if function is torch.ops.aten._to_copy.default:
+            self.count += tuple(out.shape) == self.shape and args[0].dtype == torch.float32
+        return out
+
+
+@pytest.mark.parametrize("spec", [Attention(heads=2, kv_heads=2, head_dim=6), Mamba2(d_state=8, head_dim=6)], ids=str)
+def test_the_residual_is_cast_once_for_all_projections(spec: Any) -> None:
+    norm, mixer = RMSNorm(18), build_mixer(spec, 18)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        x = norm(torch.randn(2, 40, 18))
+        with Casts((2, 40, 18)) as casts:
+            mixer(x, mixer.empty(2))
+    assert x.dtype == torch.bfloat16
+    assert casts.count == 0
 
 
 def test_the_gated_norm_is_exact_under_autocast() -> None:

@@ -5,7 +5,7 @@ import torch
 
 from l2m_design.architecture import Architecture
 from l2m_design.model import LanguageModel, build
-from l2m_design.training.optimiser import MATCHED, REFERENCE_WIDTH, SHARE, optimiser_of
+from l2m_design.training.optimiser import MATCHED, REFERENCE_WIDTH, SHARE, Optimiser, optimiser_of
 from l2m_design.training.recipe import Recipe
 
 LAYERS = [
@@ -72,22 +72,34 @@ def test_adamw_shrinks_with_fan_in_in_layers_and_not_in_tables(width: int) -> No
     assert shares[id(built.blocks[0].mixer_norm.weight)] == 1.0
 
 
-@pytest.mark.parametrize("name", ["muon", "adamw"])
-def test_what_is_kept_and_restored_goes_on_alike(name: str) -> None:
+def step(built: LanguageModel, optimiser: Optimiser) -> None:
     tokens = torch.randint(0, 32, (2, 24), generator=torch.Generator().manual_seed(1))
+    optimiser.zero_grad()
+    torch.nn.functional.cross_entropy(built(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten()).backward()
+    optimiser.rate(0.01)
+    optimiser.step()
 
-    def step(built: LanguageModel, optimiser: object) -> None:
-        optimiser.zero_grad()
-        torch.nn.functional.cross_entropy(built(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten()).backward()
-        optimiser.rate(0.01)
-        optimiser.step()
 
+def test_adamw_is_fused_on_gpus_and_steps_alike() -> None:
+    plain, fused = model(), model()
+    one, two = optimiser_of(plain, recipe("adamw")), optimiser_of(fused, recipe("adamw"), fused=True)
+    assert not any(group["fused"] for group in one.param_groups)
+    assert all(group["fused"] for group in two.param_groups)
+    for _ in range(5):
+        step(plain, one)
+        step(fused, two)
+    for (where, ours), theirs in zip(plain.named_parameters(), fused.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5, msg=where)
+
+
+@pytest.mark.parametrize(("name", "fused"), [("muon", None), ("adamw", None), ("adamw", True)])
+def test_what_is_kept_and_restored_goes_on_alike(name: str, fused: bool | None) -> None:
     whole = model()
-    kept = optimiser_of(whole, recipe(name))
+    kept = optimiser_of(whole, recipe(name), fused)
     step(whole, kept)
     again = model()
     again.load_state_dict(whole.state_dict())
-    restored = optimiser_of(again, recipe(name))
+    restored = optimiser_of(again, recipe(name), fused)
     restored.restore({number: {k: v.clone() for k, v in own.items()} for number, own in kept.state().items()})
     step(whole, kept)
     step(again, restored)
