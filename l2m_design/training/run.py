@@ -119,7 +119,8 @@ def compiled(model: LanguageModel, recipe: Recipe, rows: int, device: torch.devi
     """Compile a model for training steps of so many windows; the seconds it took. Leaves no other trace."""
     began = time.perf_counter()
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        model.compile()
+        for block in model.blocks:
+            block.compile()
         _loss(model, torch.zeros(rows, recipe.length + 1, dtype=torch.long, device=device), device).backward()
     model.zero_grad(set_to_none=True)
     if device.type == "cuda":
@@ -266,8 +267,7 @@ def _step(work: _Work, batch: NDArray[np.int64], step: int) -> Tensor:
 def _loss(model: LanguageModel, tokens: Tensor, device: torch.device) -> Tensor:
     """Mean nats of tokens [b t] behind the first."""
     with autocast(device):
-        logits = model(tokens[:, :-1])
-    return nn.functional.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
+        return model.mean_nats(tokens)
 
 
 def _lesson(work: _Work, batch: NDArray[np.int64]) -> Tensor:
