@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from l2m_design.corpus.windows import Windows
 from l2m_design.estimates import Floats
 from l2m_design.model import LanguageModel
-from l2m_design.model.backends import autocast
+from l2m_design.model.backends import autocast, on_device
 from l2m_design.training.evaluate import TOKENS_A_BATCH
 from l2m_design.training.result import Losses, by_document
 
@@ -43,7 +43,7 @@ def _late(model: LanguageModel, windows: Windows, context: int, device: torch.de
         tokens = windows.tokens(slice(begin, min(begin + step, len(windows))))
         nats = np.empty(tokens.shape)
         for targets, pieces in _pieces(tokens, context, step):
-            given = torch.from_numpy(pieces).to(device)
+            given = on_device(pieces, device)
             with autocast(device):
                 losses = model.nats(given, context)
             nats[:, targets] = losses.reshape(len(tokens), -1).cpu().numpy()

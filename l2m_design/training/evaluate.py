@@ -6,7 +6,7 @@ import torch
 from l2m_design.corpus.windows import Windows
 from l2m_design.estimates import Floats
 from l2m_design.model import LanguageModel
-from l2m_design.model.backends import autocast
+from l2m_design.model.backends import autocast, on_device
 from l2m_design.training.result import Losses
 
 TOKENS_A_BATCH = 16384
@@ -28,7 +28,7 @@ def evaluate(
         tokens = windows.tokens(slice(begin, min(begin + step, count)))
         nats = np.empty(tokens.shape)
         nats[:, 0] = first[tokens[:, 0]]
-        given = torch.from_numpy(tokens).to(device)
+        given = on_device(tokens, device)
         with autocast(device):
             nats[:, 1:] = model.nats(given).cpu().numpy()
         rows.append(nats)
