@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from l2m_design.corpus.windows import Windows
 from l2m_design.model import LanguageModel, build
 from l2m_design.model.eviction import Eviction
 from l2m_design.model.lifetimes import still_held
+from l2m_design.model.losses import token_nats
 from l2m_design.model.mixer import Pass
 from l2m_design.training.batches import held_out_windows
 from l2m_design.training.caches import repeats
@@ -116,21 +118,21 @@ def oracle(corpus: Any) -> Iterator[None]:
     """In the place of surprise: the first showing of a fact is worth its key's frequency, all else nothing."""
     share = torch.from_numpy(corpus.key_probabilities).float()
 
-    def forward(model: LanguageModel, tokens: torch.Tensor) -> torch.Tensor:
+    def read(model: LanguageModel, tokens: torch.Tensor, given: Pass | None = None) -> torch.Tensor:
         keys = tokens[:, 0::2]
         same = (keys[:, :, None] == keys[:, None]).tril(-1).any(-1)
         known = torch.cat([share, torch.zeros(corpus.vocabulary - len(share))])[keys]
         worth = torch.zeros(tokens.shape)
         facts = tokens.shape[1] // 2
         worth[:, 1::2] = ((~same) * known)[:, :facts]
-        return model.pass_over(tokens, Pass(surprise=worth))
+        return kept(model, tokens, Pass(surprise=worth))
 
-    kept = LanguageModel.forward
-    LanguageModel.forward = forward  # type: ignore[method-assign]
-    try:
+    def nats(model: LanguageModel, tokens: torch.Tensor, first: int = 1) -> torch.Tensor:
+        return token_nats(read(model, tokens[:, :-1])[:, first - 1 :], model.table, tokens[:, first:])
+
+    kept = LanguageModel.read
+    with mock.patch.multiple(LanguageModel, read=read, nats=nats):
         yield
-    finally:
-        LanguageModel.forward = kept  # type: ignore[method-assign]
 
 
 def run(job: dict[str, Any], books: Path) -> dict[str, Any]:

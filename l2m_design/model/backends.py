@@ -3,7 +3,10 @@
 import ctypes
 import os
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from l2m_design.architecture import Architecture
 from l2m_design.errors import BadInput
@@ -51,6 +54,12 @@ def keep_freed_memory() -> None:
     if heap is not None:
         heap(MMAP_THRESHOLD, 2**30)
         heap(TRIM_THRESHOLD, 2**31 - 1)
+
+
+def on_device(tokens: NDArray[np.int64], device: torch.device) -> Tensor:
+    """The same tokens as a tensor there; a GPU copies them from pinned memory, and nothing waits for it."""
+    held = torch.from_numpy(tokens)
+    return held.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else held.to(device)
 
 
 def device_name(device: torch.device) -> str:

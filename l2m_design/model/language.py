@@ -15,6 +15,7 @@ from l2m_design.errors import BadInput
 from l2m_design.model.catalogue import build_mixer
 from l2m_design.model.generate import Sampling, generate
 from l2m_design.model.kernels import TORCH, Kernels
+from l2m_design.model.losses import mean_nats, token_nats
 from l2m_design.model.mixer import PLAIN, Pass, RMSNorm, linear
 from l2m_design.model.precision import wide
 
@@ -85,17 +86,36 @@ class LanguageModel(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[b t] -> logits [b t v_]."""
-        if self.stride is None:
-            return self.pass_over(tokens)
-        if not torch.is_grad_enabled():
+        if self.stride is not None and not torch.is_grad_enabled():
             return self._walk(tokens, self.empty(len(tokens)))[0]
-        chosen = max(0, -(-tokens.shape[1] // self.stride) - 2) * self.stride  # later ones are local to the end
-        surprise = F.pad(self.surprise(tokens[:, :chosen]), (0, tokens.shape[1] - chosen)) if chosen else None
-        return self.pass_over(tokens, Pass(surprise=surprise))
+        return self._head(self.read(tokens))
+
+    def mean_nats(self, tokens: Tensor) -> Tensor:
+        """Mean nats of tokens [b t] behind the first, for the gradient; never holds too many logits at once."""
+        return mean_nats(self.read(tokens[:, :-1]), self.table, tokens[:, 1:])
+
+    @torch.no_grad()
+    def nats(self, tokens: Tensor, first: int = 1) -> Tensor:
+        """[b t-first] nats of tokens [b t] from the number `first` on, given all before them, without gradient."""
+        if self.stride is not None:
+            return self.surprise(tokens)[:, first:]
+        return token_nats(self.read(tokens[:, :-1])[:, first - 1 :], self.table, tokens[:, first:])
+
+    def read(self, tokens: Tensor, given: Pass | None = None) -> Tensor:
+        """Last hidden vectors [b t d] of one pass over whole sequences [b t] that start here, as the head takes them.
+
+        given: unless said, what tokens are worth by the model's own loss, where layers choose by it.
+        """
+        if given is None and self.stride is not None:
+            chosen = max(0, -(-tokens.shape[1] // self.stride) - 2) * self.stride  # later ones are local to the end
+            known = F.pad(self.surprise(tokens[:, :chosen]), (0, tokens.shape[1] - chosen)) if chosen else None
+            given = Pass(surprise=known)
+        hidden: Tensor = self.norm(self._layers(tokens, self.empty(len(tokens)), given or PLAIN)[0])
+        return hidden
 
     def pass_over(self, tokens: Tensor, given: Pass = PLAIN) -> Tensor:
         """Logits [b t v_] of one pass over whole sequences [b t] that start here."""
-        return self._logits(self._layers(tokens, self.empty(len(tokens)), given)[0])
+        return self._head(self.read(tokens, given))
 
     @torch.no_grad()
     def surprise(self, tokens: Tensor) -> Tensor:
@@ -199,8 +219,12 @@ class LanguageModel(nn.Module):
         return self._head(self.norm(x))
 
     def _head(self, hidden: Tensor) -> Tensor:
-        weight = self.embedding.weight if self.head is None else self.head.weight
-        return F.linear(hidden, weight)
+        return F.linear(hidden, self.table)
+
+    @property
+    def table(self) -> Tensor:
+        """[v_ d] of the head, or of the embedding where they are tied."""
+        return self.embedding.weight if self.head is None else self.head.weight
 
     @property
     def value_parameters(self) -> list[nn.Parameter]:

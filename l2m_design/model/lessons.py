@@ -34,7 +34,7 @@ def use_lesson(model: LanguageModel, tokens: Tensor, everywhere: Everywhere = la
     """
     seen: list[Any] = []
     with torch.no_grad():
-        model.pass_over(tokens, Pass(scope="all", seen=seen))
+        model.read(tokens, Pass(scope="all", seen=seen))
     return torch.stack([_use_loss(mixer, x, everywhere) for mixer, x in seen if mixer.choose == "use"]).mean()
 
 

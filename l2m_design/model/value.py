@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from l2m_design.model.language import LanguageModel
+from l2m_design.model.losses import token_nats
 from l2m_design.model.mixer import Pass
 from l2m_design.model.precision import wide
 
@@ -68,6 +69,5 @@ def far_credit(query: Tensor, key: Tensor, benefit: Tensor, chunk: int) -> Tenso
 
 def _nats(model: LanguageModel, tokens: Tensor, given: Pass) -> Tensor:
     """[b t] loss of the prediction made at each token; none at the last."""
-    logits = model.pass_over(tokens, given)
-    nats = F.cross_entropy(wide(logits[:, :-1]).transpose(1, 2), tokens[:, 1:], reduction="none")
-    return F.pad(nats, (0, 1))
+    hidden = model.read(tokens, given)[:, :-1]
+    return F.pad(token_nats(hidden, model.table, tokens[:, 1:]), (0, 1))

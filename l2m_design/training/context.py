@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from l2m_design.corpus.windows import Windows
 from l2m_design.estimates import Floats
-from l2m_design.model.backends import autocast
+from l2m_design.model import LanguageModel
+from l2m_design.model.backends import autocast, on_device
 from l2m_design.training.evaluate import TOKENS_A_BATCH
 from l2m_design.training.result import Losses, by_document
 
@@ -23,7 +23,7 @@ def contexts_of(length: int) -> tuple[int, ...]:
 
 
 def late_with_cut_past(
-    model: nn.Module, windows: Windows, contexts: Iterable[int], device: torch.device
+    model: LanguageModel, windows: Windows, contexts: Iterable[int], device: torch.device
 ) -> dict[int, Floats]:
     """By context c in tokens, [documents] late loss in nats a token with the past cut to c tokens.
 
@@ -34,7 +34,7 @@ def late_with_cut_past(
 
 
 @torch.inference_mode()
-def _late(model: nn.Module, windows: Windows, context: int, device: torch.device) -> Floats:
+def _late(model: LanguageModel, windows: Windows, context: int, device: torch.device) -> Floats:
     """[windows] mean loss over the second half of each window, its past cut."""
     model.eval()
     step = max(1, TOKENS_A_BATCH // windows.length)
@@ -43,13 +43,10 @@ def _late(model: nn.Module, windows: Windows, context: int, device: torch.device
         tokens = windows.tokens(slice(begin, min(begin + step, len(windows))))
         nats = np.empty(tokens.shape)
         for targets, pieces in _pieces(tokens, context, step):
-            given = torch.from_numpy(pieces).to(device)
+            given = on_device(pieces, device)
             with autocast(device):
-                logits = model(given[:, :-1])[:, context - 1 :]
-            losses = nn.functional.cross_entropy(
-                logits.float().flatten(0, 1), given[:, context:].flatten(), reduction="none"
-            ).view(len(pieces), -1)
-            nats[:, targets] = losses.view(len(tokens), -1).cpu().numpy()
+                losses = model.nats(given, context)
+            nats[:, targets] = losses.reshape(len(tokens), -1).cpu().numpy()
         means.append(Losses(nats, windows.cluster[begin : begin + len(tokens)]).late())
     model.train()
     return np.concatenate(means)

@@ -2,11 +2,11 @@
 
 import numpy as np
 import torch
-from torch import nn
 
 from l2m_design.corpus.windows import Windows
 from l2m_design.estimates import Floats
-from l2m_design.model.backends import autocast
+from l2m_design.model import LanguageModel
+from l2m_design.model.backends import autocast, on_device
 from l2m_design.training.result import Losses
 
 TOKENS_A_BATCH = 16384
@@ -14,7 +14,7 @@ TOKENS_A_BATCH = 16384
 
 @torch.inference_mode()
 def evaluate(
-    model: nn.Module, windows: Windows, device: torch.device, first: Floats, count: int | None = None
+    model: LanguageModel, windows: Windows, device: torch.device, first: Floats, count: int | None = None
 ) -> Losses:
     """Losses [windows, tokens of a window] in nats, of the first `count` windows or of all.
 
@@ -28,11 +28,9 @@ def evaluate(
         tokens = windows.tokens(slice(begin, min(begin + step, count)))
         nats = np.empty(tokens.shape)
         nats[:, 0] = first[tokens[:, 0]]
-        given = torch.from_numpy(tokens).to(device)
+        given = on_device(tokens, device)
         with autocast(device):
-            logits = model(given[:, :-1])
-        losses = nn.functional.cross_entropy(logits.float().flatten(0, 1), given[:, 1:].flatten(), reduction="none")
-        nats[:, 1:] = losses.view(len(tokens), -1).cpu().numpy()
+            nats[:, 1:] = model.nats(given).cpu().numpy()
         rows.append(nats)
     model.train()
     return Losses(np.concatenate(rows), windows.cluster[:count])

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from l2m_design.architecture import Architecture
 from l2m_design.corpus import Corpus
@@ -20,9 +18,8 @@ from l2m_design.corpus.windows import Windows
 from l2m_design.errors import BadInput
 from l2m_design.estimates import Floats
 from l2m_design.model import LanguageModel, build
-from l2m_design.model.backends import autocast, keep_freed_memory
+from l2m_design.model.backends import keep_freed_memory
 from l2m_design.model.kernels import TORCH
-from l2m_design.model.lessons import lesson
 from l2m_design.model.probes import probed, said
 from l2m_design.training.batches import held_out_windows, training_batches
 from l2m_design.training.checkpoint import Checkpoint, Progress, Stopwatch, identity
@@ -30,13 +27,13 @@ from l2m_design.training.context import contexts_of, late_with_cut_past
 from l2m_design.training.evaluate import evaluate
 from l2m_design.training.excess import excess
 from l2m_design.training.interrupts import whole_step
-from l2m_design.training.optimiser import Optimiser, optimiser_of
+from l2m_design.training.optimiser import optimiser_of
 from l2m_design.training.ranks import ALONE, Ranks
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.result import Result
+from l2m_design.training.step import Work, gradients, take_step
 
 CURVE_POINTS = 64
-LESSON_ROWS = 4  # one sequence in so many, of one batch or several, teaches what tokens are worth
 
 
 @dataclass(frozen=True)
@@ -89,45 +86,46 @@ def _check(
 
 
 @dataclass(frozen=True)
-class _Work:
-    """What a process trains with."""
+class _Run:
+    """What a process trains with, on what; which kernels compute, in words, and the seconds that compiling took."""
 
-    model: LanguageModel
-    optimiser: Optimiser
+    work: Work
     corpus: Corpus
-    recipe: Recipe
-    device: torch.device
-    ranks: Ranks
     kernels: list[str]
     compile_seconds: float
 
 
-def _prepared(architecture: Architecture, corpus: Corpus, recipe: Recipe, device: torch.device, ranks: Ranks) -> _Work:
+def _prepared(architecture: Architecture, corpus: Corpus, recipe: Recipe, device: torch.device, ranks: Ranks) -> _Run:
     """Checked, probed, built and compiled."""
     _check(architecture, corpus, recipe, device, ranks.count)
     keep_freed_memory()
     torch.manual_seed(recipe.seed)
     kernels, probes = (TORCH, ()) if recipe.kernels == "torch" else probed(device)
     model = build(architecture, kernels, recipe.recompute).to(device)
-    seconds = compiled(model, recipe, recipe.batch // ranks.count, device) if recipe.compile else 0.0
+    share = recipe.batch // ranks.count
+    windows = share if recipe.micro_batch == "auto" else min(share, recipe.micro_batch)
+    work = Work(model, optimiser_of(model, recipe), recipe, device, ranks, windows)
+    seconds = compiled(work) if recipe.compile else 0.0
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # the memory of probes and compiling is not the run's
-    return _Work(model, optimiser_of(model, recipe), corpus, recipe, device, ranks, said(probes, device), seconds)
+    return _Run(work, corpus, said(probes, device), seconds)
 
 
-def compiled(model: LanguageModel, recipe: Recipe, rows: int, device: torch.device) -> float:
-    """Compile a model for training steps of so many windows; the seconds it took. Leaves no other trace."""
-    began = time.perf_counter()
+def compiled(work: Work) -> float:
+    """Compile a model's layers for training steps; the seconds it took. Leaves no other trace."""
+    began, device, recipe = time.perf_counter(), work.device, work.recipe
+    rows = recipe.batch // work.ranks.count
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        model.compile()
-        _loss(model, torch.zeros(rows, recipe.length + 1, dtype=torch.long, device=device), device).backward()
-    model.zero_grad(set_to_none=True)
+        for block in work.model.blocks:
+            block.compile()
+        gradients(work, torch.zeros(rows, recipe.length + 1, dtype=torch.long, device=device))
+    work.optimiser.zero_grad()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - began
 
 
-def _begin(work: _Work, kept: Checkpoint) -> Progress:
+def _begin(work: Work, kept: Checkpoint) -> Progress:
     """At the first step, or where a checkpoint stands that every process has read."""
     progress = Progress(torch.zeros(work.recipe.steps, device=work.device))
     saved = kept.read(work.model)
@@ -158,16 +156,16 @@ def train(
     Raises BadInput when documents are too short or vocabulary, device or processes do not fit, Stopped when told to
     stop, FloatingPointError when the loss is not finite.
     """
-    work = _prepared(architecture, corpus, recipe, device, ranks)
+    run = _prepared(architecture, corpus, recipe, device, ranks)
     kept = _kept(checkpoint, checkpoint_seconds, architecture, corpus, recipe)
-    progress = _begin(work, kept)
+    progress = _begin(run.work, kept)
     validation = held_out_windows(corpus, "validation", recipe.length, recipe.windows)
     first = unigram_nats(corpus.documents("train"), corpus.vocabulary)
 
     def look(step: int) -> bool:
         watch.into("train")
         if step not in progress.looked:
-            seen = evaluate(work.model, validation, device, first, max(8, recipe.windows // 4))
+            seen = evaluate(run.work.model, validation, device, first, max(8, recipe.windows // 4))
             progress.looked[step] = seen.late_loss
         watch.into("evaluate")
         spent = progress.seconds["train"] + progress.seconds["evaluate"]
@@ -178,24 +176,24 @@ def train(
     def keep(at_rung: bool) -> None:
         if at_rung or kept.due:
             watch.into("train")
-            kept.write(work.model, work.optimiser, progress)
+            kept.write(run.work.model, run.work.optimiser, progress)
             watch.into("write")
 
     on_ready()
     watch = Stopwatch(progress.seconds)
     try:
-        _optimise(work, progress, look, on_step, keep)
+        _optimise(run, progress, look, on_step, keep)
         watch.into("train")
-        result = _result(work, progress, validation, first, watch)
+        result = _result(run, progress, validation, first, watch)
     except (Stopped, FloatingPointError):
         kept.remove()
         raise
     except KeyboardInterrupt:
         watch.into("train")
-        kept.write(work.model, work.optimiser, progress)
+        kept.write(run.work.model, run.work.optimiser, progress)
         raise
     kept.remove()
-    return work.model, result
+    return run.work.model, result
 
 
 def follow(
@@ -207,9 +205,9 @@ def follow(
     ranks: Ranks,
 ) -> None:
     """The part in a run of every process but the first, which leads in `train`. Raises as `train` does."""
-    work = _prepared(architecture, corpus, recipe, device, ranks)
-    progress = _begin(work, _kept(checkpoint, 0.0, architecture, corpus, recipe))
-    _optimise(work, progress, lambda step: True, lambda done, total: None, lambda at_rung: None)
+    run = _prepared(architecture, corpus, recipe, device, ranks)
+    progress = _begin(run.work, _kept(checkpoint, 0.0, architecture, corpus, recipe))
+    _optimise(run, progress, lambda step: True, lambda done, total: None, lambda at_rung: None)
 
 
 def _kept(path: Path | None, every: float, architecture: Architecture, corpus: Corpus, recipe: Recipe) -> Checkpoint:
@@ -217,20 +215,20 @@ def _kept(path: Path | None, every: float, architecture: Architecture, corpus: C
 
 
 def _optimise(
-    work: _Work,
+    run: _Run,
     progress: Progress,
     look: Callable[[int], bool],
     on_step: Callable[[int, int], None],
     keep: Callable[[bool], None],
 ) -> None:
-    recipe = work.recipe
+    work, recipe = run.work, run.work.recipe
     looks = set(recipe.rung_steps)
     for step in sorted(progress.looked):
         if not work.ranks.answer(look(step), work.device):
             raise Stopped
-    for batch in training_batches(work.corpus, recipe, progress.step):
+    for batch in training_batches(run.corpus, recipe, progress.step):
         with whole_step():
-            progress.losses[progress.step] = _step(work, batch, progress.step)
+            progress.losses[progress.step] = take_step(work, batch, progress.step)
             progress.step += 1
         on_step(progress.step, recipe.steps)
         if progress.step in looks:
@@ -244,43 +242,9 @@ def _optimise(
         raise FloatingPointError(f"the training loss is not finite at step {int(finite.int().argmin())}")
 
 
-def _step(work: _Work, batch: NDArray[np.int64], step: int) -> Tensor:
-    """One step of the optimiser on a batch [b length+1]; the loss before it, nats a token."""
-    model, ranks, recipe, taught = work.model, work.ranks, work.recipe, work.model.value_parameters
-    work.optimiser.rate(recipe.rate(step))
-    known = _loss(model, torch.from_numpy(batch[ranks.rows(len(batch))]).to(work.device), work.device)
-    loss = known
-    if taught and step % max(1, LESSON_ROWS // len(batch)) == 0:
-        loss = loss + _lesson(work, batch[: -(-len(batch) // LESSON_ROWS)])
-    work.optimiser.zero_grad()
-    loss.backward()
-    parameters = list(model.parameters())
-    known = ranks.average(parameters, known.detach())
-    apart = {id(p) for p in taught}
-    for clipped in ([p for p in parameters if id(p) not in apart], taught):
-        nn.utils.clip_grad_norm_(clipped, recipe.clip)  # apart, so that lessons do not shorten the model's steps
-    work.optimiser.step()
-    return known
-
-
-def _loss(model: LanguageModel, tokens: Tensor, device: torch.device) -> Tensor:
-    """Mean nats of tokens [b t] behind the first."""
-    with autocast(device):
-        logits = model(tokens[:, :-1])
-    return nn.functional.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
-
-
-def _lesson(work: _Work, batch: NDArray[np.int64]) -> Tensor:
-    """The lesson of these rows of the whole batch: shared by the processes where they can, else given in each."""
-    ranks = work.ranks
-    if ranks.count == 1 or len(batch) % ranks.count:
-        return lesson(work.model, torch.from_numpy(batch).to(work.device))
-    return lesson(work.model, torch.from_numpy(batch[ranks.rows(len(batch))]).to(work.device), ranks.mean)
-
-
-def _result(work: _Work, progress: Progress, validation: Windows, first: Floats, watch: Stopwatch) -> Result:
+def _result(run: _Run, progress: Progress, validation: Windows, first: Floats, watch: Stopwatch) -> Result:
     """Evaluate a trained model."""
-    recipe, corpus, device = work.recipe, work.corpus, work.device
+    work, corpus, recipe, device = run.work, run.corpus, run.work.recipe, run.work.device
     curve = _curve(progress.losses.double().cpu().numpy(), recipe.batch * recipe.length)
     losses = evaluate(work.model, validation, device, first)
     testing = held_out_windows(corpus, "test", recipe.length, recipe.windows)
@@ -309,13 +273,14 @@ def _result(work: _Work, progress: Progress, validation: Windows, first: Floats,
         peak_memory_bytes=_peak_memory(device),
         device=str(device),
         seed=recipe.seed,
-        kernels=work.kernels,
-        compile_seconds=work.compile_seconds,
+        kernels=run.kernels,
+        compile_seconds=run.compile_seconds,
         late_excess_nats=over.late() if over else None,
         test_late_excess_by_document=test_over.late_by_document().tolist() if test_over else None,
         test_excess_by_position=test_over.by_position().tolist() if test_over else None,
         test_late_by_context={str(c): late.tolist() for c, late in cut.items()},
         context_seconds=progress.seconds["context"],
+        micro_batch=work.windows,
     )
 
 

@@ -14,10 +14,14 @@ from l2m_design.architecture import Architecture
 from l2m_design.corpus import open_corpus
 from l2m_design.corpus.windows import Windows
 from l2m_design.model import LanguageModel
+from l2m_design.model.language import Block
 from l2m_design.training.batches import training_batches
+from l2m_design.training.optimiser import optimiser_of
+from l2m_design.training.ranks import ALONE
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.result import Result
 from l2m_design.training.run import Stopped, compiled, train
+from l2m_design.training.step import Work
 
 CPU = torch.device("cpu")
 SPEC = "santa-fe:beta=0.5,pairs=128,keys=8,documents=64"
@@ -111,7 +115,7 @@ def test_time_spent_before_the_cut_is_counted(tmp_path: Path) -> None:
 def test_an_interrupt_waits_for_the_end_of_a_step_and_keeps_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    path, raised, step = tmp_path / "kept", list[int](), run._step
+    path, raised, step = tmp_path / "kept", list[int](), run.take_step
 
     def interrupted(work: Any, batch: Any, at: int) -> Any:
         if at == 5 and not raised:
@@ -120,7 +124,7 @@ def test_an_interrupt_waits_for_the_end_of_a_step_and_keeps_it(
         return step(work, batch, at)
 
     whole = trained(drawing("mamba2"))
-    monkeypatch.setattr(run, "_step", interrupted)
+    monkeypatch.setattr(run, "take_step", interrupted)
     before = signal.signal(number, signal.default_int_handler)  # as the command line has it; a batch may ignore it
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -209,16 +213,16 @@ def test_batches_can_begin_at_a_step_without_reading_those_before(monkeypatch: p
 def test_compiling_is_timed_apart_and_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in for torch.compile that takes two seconds and draws random numbers at the first call."""
     alone = trained(drawing("mamba2"))
-    forward, calls = LanguageModel.forward, []
+    forward, calls = Block.forward, []
 
-    def slow(self: LanguageModel, tokens: torch.Tensor) -> torch.Tensor:
-        calls.append(tokens.shape)
+    def slow(self: Block, x: torch.Tensor, *rest: Any) -> Any:
+        calls.append(x.shape[:2])
         if len(calls) == 1:
             torch.rand(3)
             time.sleep(2.0)
-        return forward(self, tokens)
+        return forward(self, x, *rest)
 
-    monkeypatch.setattr(LanguageModel, "compile", lambda self: monkeypatch.setattr(LanguageModel, "forward", slow))
+    monkeypatch.setattr(Block, "compile", lambda self: monkeypatch.setattr(Block, "forward", slow))
     monkeypatch.setattr(run, "_check", lambda *arguments: None)
     ready: list[int] = []
     recipe = RECIPE.model_copy(update={"compile": True})
@@ -233,9 +237,9 @@ def test_compiling_is_timed_apart_and_leaves_no_trace(monkeypatch: pytest.Monkey
 def test_a_compiled_model_has_no_gradients_and_the_random_numbers_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
     from l2m_design.model import build
 
-    monkeypatch.setattr(LanguageModel, "compile", lambda self: torch.rand(1))
+    monkeypatch.setattr(Block, "compile", lambda self: torch.rand(1))
     model, before = build(drawing("mamba2")), torch.get_rng_state()
-    assert compiled(model, RECIPE, 4, CPU) > 0.0
+    assert compiled(Work(model, optimiser_of(model, RECIPE), RECIPE, CPU, ALONE, 4)) > 0.0
     assert torch.equal(torch.get_rng_state(), before)
     assert all(p.grad is None for p in model.parameters())
 

@@ -1,5 +1,7 @@
 """Use of context: the past is really cut, the same tokens are compared, and a model that looks back gains."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -25,11 +27,12 @@ def test_each_late_token_is_scored_once_with_at_least_the_asked_past(context: in
     seen: list[int] = []
 
     class Spy(nn.Module):
-        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-            seen.append(tokens.shape[1])
-            return torch.zeros(*tokens.shape, 10)
+        def nats(self, tokens: torch.Tensor, first: int) -> torch.Tensor:
+            seen.append(tokens.shape[1] - 1)
+            return torch.full(tokens[:, first:].shape, np.log(10))
 
-    late = late_with_cut_past(Spy(), WINDOWS, [context], CPU)[context]
+    spy: Any = Spy()
+    late = late_with_cut_past(spy, WINDOWS, [context], CPU)[context]
     np.testing.assert_allclose(late, np.log(10), rtol=1e-6)
     assert set(seen) == {context + max(1, context // 2) - 1}
 
@@ -58,10 +61,11 @@ def test_a_model_without_memory_gains_nothing() -> None:
             super().__init__()
             self.table = nn.Parameter(torch.randn(10, 10))
 
-        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-            return self.table[tokens]
+        def nats(self, tokens: torch.Tensor, first: int = 1) -> torch.Tensor:
+            logits = self.table[tokens[:, first - 1 : -1]].transpose(1, 2)
+            return nn.functional.cross_entropy(logits, tokens[:, first:], reduction="none")
 
-    model = Bigram()
+    model: Any = Bigram()
     whole = evaluate(model, WINDOWS, CPU, np.zeros(10)).late_by_document()
     for late in late_with_cut_past(model, WINDOWS, [4, 16], CPU).values():
         np.testing.assert_allclose(late, whole, atol=1e-5)

@@ -207,7 +207,7 @@ def test_lessons_train_scores_on_the_way_and_leave_the_rest_alone(
     monkeypatch: pytest.MonkeyPatch, layer: dict[str, Any], batch_tokens: int
 ) -> None:
     """One sequence of four: of each batch of four, of every fourth batch of one."""
-    import l2m_design.training.run as run
+    import l2m_design.training.step as step
 
     drawn = Architecture.parse({"vocabulary": 10, "width": 16, "layers": [layer]}, "drawing")
     recipe = SMALL.model_copy(update={"batch_tokens": batch_tokens, "rungs": ()})
@@ -217,10 +217,10 @@ def test_lessons_train_scores_on_the_way_and_leave_the_rest_alone(
         lessons.append(tokens.shape)
         return lesson(model, tokens)
 
-    monkeypatch.setattr(run, "lesson", counted)
+    monkeypatch.setattr(step, "lesson", counted)
     taught, _ = train(drawn, open_corpus(SPEC), recipe, CPU)
     assert lessons == [(1, 65)] * (recipe.steps * recipe.batch // 4)
-    monkeypatch.setattr(run, "lesson", lambda model, tokens: torch.zeros(()))
+    monkeypatch.setattr(step, "lesson", lambda model, tokens: torch.zeros((), requires_grad=True))
     monkeypatch.setattr(Eviction, "worth", lambda self, keys, scores: torch.zeros(keys[:, :1, :, 0].shape))
     monkeypatch.setattr(Use, "scores", lambda self, records, heads, current, chunk: torch.zeros(heads.shape))
     untaught, _ = train(drawn, open_corpus(SPEC), recipe, CPU)

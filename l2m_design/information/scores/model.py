@@ -1,6 +1,7 @@
 """Scores by a model that was built and trained here."""
 
 import hashlib
+from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -13,8 +14,21 @@ from l2m_design.information.scores.base import nats_after_plainly
 SAMPLED = 64
 
 
+class Predicts(Protocol):
+    """A causal language model, a torch module."""
+
+    def nats(self, tokens: Tensor) -> Tensor:
+        """[b t-1] nats of tokens [b t] behind the first."""
+
+    def eval(self) -> Self:
+        """Itself, no longer in training."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Its weights by name."""
+
+
 class ModelScorer:
-    """A causal language model: tokens [b t] -> logits [b t v_], and a unigram law for the first token.
+    """A causal language model, and a unigram law for the first token.
 
     first: [v_] nats of each token where nothing is before it. context: tokens that the model was trained on, if
     more would be asked of it in vain.
@@ -25,7 +39,7 @@ class ModelScorer:
     batch_tokens = 32768
 
     def __init__(
-        self, model: nn.Module, first: Floats, name: str, device: torch.device, context: int | None = None
+        self, model: Predicts, first: Floats, name: str, device: torch.device, context: int | None = None
     ) -> None:
         self.name = name
         self.context = context
@@ -41,8 +55,7 @@ class ModelScorer:
         rows = torch.from_numpy(tokens).to(self._device)
         result[:, 0] = self._first[tokens[:, 0]]
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._device.type == "cuda"):
-            logits = self._model(rows[:, :-1])
-        result[:, 1:] = token_nats(logits, rows[:, 1:])
+            result[:, 1:] = self._model.nats(rows).cpu().numpy()
         return result
 
     def nats_after(self, past: NDArray[np.int64], tokens: list[NDArray[np.int64]], cuts: list[int]) -> list[Floats]:
@@ -58,7 +71,7 @@ def token_nats(logits: Tensor, tokens: Tensor) -> Floats:
 
 
 @torch.inference_mode()
-def weights_fingerprint(model: nn.Module) -> str:
+def weights_fingerprint(model: Predicts | nn.Module) -> str:
     """16 hexadecimal digits from every weight's name, shape and SAMPLED of its numbers."""
     digest = hashlib.sha256()
     for name, weight in sorted(model.state_dict().items()):

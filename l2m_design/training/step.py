@@ -1,0 +1,83 @@
+"""One step of the optimiser: gradients of a batch, as many windows a pass as memory holds, and the step itself."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from l2m_design.model import LanguageModel
+from l2m_design.model.backends import autocast, on_device
+from l2m_design.model.lessons import lesson
+from l2m_design.training.optimiser import Optimiser
+from l2m_design.training.ranks import Ranks
+from l2m_design.training.recipe import Recipe
+
+LESSON_ROWS = 4  # one sequence in so many, of one batch or several, teaches what tokens are worth
+
+
+@dataclass
+class Work:
+    """What a process trains with. windows: of its share of a batch, how many pass through the model at once."""
+
+    model: LanguageModel
+    optimiser: Optimiser
+    recipe: Recipe
+    device: torch.device
+    ranks: Ranks
+    windows: int
+
+
+def take_step(work: Work, batch: NDArray[np.int64], step: int) -> Tensor:
+    """One step of the optimiser on a batch [b length+1]; the loss before it, nats a token."""
+    model, ranks, recipe, taught = work.model, work.ranks, work.recipe, work.model.value_parameters
+    work.optimiser.rate(recipe.rate(step))
+    work.optimiser.zero_grad()
+    known = gradients(work, on_device(batch[ranks.rows(len(batch))], work.device))
+    if taught and step % max(1, LESSON_ROWS // len(batch)) == 0:
+        _lesson(work, batch[: -(-len(batch) // LESSON_ROWS)]).backward()
+    parameters = list(model.parameters())
+    known = ranks.average(parameters, known)
+    apart = {id(p) for p in taught}
+    for clipped in ([p for p in parameters if id(p) not in apart], taught):
+        nn.utils.clip_grad_norm_(clipped, recipe.clip)  # apart, so that lessons do not shorten the model's steps
+    work.optimiser.step()
+    return known
+
+
+def gradients(work: Work, tokens: Tensor) -> Tensor:
+    """Give every parameter its gradient of the mean loss of tokens [b t]; that loss, nats a token.
+
+    Where a GPU's memory runs out and the recipe says `auto`, half as many windows pass at once from here on. Raises
+    torch.OutOfMemoryError where that cannot be.
+    """
+    while True:
+        try:
+            return _in_passes(work, tokens)
+        except torch.OutOfMemoryError:
+            if work.recipe.micro_batch != "auto" or work.windows == 1:
+                raise
+        work.optimiser.zero_grad()
+        work.windows = -(-work.windows // 2)
+        if work.device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(work.device)  # what did not fit is not what the run takes
+
+
+def _in_passes(work: Work, tokens: Tensor) -> Tensor:
+    passes = []
+    for piece in tokens.split(work.windows):
+        with autocast(work.device):
+            loss = work.model.mean_nats(piece) * (len(piece) / len(tokens))
+        loss.backward()
+        passes.append(loss.detach())
+    return torch.stack(passes).sum()
+
+
+def _lesson(work: Work, batch: NDArray[np.int64]) -> Tensor:
+    """The lesson of these rows of the whole batch: shared by the processes where they can, else given in each."""
+    ranks = work.ranks
+    if ranks.count == 1 or len(batch) % ranks.count:
+        return lesson(work.model, on_device(batch, work.device))
+    return lesson(work.model, on_device(batch[ranks.rows(len(batch))], work.device), ranks.mean)
