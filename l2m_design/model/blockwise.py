@@ -53,34 +53,46 @@ class Block(NamedTuple):
 
 @torch.compiler.disable  # its loop would be unrolled
 def block_attention(
-    query: Tensor, key: Tensor, value: Tensor, blocks: Iterable[Block], weighed: Weighed | None = None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    blocks: Iterable[Block],
+    weighed: Weighed | None = None,
+    bias: Tensor | None = None,
 ) -> Tensor:
     """[b h t v] of query [b h t k] over key [b g s k], value [b g s v], h a multiple of g; blocks cover all queries.
 
     Products are taken in the values' dtype, the softmax in float32 at least. weighed: is called with the attention
-    weight that each key of a block received in all, before the next block is asked for.
+    weight that each key of a block received in all, before the next block is asked for. bias [b g blocks s]: is added
+    to the scaled products of all queries of a block; such blocks read no key from far.
     """
     query, key, value = query.to(value.dtype), key.to(value.dtype).contiguous(), value.contiguous()
     with torch.autocast(query.device.type, enabled=False):
-        return cast("Tensor", _Blockwise.apply(query, key, value, blocks, weighed))
+        return cast("Tensor", _Blockwise.apply(query, key, value, bias, blocks, weighed))
 
 
 class _Blockwise(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, blocks: Iterable[Block], weighed: Weighed | None
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        bias: Tensor | None,
+        blocks: Iterable[Block],
+        weighed: Weighed | None,
     ) -> Tensor:
         b, h, t, _ = query.shape
         g = key.shape[1]
         q = query.unflatten(1, (g, h // g))
         y = query.new_empty(b, g, h // g, t, value.shape[-1])
         log_sum = query.new_empty(b, g, h // g, t, dtype=torch.promote_types(query.dtype, torch.float32))
-        read = _flash if _flashes(key, value) else _plain
+        read = _flash if bias is None and _flashes(key, value) else _plain
         ctx.blocks = []
         for block in blocks:
-            ctx.blocks.append(block)
             rows = (..., block.rows, slice(None))
-            inputs = _stack(q[rows]), block.take(key), block.take(value), _hidden(block, h // g)
+            inputs = _stack(q[rows]), block.take(key), block.take(value), _mask(block, h // g, bias, len(ctx.blocks))
+            ctx.blocks.append(block)
             if weighed is None:
                 out, total = read(*inputs)
             else:
@@ -88,25 +100,28 @@ class _Blockwise(torch.autograd.Function):
                 weighed(mass)
             y[rows] = out.unflatten(2, (h // g, -1))
             log_sum[..., block.rows] = total.unflatten(2, (h // g, -1))
-        ctx.save_for_backward(query, key, value, y, log_sum)
+        ctx.save_for_backward(query, key, value, bias, y, log_sum)
         return y.flatten(1, 2)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, y, log_sum = ctx.saved_tensors
+        query, key, value, bias, y, log_sum = ctx.saved_tensors
         share = query.shape[1] // key.shape[1]
         q, dy = (z.unflatten(1, (-1, share)) for z in (query, gradients[0]))
         dquery, dkey, dvalue = torch.empty_like(q), torch.zeros_like(key), torch.zeros_like(value)
-        back = _flash_back if _flashes(key, value) else _plain_back
-        for block in ctx.blocks:
+        dbias = None if bias is None else torch.zeros_like(bias)
+        back = _flash_back if bias is None and _flashes(key, value) else _plain_back
+        for number, block in enumerate(ctx.blocks):
             rows = (..., block.rows, slice(None))
-            inputs = _stack(q[rows]), block.take(key), block.take(value), _hidden(block, share)
+            inputs = _stack(q[rows]), block.take(key), block.take(value), _mask(block, share, bias, number)
             given = _stack(dy[rows]), _stack(y[rows]), log_sum[..., block.rows].flatten(2)
-            dq, dk, dv = back(*inputs, *given)
+            dq, dk, dv, dmask = back(*inputs, *given)
+            if dbias is not None and dmask is not None:
+                dbias[:, :, number, block.columns] = dmask
             dquery[rows] = dq.unflatten(2, (share, -1))
             block.give(dkey, dk)
             block.give(dvalue, dv)
-        return dquery.flatten(1, 2), dkey, dvalue, None, None
+        return dquery.flatten(1, 2), dkey, dvalue, dbias, None, None
 
 
 def _stack(z: Tensor) -> Tensor:
@@ -114,11 +129,12 @@ def _stack(z: Tensor) -> Tensor:
     return z.flatten(2, 3)
 
 
-def _hidden(block: Block, share: int) -> Tensor:
-    """[. . share·rows columns]."""
+def _mask(block: Block, share: int, bias: Tensor | None, number: int) -> Tensor:
+    """[. . share·rows columns]: what is hidden, or with a bias what is added, -inf where hidden."""
     hidden = block.hidden()
     hidden = hidden[(None,) * (4 - hidden.ndim)]
-    return hidden.repeat(1, 1, share, 1) if share > 1 else hidden
+    hidden = hidden.repeat(1, 1, share, 1) if share > 1 else hidden
+    return hidden if bias is None else torch.where(hidden, -torch.inf, bias[:, :, number, None, block.columns])
 
 
 def _flashes(key: Tensor, value: Tensor) -> bool:
@@ -139,24 +155,24 @@ def _flash(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor) -> tuple[T
 
 def _flash_back(
     query: Tensor, key: Tensor, value: Tensor, hidden: Tensor, dy: Tensor, y: Tensor, total: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of query, key, value."""
+) -> tuple[Tensor, Tensor, Tensor, None]:
+    """Gradients of query, key, value; none of the mask."""
     mask = _additive(hidden, query)
     # the kernel reads the sums as it wrote them: [b r g] in memory
     total = total.transpose(1, 2).contiguous().transpose(1, 2)
     dq, dk, dv = _FLASH_BACK(dy, query, key, value, y, total, 0.0, False, attn_mask=mask)
-    return dq, dk, dv
+    return dq, dk, dv, None
 
 
-def _plain(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+def _plain(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """See _flash."""
-    weights, total = _softmax(_scores(query, key, hidden))
+    weights, total = _softmax(_scores(query, key, mask))
     return weights.to(value.dtype) @ value, total
 
 
-def _weighed(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _weighed(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """See _flash; and the weight [b g s] that each key received from all queries."""
-    weights, total = _softmax(_scores(query, key, hidden))
+    weights, total = _softmax(_scores(query, key, mask))
     return weights.to(value.dtype) @ value, total, weights.sum(2)
 
 
@@ -169,18 +185,20 @@ def _softmax(scores: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _plain_back(
-    query: Tensor, key: Tensor, value: Tensor, hidden: Tensor, dy: Tensor, y: Tensor, total: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """See _flash_back."""
-    weights = _scores(query, key, hidden).sub_(total[..., None]).exp_()
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor, dy: Tensor, y: Tensor, total: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """See _flash_back; and the gradient [b g s] of what was added for each key, the sum over queries."""
+    weights = _scores(query, key, mask).sub_(total[..., None]).exp_()
     dvalue = weights.to(value.dtype).transpose(-1, -2) @ dy
     along = (dy * y).sum(-1, dtype=total.dtype)
     dscores = (dy @ value.transpose(-1, -2)).to(weights.dtype).sub_(along[..., None]).mul_(weights)
+    dmask = dscores.sum(2)
     dscores = dscores.mul_(1 / math.sqrt(query.shape[-1])).to(query.dtype)
-    return dscores @ key, dscores.transpose(-1, -2) @ query, dvalue
+    return dscores @ key, dscores.transpose(-1, -2) @ query, dvalue, dmask
 
 
-def _scores(query: Tensor, key: Tensor, hidden: Tensor) -> Tensor:
-    """[b g r s] scaled products, -inf where hidden."""
+def _scores(query: Tensor, key: Tensor, mask: Tensor) -> Tensor:
+    """[b g r s] scaled products, -inf where a mask of truth values hides, or with the mask added."""
     scores = query / math.sqrt(query.shape[-1]) @ key.transpose(-1, -2)
-    return scores.to(torch.promote_types(scores.dtype, torch.float32)).masked_fill_(hidden, -torch.inf)
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    return scores.masked_fill_(mask, -torch.inf) if mask.dtype == torch.bool else scores.add_(mask)
