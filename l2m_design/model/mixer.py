@@ -19,12 +19,14 @@ class Pass(NamedTuple):
 
     surprise: [b t] nats of each token, where they are known before the pass; without, what needs them reads at most one
     chunk at a time (LanguageModel sees to it). scope: sparse layers read what they keep, `all` or the `local` chunks.
-    seen: where layers that are taught values put (themselves, their inputs).
+    seen: where layers that are taught values put (themselves, their inputs). softness: of the choice by use, in nats,
+    while a model trains (see soft).
     """
 
     surprise: Tensor | None = None
     scope: Literal["kept", "all", "local"] = "kept"
     seen: list[Any] | None = None
+    softness: float | None = None
 
 
 PLAIN = Pass()

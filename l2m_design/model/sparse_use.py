@@ -19,6 +19,7 @@ from l2m_design.model.competing import Contest, Far, Slots, best_of, compete, no
 from l2m_design.model.kernels import TORCH, Kernels
 from l2m_design.model.mixer import PLAIN, Pass
 from l2m_design.model.rules import RECEIVED
+from l2m_design.model.soft import soft_bias, whole_blocks
 from l2m_design.model.use import Use
 
 
@@ -65,6 +66,10 @@ class UseMixer(HeadAttention):
             if given.scope == "local":
                 until = (torch.arange(t, device=query.device) // c + 2)[None, None]
                 return self.kernels.held(query, lent.key, lent.value, until, c), before
+            if given.softness is not None:
+                bias = soft_bias(self.use, lent.score, self.budget, self.rivals, given.softness)
+                blocks = whole_blocks(t, c, query.device)
+                return block_attention(query, lent.key, lent.value, blocks, bias=bias), before
             return self._fresh(query, lent._replace(score=records))
         pieces, done = [], 0
         while done < t:

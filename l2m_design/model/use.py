@@ -44,6 +44,13 @@ class Use(Rule):
         """ln u and alpha; a gradient reaches the prediction alone."""
         return list(self(key.detach(), value.detach(), heads))
 
+    def predicted(self, records: Tensor, age: Tensor) -> Tensor:
+        """[b h chunks n] ln of the loss that tokens of records [b h n 4] would avoid, at ages [chunks n] from 1 on in
+        chunks, by what is predicted alone.
+        """
+        ln_u, alpha = records[..., LN_U][:, :, None], records[..., ALPHA][:, :, None]
+        return ln_u - alpha * age.log() + self.ln_worth[:, None, None]
+
     @torch.no_grad()
     def scores(self, records: Tensor, heads: Tensor, current: int, chunk: int) -> Tensor:
         """[b n] of records [b n 4] of the kv heads [b n], as chunk number `current` begins: ln of the loss avoided."""
