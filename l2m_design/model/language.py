@@ -90,9 +90,14 @@ class LanguageModel(nn.Module):
             return self._walk(tokens, self.empty(len(tokens)))[0]
         return self._head(self.read(tokens))
 
-    def mean_nats(self, tokens: Tensor) -> Tensor:
-        """Mean nats of tokens [b t] behind the first, for the gradient; never holds too many logits at once."""
-        return mean_nats(self.read(tokens[:, :-1]), self.table, tokens[:, 1:])
+    def mean_nats(self, tokens: Tensor, softness: float | None = None) -> Tensor:
+        """Mean nats of tokens [b t] behind the first, for the gradient; never holds too many logits at once.
+
+        softness: of the choice by use, in nats (see soft); none for what a cache holds.
+        """
+        before = tokens[:, :-1]
+        given = self._surprised(before)._replace(softness=softness)
+        return mean_nats(self.read(before, given), self.table, tokens[:, 1:])
 
     @torch.no_grad()
     def nats(self, tokens: Tensor, first: int = 1) -> Tensor:
@@ -106,12 +111,17 @@ class LanguageModel(nn.Module):
 
         given: unless said, what tokens are worth by the model's own loss, where layers choose by it.
         """
-        if given is None and self.stride is not None:
-            chosen = max(0, -(-tokens.shape[1] // self.stride) - 2) * self.stride  # later ones are local to the end
-            known = F.pad(self.surprise(tokens[:, :chosen]), (0, tokens.shape[1] - chosen)) if chosen else None
-            given = Pass(surprise=known)
-        hidden: Tensor = self.norm(self._layers(tokens, self.empty(len(tokens)), given or PLAIN)[0])
+        given = self._surprised(tokens) if given is None else given
+        hidden: Tensor = self.norm(self._layers(tokens, self.empty(len(tokens)), given)[0])
         return hidden
+
+    def _surprised(self, tokens: Tensor) -> Pass:
+        """What one pass over tokens [b t] needs to know before, where layers choose by the model's own loss."""
+        if self.stride is None:
+            return PLAIN
+        chosen = max(0, -(-tokens.shape[1] // self.stride) - 2) * self.stride  # later ones are local to the end
+        known = F.pad(self.surprise(tokens[:, :chosen]), (0, tokens.shape[1] - chosen)) if chosen else None
+        return Pass(surprise=known)
 
     def pass_over(self, tokens: Tensor, given: Pass = PLAIN) -> Tensor:
         """Logits [b t v_] of one pass over whole sequences [b t] that start here."""

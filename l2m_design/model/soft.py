@@ -6,6 +6,7 @@ by chunk of queries, and no square is kept: the bias is one number for each chun
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -42,6 +43,9 @@ def whole_blocks(t: int, chunk: int, device: torch.device) -> Iterator[Block]:
     """One a chunk of queries, which reads all keys up to its own."""
     for first in range(0, t, chunk):
         rows = slice(first, min(t, first + chunk))
-        row = torch.arange(rows.start, rows.stop, device=device)[:, None]
-        future = torch.arange(rows.stop, device=device) > row
-        yield Block(rows, None, slice(0, rows.stop), lambda future=future: future)
+        yield Block(rows, None, slice(0, rows.stop), partial(_future, rows, device))
+
+
+def _future(rows: slice, device: torch.device) -> Tensor:
+    """[rows columns], True where a key comes after a query."""
+    return torch.arange(rows.stop, device=device) > torch.arange(rows.start, rows.stop, device=device)[:, None]

@@ -15,6 +15,8 @@ from l2m_design.training.ranks import Ranks
 from l2m_design.training.recipe import Recipe
 
 LESSON_ROWS = 4  # one sequence in so many, of one batch or several, teaches what tokens are worth
+SOFT_STEPS = 0.7  # the share of steps with a soft choice by use; the last ones read what a cache holds
+SOFTEST, HARDEST = 0.5, 0.05  # nats
 
 
 @dataclass
@@ -34,8 +36,10 @@ def take_step(work: Work, batch: NDArray[np.int64], step: int) -> Tensor:
     model, ranks, recipe, taught = work.model, work.ranks, work.recipe, work.model.value_parameters
     work.optimiser.rate(recipe.rate(step))
     work.optimiser.zero_grad()
-    known = gradients(work, on_device(batch[ranks.rows(len(batch))], work.device))
-    if taught and step % max(1, LESSON_ROWS // len(batch)) == 0:
+    chosen = {getattr(layer, "choose", None) for layer in model.architecture.layers}
+    soft = softness(step / recipe.steps) if "use" in chosen else None
+    known = gradients(work, on_device(batch[ranks.rows(len(batch))], work.device), soft)
+    if "value" in chosen and step % max(1, LESSON_ROWS // len(batch)) == 0:
         _lesson(work, batch[: -(-len(batch) // LESSON_ROWS)]).backward()
     parameters = list(model.parameters())
     known = ranks.average(parameters, known)
@@ -46,15 +50,23 @@ def take_step(work: Work, batch: NDArray[np.int64], step: int) -> Tensor:
     return known
 
 
-def gradients(work: Work, tokens: Tensor) -> Tensor:
+def softness(share: float) -> float | None:
+    """Of the choice by use after this share of the steps, in nats: it falls, then the choice is that of the cache."""
+    along = share / SOFT_STEPS
+    return SOFTEST * (HARDEST / SOFTEST) ** along if along < 1 else None
+
+
+def gradients(work: Work, tokens: Tensor, soft: float | None = None) -> Tensor:
     """Give every parameter its gradient of the mean loss of tokens [b t]; that loss, nats a token.
+
+    soft: see softness.
 
     Where a GPU's memory runs out and the recipe says `auto`, half as many windows pass at once from here on. Raises
     torch.OutOfMemoryError where that cannot be.
     """
     while True:
         try:
-            return _in_passes(work, tokens)
+            return _in_passes(work, tokens, soft)
         except torch.OutOfMemoryError:
             if work.recipe.micro_batch != "auto" or work.windows == 1:
                 raise
@@ -65,11 +77,11 @@ def gradients(work: Work, tokens: Tensor) -> Tensor:
             torch.cuda.reset_peak_memory_stats(work.device)  # what did not fit is not what the run takes
 
 
-def _in_passes(work: Work, tokens: Tensor) -> Tensor:
+def _in_passes(work: Work, tokens: Tensor, soft: float | None) -> Tensor:
     passes = []
     for piece in tokens.split(work.windows):
         with autocast(work.device):
-            loss = work.model.mean_nats(piece) * (len(piece) / len(tokens))
+            loss = work.model.mean_nats(piece, soft) * (len(piece) / len(tokens))
         loss.backward()
         passes.append(loss.detach())
     return torch.stack(passes).sum()

@@ -1,5 +1,6 @@
 """A step: its gradients do not depend on how many windows pass at once, and too little memory means fewer of them."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from l2m_design.training.optimiser import optimiser_of
 from l2m_design.training.ranks import ALONE
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.run import train
-from l2m_design.training.step import Work, gradients
+from l2m_design.training.step import Work, gradients, softness
 
 CPU = torch.device("cpu")
 SPEC = "santa-fe:beta=0.5,pairs=128,keys=8,documents=64"
@@ -44,11 +45,11 @@ def small(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     asked: list[int] = []
     loss = LanguageModel.mean_nats
 
-    def mean_nats(self: LanguageModel, tokens: torch.Tensor) -> torch.Tensor:
+    def mean_nats(self: LanguageModel, tokens: torch.Tensor, softness: float | None) -> torch.Tensor:
         asked.append(len(tokens))
         if len(tokens) > 3:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return loss(self, tokens)
+        return loss(self, tokens, softness)
 
     monkeypatch.setattr(LanguageModel, "mean_nats", mean_nats)
     return asked
@@ -80,11 +81,11 @@ def test_memory_that_runs_out_late_in_a_step_leaves_nothing_of_it(monkeypatch: p
     ours, whole, passes = work("auto", 4), work(2, 2), [0]
     loss = LanguageModel.mean_nats
 
-    def mean_nats(self: LanguageModel, tokens: torch.Tensor) -> torch.Tensor:
+    def mean_nats(self: LanguageModel, tokens: torch.Tensor, softness: float | None) -> torch.Tensor:
         passes[0] += 1
         if passes[0] == 2:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return loss(self, tokens)
+        return loss(self, tokens, softness)
 
     monkeypatch.setattr(LanguageModel, "mean_nats", mean_nats)
     gradients(ours, batch())
@@ -97,7 +98,7 @@ def test_memory_that_runs_out_late_in_a_step_leaves_nothing_of_it(monkeypatch: p
 def test_a_fixed_number_of_windows_or_a_single_one_is_not_halved(
     monkeypatch: pytest.MonkeyPatch, micro_batch: int | str, windows: int
 ) -> None:
-    def mean_nats(self: LanguageModel, tokens: torch.Tensor) -> torch.Tensor:
+    def mean_nats(self: LanguageModel, tokens: torch.Tensor, softness: float | None) -> torch.Tensor:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(LanguageModel, "mean_nats", mean_nats)
@@ -134,3 +135,13 @@ def test_a_gpu_takes_tokens_from_pinned_memory_without_waiting(monkeypatch: pyte
     monkeypatch.setattr(torch, "from_numpy", lambda array: Held())
     on_device(tokens, torch.device("cuda"))
     assert told == ["pinned", ("cuda", True)]
+
+
+def test_a_choice_by_use_hardens_and_ends_as_that_of_the_cache() -> None:
+    course = [softness(step / 100) for step in range(100)]
+    soft = [each for each in course if each is not None]
+    assert len(soft) == 70
+    assert soft[0] == 0.5
+    assert all(later < earlier for earlier, later in itertools.pairwise(soft))
+    assert soft[-1] == pytest.approx(0.05, rel=0.05)
+    assert course[70:] == [None] * 30
