@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -47,43 +47,59 @@ class Dispatch:
 
 
 class Apart:
-    """A candidate that is being probed in a process of its own, from now on for `limit` seconds at most."""
+    """A candidate that is being probed in a process of its own, from now on for `limit` seconds at most.
+
+    One that is not installed, or has no GPU, is not tried.
+    """
 
     def __init__(self, candidate: Candidate, device: torch.device, limit: float = LIMIT) -> None:
         self.candidate, self.limit, self._until = candidate, limit, time.monotonic() + limit
-        self._stopped = False
         self._out, self._said = _file(), _file()
-        words = [candidate.name, candidate.field, dtype_name(candidate), str(device), str(limit + 10)]
+        self._child: subprocess.Popen[bytes] | None = None
+        self._probe = unseen(candidate)
+        if self._probe.found and device.type == "cuda":
+            self._probe = replace(self._probe, reason="starting")
+            self._child = self._started(str(device))
+        elif self._probe.found:
+            self._probe = replace(self._probe, reason=f"not tried: it needs a CUDA GPU, this is {device.type}")
+
+    def _started(self, device: str) -> subprocess.Popen[bytes]:
+        candidate, seconds = self.candidate, self.limit + 10  # that it ends after by itself, should this process die
+        words = [candidate.name, candidate.field, dtype_name(candidate), device, str(seconds)]
         root = str(Path(__file__).parents[2])
         paths = os.pathsep.join(path for path in (root, os.environ.get("PYTHONPATH")) if path)
-        self._child = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-m", "l2m_design.model.probing", *words],
             env=os.environ | {"PYTHONPATH": paths}, stdout=self._out, stderr=self._said, start_new_session=True,
         )  # fmt: skip
 
     def wait(self) -> Probe:
         """The probe, at the limit at the latest."""
+        if self._child is None:
+            return self._probe
         try:
             code = self._child.wait(max(0.0, self._until - time.monotonic()))
+            ended = self._crash(code) if code else ""
         except subprocess.TimeoutExpired:
-            return replace(self._last(), used=False, reason=f"{self._last().reason} takes more than {self.limit:.0f} s")
+            ended = f"{self._last().reason} takes more than {self.limit:.0f} s"
         finally:
             self.stop()
-        return self._last() if code == 0 else replace(self._last(), used=False, reason=self._crash(code))
+        self._probe = replace(self._last(), used=False, reason=ended) if ended else self._last()
+        return self._probe
 
     def stop(self) -> None:
         """End the process, and the compilers that it started."""
-        if self._stopped:
+        if self._child is None:
             return
-        self._stopped = True
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._child.pid, signal.SIGKILL)
         self._child.wait()
+        self._child = None
 
     def _last(self) -> Probe:
         self._out.seek(0)
         told = [line.removeprefix(MARK) for line in self._out if line.startswith(MARK)]
-        return Probe(**json.loads(told[-1])) if told else replace(unseen(self.candidate), reason="starting")
+        return Probe(**json.loads(told[-1])) if told else self._probe
 
     def _crash(self, code: int) -> str:
         self._said.seek(0)
@@ -97,30 +113,25 @@ def _file() -> IO[str]:
     return tempfile.TemporaryFile("w+")
 
 
-def probe_all(candidates: Iterable[Candidate], device: torch.device) -> list[Probe]:
-    """Each candidate's probe, SIDE_BY_SIDE at a time; those that are not installed, or have no GPU, are not tried."""
+@contextlib.contextmanager
+def side_by_side(candidates: Iterable[Candidate], device: torch.device, limit: float = LIMIT) -> Iterator[list[Apart]]:
+    """Candidates that are probed at the same time; what still runs at the end is stopped."""
+    begun: list[Apart] = []
+    try:
+        begun.extend(Apart(candidate, device, limit) for candidate in candidates)
+        yield begun
+    finally:
+        for each in begun:
+            each.stop()
+
+
+def probe_all(candidates: Sequence[Candidate], device: torch.device) -> list[Probe]:
+    """Each candidate's probe, SIDE_BY_SIDE at a time."""
     found: list[Probe] = []
-    listed = list(candidates)
-    for at in range(0, len(listed), SIDE_BY_SIDE):
-        begun: list[Probe | Apart] = []
-        try:
-            for candidate in listed[at : at + SIDE_BY_SIDE]:
-                begun.append(_untried(candidate, device) or Apart(candidate, device))
-            found += [each if isinstance(each, Probe) else each.wait() for each in begun]
-        finally:
-            for each in begun:
-                if isinstance(each, Apart):
-                    each.stop()
+    for at in range(0, len(candidates), SIDE_BY_SIDE):
+        with side_by_side(candidates[at : at + SIDE_BY_SIDE], device) as begun:
+            found += [each.wait() for each in begun]
     return found
-
-
-def _untried(candidate: Candidate, device: torch.device) -> Probe | None:
-    """The probe of a candidate that cannot be tried."""
-    probe = unseen(candidate)
-    if not probe.found:
-        return probe
-    needs = f"not tried: it needs a CUDA GPU, this is {device.type}"
-    return None if device.type == "cuda" else replace(probe, reason=needs)
 
 
 @lru_cache(maxsize=8)

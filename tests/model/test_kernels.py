@@ -30,6 +30,7 @@ from tests.model.test_generate import LAYERS
 
 CPU = torch.device("cpu")
 GPU: Any = SimpleNamespace(type="cuda")
+FLEX = next(candidate for candidate in CANDIDATES if candidate.field == "window")
 FIELDS = ("causal", "window", "state_space", "selective", "delta")
 
 
@@ -226,23 +227,24 @@ def test_a_kernel_that_is_slower_than_torch_is_not_used(
 
 
 def apart(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str, limit: float = 30.0) -> Apart:
-    """The first candidate, probed on a CPU by a Python that runs a script in its place."""
+    """FlexAttention for windows, probed by a Python that runs a script in its place."""
     python = folder / "python"
     python.write_text(f"#!{sys.executable}\nimport fcntl, os, sys, time\n{script}\n")
     python.chmod(0o755)
     monkeypatch.setattr(probes.sys, "executable", str(python))
-    return Apart(CANDIDATES[0], CPU, limit)
+    return Apart(FLEX, torch.device("cuda"), limit)
 
 
 def test_a_candidate_is_probed_in_a_process_of_its_own() -> None:
-    probe = Apart(CANDIDATES[0], CPU).wait()
-    assert (probe.name, probe.field, probe.dtype) == ("xformers", "causal", "bfloat16")
-    assert probe.used or not probe.reason.startswith("starting")
+    probe = Apart(FLEX, torch.device("cuda")).wait()
+    assert (probe.name, probe.field, probe.dtype) == ("FlexAttention", "window", "bfloat16")
+    assert probe.loads
+    assert probe.used or torch.cuda.is_available() or probe.reason.startswith("fails: ")
 
 
 def test_a_candidate_that_takes_too_long_costs_its_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Whatever its process started ends with it, and so gives back the lock that both hold."""
-    stage = Probe("xformers", "causal", "bfloat16", True, loads=True, reason="compiling")
+    stage = Probe("FlexAttention", "window", "bfloat16", True, loads=True, reason="compiling")
     script = f"""
 print({probing.MARK + json.dumps(stage.plain())!r}, flush=True)
 held = open({str(tmp_path / "held")!r}, "w")
