@@ -2,7 +2,8 @@
 
 A candidate serves inputs of one dtype, and only after real calls, forward and backward, agreed with torch's in float32
 (1e-4 in float32, 2e-2 in bfloat16, relative to the largest value) and took no longer. Each is probed in a process of
-its own (see probing) within LIMIT seconds. Whatever goes wrong is one sentence, and torch does the work.
+its own (see probing) within LIMIT seconds, once for a GPU, its driver and the versions (see remembered). Whatever goes
+wrong is one sentence, and torch does the work.
 """
 
 import contextlib
@@ -25,6 +26,7 @@ from l2m_design.errors import first_line
 from l2m_design.model.candidates import CANDIDATES, Candidate
 from l2m_design.model.kernels import TORCH, Kernels
 from l2m_design.model.probing import ATTENTION, MARK, Probe, dtype_name, unseen
+from l2m_design.model.remembered import remember, remembered
 
 LIMIT = 60.0  # seconds that a candidate may take, starting Python and compiling included
 SIDE_BY_SIDE = 4  # candidates probed at a time
@@ -125,22 +127,28 @@ def side_by_side(candidates: Iterable[Candidate], device: torch.device, limit: f
             each.stop()
 
 
-def probe_all(candidates: Sequence[Candidate], device: torch.device) -> list[Probe]:
-    """Each candidate's probe, SIDE_BY_SIDE at a time."""
-    found: list[Probe] = []
-    for at in range(0, len(candidates), SIDE_BY_SIDE):
-        with side_by_side(candidates[at : at + SIDE_BY_SIDE], device) as begun:
-            found += [each.wait() for each in begun]
-    return found
+def probe_all(candidates: Sequence[Candidate], device: torch.device, fresh: bool = False) -> list[Probe]:
+    """Each candidate's probe: from the cache unless `fresh`, else made and cached, SIDE_BY_SIDE at a time."""
+    known = {} if fresh else {c: probe for c in candidates if (probe := remembered(c, device))}
+    lacking = [candidate for candidate in candidates if candidate not in known]
+    for at in range(0, len(lacking), SIDE_BY_SIDE):
+        with side_by_side(lacking[at : at + SIDE_BY_SIDE], device) as begun:
+            for each in begun:
+                known[each.candidate] = each.wait()
+                remember(each.candidate, device, known[each.candidate])
+    return [known[candidate] for candidate in candidates]
 
 
 @lru_cache(maxsize=8)
-def probed(device: torch.device) -> tuple[Kernels, tuple[Probe, ...]]:
-    """The kernels to use on a device, and what every candidate did there. The first that agrees serves its inputs."""
+def probed(device: torch.device, fresh: bool = False) -> tuple[Kernels, tuple[Probe, ...]]:
+    """The kernels to use on a device, and what every candidate did there. The first that agrees serves its inputs.
+
+    fresh: probe again what is cached.
+    """
     probes: dict[Candidate, Probe] = {}
     served: set[tuple[str, torch.dtype]] = set()
     while turn := _next(served, probes):
-        probes |= zip(turn, probe_all(turn, device), strict=True)
+        probes |= zip(turn, probe_all(turn, device, fresh), strict=True)
         served |= {(candidate.field, candidate.dtype) for candidate in turn if probes[candidate].used}
     spared = "not needed: another one serves"
     listed = tuple(probes.get(c) or replace(unseen(c), reason=spared) for c in CANDIDATES)

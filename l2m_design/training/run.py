@@ -158,10 +158,10 @@ def train(
 ) -> tuple[LanguageModel, Result]:
     """Train and evaluate one candidate; on_rung answers whether to go on.
 
-    on_ready: called when all is built and compiled, just before the first step; from here on time counts. checkpoint:
-    where to keep the run's state at rungs, every so many seconds and on an interrupt, and to go on from when it is
-    there already (rungs already passed are reported again). ranks: this process is the first of several, which share
-    each batch. probes: of faster kernels, those to use among them; made here when none are given.
+    on_ready: called when all is built and compiled, before the first step; from here on time counts. checkpoint: where
+    to keep the run's state at rungs, every so many seconds and on an interrupt, and to go on from when it is there
+    (rungs already passed are reported again). ranks: this is the first of several processes, which share each batch.
+    probes: of the kernels to choose from; made here where they are not given.
 
     Raises BadInput when documents are too short or vocabulary, device or processes do not fit, Stopped when told to
     stop, FloatingPointError when the loss is not finite.

@@ -11,7 +11,7 @@ from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from l2m_design.architecture import Architecture
 from l2m_design.architecture.schedules import GlobalBudget
-from l2m_design.model import build, candidates, flex, probes, probing
+from l2m_design.model import build, candidates, flex, probes, probing, remembered
 from l2m_design.model.candidates import CANDIDATES, Candidate
 from l2m_design.model.kernels import TORCH
 from l2m_design.model.lifetimes import best_lifetimes
@@ -211,7 +211,7 @@ def test_on_a_cpu_torch_computes_and_every_candidate_says_why() -> None:
     assert len(found) == len(CANDIDATES)
     assert all(probe.reason and not probe.used for probe in found)
     absent = replace(CANDIDATES[0], library="no_such_library")
-    assert probe_all([absent], GPU)[0].reason == "not installed"
+    assert probe_all([absent], CPU)[0].reason == "not installed"
 
 
 @pytest.mark.parametrize(("speed", "used"), [(0.7, False), (1.3, True)])
@@ -295,12 +295,85 @@ def test_the_first_candidate_that_agrees_serves_its_field(monkeypatch: pytest.Mo
     makes = (lambda: fails, lambda: same, lambda: fails)
     listed = tuple(replace(stand_in("causal", make), name=f"{at}") for at, make in enumerate(makes))
     monkeypatch.setattr(probes, "CANDIDATES", listed)
-    monkeypatch.setattr(probes, "probe_all", lambda turn, device: [measure(candidate)[0] for candidate in turn])
+    monkeypatch.setattr(probes, "probe_all", lambda turn, device, fresh: [measure(candidate)[0] for candidate in turn])
     kernels, found = probed.__wrapped__(CPU)
     assert [function for _, function in kernels.causal.fast] == [same]
     assert kernels.window is TORCH.window
     assert [probe.used for probe in found] == [False, True, False]
     assert found[2].reason == "not needed: another one serves"
+
+
+class Once:
+    """Stands for Apart: counts what is probed, and has one answer."""
+
+    made: ClassVar[list[Candidate]] = []
+    reason = ""
+
+    def __init__(self, candidate: Candidate, device: torch.device, limit: float) -> None:
+        self.candidate = candidate
+        self.made.append(candidate)
+
+    def wait(self) -> Probe:
+        return replace(probing.unseen(self.candidate), loads=True, used=not self.reason, reason=self.reason)
+
+    def stop(self) -> None:
+        pass
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Once]:
+    monkeypatch.setenv("L2M_CACHE", str(tmp_path))
+    monkeypatch.setattr(probes, "Apart", Once)
+    monkeypatch.setattr(Once, "made", [])
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
+    return Once
+
+
+def test_what_was_probed_is_not_probed_again_until_something_changes(
+    counted: type[Once], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = probe_all([FLEX], GPU)
+    assert probe_all([FLEX], GPU) == first
+    assert len(counted.made) == 1
+    probe_all([FLEX], GPU, fresh=True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "another GPU")
+    probe_all([FLEX], GPU)
+    monkeypatch.setattr(remembered, "version", lambda name: "another version")
+    probe_all([FLEX], GPU)
+    probe_all([replace(FLEX, dtype=torch.float32)], GPU)
+    assert len(counted.made) == 5
+
+
+@pytest.mark.parametrize("kept", ["{broken", "[]", "{}"])
+def test_a_broken_cache_is_written_anew(counted: type[Once], tmp_path: Path, kept: str) -> None:
+    (tmp_path / "probes.json").write_text(kept)
+    probe_all([FLEX], GPU)
+    assert probe_all([FLEX], GPU)[0].used
+    assert len(counted.made) == 1
+    found = json.loads((tmp_path / "probes.json").read_text())
+    (tmp_path / "probes.json").write_text(json.dumps({key: {"unknown": 1} for key in found}))
+    assert probe_all([FLEX], GPU)[0].used
+    assert len(counted.made) == 2
+
+
+@pytest.mark.parametrize(
+    ("reason", "times"), [("compiling takes more than 60 s", 1), ("fails: CUDA out of memory. Tried", 2)]
+)
+def test_a_reason_of_the_moment_is_not_cached(
+    counted: type[Once], monkeypatch: pytest.MonkeyPatch, reason: str, times: int
+) -> None:
+    monkeypatch.setattr(Once, "reason", reason)
+    for _ in range(2):
+        assert probe_all([FLEX], GPU)[0].reason == reason
+    assert len(counted.made) == times
+
+
+def test_a_cache_that_cannot_be_written_leaves_probes_as_they_are(
+    counted: type[Once], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("L2M_CACHE", str(tmp_path / "file"))
+    assert probe_all([FLEX], GPU)[0].used
 
 
 def test_a_candidate_that_passed_apart_and_does_not_load_here_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -399,7 +472,7 @@ def test_flash_linear_attention_is_called_in_its_own_layout(monkeypatch: pytest.
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda c: f"{c.field}, {c.dtype}, by {c.name}")
 def test_installed_kernels_agree_with_torch_on_a_gpu(candidate: Candidate) -> None:
-    probe = probe_all([candidate], torch.device("cuda"))[0]
+    probe = probe_all([candidate], torch.device("cuda"), fresh=True)[0]
     if not probe.found:
         pytest.skip(f"{candidate.library} is not installed")
     assert probe.used or "of torch's speed" in probe.reason, probe.reason
