@@ -1,20 +1,26 @@
 """Acceptance of this project on a GPU: one command, a table and JSON; exit 1 on any wrong value.
 
 Run: python benchmarks/accept_gpu.py [--out FILE] [--budget 270] [--only machine values ...]; without a GPU
-`--rehearse` walks through every section at tiny sizes. Sections, in order of worth: machine, values, kernels, recipe,
-decoding, layers, compiled (the recipe again), path (a search: killed and resumed, two workers, out of memory).
-Each row is printed and written at once; a failed check is a row with its reason, and the others go on. Where a CUDA
+`--rehearse` walks through every section at tiny sizes. Sections, in order of worth: machine, values (torch's forms),
+kernels (each candidate in a process of its own; values again with those that passed), recipe, decoding, layers, flex
+(FlexAttention, likewise), compiled (the recipe again), path (a search: killed and resumed, two workers, out of memory).
+What follows `kernels` and `flex` uses what passed there. A section takes SHARE of the time left, the last one all. Each
+row is printed and written at once; a failed check is a row with its reason, and the others go on. Where a CUDA
 error leaves the process without its device, the remaining sections run in a fresh one.
 """
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch._dynamo
@@ -25,15 +31,24 @@ from l2m_design.errors import first_line
 from l2m_design.model.acceptance import Check, Found, Row, Skipped, alive, built, judge, machine_checks
 from l2m_design.model.acceptance_values import mixer_types, value_checks
 from l2m_design.model.backends import keep_freed_memory
-from l2m_design.model.kernels import TORCH, Kernels
-from l2m_design.model.probes import Probe, probed
+from l2m_design.model.candidates import CANDIDATES, Candidate
+from l2m_design.model.kernels import Kernels
+from l2m_design.model.probes import LIMIT as PROBING
+from l2m_design.model.probes import SIDE_BY_SIDE, Apart, chosen, side_by_side
+from l2m_design.model.probing import Probe
 
 SMALL = Sizes(
     width=64, values=256, counted=128, layer=256, decoding=64, decoding_layers=1, parameters=300_000, batch_tokens=256,
     length=64, warm=1, steps=2, vocabularies=(256, 512), types=mixer_types(heads=4, head_dim=16, chunk=16, window=32),
 )  # fmt: skip
 REAL = Sizes(types=mixer_types())
-LIMIT = {"values": 60, "recipe": 40, "layers": 40, "decoding": 40, "compiled": 120, "path": 240}
+LIMIT = {"kernels": PROBING, "flex": PROBING, "recipe": 40, "layers": 40, "decoding": 40, "compiled": 120, "path": 240}
+SHARE = 0.4  # of the time left that a section may take while others wait
+SERVES = {  # the fields of Kernels that a mixer type calls
+    "attention": {"causal"}, "mla": {"causal"}, "window": {"window"}, "window, sinks": {"window"},
+    "mamba2": {"state_space"}, "mamba1": {"selective"}, "gated_deltanet": {"delta"},
+    "sparse, spread": {"held"}, "sparse, learned": {"held"}, "sparse, recency": {"held"},
+}  # fmt: skip
 
 
 @dataclass
@@ -59,67 +74,95 @@ class Journal:
         return {**counts, "seconds": time.time() - self.began, "rows": self.rows}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Bench:
-    """Where sections take what they need from. Kernels are probed at the first need, once."""
+    """Where sections take what they need from. until: when the section that runs must have ended, by the clock."""
 
     device: torch.device
     sizes: Sizes
     small: bool
+    journal: Journal
+    until: float = math.inf
 
-    def probed(self) -> tuple[Kernels, tuple[Probe, ...]]:
-        try:
-            return probed(self.device)
-        except Exception as error:  # the kernels' own section says it; torch computes in the others
-            print(f"kernels: {first_line(error)}; torch computes", file=sys.stderr)
-            return TORCH, ()
+    def passed(self) -> tuple[Kernels, tuple[Probe, ...]]:
+        """The kernels that passed so far, in this process or in an earlier one that lost its device."""
+        rows = (row for row in self.journal.rows if row["section"] in ("kernels", "flex") and row["works"])
+        numbers: list[Any] = [row["numbers"] for row in rows]
+        return chosen(Probe(**found) for found in numbers if found.get("used"))
+
+    def served(self, candidates: list[Candidate]) -> dict[str, dict[str, Any]]:
+        """A layer of every mixer type that candidates which passed compute."""
+        used = {(probe.name, probe.field) for probe in self.passed()[1]}
+        fields = {candidate.field for candidate in candidates if (candidate.name, candidate.field) in used}
+        return {name: layer for name, layer in self.sizes.types.items() if fields & SERVES.get(name, set())}
 
 
-def kernel_checks(bench: Bench) -> list[Check]:
-    """A row for each candidate: used, or why not."""
+def kernel_checks(bench: Bench, flex: bool) -> Iterator[Check]:
+    """A row for each candidate, FlexAttention or the others: used, or why not; then values with those that passed."""
 
-    def row(probe: Probe) -> Found:
+    def row(apart: Apart) -> Found:
+        probe = apart.wait()
         measured = [] if probe.error is None else [f"{probe.error:.1e} from torch, first call {probe.seconds:.1f} s"]
         measured += [] if probe.speed is None else [f"{probe.speed:.2f} times torch's speed"]
-        if not probe.found or probe.reason.startswith(("not needed", "not tried")):
-            raise Skipped(probe.reason)
+        words = "; ".join([*measured, probe.reason or "used"])
+        if not probe.found or "not tried" in probe.reason or "takes more than" in probe.reason:
+            raise Skipped(words)
         slow = "of torch's speed" in probe.reason  # agrees: no wrong value
-        return Found("; ".join([*measured, probe.reason or "used"]), probe.plain(), probe.used or slow)
+        return Found(words, probe.plain(), probe.used or slow)
 
-    probes = probed(bench.device)[1]
-    return [(f"{p.field} {p.dtype} {p.name}", lambda p=p: row(p)) for p in probes]
+    candidates = sorted(
+        (c for c in CANDIDATES if (c.name == "FlexAttention") is flex),
+        key=lambda c: (find_spec(c.library) is None, c.library != "fla"),
+    )
+    for at in range(0, len(candidates), SIDE_BY_SIDE):
+        limit = max(0.0, min(PROBING, bench.until - time.time()))
+        with side_by_side(candidates[at : at + SIDE_BY_SIDE], bench.device, limit) as begun:
+            for apart in begun:
+                c = apart.candidate
+                yield f"{c.field} {str(c.dtype).removeprefix('torch.')} {c.name}", partial(row, apart)
+    sizes, types = bench.sizes, bench.served(candidates)
+    if types:
+        kernels = bench.passed()[0]
+        yield from value_checks(types, sizes.width, sizes.values, bench.device, kernels)
+        yield from layer_checks(replace(sizes, types=types), bench.device, kernels) if flex else []
 
 
-SECTIONS: dict[str, Callable[[Bench], list[Check]]] = {
+SECTIONS: dict[str, Callable[[Bench], Iterable[Check]]] = {
     "machine": lambda b: machine_checks(b.device, b.small),
-    "values": lambda b: value_checks(b.sizes.types, b.sizes.width, b.sizes.values, b.device, b.probed()[0]),
-    "kernels": kernel_checks,
-    "recipe": lambda b: recipe_checks(b.sizes, b.device),
-    "decoding": lambda b: decoding_checks(b.sizes, b.device, b.probed()[0]),
-    "layers": lambda b: layer_checks(b.sizes, b.device, b.probed()[0]),
-    "compiled": lambda b: compiled_checks(b.sizes, b.device),
+    "values": lambda b: value_checks(b.sizes.types, b.sizes.width, b.sizes.values, b.device),
+    "kernels": lambda b: kernel_checks(b, flex=False),
+    "recipe": lambda b: recipe_checks(b.sizes, b.device, b.passed()[1]),
+    "decoding": lambda b: decoding_checks(b.sizes, b.device, b.passed()[0]),
+    "layers": lambda b: layer_checks(b.sizes, b.device, b.passed()[0]),
+    "flex": lambda b: kernel_checks(b, flex=True),
+    "compiled": lambda b: compiled_checks(b.sizes, b.device, b.passed()[1]),
     "path": lambda b: path_checks(b.device),
 }
 
 
-def accept(bench: Bench, journal: Journal, sections: list[str], budget: float) -> list[str]:
+def accept(bench: Bench, sections: list[str], budget: float) -> list[str]:
     """Run sections within `budget` seconds; those left where the device was lost."""
+    journal, end = bench.journal, bench.journal.began + budget
     for number, section in enumerate(sections):
+        share = 1.0 if section == sections[-1] else SHARE
+        allowed = share * (end - time.time())
+        bench.until = time.time() + allowed
         try:
-            checks = SECTIONS[section](bench)
+            for check in SECTIONS[section](bench):
+                left = bench.until - time.time()
+                if left <= 1:
+                    spent = (
+                        f"the budget of {budget:.0f} s" if end - time.time() <= 1 else f"its share, {allowed:.0f} s,"
+                    )
+                    journal.add(Row(section, check[0], None, f"skipped: {spent} is spent"))
+                    continue
+                row = judge(section, check, min(left, LIMIT.get(section, 60)))
+                journal.add(row)
+                if row.works is False and not alive(bench.device):
+                    journal.add(Row(section, "the rest of the section", None, "skipped: the device was lost"))
+                    return sections[number + 1 :]
         except Exception as error:
             journal.add(Row(section, "the section", False, f"{type(error).__name__}: {first_line(error)}"))
-            continue
-        for check in checks:
-            left = budget - (time.time() - journal.began)
-            if left <= 1:
-                journal.add(Row(section, check[0], None, f"skipped: the budget of {budget:.0f} s is spent"))
-                continue
-            row = judge(section, check, min(left, LIMIT.get(section, 60)))
-            journal.add(row)
-            if row.works is False and not alive(bench.device):
-                journal.add(Row(section, "the rest of the section", None, "skipped: the device was lost"))
-                return sections[number + 1 :]
     return []
 
 
@@ -135,10 +178,11 @@ def main(words: list[str] | None = None) -> int:
         parser.error(f"no CUDA device works here ({built()}); --rehearse needs none")
     keep_freed_memory()
     torch._dynamo.config.recompile_limit = 64  # one process meets more shapes here than any that trains
-    bench = Bench(torch.device("cpu" if given.rehearse else "cuda"), SMALL if given.rehearse else REAL, given.rehearse)
     earlier = json.loads(given.out.read_text())["rows"] if given.began and given.out else []
     journal = Journal(given.out, earlier, given.began or time.time())
-    left = accept(bench, journal, [name for name in SECTIONS if name in given.only], given.budget)
+    device = torch.device("cpu" if given.rehearse else "cuda")
+    bench = Bench(device, SMALL if given.rehearse else REAL, given.rehearse, journal)
+    left = accept(bench, [name for name in SECTIONS if name in given.only], given.budget)
     if left:
         out = given.out or Path(f"accept_gpu_{os.getpid()}.json")
         journal.out = out

@@ -26,7 +26,8 @@ SPACE = {
 }  # fmt: skip
 STUDY = {
     "name": "path", "corpus": "markov:stay=0.9", "space": "space.yaml", "demand": {"beta": 0.7},
-    "condition": {"length": 1024}, "recipe": {"length": 64, "tokens": 16384, "batch_tokens": 1024, "windows": 8},
+    "condition": {"length": 1024}, "recipe": {"length": 64, "tokens": 16384, "batch_tokens": 1024, "windows": 8,
+                                                    "kernels": "torch"},
     "search": {"trials": 3, "enforce": [], "known_designs": False, "pruner": "none"},
 }  # fmt: skip
 

@@ -23,6 +23,7 @@ from l2m_design.model.backends import autocast
 from l2m_design.model.catalogue import build_mixer
 from l2m_design.model.kernels import Kernels
 from l2m_design.model.mixer import Mixer, Pass
+from l2m_design.model.probing import Probe
 from l2m_design.training.latency import decode_milliseconds
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.run import train
@@ -179,26 +180,29 @@ class _Enough(Exception):
     """As many steps as are needed were timed."""
 
 
-def recipe_checks(sizes: Sizes, device: torch.device) -> list[Check]:
-    """The gpu-50m recipe by the product's own `train`, eager."""
-    return _recipes(sizes, device, False)
+Probes = tuple[Probe, ...]
 
 
-def compiled_checks(sizes: Sizes, device: torch.device) -> list[Check]:
+def recipe_checks(sizes: Sizes, device: torch.device, probes: Probes) -> list[Check]:
+    """The gpu-50m recipe by the product's own `train`, eager, with the kernels that passed."""
+    return _recipes(sizes, device, probes, False)
+
+
+def compiled_checks(sizes: Sizes, device: torch.device, probes: Probes) -> list[Check]:
     """The same, compiled."""
-    return _recipes(sizes, device, True)
+    return _recipes(sizes, device, probes, True)
 
 
-def _recipes(sizes: Sizes, device: torch.device, compiled: bool) -> list[Check]:
+def _recipes(sizes: Sizes, device: torch.device, probes: Probes, compiled: bool) -> list[Check]:
     return [
-        (f"{name}, {vocabulary:,} tokens", partial(_trained, layers, vocabulary, sizes, device, compiled))
+        (f"{name}, {vocabulary:,} tokens", partial(_trained, layers, vocabulary, sizes, device, probes, compiled))
         for vocabulary in sizes.vocabularies
         for name, layers in sizes.designs().items()
     ]
 
 
 def _trained(
-    layers: list[dict[str, Any]], vocabulary: int, sizes: Sizes, device: torch.device, compiled: bool
+    layers: list[dict[str, Any]], vocabulary: int, sizes: Sizes, device: torch.device, probes: Probes, compiled: bool
 ) -> Found:
     """Tokens a second of training steps, without the first ones; hours of a trial and of a finalist's run."""
     if compiled and device.type != "cuda":
@@ -224,7 +228,7 @@ def _trained(
 
     began = time.perf_counter()
     with contextlib.suppress(_Enough):
-        train(drawn, Noise(vocabulary, sizes.length), recipe, device, on_step=on_step)
+        train(drawn, Noise(vocabulary, sizes.length), recipe, device, on_step=on_step, probes=probes)
     a_step = (times[1] - times[0]) / timed
     rate = recipe.batch * recipe.length / a_step
     numbers: dict[str, object] = {

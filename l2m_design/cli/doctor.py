@@ -22,12 +22,13 @@ class Check(TypedDict):
 
 def command(
     gpu: Annotated[
-        bool, typer.Option("--gpu", help="Also verify the GPU: compiler, Triton, values of every mixer type.")
+        bool,
+        typer.Option("--gpu", help="Also verify the GPU (compiler, Triton, every mixer type) and probe kernels again."),
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Look at Python, libraries, devices, caches and tracking. Exit 1 when something needed does not work."""
-    checks = [*_libraries(), *_devices(), *_optional(), *_kernels(), *_places(), *(_gpu() if gpu else [])]
+    checks = [*_libraries(), *_devices(), *_optional(), *_kernels(fresh=gpu), *_places(), *(_gpu() if gpu else [])]
     broken = [check for check in checks if check["needed"] and not check["works"]]
     if as_json:
         print_json({"checks": checks, "works": not broken})
@@ -77,13 +78,16 @@ def _optional() -> list[Check]:
     ]
 
 
-def _kernels() -> list[Check]:
-    """Faster kernels: found, loaded, how far from torch, seconds of the first call; and why not used."""
+def _kernels(fresh: bool) -> list[Check]:
+    """Faster kernels: found, loaded, how far from torch, seconds of the first call; and why not used.
+
+    fresh: probe again what is cached.
+    """
     from l2m_design.model.backends import pick_device
     from l2m_design.model.probes import probed
 
     rows = []
-    for probe in probed(pick_device("auto"))[1]:
+    for probe in probed(pick_device("auto"), fresh)[1]:
         measured = ""
         if probe.error is not None:
             measured = f"{probe.error:.1e} from torch, first call {probe.seconds:.1f} s; "

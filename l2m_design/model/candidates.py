@@ -139,8 +139,8 @@ CANDIDATES = tuple(
     for dtype in (torch.bfloat16, torch.float32)
     for candidate in (
         Candidate("xformers", "causal", "xformers", dtype, xformers_causal, _even_heads),
-        Candidate("xformers", "window", "xformers", dtype, xformers_window, _even_heads),
         Candidate("FlexAttention", "window", "torch", dtype, flex_window, _wide_heads),
+        Candidate("xformers", "window", "xformers", dtype, xformers_window, _even_heads),
         Candidate("FlexAttention", "held", "torch", dtype, flex_held, _even_wide_heads),
         Candidate("flash-linear-attention", "state_space", "fla", dtype, fla_state_space, _whole_chunks),
         Candidate("flash-linear-attention", "delta", "fla", dtype, fla_delta, _whole_chunks),

@@ -1,33 +1,35 @@
 """Probes: which faster kernels are installed, load, and compute what the torch forms compute on a device.
 
 A candidate serves inputs of one dtype, and only after real calls, forward and backward, agreed with torch's in float32
-(1e-4 in float32, 2e-2 in bfloat16, relative to the largest value) and took no longer. Whatever goes wrong is one
-sentence, and torch does the work.
+(1e-4 in float32, 2e-2 in bfloat16, relative to the largest value) and took no longer. Each is probed in a process of
+its own (see probing) within LIMIT seconds, once for a GPU, its driver and the versions (see remembered). Whatever goes
+wrong is one sentence, and torch does the work.
 """
 
-import importlib.util
-import math
-import statistics
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import torch
-from torch import Tensor
 
-from l2m_design.architecture.schedules import GlobalBudget
 from l2m_design.errors import first_line
 from l2m_design.model.candidates import CANDIDATES, Candidate
-from l2m_design.model.delta_rule import unit
 from l2m_design.model.kernels import TORCH, Kernels
-from l2m_design.model.lifetimes import best_lifetimes
-from l2m_design.settings import Json
+from l2m_design.model.probing import ATTENTION, MARK, Probe, dtype_name, unseen
+from l2m_design.model.remembered import remember, remembered
 
-TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
-ATTENTION = ("causal", "window", "held")
-SCALE, LEAST_SPEED, HEAD = 16, 0.9, 64
+LIMIT = 60.0  # seconds that a candidate may take, starting Python and compiling included
+SIDE_BY_SIDE = 4  # candidates probed at a time
 
 
 @dataclass(frozen=True)
@@ -46,47 +48,141 @@ class Dispatch:
         return self.torch_form(*inputs)
 
 
-@dataclass(frozen=True)
-class Probe:
-    """What a candidate did. error: relative to torch; seconds: of the first call, compilation included; speed: times
-    torch's, at a size that is worth it.
+class Apart:
+    """A candidate that is being probed in a process of its own, from now on for `limit` seconds at most.
+
+    One that is not installed, or has no GPU, is not tried.
     """
 
-    name: str
-    field: str
-    dtype: str
-    found: bool
-    loads: bool = False
-    error: float | None = None
-    seconds: float | None = None
-    speed: float | None = None
-    used: bool = False
-    reason: str = ""
+    def __init__(self, candidate: Candidate, device: torch.device, limit: float = LIMIT) -> None:
+        self.candidate, self.limit, self._until = candidate, limit, time.monotonic() + limit
+        self._out, self._said = _file(), _file()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._probe = unseen(candidate)
+        if self._probe.found and device.type == "cuda":
+            self._probe = replace(self._probe, reason="starting")
+            self._child = self._started(str(device))
+        elif self._probe.found:
+            self._probe = replace(self._probe, reason=f"not tried: it needs a CUDA GPU, this is {device.type}")
 
-    def plain(self) -> Json:
-        """JSON-ready."""
-        return dict(self.__dict__)
+    def _started(self, device: str) -> subprocess.Popen[bytes]:
+        candidate, seconds = self.candidate, self.limit + 10  # that it ends after by itself, should this process die
+        words = [candidate.name, candidate.field, dtype_name(candidate), device, str(seconds)]
+        root = str(Path(__file__).parents[2])
+        paths = os.pathsep.join(path for path in (root, os.environ.get("PYTHONPATH")) if path)
+        return subprocess.Popen(
+            [sys.executable, "-m", "l2m_design.model.probing", *words],
+            env=os.environ | {"PYTHONPATH": paths}, stdout=self._out, stderr=self._said, start_new_session=True,
+        )  # fmt: skip
+
+    def wait(self) -> Probe:
+        """The probe, at the limit at the latest."""
+        if self._child is None:
+            return self._probe
+        try:
+            code = self._child.wait(max(0.0, self._until - time.monotonic()))
+            ended = self._crash(code) if code else ""
+        except subprocess.TimeoutExpired:
+            ended = f"{self._last().reason} takes more than {self.limit:.0f} s"
+        finally:
+            self.stop()
+        self._probe = replace(self._last(), used=False, reason=ended) if ended else self._last()
+        return self._probe
+
+    def stop(self) -> None:
+        """End the process, and the compilers that it started."""
+        if self._child is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._child.pid, signal.SIGKILL)
+        self._child.wait()
+        self._child = None
+
+    def _last(self) -> Probe:
+        self._out.seek(0)
+        told = [line.removeprefix(MARK) for line in self._out if line.startswith(MARK)]
+        return Probe(**json.loads(told[-1])) if told else self._probe
+
+    def _crash(self, code: int) -> str:
+        self._said.seek(0)
+        lines = self._said.read().strip().splitlines()
+        how = f"signal {-code}" if code < 0 else f"exit {code}"
+        return f"{self._last().reason} ends its process ({how}){': ' + lines[-1] if lines else ''}"
+
+
+def _file() -> IO[str]:
+    """A file without a name, for what a process prints: a pipe would stay open while its compilers live."""
+    return tempfile.TemporaryFile("w+")
+
+
+@contextlib.contextmanager
+def side_by_side(candidates: Iterable[Candidate], device: torch.device, limit: float = LIMIT) -> Iterator[list[Apart]]:
+    """Candidates that are probed at the same time; what still runs at the end is stopped."""
+    begun: list[Apart] = []
+    try:
+        begun.extend(Apart(candidate, device, limit) for candidate in candidates)
+        yield begun
+    finally:
+        for each in begun:
+            each.stop()
+
+
+def probe_all(candidates: Sequence[Candidate], device: torch.device, fresh: bool = False) -> list[Probe]:
+    """Each candidate's probe: from the cache unless `fresh`, else made and cached, SIDE_BY_SIDE at a time."""
+    known = {} if fresh else {c: probe for c in candidates if (probe := remembered(c, device))}
+    lacking = [candidate for candidate in candidates if candidate not in known]
+    for at in range(0, len(lacking), SIDE_BY_SIDE):
+        with side_by_side(lacking[at : at + SIDE_BY_SIDE], device) as begun:
+            for each in begun:
+                known[each.candidate] = each.wait()
+                remember(each.candidate, device, known[each.candidate])
+    return [known[candidate] for candidate in candidates]
 
 
 @lru_cache(maxsize=8)
-def probed(device: torch.device) -> tuple[Kernels, tuple[Probe, ...]]:
-    """The kernels to use on a device, and what every candidate did there. The first that agrees serves its inputs."""
-    probes: list[Probe] = []
-    fast: dict[str, list[tuple[Candidate, Callable[..., Any]]]] = {}
+def probed(device: torch.device, fresh: bool = False) -> tuple[Kernels, tuple[Probe, ...]]:
+    """The kernels to use on a device, and what every candidate did there. The first that agrees serves its inputs.
+
+    fresh: probe again what is cached.
+    """
+    probes: dict[Candidate, Probe] = {}
+    served: set[tuple[str, torch.dtype]] = set()
+    while turn := _next(served, probes):
+        probes |= zip(turn, probe_all(turn, device, fresh), strict=True)
+        served |= {(candidate.field, candidate.dtype) for candidate in turn if probes[candidate].used}
+    spared = "not needed: another one serves"
+    listed = tuple(probes.get(c) or replace(unseen(c), reason=spared) for c in CANDIDATES)
+    return chosen(listed)
+
+
+def _next(served: set[tuple[str, torch.dtype]], probes: dict[Candidate, Probe]) -> list[Candidate]:
+    """The first candidate that was not tried of each field and dtype that nothing serves."""
+    turn: dict[tuple[str, torch.dtype], Candidate] = {}
     for candidate in CANDIDATES:
-        served = [other.dtype for other, _ in fast.get(candidate.field, [])]
-        if candidate.dtype in served:
-            probes.append(replace(_unseen(candidate), reason="not needed: another one serves"))
+        if candidate not in probes and (candidate.field, candidate.dtype) not in served:
+            turn.setdefault((candidate.field, candidate.dtype), candidate)
+    return list(turn.values())
+
+
+def chosen(probes: Iterable[Probe]) -> tuple[Kernels, tuple[Probe, ...]]:
+    """The kernels of the probes that say `used`, loaded here, and the probes; one that does not load here says so."""
+    fast: dict[str, list[tuple[Candidate, Callable[..., Any]]]] = {}
+    listed = list(probes)
+    known = {(candidate.name, candidate.field, dtype_name(candidate)): candidate for candidate in CANDIDATES}
+    for at, probe in enumerate(listed):
+        if not probe.used:
             continue
-        probe, function = try_candidate(candidate, device)
-        probes.append(probe)
-        if function is not None:
-            fast.setdefault(candidate.field, []).append((candidate, function))
-    chosen = {
+        candidate = known[probe.name, probe.field, probe.dtype]
+        try:
+            fast.setdefault(probe.field, []).append((candidate, candidate.make()))
+        except Exception as error:
+            listed[at] = replace(probe, used=False, reason=f"does not load: {first_line(error)}")
+    fields = {
         field: Dispatch(getattr(TORCH, field), 2 if field in ATTENTION else 0, tuple(found))
         for field, found in fast.items()
+        if found
     }
-    return replace(TORCH, **chosen), tuple(probes)
+    return replace(TORCH, **fields), tuple(listed)
 
 
 def said(probes: tuple[Probe, ...], device: torch.device) -> list[str]:
@@ -98,133 +194,3 @@ def said(probes: tuple[Probe, ...], device: torch.device) -> list[str]:
         for p in probes
         if p.found
     ]
-
-
-def _unseen(candidate: Candidate) -> Probe:
-    found = importlib.util.find_spec(candidate.library) is not None
-    return Probe(candidate.name, candidate.field, str(candidate.dtype).removeprefix("torch."), found)
-
-
-def try_candidate(candidate: Candidate, device: torch.device) -> tuple[Probe, Callable[..., Any] | None]:
-    """One candidate's probe, and its function when it may be used."""
-    probe = _unseen(candidate)
-    if not probe.found:
-        return replace(probe, reason="not installed"), None
-    if device.type != "cuda":
-        return replace(probe, reason=f"not tried: it needs a CUDA GPU, this is {device.type}"), None
-    probe, function = measured(candidate, device)
-    if function is None:
-        return probe, None
-    try:
-        probe = replace(probe, speed=speed(candidate, function, device))
-    except Exception as error:  # such as too little memory at the longer length
-        return replace(probe, used=False, reason=f"fails at {256 * SCALE} tokens: {first_line(error)}"), None
-    if probe.speed is not None and probe.speed < LEAST_SPEED:
-        return replace(probe, used=False, reason=f"agrees, at {probe.speed:.2f} of torch's speed"), None
-    return probe, function
-
-
-def speed(candidate: Candidate, function: Callable[..., Any], device: torch.device) -> float:
-    """Torch's time over the candidate's, forward and backward, medians of five on the device."""
-    seconds = []
-    for compute in (getattr(TORCH, candidate.field), function):
-        tensors, rest = probe_cases(candidate.field, device, candidate.dtype, SCALE)[0]
-        times = []
-        for _ in range(7):
-            _synchronise(device)
-            began = time.perf_counter()
-            _call(compute, tensors, rest)
-            _synchronise(device)
-            times.append(time.perf_counter() - began)
-        seconds.append(statistics.median(times[2:]))
-    return seconds[0] / seconds[1]
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def measured(candidate: Candidate, device: torch.device) -> tuple[Probe, Callable[..., Any] | None]:
-    """Load a candidate, call it and hold it against torch."""
-    probe = _unseen(candidate)
-    try:
-        function = candidate.make()
-    except Exception as error:  # a broken library may raise anything when it loads
-        return replace(probe, reason=f"does not load: {first_line(error)}"), None
-    began = time.perf_counter()
-    try:
-        error_found = parity(candidate, function, device)
-    except Exception as error:  # nor do kernels keep to one kind of error
-        return replace(probe, loads=True, reason=f"fails: {first_line(error)}"), None
-    seconds = time.perf_counter() - began
-    probe = replace(probe, loads=True, error=error_found, seconds=seconds)
-    allowed = TOLERANCE[candidate.dtype]
-    if not error_found <= allowed:
-        return replace(probe, reason=f"differs from torch by {error_found:.1e}, {allowed:.0e} is allowed"), None
-    return replace(probe, used=True), function
-
-
-def parity(candidate: Candidate, function: Callable[..., Any], device: torch.device) -> float:
-    """Largest difference of outputs and gradients from torch's form in float32, relative to the largest value.
-
-    Infinity where anything is not a number.
-    """
-    errors = [0.0]
-    exact = probe_cases(candidate.field, device, torch.float32)
-    for given, (tensors, rest) in zip(probe_cases(candidate.field, device, candidate.dtype), exact, strict=True):
-        theirs, ours = _call(function, *given), _call(getattr(TORCH, candidate.field), tensors, rest)
-        for a, b in zip(ours, theirs, strict=True):
-            error = float((a - b.float()).abs().max() / a.abs().max().clamp(min=1e-6))
-            errors.append(error if math.isfinite(error) else math.inf)
-    return max(errors)
-
-
-def _call(compute: Callable[..., Any], tensors: list[Tensor], rest: list[Any]) -> list[Tensor]:
-    """Outputs, and the gradients of a mixture of all of them."""
-    inputs = [z.detach().requires_grad_() for z in tensors]
-    outputs = compute(*inputs, *rest)
-    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-    mixed = [(z.float() * torch.linspace(-1, 1, z.numel(), device=z.device).view_as(z)).sum() for z in outputs]
-    return [z.detach() for z in (*outputs, *torch.autograd.grad(sum(mixed[1:], mixed[0]), inputs))]
-
-
-Case = tuple[list[Tensor], list[Any]]
-
-
-def _lifetimes(score: Tensor) -> list[Any]:
-    """Lifetimes of tokens with random scores [b s t] under a global budget, and their chunk."""
-    return [best_lifetimes(GlobalBudget(32, "power", 0.5, 4.0), score), 32]
-
-
-def probe_cases(field: str, device: torch.device, dtype: torch.dtype, scale: int = 1) -> list[Case]:
-    """Inputs of a field of Kernels as mixers call it, about 256 · scale tokens long: tensors, then plain numbers."""
-    generator = torch.Generator().manual_seed(0)
-    t = 256 * scale
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator).to(device)
-
-    if field in ATTENTION:
-        numbers: list[list[Any]] = [[64, 0], [50, 3]] if field == "window" else [[], []]
-        if field == "held":
-            numbers = [_lifetimes(draw(2, heads, n)) for heads, n in ((1, t), (2, t - 56))]
-        return [
-            ([draw(2, 4, n, 32).to(dtype), draw(2, 2, n, 32).to(dtype), draw(2, 2, n, 32).to(dtype)], rest)
-            for n, rest in zip((t, t - 56), numbers, strict=True)
-        ]
-    if field == "selective":
-        x, dt, A, B, C = draw(2, t, 16), draw(2, t, 16).sigmoid(), -draw(16, 8).exp(), draw(2, t, 8), draw(2, t, 8)
-        return [([x.to(dtype), dt, A, B.to(dtype), C.to(dtype)], [])]
-    cases: list[Case] = []
-    for n, groups in ((t, 1), (t - 56, 2)):  # heads of 64: some kernels fail at whole blocks alone
-        if field == "delta":
-            query, key = (unit(draw(2, n, 2, HEAD)) for _ in range(2))
-            tensors = [z.to(dtype) for z in (query, key, draw(2, n, 2, HEAD))]
-            gates = [draw(2, n, 2).sigmoid(), -draw(2, n, 2).exp(), draw(2, 2, HEAD, HEAD)]
-            cases.append((tensors + gates, []))
-            continue
-        x, dt, A, start = draw(2, n, 4, HEAD), draw(2, n, 4).sigmoid(), -draw(4).exp(), draw(2, 4, HEAD, HEAD)
-        B, C = draw(2, n, groups, HEAD), draw(2, n, groups, HEAD)
-        cases.append(([x.to(dtype), dt, A, B.to(dtype), C.to(dtype), start], []))
-    return cases

@@ -19,8 +19,8 @@ from l2m_design.errors import BadInput
 from l2m_design.estimates import Floats
 from l2m_design.model import LanguageModel, build
 from l2m_design.model.backends import keep_freed_memory
-from l2m_design.model.kernels import TORCH
-from l2m_design.model.probes import probed, said
+from l2m_design.model.probes import chosen, probed, said
+from l2m_design.model.probing import Probe
 from l2m_design.training.batches import held_out_windows, training_batches
 from l2m_design.training.checkpoint import Checkpoint, Progress, Stopwatch, identity
 from l2m_design.training.context import contexts_of, late_with_cut_past
@@ -95,12 +95,21 @@ class _Run:
     compile_seconds: float
 
 
-def _prepared(architecture: Architecture, corpus: Corpus, recipe: Recipe, device: torch.device, ranks: Ranks) -> _Run:
+def _prepared(
+    architecture: Architecture,
+    corpus: Corpus,
+    recipe: Recipe,
+    device: torch.device,
+    ranks: Ranks,
+    known: tuple[Probe, ...] | None = None,
+) -> _Run:
     """Checked, probed, built and compiled."""
     _check(architecture, corpus, recipe, device, ranks.count)
     keep_freed_memory()
     torch.manual_seed(recipe.seed)
-    kernels, probes = (TORCH, ()) if recipe.kernels == "torch" else probed(device)
+    if recipe.kernels == "torch":
+        known = ()
+    kernels, probes = probed(device) if known is None else chosen(known)
     model = build(architecture, kernels, recipe.recompute).to(device)
     share = recipe.batch // ranks.count
     windows = share if recipe.micro_batch == "auto" else min(share, recipe.micro_batch)
@@ -145,18 +154,19 @@ def train(
     checkpoint: Path | None = None,
     checkpoint_seconds: float = 60.0,
     ranks: Ranks = ALONE,
+    probes: tuple[Probe, ...] | None = None,
 ) -> tuple[LanguageModel, Result]:
     """Train and evaluate one candidate; on_rung answers whether to go on.
 
-    on_ready: called when all is built and compiled, just before the first step; from here on time counts. checkpoint:
-    where to keep the run's state at rungs, every so many seconds and on an interrupt, and to go on from when it is
-    there already (rungs already passed are reported again). ranks: this process is the first of several, which share
-    each batch.
+    on_ready: called when all is built and compiled, before the first step; from here on time counts. checkpoint: where
+    to keep the run's state at rungs, every so many seconds and on an interrupt, and to go on from when it is there
+    (rungs already passed are reported again). ranks: this is the first of several processes, which share each batch.
+    probes: of the kernels to choose from; made here where they are not given.
 
     Raises BadInput when documents are too short or vocabulary, device or processes do not fit, Stopped when told to
     stop, FloatingPointError when the loss is not finite.
     """
-    run = _prepared(architecture, corpus, recipe, device, ranks)
+    run = _prepared(architecture, corpus, recipe, device, ranks, probes)
     kept = _kept(checkpoint, checkpoint_seconds, architecture, corpus, recipe)
     progress = _begin(run.work, kept)
     validation = held_out_windows(corpus, "validation", recipe.length, recipe.windows)

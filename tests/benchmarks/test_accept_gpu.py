@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-SECTIONS = ("machine", "values", "kernels", "recipe", "layers", "decoding", "compiled")
+SECTIONS = ("machine", "values", "kernels", "recipe", "decoding", "layers", "flex", "compiled")
 
 
 def accept(repository: Path, *words: object) -> "subprocess.CompletedProcess[str]":

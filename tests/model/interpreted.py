@@ -82,12 +82,12 @@ def main() -> None:
     except (ImportError, AttributeError) as error:
         cannot(f"mamba-ssm or Triton does not load here: {error}")
     interface.selective_scan_fn = lambda *a, **options: interface.selective_scan_ref(*a, **options)
-    from l2m_design.model import probes
+    from l2m_design.model import probing
 
-    probes.probe_cases = small
+    probing.probe_cases = small
     found = [
-        probes.measured(candidate, torch.device("cpu"))[0]
-        for candidate in probes.CANDIDATES
+        list(probing.stages(candidate, torch.device("cpu")))[-1]
+        for candidate in probing.CANDIDATES
         if candidate.library == "mamba_ssm" and candidate.dtype == torch.float32  # no bfloat16 in the interpreter
     ]
     for probe in found:

@@ -1,13 +1,17 @@
 """Kernels: a faster form is used only when it agrees with torch's; whatever else happens is one sentence."""
 
+import contextlib
+import fcntl
+import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -16,15 +20,17 @@ from torch.nn import functional as F
 
 from l2m_design.architecture import Architecture
 from l2m_design.architecture.schedules import GlobalBudget
-from l2m_design.model import build, candidates, flex, probes
+from l2m_design.model import build, candidates, flex, probes, probing, remembered
 from l2m_design.model.candidates import CANDIDATES, Candidate
 from l2m_design.model.kernels import TORCH
 from l2m_design.model.lifetimes import best_lifetimes
-from l2m_design.model.probes import Dispatch, Probe, measured, probed, said, try_candidate
+from l2m_design.model.probes import Apart, Dispatch, chosen, probe_all, probed, said
+from l2m_design.model.probing import Probe, stages
 from tests.model.test_generate import LAYERS
 
 CPU = torch.device("cpu")
-MEASURED = measured  # kept where a test puts another in its place
+GPU: Any = SimpleNamespace(type="cuda")
+FLEX = next(candidate for candidate in CANDIDATES if candidate.field == "window")
 FIELDS = ("causal", "window", "state_space", "selective", "delta")
 
 
@@ -33,7 +39,8 @@ def stand_in(field: str, make: Callable[[], Callable[..., Any]]) -> Candidate:
 
 
 def measure(candidate: Candidate) -> tuple[Probe, Any]:
-    return MEASURED(candidate, CPU)
+    *_, probe = stages(candidate, CPU)
+    return probe, candidate.make() if probe.used else None
 
 
 @pytest.mark.parametrize("field", FIELDS)
@@ -175,14 +182,14 @@ def test_the_clock_gives_torchs_time_over_the_candidates(monkeypatch: pytest.Mon
         now[0] += 1.0
         return TORCH.selective(*inputs)
 
-    monkeypatch.setattr(probes, "TORCH", replace(TORCH, selective=once))
-    monkeypatch.setattr(probes.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(probing, "TORCH", replace(TORCH, selective=once))
+    monkeypatch.setattr(probing.time, "perf_counter", lambda: now[0])
 
     def twice(*inputs: Any) -> Any:
         now[0] += 2.0
         return TORCH.selective(*inputs)
 
-    assert probes.speed(stand_in("selective", lambda: twice), twice, CPU) == 0.5
+    assert probing.speed(stand_in("selective", lambda: twice), twice, CPU) == 0.5
 
 
 def test_a_library_that_does_not_load_or_run_says_why_in_one_line() -> None:
@@ -204,7 +211,7 @@ def test_on_a_cpu_torch_computes_and_every_candidate_says_why() -> None:
     assert len(found) == len(CANDIDATES)
     assert all(probe.reason and not probe.used for probe in found)
     absent = replace(CANDIDATES[0], library="no_such_library")
-    assert try_candidate(absent, CPU)[0].reason == "not installed"
+    assert probe_all([absent], CPU)[0].reason == "not installed"
 
 
 @pytest.mark.parametrize(("speed", "used"), [(0.7, False), (1.3, True)])
@@ -212,22 +219,67 @@ def test_a_kernel_that_is_slower_than_torch_is_not_used(
     monkeypatch: pytest.MonkeyPatch, speed: float, used: bool
 ) -> None:
     """The rule, with times told: they are taken on GPUs only."""
-    monkeypatch.setattr(probes, "speed", lambda candidate, function, device: speed)
-    gpu: Any = SimpleNamespace(type="cuda")
-    monkeypatch.setattr(probes, "measured", lambda candidate, device: measure(candidate))
-    probe, function = try_candidate(stand_in("causal", lambda: TORCH.causal), gpu)
+    monkeypatch.setattr(probing, "speed", lambda candidate, function, device: speed)
+    monkeypatch.setattr(probing, "parity", lambda candidate, function, device: 0.0)
+    probe = list(stages(stand_in("causal", lambda: TORCH.causal), GPU))[-1]
     assert probe.used is used
-    assert (function is not None) is used
     assert used or probe.reason == "agrees, at 0.70 of torch's speed"
+
+
+def apart(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str, limit: float = 30.0) -> Apart:
+    """FlexAttention for windows, probed by a Python that runs a script in its place."""
+    python = folder / "python"
+    python.write_text(f"#!{sys.executable}\nimport fcntl, os, sys, time\n{script}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(probes.sys, "executable", str(python))
+    return Apart(FLEX, torch.device("cuda"), limit)
+
+
+def test_a_candidate_is_probed_in_a_process_of_its_own() -> None:
+    probe = Apart(FLEX, torch.device("cuda")).wait()
+    assert (probe.name, probe.field, probe.dtype) == ("FlexAttention", "window", "bfloat16")
+    assert probe.loads
+    assert probe.used or torch.cuda.is_available() or probe.reason.startswith("fails: ")
+
+
+def test_a_candidate_that_takes_too_long_costs_its_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whatever its process started ends with it, and so gives back the lock that both hold."""
+    stage = Probe("FlexAttention", "window", "bfloat16", True, loads=True, reason="compiling")
+    script = f"""
+print({probing.MARK + json.dumps(stage.plain())!r}, flush=True)
+held = open({str(tmp_path / "held")!r}, "w")
+fcntl.flock(held, fcntl.LOCK_EX)
+os.fork()
+time.sleep(60)"""
+    began = time.monotonic()
+    probe = apart(monkeypatch, tmp_path, script, limit=1.5).wait()
+    assert time.monotonic() - began < 10
+    assert probe == replace(stage, reason="compiling takes more than 2 s")
+    with (tmp_path / "held").open() as held:
+        for _ in range(50):
+            with contextlib.suppress(BlockingIOError):
+                return fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            time.sleep(0.1)
+    pytest.fail("what the process started still runs")
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        ("os.kill(os.getpid(), 11)", "starting ends its process (signal 11)"),
+        ("sys.exit('no device')", "starting ends its process (exit 1): no device"),
+    ],
+)
+def test_a_crash_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, end: str, words: str) -> None:
+    assert apart(monkeypatch, tmp_path, end).wait().reason == words
 
 
 def test_what_computes_is_said_on_a_gpu_and_nothing_on_a_cpu() -> None:
     used = Probe("fast", "causal", "bfloat16", True, loads=True, used=True)
     refused = replace(used, name="broken", used=False, reason="does not load: no symbol")
     absent = replace(used, found=False, used=False, reason="not installed")
-    gpu: Any = SimpleNamespace(type="cuda")
     assert said((used, refused, absent), CPU) == []
-    assert said((used, refused, absent), gpu) == [
+    assert said((used, refused, absent), GPU) == [
         "causal in bfloat16 by fast",
         "causal in bfloat16 by broken: does not load: no symbol; torch computes",
     ]
@@ -240,14 +292,100 @@ def test_the_first_candidate_that_agrees_serves_its_field(monkeypatch: pytest.Mo
     def same(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         return TORCH.causal(query, key, value)
 
-    listed = (stand_in("causal", lambda: fails), stand_in("causal", lambda: same), stand_in("causal", lambda: fails))
+    makes = (lambda: fails, lambda: same, lambda: fails)
+    listed = tuple(replace(stand_in("causal", make), name=f"{at}") for at, make in enumerate(makes))
     monkeypatch.setattr(probes, "CANDIDATES", listed)
-    monkeypatch.setattr(probes, "try_candidate", lambda candidate, device: measure(candidate))
+    monkeypatch.setattr(probes, "probe_all", lambda turn, device, fresh: [measure(candidate)[0] for candidate in turn])
     kernels, found = probed.__wrapped__(CPU)
     assert [function for _, function in kernels.causal.fast] == [same]
     assert kernels.window is TORCH.window
     assert [probe.used for probe in found] == [False, True, False]
     assert found[2].reason == "not needed: another one serves"
+
+
+class Once:
+    """Stands for Apart: counts what is probed, and has one answer."""
+
+    made: ClassVar[list[Candidate]] = []
+    reason = ""
+
+    def __init__(self, candidate: Candidate, device: torch.device, limit: float) -> None:
+        self.candidate = candidate
+        self.made.append(candidate)
+
+    def wait(self) -> Probe:
+        return replace(probing.unseen(self.candidate), loads=True, used=not self.reason, reason=self.reason)
+
+    def stop(self) -> None:
+        pass
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Once]:
+    monkeypatch.setenv("L2M_CACHE", str(tmp_path))
+    monkeypatch.setattr(probes, "Apart", Once)
+    monkeypatch.setattr(Once, "made", [])
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
+    return Once
+
+
+def test_what_was_probed_is_not_probed_again_until_something_changes(
+    counted: type[Once], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = probe_all([FLEX], GPU)
+    assert probe_all([FLEX], GPU) == first
+    assert len(counted.made) == 1
+    probe_all([FLEX], GPU, fresh=True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "another GPU")
+    probe_all([FLEX], GPU)
+    monkeypatch.setattr(remembered, "version", lambda name: "another version")
+    probe_all([FLEX], GPU)
+    probe_all([replace(FLEX, dtype=torch.float32)], GPU)
+    assert len(counted.made) == 5
+
+
+@pytest.mark.parametrize("kept", ["{broken", "[]", "{}"])
+def test_a_broken_cache_is_written_anew(counted: type[Once], tmp_path: Path, kept: str) -> None:
+    (tmp_path / "probes.json").write_text(kept)
+    probe_all([FLEX], GPU)
+    assert probe_all([FLEX], GPU)[0].used
+    assert len(counted.made) == 1
+    found = json.loads((tmp_path / "probes.json").read_text())
+    (tmp_path / "probes.json").write_text(json.dumps({key: {"unknown": 1} for key in found}))
+    assert probe_all([FLEX], GPU)[0].used
+    assert len(counted.made) == 2
+
+
+@pytest.mark.parametrize(
+    ("reason", "times"), [("compiling takes more than 60 s", 1), ("fails: CUDA out of memory. Tried", 2)]
+)
+def test_a_reason_of_the_moment_is_not_cached(
+    counted: type[Once], monkeypatch: pytest.MonkeyPatch, reason: str, times: int
+) -> None:
+    monkeypatch.setattr(Once, "reason", reason)
+    for _ in range(2):
+        assert probe_all([FLEX], GPU)[0].reason == reason
+    assert len(counted.made) == times
+
+
+def test_a_cache_that_cannot_be_written_leaves_probes_as_they_are(
+    counted: type[Once], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("L2M_CACHE", str(tmp_path / "file"))
+    assert probe_all([FLEX], GPU)[0].used
+
+
+def test_a_candidate_that_passed_apart_and_does_not_load_here_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> Any:
+        raise ImportError("no symbol")
+
+    monkeypatch.setattr(probes, "CANDIDATES", (stand_in("causal", broken),))
+    passed = Probe("stand-in", "causal", "float32", True, loads=True, used=True)
+    kernels, found = chosen([passed])
+    assert kernels == TORCH
+    assert found[0].reason == "does not load: no symbol"
+    assert not found[0].used
 
 
 def memory_efficient_attention(query: Tensor, key: Tensor, value: Tensor, attn_bias: Any) -> Tensor:
@@ -334,7 +472,7 @@ def test_flash_linear_attention_is_called_in_its_own_layout(monkeypatch: pytest.
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda c: f"{c.field}, {c.dtype}, by {c.name}")
 def test_installed_kernels_agree_with_torch_on_a_gpu(candidate: Candidate) -> None:
-    probe, _ = try_candidate(candidate, torch.device("cuda"))
+    probe = probe_all([candidate], torch.device("cuda"), fresh=True)[0]
     if not probe.found:
         pytest.skip(f"{candidate.library} is not installed")
     assert probe.used or "of torch's speed" in probe.reason, probe.reason
