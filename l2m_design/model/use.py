@@ -15,6 +15,7 @@ from l2m_design.model.rules import ALL, Rule
 LN_U, ALPHA = 0, 1  # of a record
 SLOWEST, FASTEST = 0.05, 3.0  # ageing exponents
 LEAST, MOST = -20.0, 2.0  # ln of attention mass a query
+LN_PRIOR = 2.0  # where nothing was fitted: corrected slowly
 
 
 class Use(Rule):
@@ -30,7 +31,7 @@ class Use(Rule):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(heads, 2, key_dim + value_dim + 2))
         self.bias = nn.Parameter(torch.tensor([-5.0, 1.0]).repeat(heads, 1))
-        self.ln_prior = nn.Parameter(torch.zeros(heads))
+        self.ln_prior = nn.Parameter(torch.full((heads,), LN_PRIOR))
         self.ln_worth = nn.Parameter(torch.zeros(heads))
 
     def forward(self, key: Tensor, value: Tensor, heads: slice = ALL) -> tuple[Tensor, Tensor]:
