@@ -1,7 +1,7 @@
 """Cache plans: what each kv head of each layer of a model that exists keeps, as exact laws and without torch."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, NamedTuple, get_args
 
 from l2m_design.architecture.schedules import RECORD, GlobalBudget
@@ -64,6 +64,20 @@ class Kept:
         if kept.cache not in CACHES or kept.choose not in RECORDS or not needed.get(kept.cache, True):
             raise ValueError(f"no cache: {dict(data)}")
         return kept
+
+    def holding(self, held: int, length: int) -> "Kept":
+        """The same kind of cache, that holds so many tokens after `length`. Raises ValueError where that is too few."""
+        least = {"window": 1, "sinks+window": self.sinks + 1, "sparse": 2 * self.chunk + self.sinks + 1}
+        if held < least.get(self.cache, 0):
+            raise ValueError(
+                f"{held} tokens are too few for a cache: {self.cache}, which holds {least[self.cache]} or more"
+            )
+        if self.cache != "sparse":
+            return replace(self, window=held + 1 - self.sinks)
+        old = held - 2 * self.chunk
+        if not self.exponent:
+            return replace(self, window=old)
+        return replace(self, keep=(old + 0.5) / length**self.exponent)
 
     def plain(self) -> dict[str, Any]:
         """JSON-ready, without what is as usual."""

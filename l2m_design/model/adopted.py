@@ -262,7 +262,14 @@ def shape_of(model: Any, bounded: bool = True) -> Shape:
     """Raises BadInput where a layer is of another type than full or sliding attention, or, if full attention is to be
     bounded, none is of the former.
     """
-    config = model.config.get_text_config()
+    return shape_in(model.config, bounded, getattr(model, "_is_stateful", False))
+
+
+def shape_in(whole: Any, bounded: bool = True, stateful: bool = False) -> Shape:
+    """The same of a config of Hugging Face; stateful: does the model keep a recurrent state?"""
+    config = whole.get_text_config()
+    if getattr(whole, "is_encoder_decoder", False) or not getattr(config, "num_attention_heads", None):
+        raise BadInput(f"{config.model_type}: its attention cannot be given another cache; a decoder's own can")
     count, window = int(config.num_hidden_layers), getattr(config, "sliding_window", None)
     layers = getattr(config, "layer_types", None)
     if window is not None and window >= (getattr(config, "max_position_embeddings", None) or window + 1):
@@ -271,7 +278,7 @@ def shape_of(model: Any, bounded: bool = True) -> Shape:
         windowed = window is not None and getattr(config, "use_sliding_window", True)
         layers = [SLIDING if windowed else WHOLE] * count
     strange = sorted(set(layers) - {WHOLE, SLIDING})
-    if strange or getattr(model, "_is_stateful", False):
+    if strange or stateful:
         raise BadInput(
             f"{config.model_type}: layers of {', '.join(strange) or 'a state'} cannot be adopted; "
             "full and sliding attention can"
