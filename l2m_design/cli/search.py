@@ -29,7 +29,10 @@ def command(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Search architectures under the L²M condition; a search that was stopped goes on where it was."""
+    """Search architectures under the L²M condition, or the least cache of a model (a study with `start`).
+
+    A search that was stopped goes on where it was.
+    """
     from l2m_design.errors import BadInput
 
     if fresh + resume + reselect > 1:
@@ -37,10 +40,22 @@ def command(
     from l2m_design.library.search import open_study, written
     from l2m_design.library.search import reselect as choose_again
     from l2m_design.report import words
+    from l2m_design.search.adoption.settings import is_adoption
     from l2m_design.search.driver import Listener
     from l2m_design.search.run import Interrupted
     from l2m_design.search.study.database import shown
 
+    places = ["--runs", str(runs), "--reports", str(reports)] + (["--tracking", tracking] if tracking else [])
+    sets = [word for override in overrides for word in ("--set", override)]
+    if is_adoption(study):
+        from l2m_design.cli import adopted
+
+        if storage:
+            raise BadInput("--storage: a study with `start` keeps its tables in --runs; leave it out")
+        again = shlex.join(["l2m", "search", str(study), *sets, *places, "--resume"])
+        how = adopted.How(runs, reports, tracking, fresh, resume, dry_run, reselect, as_json)
+        adopted.search(study, overrides, how, again)
+        return
     work = open_study(study, overrides, runs=runs, reports=reports, tracking=tracking, storage=storage)
     if dry_run:
         _plan(work, as_json)
@@ -56,8 +71,6 @@ def command(
             )
             summary = work.run(fresh, resume, listener)
     except Interrupted as stopped:
-        sets = [word for override in overrides for word in ("--set", override)]
-        places = ["--runs", str(runs), "--reports", str(reports)] + (["--tracking", tracking] if tracking else [])
         places += ["--storage", shown(storage)] if storage else []
         again = shlex.join(["l2m", "search", str(study), *sets, *places, "--resume"])
         warn(f"l2m: interrupted: {stopped}; go on with: {again}")

@@ -24,17 +24,19 @@ from l2m_design.export.card import (
 )
 from l2m_design.export.losses import of_these_weights
 from l2m_design.export.placing import placed
+from l2m_design.export.plans import is_plan
 from l2m_design.export.study import known_demand
 from l2m_design.export.tokenizer import Carried, carried
 from l2m_design.training.result import WEIGHTS
 
 if TYPE_CHECKING:
-    from l2m_design.export.exported import Exported, Scaled
+    from l2m_design.export.exported import Bytes, Exported, Scaled
     from l2m_design.training.trained import Trained
 
 CARDS = {"card": ("yaml", "json"), "yaml": ("yaml",), "json": ("json",)}
 TARGETS = ("llama", "mistral", "smollm3", "qwen3", "granite", "qwen3_5", "deepseek", "remote", "mamba-ssm")
 FORMS = (*CARDS, "huggingface", *TARGETS)
+PLANNED = ("huggingface", "remote", "native")  # of a plan (plan.yaml of a study with `start`)
 FRESH = "fresh"
 
 
@@ -57,7 +59,7 @@ def export(
     grow the drawing to about so many. force: replace what is there. Answers what was written, JSON-ready. Raises
     BadInput, and WorkFailed when the proof fails.
     """
-    if to not in FORMS:
+    if to not in (*FORMS, *PLANNED):
         raise BadInput(f"`to`: found '{to}', allowed: {', '.join(FORMS)}")
     if weights and to in CARDS:
         raise BadInput(f"`weights`: not for `to` {to}, which writes none")
@@ -77,6 +79,11 @@ def export(
                 force=force,
             )
     source, out = str(Path(source).expanduser()), Path(out).expanduser()
+    if is_plan(source):
+        for name, given in (("weights", weights), ("tokenizer", tokenizer), ("parameters", parameters)):
+            if given is not None:
+                raise BadInput(f"`{name}`: is for drawings; a plan has the weights and the tokenizer of its model")
+        return _planned(source, to, out, force)
     drawing, about, grown = Architecture.load(source), known(source), None
     file = None if to in CARDS or parameters is not None else trained_weights(weights, source)
     spoken = carried(tokenizer, file, source)
@@ -97,6 +104,30 @@ def export(
     if grown:
         result["scaled"] = grown
     return result
+
+
+def _planned(source: str, to: str, out: Path, force: bool) -> "Exported":
+    """The model of a plan, with its caches: by a class of transformers where one carries them, else with our code."""
+    from l2m_design.export.planned import export_plan
+
+    if to not in PLANNED:
+        raise BadInput(f"`to`: found '{to}', allowed for a plan: {', '.join(PLANNED)}")
+    native = {"huggingface": None, "remote": False, "native": True}[to]
+    found = export_plan(source, out, native=native, force=force)
+    held: Bytes = {"tokens": found["cache_tokens"], "held": found["cache_bytes"], "law": found["cache_bytes"]}
+    return {
+        "files": found["files"],
+        "format": found["format"],
+        "label": "with the caches of its plan",
+        "loads": True,
+        "max_logit_difference": found["max_logit_difference"],
+        "cached_difference": found["cached_difference"],
+        "cache_bytes": held,
+        "proven_by": "loaded",
+        "failed": {},
+        "weights": "those of the plan's model",
+        "tokenizer": "that of the plan's model",
+    }
 
 
 def trained_weights(given: str | Path | None, source: str) -> Path | None:

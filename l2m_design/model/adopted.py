@@ -128,6 +128,11 @@ class AdoptedModel(nn.Module):
         self.rates: Tensor
         self.register_buffer("rates", rotary_rates(model).float(), persistent=False)
 
+    def moved(self, device: torch.device) -> None:
+        """Follow the model to another device."""
+        self.use.to(device)
+        self.rates = self.rates.to(device)
+
     def empty(self, batch: int) -> AdoptedState:
         """Nothing read yet."""
         like = self.model.get_input_embeddings().weight

@@ -207,17 +207,19 @@ class PlannedModel(nn.Module):
         super().__init__()
         self.model = model.eval()
         self.plan, self.shape = plan, shape_of(model, bounded=False)
+        heads, d = len(self.shape.whole) * self.shape.kv_heads, self.shape.head_dim
+        self.use = Use(heads, d, d) if rule is None else rule  # of all heads; parts have copies for theirs
         self._check()
         if rates is None and plan.chunks:
             rates = rotary_rates(model)
         found: list[Part] = []
         for layer in range(len(plan.layers)):
-            for kept, heads in plan.groups(layer).items():
+            for kept, group in plan.groups(layer).items():
                 if kept.cache == "sparse":
                     assert rates is not None
-                    found.append(SparsePart(layer, heads, kept, self._rule(layer, heads, kept, rule), rates[layer]))
+                    found.append(SparsePart(layer, group, kept, self._rule(layer, group, kept, rule), rates[layer]))
                 else:
-                    found.append(Part(layer, heads, kept))
+                    found.append(Part(layer, group, kept))
         self.parts = nn.ModuleList(found).to(model.get_input_embeddings().weight.device)
 
     def _check(self) -> None:
@@ -238,6 +240,10 @@ class PlannedModel(nn.Module):
             raise BadInput("a sparse cache by predicted use needs a fitted rule")
         first = self.shape.whole.index(layer) * self.shape.kv_heads
         return rule.of_heads([first + head for head in heads])
+
+    def moved(self, device: torch.device) -> None:
+        """Follow the model to another device."""
+        self.parts.to(device)
 
     def empty(self, batch: int) -> PlannedState:
         """Nothing read yet."""

@@ -117,7 +117,7 @@ class Bench:
 
     def healed(self, plan: CachePlan, tokens: int, on_step: Callable[[int, int], None]) -> Healed:
         """The model distilled with a plan, once; its weights are kept in the folder."""
-        path = self.folder / f"healed-{plan_name(plan)}-{tokens}.safetensors"
+        path = healed_path(self.folder, plan_name(plan), tokens)
         if path.exists():
             return self.start.healed_at(plan, path, tokens)
         healed = self.start.healed(plan, self.corpus, self.settings.length, tokens, on_step)
@@ -167,3 +167,8 @@ class Bench:
 
     def _document(self, split: str, window: int) -> int:
         return int(self.windows[split].document[window])
+
+
+def healed_path(folder: Path, plan: str, tokens: int) -> Path:
+    """Where the weights of a plan, distilled on so many tokens, lie in a study's folder."""
+    return folder / f"healed-{plan}-{tokens}.safetensors"

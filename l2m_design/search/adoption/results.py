@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import TypeAdapter, ValidationError, WithJsonSchema
@@ -12,6 +13,7 @@ from l2m_design.errors import BadInput
 from l2m_design.estimates import Estimate
 from l2m_design.search.adoption.settings import AdoptionSettings
 from l2m_design.search.results.paired import Gap
+from l2m_design.search.results.reading import stored
 from l2m_design.settings import Json, first_error
 
 KIND = "adoption"
@@ -83,8 +85,8 @@ class PlanRow:
 class BudgetRow:
     """A budget of bytes: the plan that is best on validation windows first (`best`), and what it is compared with.
 
-    lost: what the best plan loses over what the best uniform plan of the same cache loses, on test windows. seconds: of
-    solving the knapsack.
+    lost: what the best plan loses over what the best uniform plan loses (`rival`), on test windows; gain: by how much
+    healing lowers its loss. seconds: of solving the knapsack.
     """
 
     bytes: int
@@ -93,6 +95,7 @@ class BudgetRow:
     healed: PlanRow | None
     others: list[PlanRow]
     lost: Estimate | None
+    gain: Gap | None
     rival: str | None
     seconds: float
 
@@ -149,3 +152,11 @@ def of_plain(data: Mapping[str, Any], where: str) -> AdoptionSummary:
         return _adapter().validate_python(data)
     except ValidationError as error:
         raise BadInput(f"{where}: {first_error(error)}; search again") from None
+
+
+def load_adoption_summary(place: str | Path) -> AdoptionSummary | None:
+    """What a study with `start` found, from its study.json or folder; None where the study is of another kind. Raises
+    BadInput when there is none.
+    """
+    path, data = stored(place)
+    return of_plain(data, str(path)) if data.get("kind") == KIND else None

@@ -11,7 +11,7 @@ from l2m_design.search.adoption.bench import Bench
 from l2m_design.search.adoption.knapsack import Knapsack
 from l2m_design.search.adoption.results import AdoptionSummary, BudgetRow, Check, PlanRow, Start, UnitRow
 from l2m_design.search.adoption.table import plan_name
-from l2m_design.search.results.paired import Difference, difference
+from l2m_design.search.results.paired import Difference, Gap, difference
 from l2m_design.training.start import Healed
 
 REPLICATES = 1000
@@ -76,9 +76,14 @@ class Rows:
         demand = self._knapsack.rules.demand
         return demand.judge(plan.state(self._knapsack.shape.head_dim)).judgement if demand else None
 
-    def budget(
-        self, budget: float, best: PlanRow, others: list[PlanRow], seconds: float, healed: PlanRow | None = None
-    ) -> BudgetRow:
+    def gain(self, plan: CachePlan, healed: Healed) -> Gap | None:
+        """By how much healing lowers the loss on test documents, paired."""
+        bench = self._bench
+        before, after = bench.losses(plan, "test"), bench.losses(plan, "test", healed=healed)
+        found = difference({0: bench.by_document(before, "test")}, {0: bench.by_document(after, "test")})
+        return found.gap() if found else None
+
+    def budget(self, budget: float, best: PlanRow, others: list[PlanRow], seconds: float) -> BudgetRow:
         """A budget; its best plan is held against the uniform plan that loses least on test windows."""
         uniform = [row for row in (best, *others) if row.name.startswith(UNIFORM) and row.difference]
         rival = min(uniform, key=lambda row: row.difference.value if row.difference else np.inf, default=None)
@@ -86,9 +91,10 @@ class Rows:
             bytes=round(budget),
             share=budget / self._knapsack.own_bytes,
             best=best,
-            healed=healed,
+            healed=None,
             others=others,
             lost=self._lost(best, rival) if rival else None,
+            gain=None,
             rival=rival.name if rival else None,
             seconds=seconds,
         )

@@ -33,7 +33,7 @@ from l2m_design.search.study.correction import Neighbourhood
 from l2m_design.search.tracking import Tracker, check_experiment, check_uri
 from l2m_design.settings import to_json, write_atomically
 from l2m_design.training.batches import held_out_windows
-from l2m_design.training.start import Healed, StartModel, speed
+from l2m_design.training.start import StartModel, speed
 
 FACTS = "start.json"
 
@@ -303,15 +303,13 @@ class Measuring:
             if done == 0 or plan != best.plan:
                 read.append(rows.row(name, number, plan, measure=True))
             self.listener.progress(f"{title}: test", done + 1, len(others) + 1)
-        healed = self._healed(number, best.plan, rows) if settings.finetune else None
-        return rows.budget(budget, read[0], read[1:], solved.seconds, healed)
-
-    def _healed(self, number: int, plan: CachePlan, rows: Rows) -> Any:
-        assert self.settings.finetune
-        tokens = self.settings.finetune.tokens
-        title = f"budget {number + 1}: healing"
-        healed: Healed = self.bench.healed(plan, tokens, lambda d, t: self.listener.progress(title, d, t))
-        return rows.row(f"healed on {tokens:,} tokens", number, plan, measure=True, healed=healed)
+        found = rows.budget(budget, read[0], read[1:], solved.seconds)
+        if settings.finetune is None:
+            return found
+        tokens = settings.finetune.tokens
+        healed = self.bench.healed(best.plan, tokens, lambda d, t: self.listener.progress(f"{title}: healing", d, t))
+        row = rows.row(f"healed on {tokens:,} tokens", number, best.plan, measure=True, healed=healed)
+        return replace(found, healed=row, gain=rows.gain(best.plan, healed))
 
 
 def _plain(demand: Demand | None, measurement: dict[str, Any] | None) -> dict[str, Any] | None:
