@@ -159,5 +159,5 @@ def _border(adopted: AdoptedModel | PlannedModel) -> int:
     """Tokens, some of which are evicted before six times as many were read."""
     if isinstance(adopted, AdoptedModel):
         return adopted.budget.chunk
-    windows = [kept.window // 4 for heads in adopted.plan.layers for kept in heads if kept.reach]
+    windows = [kept.window // 4 for heads in adopted.plan.layers for kept in heads if "window" in kept.cache]
     return max(min(adopted.plan.chunks, default=8), min(max(windows, default=8), MOST_BORDER))

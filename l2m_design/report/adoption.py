@@ -46,7 +46,7 @@ def outcome(summary: AdoptionSummary) -> list[str]:
             f"{estimate(summary.check.spearman)}."
         )
     if start.recall:
-        rows = [row for budget in summary.budgets for row in (budget.healed or budget.best,) if row.recall]
+        rows = [row for budget in summary.budgets if (row := budget.healed or budget.best).recall]
         told = "; ".join(f"{row.share:.3g} of the state {recalled(row.recall)}" for row in rows)
         said.append(f"Recall of digits, needle and keys: the model itself {recalled(start.recall)}; {told}.")
     if summary.budgets and not any(budget.best.difference for budget in summary.budgets):

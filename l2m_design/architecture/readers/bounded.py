@@ -56,11 +56,11 @@ def _planned(layers: Any, heads: int, blocks: tuple[Block, ...]) -> tuple[tuple[
     """Blocks that keep what a plan says. Raises ValueError for settings that are no plan of these layers."""
     try:
         plan = CachePlan.of_plain(layers, heads)
+        if len(plan.layers) != len(blocks):
+            raise ValueError(f"{len(plan.layers)} for a model of {len(blocks)} layers")
         kept = tuple(_of_plan(block, plan, layer) for layer, block in enumerate(blocks))
-    except (TypeError, AttributeError, IndexError, ArithmeticError) as error:
+    except (TypeError, AttributeError, ValueError, ArithmeticError) as error:
         raise ValueError(f"{CACHE}.layers: what each layer keeps is expected ({error})") from None
-    if len(plan.layers) != len(blocks):
-        raise ValueError(f"{CACHE}.layers: {len(plan.layers)} for a model of {len(blocks)} layers")
     return kept, f"Each layer keeps what `{CACHE}` says: {plan.picture}."
 
 

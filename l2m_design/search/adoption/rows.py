@@ -1,5 +1,7 @@
 """Rows: what is measured of plans, as the values that a summary holds."""
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.stats import spearmanr
 
@@ -32,7 +34,7 @@ class Rows:
     def row(
         self, name: str, budget: int, plan: CachePlan, *, measure: bool = False, healed: Healed | None = None
     ) -> PlanRow:
-        """A plan; what was not measured is, if it is to be, and is None otherwise."""
+        """A plan; what was not measured is, if it is to be, and is None otherwise. Recall: see `asked`."""
         bench, knapsack = self._bench, self._knapsack
         tested = measure or bench.known(plan, "test", healed)
         chosen_by = bench.known(plan, "validation", healed)
@@ -53,9 +55,13 @@ class Rows:
             difference=late.gap() if late else None,
             repeated=(gap.gap() if (gap := self._above(plan, "repeated", healed)) else None) if tested else None,
             p=late.p_at_most(bench.settings.choice.delta) if late else None,
-            recall=bench.recall(plan, healed) if measure else {},
             healed=healed is not None,
         )
+
+    def asked(self, row: PlanRow, healed: Healed | None = None) -> PlanRow:
+        """The row with the recall of its plan, measured."""
+        plan = CachePlan.of_plain(row.layers, self._knapsack.shape.kv_heads)
+        return replace(row, recall=self._bench.recall(plan, healed))
 
     def _above(self, plan: CachePlan, what: str, healed: Healed | None) -> Difference | None:
         """The loss above the model's own on test documents, paired."""
@@ -85,8 +91,7 @@ class Rows:
 
     def budget(self, budget: float, best: PlanRow, others: list[PlanRow], seconds: float) -> BudgetRow:
         """A budget; its best plan is held against the uniform plan that loses least on test windows."""
-        uniform = [row for row in (best, *others) if row.name.startswith(UNIFORM) and row.difference]
-        rival = min(uniform, key=lambda row: row.difference.value if row.difference else np.inf, default=None)
+        rival = rival_of([best, *others])
         return BudgetRow(
             bytes=round(budget),
             share=budget / self._knapsack.own_bytes,
@@ -116,8 +121,8 @@ class Rows:
         """Random plans: predicted beside measured losses, and their rank correlation with its interval."""
         predicted = [float(self._knapsack.predicted(plan, self._costs) or 0.0) for plan in plans]
         spearman = None
-        if len(measured) > 3:
-            pairs = np.array([predicted, measured])
+        pairs = np.array([predicted, measured])
+        if len(measured) > 3 and np.isfinite(_rank(pairs)):
             drawn = np.random.default_rng(0).integers(0, len(measured), (REPLICATES, len(measured)))
             draws = np.array([_rank(pairs[:, rows]) for rows in drawn])
             spearman = Estimate.of_draws(_rank(pairs), draws, 0.95)
@@ -175,7 +180,14 @@ class Rows:
 
 
 def _rank(pairs: Floats) -> float:
-    return float(np.nan_to_num(spearmanr(pairs[0], pairs[1]).statistic))
+    """Spearman's correlation of two rows; NaN where one is constant."""
+    return float("nan") if (np.ptp(pairs, axis=1) == 0).any() else float(spearmanr(pairs[0], pairs[1]).statistic)
+
+
+def rival_of(rows: list[PlanRow]) -> PlanRow | None:
+    """The uniform plan that loses least on test windows."""
+    measured = [(row.difference.value, row) for row in rows if row.name.startswith(UNIFORM) and row.difference]
+    return min(measured, key=lambda pair: pair[0])[1] if measured else None
 
 
 def chosen(budgets: list[BudgetRow], confidence: float) -> PlanRow | None:

@@ -20,7 +20,7 @@ from l2m_design.search.adoption.bench import Bench, Stored
 from l2m_design.search.adoption.designs import known, random_plans
 from l2m_design.search.adoption.knapsack import Knapsack, Rules, Unit, units_of
 from l2m_design.search.adoption.results import AdoptionSummary, BudgetRow, Check, plain
-from l2m_design.search.adoption.rows import Rows
+from l2m_design.search.adoption.rows import Rows, rival_of
 from l2m_design.search.adoption.sent import contents, flat, metrics
 from l2m_design.search.adoption.settings import AdoptionSettings
 from l2m_design.search.adoption.table import costs_of, plan_name
@@ -303,13 +303,15 @@ class Measuring:
             if done == 0 or plan != best.plan:
                 read.append(rows.row(name, number, plan, measure=True))
             self.listener.progress(f"{title}: test", done + 1, len(others) + 1)
+        rival = rival_of(read)
+        read = [rows.asked(row) if row in (read[0], rival) else row for row in read]
         found = rows.budget(budget, read[0], read[1:], solved.seconds)
         if settings.finetune is None:
             return found
         tokens = settings.finetune.tokens
         healed = self.bench.healed(best.plan, tokens, lambda d, t: self.listener.progress(f"{title}: healing", d, t))
         row = rows.row(f"healed on {tokens:,} tokens", number, best.plan, measure=True, healed=healed)
-        return replace(found, healed=row, gain=rows.gain(best.plan, healed))
+        return replace(found, healed=rows.asked(row, healed), gain=rows.gain(best.plan, healed))
 
 
 def _plain(demand: Demand | None, measurement: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from l2m_design.architecture.plans import NONE, Choose, Kept
-from l2m_design.corpus.tokenizers import local
 from l2m_design.errors import BadInput
 from l2m_design.search.settings import DemandSettings, beside
 from l2m_design.settings import Json, Values, override, read_mapping
@@ -205,7 +204,6 @@ def load_adoption(path: str | Path, overrides: Iterable[str] = ()) -> AdoptionSe
     settings = AdoptionSettings.parse(override(read_mapping(path), overrides), str(path))
     folder = Path(path).parent
     start = beside(folder, settings.start)
-    local(start, f"{path}: start:")
     found = settings.model_copy(update={"corpus": beside(folder, settings.corpus), "start": start})
     demand = found.demand
     if demand and demand.model == START:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from l2m_design.architecture.plans import CachePlan
+from l2m_design.errors import BadInput
 from l2m_design.estimates import Floats
 from l2m_design.search.adoption.knapsack import Unit
 from l2m_design.settings import fingerprint
@@ -72,13 +73,15 @@ def plan_name(plan: CachePlan) -> str:
 
 def costs_of(lines: Lines, units: list[Unit], windows: int) -> Floats:
     """[units, most options] mean loss of each replacement above the model's own, nats a token; 0 of what is its own,
-    NaN where a unit has no such option. Raises KeyError where something is not measured.
+    NaN where a unit has no such option. Raises BadInput where something is not measured.
     """
     most = max(len(unit.options) for unit in units)
     costs = np.full((len(units), most), np.nan)
     for u, unit in enumerate(units):
         costs[u, 0] = 0.0
         for o in range(1, len(unit.options)):
+            if any(cost_key(w, unit, o) not in lines for w in range(windows)):
+                raise BadInput(f"options: {unit.options[o]} in layer {unit.layer} was not measured; search it first")
             above = [lines[cost_key(w, unit, o)]["late"] - lines[cost_key(w, None)]["late"] for w in range(windows)]
             costs[u, o] = float(np.mean(above))
     return costs

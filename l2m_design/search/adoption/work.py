@@ -9,7 +9,7 @@ from l2m_design.search.adoption.knapsack import Unit
 from l2m_design.search.adoption.settings import AdoptionSettings
 from l2m_design.training.adoption import LONGEST
 
-RANDOM_TESTED = 3  # random plans of each budget that test windows are read with
+RANDOM_TESTED = 2  # random plans of each budget that test windows are read with
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,16 @@ def work_of(settings: AdoptionSettings, config: Any, shape: Shape, units: list[U
     body, head = _operations(settings.length, config, shape)
     layers, whole = len(shape.layers), body + head
     replaced = sum((len(unit.options) - 1) * (body * (1 - unit.layer / layers) + head / 2) for unit in units) / whole
-    designs = len(settings.templates) + len([n for n in EVERY if n < layers])
-    tested = 1 + budgets * (2 + designs + RANDOM_TESTED)
+    designs = [len(settings.templates) + sum(1 / b < n < layers for n in EVERY) for b in settings.budgets]
+    tested = 1 + sum(2 + count + RANDOM_TESTED for count in designs)
     healed = settings.finetune.tokens * budgets if settings.finetune else 0
     passes = {
         "predicted use": 3.0 * settings.fit * min(settings.length, LONGEST) / settings.length * settings.by_use,
         "costs": windows.costs * (1 + replaced),
         "random plans": float(windows.costs * settings.correction.random_plans),
-        "correction": float(windows.costs * budgets * max(settings.correction.trials, 1 + designs)),
+        "correction": float(windows.costs * sum(max(settings.correction.trials, 1 + count) for count in designs)),
         "test": float(windows.test * tested),
-        "recall": float(windows.recall * tested),
+        "recall": float(windows.recall * (1 + 2 * budgets)),
         "healing": 4.0 * healed / settings.length + (windows.test + windows.recall) * budgets * bool(healed),
     }
     return Work({name: round(count, 1) for name, count in passes.items()}, whole)

@@ -45,7 +45,7 @@ class Neighbourhood:
         tried before is not measured again.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        sampler = TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=len(self.known) + 4)
+        sampler = TPESampler(seed=seed, n_startup_trials=len(self.known) + 4)
         study, groups = optuna.create_study(sampler=sampler), _groups(self.knapsack)
         study.enqueue_trial({"plan": SOLVED} | dict.fromkeys(groups, 1.0))
         for name in self.known:
