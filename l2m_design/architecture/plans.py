@@ -112,7 +112,8 @@ class Kept:
         if self.cache in ("full", "none"):
             return self.cache
         if self.cache == "sparse":
-            slots = f"{self.keep:.3g} t^{self.exponent:g}" if self.exponent else f"{self.window:,}"
+            local = 2 * self.chunk
+            slots = f"{self.keep:.3g} t^{self.exponent:g} + {local}" if self.exponent else f"{self.window + local:,}"
             return f"sparse {slots}" + (" by attention" if self.choose == "attention_mass" else "")
         return f"window {self.window:,}" + (f" + {self.sinks} sinks" if self.sinks else "")
 

@@ -1,5 +1,6 @@
 """What `l2m search` does with a study that starts from a model: its plan, its progress, its answer."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,9 +26,16 @@ class How(NamedTuple):
     again: bool
     as_json: bool
 
+    def again_with(self, study: Path, overrides: list[str], further: list[str]) -> str:
+        """The command by which an interrupted search goes on."""
+        sets = [word for override in overrides for word in ("--set", override)]
+        places = ["--runs", str(self.runs), "--reports", str(self.reports)]
+        places += (["--tracking", self.tracking] if self.tracking else []) + further
+        return shlex.join(["l2m", "search", str(study), *sets, *places, "--resume"])
 
-def search(study: Path, overrides: list[str], how: How, command: str) -> None:
-    """Search, or say what would be; command: by which an interrupted search goes on."""
+
+def search(study: Path, overrides: list[str], how: How) -> None:
+    """Search, or say what would be."""
     from l2m_design.library.adopt import adopted, open_adoption
     from l2m_design.search.driver import Listener
     from l2m_design.search.run import Interrupted
@@ -44,7 +52,7 @@ def search(study: Path, overrides: list[str], how: How, command: str) -> None:
         with progress() as bars:
             summary = work.run(how.fresh, how.resume, Listener(bars, bars))
     except Interrupted as stopped:
-        warn(f"l2m: interrupted: {stopped}; go on with: {command}")
+        warn(f"l2m: interrupted: {stopped}; go on with: {how.again_with(study, overrides, [])}")
         raise typer.Exit(1) from None
     _show(adopted(work, summary), how.as_json)
 

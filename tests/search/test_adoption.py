@@ -152,7 +152,7 @@ def test_settings_that_change_losses_are_another_study(place: Path) -> None:
 
 
 def test_a_healed_plan_is_read_again_from_its_weights(place: Path) -> None:
-    sets = ["correction={random_plans: 0, trials: 1}", "budgets=[0.45]", "finetune={tokens: 200}"]
+    sets = ["correction={random_plans: 0, trials: 1}", "budgets=[0.45]", "finetune={tokens: 200}", "grain=head"]
     healed = study(place, *sets).run().budgets[0].healed
     assert healed is not None
     assert healed.healed

@@ -93,6 +93,10 @@ def test_heads_are_units_of_their_own() -> None:
     joined = together.solve(costs.reshape(4, 2, -1).sum(1), 0.3 * sack.own_bytes)
     assert joined is not None
     assert sack.predicted(found, costs) <= sack.predicted(joined, costs)  # type: ignore[operator]
+    unlike = CachePlan.own(SHAPE).but(0, [0], WINDOW)
+    assert together.picks(unlike) == [None, 0, 0, 0]
+    assert together.predicted(unlike, costs) is None
+    assert sack.picks(unlike) == [1, *[0] * 7]
 
 
 def test_a_layer_that_has_a_window_may_take_smaller_ones_alone() -> None:

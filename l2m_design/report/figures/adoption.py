@@ -108,7 +108,8 @@ def _taken(axes: Axes, summary: AdoptionSummary, options: list[str]) -> None:
                 place = (column, options.index(unit.options[kept]))
                 cells[place] = cells.get(place, "") + letter
     for (column, row), letters in cells.items():
-        axes.text(column, row, letters, ha="center", va="center", fontsize=7, color=INK)
+        paper = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
+        axes.text(column, row, letters, ha="center", va="center", fontsize=6, color=INK, bbox=paper)
 
 
 def check(found: Check) -> str:

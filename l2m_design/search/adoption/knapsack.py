@@ -84,13 +84,22 @@ class Knapsack:
 
     def predicted(self, plan: CachePlan, costs: Floats) -> float | None:
         """Summed cost of a plan, nats a token; none where it holds a cache that is no option."""
+        picks = self.picks(plan)
         total = 0.0
-        for u, unit in enumerate(self.units):
-            kept = plan.layers[unit.layer][unit.heads[0]]
-            if kept not in unit.options:
+        for u, pick in enumerate(picks):
+            if pick is None:
                 return None
-            total += float(costs[u, unit.options.index(kept)])
+            total += float(costs[u, pick])
         return total
+
+    def picks(self, plan: CachePlan) -> list[int | None]:
+        """By unit, the number of the option that a plan takes; none where it is no option, or its heads keep unlike."""
+        found: list[int | None] = []
+        for unit in self.units:
+            kept = {plan.layers[unit.layer][head] for head in unit.heads}
+            known = len(kept) == 1 and kept <= set(unit.options)
+            found.append(unit.options.index(kept.pop()) if known else None)
+        return found
 
     def _solved(self, objective: Floats, limits: list[LinearConstraint]) -> CachePlan | None:
         one = np.zeros((len(self.units), len(self._places)))

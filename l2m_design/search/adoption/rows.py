@@ -46,7 +46,7 @@ class Rows:
             layers=plan.plain(),
             picture=plan.picture,
             fingerprint=plan_name(plan),
-            kept=self._kept(plan),
+            kept=knapsack.picks(plan),
             state_bytes=held,
             share=held / knapsack.own_bytes,
             judgement=self._judged(plan),
@@ -70,13 +70,6 @@ class Rows:
         if np.isnan(ours).all():
             return None
         return difference({0: bench.by_document(ours, "test")}, {0: bench.by_document(theirs, "test")})
-
-    def _kept(self, plan: CachePlan) -> list[int | None]:
-        found: list[int | None] = []
-        for unit in self._knapsack.units:
-            kept = plan.layers[unit.layer][unit.heads[0]]
-            found.append(unit.options.index(kept) if kept in unit.options else None)
-        return found
 
     def _judged(self, plan: CachePlan) -> Judgement | None:
         demand = self._knapsack.rules.demand
