@@ -33,7 +33,7 @@ def test_a_study_is_searched_reported_solved_again_and_exported(place: Path) -> 
     assert {Path(file).name for file in found["files"]} == {"index.html", "plan.yaml", "plan-1.yaml", "plan-2.yaml"}
     page = (place / "reports" / "small" / "index.html").read_text()
     assert "<svg" in page
-    assert "What each layer keeps" in page
+    assert "What each layer caches" in page
     shown = one_thread("report", "reports/small", "--out", "page.html", cwd=place)
     assert shown.returncode == 0, shown.stderr
     assert (place / "page.html").read_text() == page

@@ -10,7 +10,6 @@ from l2m_design.corpus import open_corpus
 from l2m_design.errors import BadInput
 from l2m_design.estimates import Floats
 from l2m_design.information.scores.huggingface import load_config
-from l2m_design.information.scores.start import corpus_start
 from l2m_design.laws import PowerLaw
 from l2m_design.measuring.scorer import check_vocabulary, own_tokenizer
 from l2m_design.model.adopted import shape_in
@@ -87,7 +86,6 @@ class Adoption:
         if longest is not None and target > longest:
             where = "length" if self.settings.length > longest else "condition.length"
             raise BadInput(f"{where}: {target}: {self.settings.start} has {longest} positions; give at most as many")
-        corpus_start(self.corpus)
 
     def work(self) -> Work:
         """What would be read."""
