@@ -62,7 +62,7 @@ def export(
     BadInput, and WorkFailed when the proof fails.
     """
     if isinstance(source, str | Path) and is_plan(source):
-        given = {"weights": weights, "tokenizer": tokenizer, "parameters": parameters}
+        given: Json = {"weights": weights, "tokenizer": tokenizer, "parameters": parameters}
         return _planned(str(source), to, Path(out).expanduser(), force, given)
     _check_form(to, weights, parameters)
     if not isinstance(source, str | Path):
