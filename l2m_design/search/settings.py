@@ -244,14 +244,14 @@ def load_study(path: str | Path, overrides: tuple[str, ...] = ()) -> tuple[Study
     inner = [setting.removeprefix("space.") for setting in overrides if setting.startswith("space.")]
     outer = [setting for setting in overrides if not setting.startswith("space.")]
     settings = StudySettings.parse(override(read_mapping(path), outer), str(path))
-    settings = settings.model_copy(update={"corpus": _beside(Path(path).parent, settings.corpus)})
+    settings = settings.model_copy(update={"corpus": beside(Path(path).parent, settings.corpus)})
     place = Path(path).parent / settings.space
     if not place.is_file():
         raise BadInput(f"{path}: space: no file {place}")
     return settings, Space.load(place, inner)
 
 
-def _beside(folder: Path, corpus: str) -> str:
+def beside(folder: Path, corpus: str) -> str:
     """The corpus, found beside the study's file where a path of that name lies there and none here."""
     name, colon, options = corpus.partition(":")
     path = folder / name

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from l2m_design.architecture import Architecture
+from l2m_design.search.adoption.settings import is_adoption, load_adoption
 from l2m_design.search.settings import load_study
 from l2m_design.search.space.space import Space
 
@@ -34,7 +35,7 @@ def test_a_shipped_space_loads_and_says_what_for(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "configs").glob("*.yaml")), ids=lambda p: p.name)
 def test_a_shipped_study_loads_and_says_what_for(path: Path) -> None:
     assert path.read_text().startswith("# ")
-    settings, _ = load_study(path)
+    settings = load_adoption(path) if is_adoption(path) else load_study(path)[0]
     assert settings.name == path.stem
 
 
