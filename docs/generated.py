@@ -112,7 +112,7 @@ def _section(title: str, settings: Any) -> Iterator[str]:
         default = "required" if name in rules.get("required", ()) else _shown(rule)
         allowed = (
             f"[keys](#{'demandmeasure' if name == 'measure' else name})"
-            if section and name != "mlp"
+            if section and name not in ("mlp",)
             else _allowed(rule)
         )
         yield _row(f"`{name}`", allowed, default if len(default) < 40 else "see its keys", meanings.get(name, ""))
@@ -137,7 +137,7 @@ def described(docstring: str, names: list[str]) -> tuple[str, dict[str, str]]:
     """What a docstring says of all, and of each field it describes as `name: text` or `one, two: text`."""
     text = " ".join(docstring.split())
     name = "|".join(map(re.escape, names))
-    parts = re.split(rf"(?:^|(?<=[.;)]) )((?:{name})(?:, (?:{name}))*): ", text)
+    parts = re.split(rf"(?:^|(?<=[.;)?]) )((?:{name})(?:, (?:{name}))*): ", text)
     meanings = {
         field: said.strip().rstrip(";")
         for keys, said in zip(parts[1::2], parts[2::2], strict=True)
@@ -155,7 +155,8 @@ def _allowed(rule: dict[str, Any]) -> str:
     if "anyOf" in rule:
         return " or ".join(dict.fromkeys(_allowed(part) for part in rule["anyOf"]))
     if "$ref" in rule:
-        return f"see `{rule['$ref'].rpartition('/')[2]}`"
+        name = rule["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
     if rule.get("type") == "array":
         return f"list of {_allowed(rule['items'])}" if rule.get("items") else "list"
     word = {"string": "text", "boolean": "true, false", "object": "mapping"}.get(
@@ -172,7 +173,7 @@ def _allowed(rule: dict[str, Any]) -> str:
 def study_json() -> Iterator[str]:
     """The keys of study.json, from its shipped schema."""
     schema = json.loads((REPOSITORY / "reports" / "study.schema.json").read_text())
-    yield from _keys("study.json", schema)
+    yield from _keys("The whole", schema)
     for name, part in schema["$defs"].items():
         yield from _keys(name, part)
 
