@@ -135,7 +135,7 @@ def explained(settings: Any) -> tuple[str, dict[str, str]]:
 
 def described(docstring: str, names: list[str]) -> tuple[str, dict[str, str]]:
     """What a docstring says of all, and of each field it describes as `name: text` or `one, two: text`."""
-    text = " ".join(docstring.split())
+    text = " ".join(docstring.partition("Examples:")[0].split())
     name = "|".join(map(re.escape, names))
     parts = re.split(rf"(?:^|(?<=[.;)?]) )((?:{name})(?:, (?:{name}))*): ", text)
     meanings = {

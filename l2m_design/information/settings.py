@@ -24,6 +24,10 @@ class MeasurementSettings(Values):
     where it has a baseline), copula (ranks to normal scores), none; by default recording for files, none for synthetic
     sources. split: which documents; by default all. replicates: draws of the bootstrap. level: of the intervals. seed:
     of windows and bootstrap.
+
+    Examples:
+        >>> MeasurementSettings(estimator="profile", longest=1024).needs_scorer
+        True
     """
 
     estimator: Literal["compression", "profile", "direct", "vclub", "gaussian"] = "compression"

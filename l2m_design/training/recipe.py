@@ -21,6 +21,11 @@ class Recipe(Values):
     64th, a 16th, a quarter and a half of the window; an empty list for none). kernels: `auto` takes faster ones that
     agree with torch's on the device, `torch` none. compile: torch.compile, on a GPU only. recompute: keep only the
     inputs of each layer for the gradient, less memory for a third more time. seed: of weights and batches.
+
+    Examples:
+        >>> recipe = Recipe(tokens=100_000, length=256, batch_tokens=512)
+        >>> recipe.steps, recipe.spent
+        (195, 99840)
     """
 
     length: Annotated[int, Field(ge=16, le=2**22)] = 512
