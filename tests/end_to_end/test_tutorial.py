@@ -16,7 +16,7 @@ SMALL = {
         "search.trials=1",
         "search.known_designs=false",
         "finalists={top: 1, seeds: 2, tokens: 4096, baselines: []}",
-        "demand.measure.longest=256",
+        "demand={beta: 0.5}",
         "condition.length=1024",
         "space.parameters=120000",
         "workers=1",
@@ -48,7 +48,11 @@ def test_the_tutorial_leads_from_a_folder_of_text_to_a_model_that_generates(tmp_
         words = shlex.split(line.replace("bpe:2048", "bpe:300").replace("--tokens 60", "--tokens 3"))[1:]
         verbs.append(words[0])
         small = [word for setting in SMALL.get(words[0], []) for word in ("--set", setting)]
-        more = ["--longest", "256", "--windows", "16", "--replicates", "100"] if words[0] == "estimate" else []
+        more = (
+            ["--longest", "256", "--windows", "16", "--replicates", "100", "--prime", "1024"]
+            if words[0] == "estimate"
+            else []
+        )
         done = l2m(*words, *small, *more, cwd=tmp_path)
         assert done.returncode == 0, (line, done.stderr, done.stdout)
     assert verbs == ["estimate", "search", "search", "train", "export", "generate"]
