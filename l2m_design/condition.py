@@ -26,6 +26,13 @@ class Demand:
     """What data ask of a state: I(L/2; L) by context length, read at one end of its interval.
 
     law: nats by n = L/2, or none when only beta is known (then the level cannot be judged).
+
+    Examples:
+        >>> from l2m_design.laws import StateTerm, Tokens
+        >>> demand = Demand(PowerLaw(prefactor=2.27, exponent=0.76), Terms(length=131072))
+        >>> verdict = demand.judge(StateLaw((StateTerm(1024, Tokens(cap=4096), kind="window"),)))
+        >>> verdict.meets_growth, demand.growth
+        (False, 't^0.76')
     """
 
     law: PowerLaw
