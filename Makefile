@@ -7,7 +7,7 @@ BIN := .venv/bin
 # where Python may not write it (PYTHONDONTWRITEBYTECODE), every import of torch would compile it again, for ten seconds.
 UV := UV_FIND_LINKS="$(PIP_FIND_LINKS)" $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt
 
-.PHONY: search check test coverage lint install install-dev soak versions defaults clean
+.PHONY: search check test coverage lint docs install install-dev soak versions defaults clean
 
 search: install
 	$(BIN)/l2m search $(STUDY)
@@ -16,7 +16,7 @@ search: install
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 8 --dist loadfile
 UNIT := -m "not slow and not integration"
 
-test: install-dev lint
+test: install-dev lint docs
 	$(PYTEST) -m "not slow"
 
 check: install-dev lint
@@ -30,6 +30,10 @@ lint: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# the site, into site/; a link that leads nowhere, or a page that nothing names, is an error
+docs: install-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 soak: install-dev
 	$(BIN)/pytest

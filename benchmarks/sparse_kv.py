@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from sparse_kv_oracle import Oracle, future_attention
-from sparse_kv_recall import with_facts
 from sparse_kv_texts import CORPORA, Text, texts
 from surprise import kept_rows
 from surprise_free import smollm2
@@ -30,6 +29,7 @@ from torch.nn import functional as F
 
 from l2m_design.architecture.schedules import GlobalBudget
 from l2m_design.architecture.thinning import Thinning
+from l2m_design.corpus.facts import with_facts
 from l2m_design.corpus.tokenizers import HuggingFaceTokenizer
 from l2m_design.information.scores.huggingface import load_model
 from l2m_design.model.adopted import AdoptedModel
@@ -158,10 +158,13 @@ class Study:
     def lines(self, arm: Arm, group: list[Text]) -> Iterator[dict[str, Any]]:
         """What is found of an arm on texts that are read as a batch."""
         began = time.perf_counter()
-        asked = [with_facts(text.tokens[: arm.length], crc32(text.name.encode()), self.encode) for text in group]
-        recall = arm.task == "recall"
         plain = [text.tokens[: arm.length] for text in group]
-        tokens = torch.stack([each.tokens for each in asked] if recall else plain)
+        asked = [
+            with_facts(each.numpy(), crc32(text.name.encode()), self.encode)
+            for text, each in zip(group, plain, strict=True)
+        ]
+        recall = arm.task == "recall"
+        tokens = torch.stack([torch.from_numpy(each.tokens) for each in asked] if recall else plain)
         nats, right = judged(self.reader(arm, tokens), tokens)
         seconds = (time.perf_counter() - began) / len(group)
         again = torch.from_numpy(repeats(tokens.numpy(), *REPEAT))[:, arm.length // 2 :]
@@ -170,7 +173,7 @@ class Study:
             found = {"late": late.mean(), "repeated": late[again[row]].mean()}
             if recall:
                 found = {
-                    f"{what} {measure}": values[row, getattr(asked[row], what)].mean()
+                    f"{what} {measure}": values[row, torch.from_numpy(getattr(asked[row], what))].mean()
                     for what in ("needle", "keys")
                     for measure, values in (("nats", nats), ("right", right))
                 }

@@ -26,6 +26,13 @@ class Demand:
     """What data ask of a state: I(L/2; L) by context length, read at one end of its interval.
 
     law: nats by n = L/2, or none when only beta is known (then the level cannot be judged).
+
+    Examples:
+        >>> from l2m_design.laws import StateTerm, Tokens
+        >>> demand = Demand(PowerLaw(prefactor=2.27, exponent=0.76), Terms(length=131072))
+        >>> verdict = demand.judge(StateLaw((StateTerm(1024, Tokens(cap=4096), kind="window"),)))
+        >>> verdict.meets_growth, demand.growth
+        (False, 't^0.76')
     """
 
     law: PowerLaw
@@ -109,10 +116,12 @@ class Demand:
 
     def room(self, state: StateLaw, length: int) -> float:
         """ln(held / required) where both are taken for the best: below 0 the state is too small whatever is known."""
+        return _ratio(self.held(state, max(1, length // 2))[2], self.least_nats(state, length))
+
+    def least_nats(self, state: StateLaw, length: int) -> float:
+        """I(L/2; L) in nats, at the lower end of its band where the state's capacity is an interval too: the best."""
         required = self.nats(length)
-        if self._ranged(state):
-            required = min(required, max(0.0, self.law.at(length / 2).low))
-        return _ratio(self.held(state, max(1, length // 2))[2], required)
+        return min(required, max(0.0, self.law.at(length / 2).low)) if self._ranged(state) else required
 
     def held(self, state: StateLaw, t: int) -> tuple[float, float, float]:
         """Nats that the state after t tokens holds: at the lowest, the central and the highest capacity."""

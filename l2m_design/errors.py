@@ -6,6 +6,14 @@ class BadInput(ValueError):
 
     Settings are named as functions take them, in backquotes: `bytes_per_token`. The command line prints its options in
     their places: --bytes-per-token.
+
+    Examples:
+        >>> import l2m_design as l2m
+        >>> try:
+        ...     l2m.open_corpus("markof:stay=0.9")
+        ... except l2m.BadInput as error:
+        ...     print(str(error)[:23])
+        markof: no such corpus;
     """
 
 

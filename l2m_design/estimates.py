@@ -12,7 +12,12 @@ NORMAL = 1.959964  # the normal quantile that 2.5% lie above
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with the `level` interval [low, high]; value, low and high share a unit."""
+    """A value with the `level` interval [low, high]; value, low and high share a unit.
+
+    Examples:
+        >>> print(Estimate(0.702, 0.586, 0.812))
+        0.702 [0.586, 0.812]
+    """
 
     value: float
     low: float
@@ -57,6 +62,11 @@ class Curve:
     lengths: [lengths] tokens, n of I(n;n). nats: [documents, lengths], NaN where a document is too short.
     unit: what a row is: documents, or stretches of them where there were too few to resample. covariate: its part is
     taken off, nats - slope (here - mean there), slope by least squares at each length, in each replicate anew.
+
+    Examples:
+        >>> curve = Curve(np.array([8, 16]), np.array([[1.0, 2.0], [3.0, np.nan]]), "profile")
+        >>> curve.mean().tolist()
+        [2.0, 2.0]
     """
 
     lengths: NDArray[np.int64]

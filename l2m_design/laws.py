@@ -37,6 +37,13 @@ class PowerLaw:
 
     draws: [replicates, 3] joint bootstrap draws of (prefactor, exponent, offset), or none for a given law.
     Source: the sub-volume law, arXiv 2503.04725, section 4; the offset is what finite sources add to it.
+
+    Examples:
+        >>> law = PowerLaw(prefactor=2.0, exponent=0.5)
+        >>> law.at(100).value
+        20.0
+        >>> law.formula()
+        '2 n^0.500'
     """
 
     prefactor: float
@@ -222,7 +229,17 @@ class Dtypes:
 
 @dataclass(frozen=True)
 class StateLaw:
-    """History state of one sequence as a function of context length: a sum of exact terms."""
+    """History state of one sequence as a function of context length: a sum of exact terms.
+
+    Examples:
+        >>> window = StateLaw((StateTerm(64, Tokens(cap=128)),))
+        >>> full = StateLaw((StateTerm(64, Tokens()),))
+        >>> both = window + full
+        >>> both.elements(1000), both.bytes(1000, "bfloat16")
+        (72192, 144384)
+        >>> both.exponent, window.exponent
+        (1.0, 0.0)
+    """
 
     terms: tuple[StateTerm, ...] = ()
 

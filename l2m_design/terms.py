@@ -37,11 +37,13 @@ def measured_capacity() -> dict[str, Any]:
 class Terms(Values):
     """What the condition is judged by, beside the law of the data.
 
-    nats_by_kind: capacity of a state element by kind of layer (of laws.STATE_KINDS); nats_per_element: of all other
-    kinds; nats_range: lowest and highest of a kind, or of `other`, where they are not one number. Kinds that are not
-    given have what `l2m calibrate` measured, unless nats_per_element is: then it holds for all others.
-    dtype: the model's; float8 and int8 are the KV cache's alone, the rest is in bfloat16. kv_dtype: of the KV cache,
-    else the model's. state_dtype: of recurrent and convolution states, else each one's own.
+    length: target context, tokens. shortest: the shortest context at which the capacity condition is judged. end: the
+    end of beta's interval that is required. nats_by_kind: capacity of a state element by mixer type (of
+    laws.STATE_KINDS). nats_per_element: capacity of all other types. nats_range: lowest and highest capacity of a
+    mixer type, or of `other`, where they are not one number. Types that are not given have what `l2m calibrate`
+    measured, unless nats_per_element is; then it holds for all others. dtype: of the model; float8 and int8 are that
+    of the KV cache alone, the rest is in bfloat16. kv_dtype: of the KV cache, by default the model's. state_dtype: of
+    recurrent and convolution states, by default each one's own.
     """
 
     length: Annotated[int, Field(ge=4, le=REACH_LIMIT)] = 65536

@@ -29,7 +29,17 @@ class MLP(Values):
 
 
 class Architecture(Values):
-    """A decoder: pre-norm mixer and pre-norm MLP in each layer, both residual, one final RMSNorm."""
+    """A decoder: pre-norm mixer and pre-norm MLP in each layer, both residual, one final RMSNorm.
+
+    Examples:
+        >>> window = {"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 16, "window": 64}
+        >>> mamba = {"kind": "mamba2", "d_state": 8, "head_dim": 16}
+        >>> hybrid = Architecture(vocabulary=256, width=32, layers=[mamba, window])
+        >>> hybrid.picture, hybrid.parameters
+        ('M W', 35580)
+        >>> hybrid.state.elements(1000), hybrid.state.exponent
+        (2800, 0.0)
+    """
 
     vocabulary: Annotated[int, Field(ge=2, le=10_000_000)]
     width: Annotated[int, Field(ge=8, le=1_000_000, multiple_of=2)]

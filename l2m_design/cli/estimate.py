@@ -18,7 +18,9 @@ ESTIMATORS = ("compression", "profile", "direct", "vclub", "gaussian", PAIRS)
 REFERENCE_TOKENS = 500_000
 
 
-CorpusName = Annotated[str, typer.Argument(help="stdlib, santa-fe:beta=0.7, a file, folder, glob, hf:NAME (README).")]
+CorpusName = Annotated[
+    str, typer.Argument(help="stdlib, santa-fe:beta=0.7, a file, folder, glob, hf:NAME (docs/reference/corpora.md).")
+]
 Estimators = Annotated[
     list[str],
     typer.Option(help=", ".join(ESTIMATORS) + ". Repeatable. Default: compression, gaussian for real arrays."),

@@ -17,12 +17,14 @@ UNITS = {"K": 1e3, "M": 1e6, "B": 1e9}
 
 
 def command(
-    architecture: Annotated[str, typer.Argument(help="A YAML drawing, a card, or a study's report folder.")],
+    architecture: Annotated[
+        str, typer.Argument(help="A YAML drawing, a card, a study's report folder, or a plan (plan.yaml).")
+    ],
     to: Annotated[
         str,
         typer.Option(
             help="card (YAML and JSON), yaml, json, huggingface (its first target that carries the drawing), or one "
-            f"by name: {TARGETS}."
+            f"by name: {TARGETS}; of a plan huggingface, remote (with our code) or native."
         ),
     ] = "card",
     out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("exported"),

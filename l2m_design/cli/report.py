@@ -20,8 +20,6 @@ def command(
 ) -> None:
     """Write one self-contained HTML page and say what the study found."""
     from l2m_design.errors import BadInput
-    from l2m_design.report import words
-    from l2m_design.report.page import write_page
     from l2m_design.search.results import reading
 
     if schema:
@@ -29,13 +27,27 @@ def command(
         return
     if study is None:
         raise BadInput("STUDY: give a study's report folder, as reports/quickstart, or --schema")
-    summary = reading.load_summary(study)
     page = out or (study if study.is_dir() else study.parent) / "index.html"
     try:
-        write_page(summary, page)
+        name, said = _written(study, page)
     except OSError as error:
         raise BadInput(f"--out {page}: cannot be written ({error.strerror})") from None
     if as_json:
-        print_json({"study": summary.study, "report": str(page), "outcome": words.outcome(summary)})
+        print_json({"study": name, "report": str(page), "outcome": said})
     else:
-        say(*words.outcome(summary), f"Report: {page}")
+        say(*said, f"Report: {page}")
+
+
+def _written(study: Path, page: Path) -> tuple[str, list[str]]:
+    """The study's name and its answer in sentences; its page is written."""
+    from l2m_design.report import adoption, words
+    from l2m_design.report.page import write_page
+    from l2m_design.search.adoption.results import load_adoption_summary
+    from l2m_design.search.results import reading
+
+    if found := load_adoption_summary(study):
+        adoption.write_adoption(found, page)
+        return found.study, adoption.outcome(found)
+    summary = reading.load_summary(study)
+    write_page(summary, page)
+    return summary.study, words.outcome(summary)

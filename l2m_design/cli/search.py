@@ -1,11 +1,11 @@
 """`l2m search STUDY`: from a corpus to an exported architecture."""
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from l2m_design.cli import adopted
 from l2m_design.cli.terminal import DryRun, Json, Set, print_json, progress, say, table, warn
 
 if TYPE_CHECKING:
@@ -29,11 +29,27 @@ def command(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Search architectures under the L²M condition; a search that was stopped goes on where it was."""
+    """Search architectures under the L²M condition, or the least cache of a model (a study with `start`).
+
+    A search that was stopped goes on where it was.
+    """
     from l2m_design.errors import BadInput
 
     if fresh + resume + reselect > 1:
         raise BadInput("--fresh, --resume and --reselect exclude each other")
+    from l2m_design.search.adoption.settings import is_adoption
+
+    how = adopted.How(runs, reports, tracking, fresh, resume, dry_run, reselect, as_json)
+    if not is_adoption(study):
+        _architectures(study, overrides, how, storage)
+    elif storage:
+        raise BadInput("--storage: a study with `start` keeps its tables in --runs; leave it out")
+    else:
+        adopted.search(study, overrides, how)
+
+
+def _architectures(study: Path, overrides: list[str], how: "adopted.How", storage: str | None) -> None:
+    """Search a space of architectures."""
     from l2m_design.library.search import open_study, written
     from l2m_design.library.search import reselect as choose_again
     from l2m_design.report import words
@@ -41,12 +57,12 @@ def command(
     from l2m_design.search.run import Interrupted
     from l2m_design.search.study.database import shown
 
-    work = open_study(study, overrides, runs=runs, reports=reports, tracking=tracking, storage=storage)
-    if dry_run:
-        _plan(work, as_json)
+    work = open_study(study, overrides, runs=how.runs, reports=how.reports, tracking=how.tracking, storage=storage)
+    if how.dry:
+        _plan(work, how.as_json)
         return
-    if reselect:
-        _show(choose_again(work, Listener(trouble=_trouble)), as_json)
+    if how.again:
+        _show(choose_again(work, Listener(trouble=_trouble)), how.as_json)
         return
     warn(*work.corpus.notes)
     try:
@@ -54,15 +70,12 @@ def command(
             listener = Listener(
                 on_progress, on_progress, lambda record: on_progress.note(words.trial(record)), _trouble
             )
-            summary = work.run(fresh, resume, listener)
+            summary = work.run(how.fresh, how.resume, listener)
     except Interrupted as stopped:
-        sets = [word for override in overrides for word in ("--set", override)]
-        places = ["--runs", str(runs), "--reports", str(reports)] + (["--tracking", tracking] if tracking else [])
-        places += ["--storage", shown(storage)] if storage else []
-        again = shlex.join(["l2m", "search", str(study), *sets, *places, "--resume"])
-        warn(f"l2m: interrupted: {stopped}; go on with: {again}")
+        kept = ["--storage", shown(storage)] if storage else []
+        warn(f"l2m: interrupted: {stopped}; go on with: {how.again_with(study, overrides, kept)}")
         raise typer.Exit(1) from None
-    _show(written(summary, work.corpus), as_json)
+    _show(written(summary, work.corpus), how.as_json)
 
 
 def _trouble(sentence: str) -> None:

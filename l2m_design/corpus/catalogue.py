@@ -33,6 +33,11 @@ def open_corpus(
     """`NAME[:key=value,...]` or `PATH[:key=value,...]` as a corpus; KNOWN lists the names. Raises BadInput.
 
     tokenizer: for text, unless the spec names one. otherwise: for text where none is named; bytes by default.
+
+    Examples:
+        >>> corpus = open_corpus("markov:stay=0.9,documents=20,length=512")
+        >>> corpus.vocabulary, len(corpus.documents("train"))
+        (2, 20)
     """
     if not spec.strip():
         raise BadInput(f"corpus: an empty name; known: {KNOWN}")

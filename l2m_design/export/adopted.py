@@ -3,6 +3,7 @@
 import copy
 import json
 import shutil
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from string import Template
@@ -20,9 +21,11 @@ from l2m_design.export.hub.adopted import RULE, SETTINGS
 from l2m_design.export.placing import MODEL_FILES, placed
 from l2m_design.export.proof import STEPS, TOLERANCE, ask
 from l2m_design.model.adopted import AdoptedModel
+from l2m_design.model.planned import PlannedModel
 from l2m_design.settings import to_json, write_atomically
 
 CLASS = "AdoptedForCausalLM"
+MOST_BORDER = 256
 TEMPLATE = Path(__file__).parent / "templates" / "adopted.md"
 OWN_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", *TOKENIZER_FILES)
 
@@ -39,7 +42,7 @@ class Adopted(TypedDict):
 
 
 def export_adopted(
-    adopted: AdoptedModel, source: str, out: Path, *, trained: bool, losses: str, force: bool
+    adopted: AdoptedModel | PlannedModel, source: str, out: Path, *, trained: bool, losses: str, force: bool
 ) -> Adopted:
     """Write the model with its cache into `out`. Raises BadInput for a place that cannot be, WorkFailed when the
     folder, loaded back, reads otherwise.
@@ -47,8 +50,12 @@ def export_adopted(
     source: where the model came from. trained: were its weights changed? losses: a sentence on what was measured.
     """
     with placed(out, force, MODEL_FILES) as staging:
-        _own_files(adopted.model, source, staging, trained)
-        settings = asdict(adopted.budget) | {"allocate": adopted.allocate}
+        write_own(adopted.model, source, staging, trained)
+        settings = (
+            {"layers": adopted.plan.plain()}
+            if isinstance(adopted, PlannedModel)
+            else asdict(adopted.budget) | {"allocate": adopted.allocate}
+        )
         code = {"AutoModelForCausalLM": f"adopted_l2m.{CLASS}"}
         config = json.loads((staging / "config.json").read_text())
         config |= {SETTINGS: settings, "auto_map": code}
@@ -56,7 +63,7 @@ def export_adopted(
         save_file(adopted.use.state_dict(), str(staging / RULE), {"format": "pt"})
         for name, text in bundle(ADOPTED).items():
             write_atomically(staging / name, text)
-        found = _proven(adopted, staging)
+        found = prove(adopted, staging)
         card = Template(TEMPLATE.read_text()).substitute(
             source=Path(source).name or source, cache=described(adopted), losses=losses, version=__version__, **found
         )
@@ -67,8 +74,12 @@ def export_adopted(
     return {"files": [str(out / name) for name in files], **found}  # type: ignore[typeddict-item]
 
 
-def described(adopted: AdoptedModel) -> str:
+def described(adopted: AdoptedModel | PlannedModel) -> str:
     """The cache in a sentence."""
+    if isinstance(adopted, PlannedModel):
+        kinds = Counter(str(kept) for heads in adopted.plan.layers for kept in heads)
+        listed = "; ".join(f"{kind}: {count}" for kind, count in kinds.most_common())
+        return f"in each layer what a plan says ({adopted.plan.picture}; kv heads by cache: {listed})"
     budget = adopted.budget
     grown = {
         "fixed": f"{budget.window:,}",
@@ -86,7 +97,7 @@ def described(adopted: AdoptedModel) -> str:
     )
 
 
-def _own_files(model: Any, source: str, folder: Path, trained: bool) -> None:
+def write_own(model: Any, source: str, folder: Path, trained: bool) -> None:
     """Weights, config and tokenizer as they lie in the source, or as transformers saves what was loaded."""
     path = local(source, "MODEL")
     if not path.exists():
@@ -111,13 +122,17 @@ def _own_files(model: Any, source: str, folder: Path, trained: bool) -> None:
         return  # a model without a tokenizer stays one
 
 
-def _proven(adopted: AdoptedModel, folder: Path) -> dict[str, Any]:
-    c, vocabulary = adopted.budget.chunk, int(adopted.model.get_input_embeddings().weight.shape[0])
+def prove(adopted: AdoptedModel | PlannedModel, folder: Path, own_code: bool = True) -> dict[str, Any]:
+    """Load the folder in a fresh process and hold it against the model in memory. Raises WorkFailed.
+
+    own_code: does it need the code in the folder?
+    """
+    c, vocabulary = _border(adopted), int(adopted.model.get_input_embeddings().weight.shape[0])
     t = 6 * c + STEPS // 2
     tokens = torch.randint(0, vocabulary, (2, t), generator=torch.Generator().manual_seed(0))
     if next(adopted.model.parameters()).device.type != "cpu" or adopted.model.dtype != torch.float32:
         adopted = copy.deepcopy(adopted).cpu().float()  # as the folder is read in the proof
-    found, theirs = ask(folder, tokens, "loaded.py", True)
+    found, theirs = ask(folder, tokens, "loaded.py", own_code)
     with torch.inference_mode():
         ours = adopted(tokens)
     difference = float((theirs[:, :t] - ours).abs().max())
@@ -130,7 +145,7 @@ def _proven(adopted: AdoptedModel, folder: Path) -> dict[str, Any]:
         f"its cache holds {found['cache_bytes']} bytes, the law says {law}": found["cache_bytes"] != law,
     }.items():
         if failed:
-            raise WorkFailed(f"{CLASS}: loaded back, {sentence}; nothing was written")
+            raise WorkFailed(f"{CLASS if own_code else found['format']}: loaded back, {sentence}; nothing was written")
     return {
         "format": found["format"],
         "max_logit_difference": difference,
@@ -138,3 +153,11 @@ def _proven(adopted: AdoptedModel, folder: Path) -> dict[str, Any]:
         "cache_bytes": law,
         "cache_tokens": t,
     }
+
+
+def _border(adopted: AdoptedModel | PlannedModel) -> int:
+    """Tokens, some of which are evicted before six times as many were read."""
+    if isinstance(adopted, AdoptedModel):
+        return adopted.budget.chunk
+    windows = [kept.window // 4 for heads in adopted.plan.layers for kept in heads if "window" in kept.cache]
+    return max(min(adopted.plan.chunks, default=8), min(max(windows, default=8), MOST_BORDER))

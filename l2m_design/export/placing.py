@@ -18,9 +18,10 @@ MODEL_FILES = (
     "*_l2m.py",
     "l2m_*.py",
     "cache_rule.safetensors",
+    "cache_plan.json",
     *TOKENIZER_FILES,
 )
-MARKS = ("architecture.yaml", "card.json", "cache_rule.safetensors")  # each export holds one of them
+MARKS = ("architecture.yaml", "card.json", "cache_rule.safetensors", "cache_plan.json")  # each export holds one of them
 
 
 @contextmanager

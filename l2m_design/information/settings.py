@@ -12,17 +12,22 @@ Length = Annotated[int, Field(ge=1, le=2**24)]
 class MeasurementSettings(Values):
     """How to measure: lengths are n of I(n;n), doubling from `shortest` to `longest`.
 
-    estimator: profile, direct and vclub need a scorer. shortest: 128 tokens unless given (gaussian: 4 time steps).
-    longest: none for the largest that at least 16 documents hold (at most 8192; gaussian: 512). windows: of
-    2 · longest tokens, spread over the documents; 256 unless given (compression: 128, gaussian: 4096). spots: most
-    places at which a window is read for one length; 8 unless given (compression: 4). prime: tokens of other documents
-    that the coder of compression has read before; 2^20 or a third of all unless given. control: "compression" takes
-    off what a compressor explains of a profile; auto does where a model of the source scores. pairing: where the
-    second term's Y comes from; profile knows same and none, direct same and other. bigram_correction: "paper"
-    replaces what a model says of the first two tokens (profile, direct). normalise: what is done to
-    each recording of an array before its covariance is taken (gaussian): recording (its scale, and its mean where it
-    has a baseline), copula (ranks to normal scores), none; unless given recording for files, none for synthetic
-    sources. split: which documents; none for all.
+    estimator: profile, direct and vclub need a scorer. shortest: by default 128 tokens (gaussian: 4 time steps).
+    longest: by default the largest that at least 16 documents hold (at most 8192; gaussian: 512). windows: how many
+    windows of 2 · longest tokens are read, spread over the documents; by default 256 (compression: 128, gaussian:
+    4096). spots: most split points at which a window is read for one length; by default 8 (compression: 4). prime:
+    tokens of other documents that the coder of compression reads first; by default 2^20, a third of all at most.
+    control: "compression" removes what a compressor explains of a profile; auto does so where a model of the source
+    scores. pairing: where the second term's Y comes from; profile knows same and none, direct same and other.
+    bigram_correction: "paper" replaces what a model says of the first two tokens (profile, direct). normalise: what is
+    done to each recording of an array before its covariance is taken (gaussian): recording (its scale, and its mean
+    where it has a baseline), copula (ranks to normal scores), none; by default recording for files, none for synthetic
+    sources. split: which documents; by default all. replicates: draws of the bootstrap. level: of the intervals. seed:
+    of windows and bootstrap.
+
+    Examples:
+        >>> MeasurementSettings(estimator="profile", longest=1024).needs_scorer
+        True
     """
 
     estimator: Literal["compression", "profile", "direct", "vclub", "gaussian"] = "compression"

@@ -118,11 +118,12 @@ def check(
     demand: an exponent; a law in nats; a measurement, or the file that `l2m estimate --json` wrote; by default the law
     of PG19 books as published. options: fields of Options, such as length=131072, fits="16GiB". Raises BadInput.
 
-    >>> import l2m_design as l2m
-    >>> layer = {"kind": "attention", "heads": 2, "kv_heads": 2, "head_dim": 16, "window": 64}
-    >>> found = l2m.check(l2m.Architecture(vocabulary=256, width=32, layers=[layer]), 0.7, length=4096)
-    >>> found.meets, found.verdict.growth
-    (False, 0.0)
+    Examples:
+        >>> import l2m_design as l2m
+        >>> layer = {"kind": "attention", "heads": 2, "kv_heads": 2, "head_dim": 16, "window": 64}
+        >>> found = l2m.check(l2m.Architecture(vocabulary=256, width=32, layers=[layer]), 0.7, length=4096)
+        >>> found.meets, found.verdict.growth
+        (False, 0.0)
     """
     return next(iter(check_all([model], demand, **options).values()))
 

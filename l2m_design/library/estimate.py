@@ -48,10 +48,11 @@ def estimate(
     "train". settings: fields of MeasurementSettings, such as longest=4096, windows=64, seed=1.
     Raises BadInput.
 
-    >>> import l2m_design as l2m
-    >>> found = l2m.estimate("markov:stay=0.9,documents=60,length=1024", longest=256, windows=32)
-    >>> found.beta is None
-    True
+    Examples:
+        >>> import l2m_design as l2m
+        >>> found = l2m.estimate("markov:stay=0.9,documents=60,length=1024", longest=256, windows=32)
+        >>> found.beta is None
+        True
     """
     table = Path(scores).expanduser() if scores else None
     work = Estimation(corpus, tokenizer, trust_remote_code, device, reference_tokens, table)

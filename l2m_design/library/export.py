@@ -24,17 +24,20 @@ from l2m_design.export.card import (
 )
 from l2m_design.export.losses import of_these_weights
 from l2m_design.export.placing import placed
+from l2m_design.export.plans import is_plan
 from l2m_design.export.study import known_demand
 from l2m_design.export.tokenizer import Carried, carried
+from l2m_design.settings import Json
 from l2m_design.training.result import WEIGHTS
 
 if TYPE_CHECKING:
-    from l2m_design.export.exported import Exported, Scaled
+    from l2m_design.export.exported import Bytes, Exported, Scaled
     from l2m_design.training.trained import Trained
 
 CARDS = {"card": ("yaml", "json"), "yaml": ("yaml",), "json": ("json",)}
 TARGETS = ("llama", "mistral", "smollm3", "qwen3", "granite", "qwen3_5", "deepseek", "remote", "mamba-ssm")
 FORMS = (*CARDS, "huggingface", *TARGETS)
+PLANNED = ("huggingface", "remote", "native")  # of a plan (plan.yaml of a study with `start`)
 FRESH = "fresh"
 
 
@@ -51,18 +54,17 @@ def export(
 ) -> "Exported":
     """Write a drawing in one of FORMS; what is written is loaded back and compared before it is called done.
 
-    source: what `l2m.train` answers; a drawing, or the path of one, of a card, or of a study's report folder; or a
-    folder of `l2m train`, whose weights are taken unless weights names others, or "fresh" ones, drawn from the seed.
+    source: what `l2m.train` answers; a drawing, or the path of one, of a card, of a study's report folder or of a plan
+    (in one of PLANNED, with the weights of its model); or a folder of `l2m train`, whose weights are taken unless
+    weights names others, or "fresh" ones, drawn from the seed.
     tokenizer: a folder, bytes, none, or by default what lies beside the weights, else beside the source. parameters:
     grow the drawing to about so many. force: replace what is there. Answers what was written, JSON-ready. Raises
     BadInput, and WorkFailed when the proof fails.
     """
-    if to not in FORMS:
-        raise BadInput(f"`to`: found '{to}', allowed: {', '.join(FORMS)}")
-    if weights and to in CARDS:
-        raise BadInput(f"`weights`: not for `to` {to}, which writes none")
-    if weights and parameters is not None and str(weights) != FRESH:
-        raise BadInput("`weights`: are of the drawing as it is, not of one that `parameters` makes")
+    if isinstance(source, str | Path) and is_plan(source):
+        given: Json = {"weights": weights, "tokenizer": tokenizer, "parameters": parameters}
+        return _planned(str(source), to, Path(out).expanduser(), force, given)
+    _check_form(to, weights, parameters)
     if not isinstance(source, str | Path):
         with TemporaryDirectory() as folder:
             source.save(Path(folder) if hasattr(source, "model") else Path(folder) / "architecture.yaml")
@@ -97,6 +99,46 @@ def export(
     if grown:
         result["scaled"] = grown
     return result
+
+
+def _check_form(to: str, weights: str | Path | None, parameters: int | None) -> None:
+    """Raises BadInput where a drawing cannot be written so."""
+    if to not in FORMS:
+        raise BadInput(f"`to`: found '{to}', allowed: {', '.join(FORMS)}")
+    if weights and to in CARDS:
+        raise BadInput(f"`weights`: not for `to` {to}, which writes none")
+    if weights and parameters is not None and str(weights) != FRESH:
+        raise BadInput("`weights`: are of the drawing as it is, not of one that `parameters` makes")
+
+
+def _planned(source: str, to: str, out: Path, force: bool, given: Json) -> "Exported":
+    """The model of a plan, with its caches: by a class of transformers where one carries them, else with our code.
+
+    given: what is for drawings alone.
+    """
+    from l2m_design.export.planned import export_plan
+
+    if to not in PLANNED:
+        raise BadInput(f"`to`: found '{to}', allowed for a plan: {', '.join(PLANNED)}")
+    for name, value in given.items():
+        if value is not None:
+            raise BadInput(f"`{name}`: is for drawings; a plan has the weights and the tokenizer of its model")
+    native = {"huggingface": None, "remote": False, "native": True}[to]
+    found = export_plan(source, out, native=native, force=force)
+    held: Bytes = {"tokens": found["cache_tokens"], "held": found["cache_bytes"], "law": found["cache_bytes"]}
+    return {
+        "files": found["files"],
+        "format": found["format"],
+        "label": "with the caches of its plan",
+        "loads": True,
+        "max_logit_difference": found["max_logit_difference"],
+        "cached_difference": found["cached_difference"],
+        "cache_bytes": held,
+        "proven_by": "loaded",
+        "failed": {},
+        "weights": "those of the plan's model",
+        "tokenizer": "that of the plan's model",
+    }
 
 
 def trained_weights(given: str | Path | None, source: str) -> Path | None:

@@ -8,8 +8,10 @@ from typing import Any
 from l2m_design.architecture import Architecture
 from l2m_design.corpus import Corpus
 from l2m_design.export.study import write_chosen
+from l2m_design.library.adopt import AdoptionResult, adopted, open_adoption
 from l2m_design.report import words
 from l2m_design.report.page import at_a_glance, write_page
+from l2m_design.search.adoption.settings import is_adoption
 from l2m_design.search.driver import Listener
 from l2m_design.search.results.reading import plain
 from l2m_design.search.results.reselect import reselected
@@ -86,13 +88,17 @@ def search(
     fresh: bool = False,
     listener: Listener | None = None,
     **places: Any,
-) -> StudySummary:
-    """Search architectures under the L²M condition; a study that was stopped goes on where it was.
+) -> StudySummary | AdoptionResult:
+    """Search architectures under the L²M condition, or, in a study with `start`, the cache of a model that exists; one
+    that was stopped goes on where it was.
 
     resume: the study must exist. fresh: an earlier one is moved aside. listener: hears of progress and trials.
     overrides, places: see open_study. In a script, call it below `if __name__ == "__main__":`, since trials are
     processes of their own. Raises BadInput, and Interrupted on Ctrl-C.
     """
+    if is_adoption(study):
+        start = open_adoption(study, overrides, **places)
+        return adopted(start, start.run(fresh, resume, listener))
     work = open_study(study, overrides, **places)
     return written(work.run(fresh, resume, listener), work.corpus)
 

@@ -32,12 +32,13 @@ def train(
     done and steps in all. recipe: fields of Recipe, such as tokens=100_000, length=256. Raises BadInput when they do
     not fit together, FloatingPointError when the loss is not finite, WorkFailed when one of several processes fails.
 
-    >>> import l2m_design as l2m
-    >>> layer = {"kind": "attention", "heads": 2, "kv_heads": 2, "head_dim": 16}
-    >>> drawing = l2m.Architecture(vocabulary=66, width=32, layers=[layer])
-    >>> found = l2m.train(drawing, "santa-fe:beta=0.5,keys=64,pairs=128", tokens=2048, length=64, windows=8)
-    >>> found.result.late_loss > 0
-    True
+    Examples:
+        >>> import l2m_design as l2m
+        >>> layer = {"kind": "attention", "heads": 2, "kv_heads": 2, "head_dim": 16}
+        >>> drawing = l2m.Architecture(vocabulary=66, width=32, layers=[layer])
+        >>> found = l2m.train(drawing, "santa-fe:beta=0.5,keys=64,pairs=128", tokens=2048, length=64, windows=8)
+        >>> found.result.late_loss > 0
+        True
     """
     drawing = architecture if isinstance(architecture, Architecture) else Architecture.load(str(architecture))
     source = corpus if isinstance(corpus, Corpus) else open_corpus(str(corpus), tokenizer)

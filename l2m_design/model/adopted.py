@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache
 
+from l2m_design.architecture.plans import SLIDING, WHOLE, Shape
 from l2m_design.architecture.schedules import GlobalBudget
 from l2m_design.errors import BadInput
 from l2m_design.model.competing import (
@@ -31,22 +32,6 @@ from l2m_design.model.turned import cache_name, rotary_rates, turned
 from l2m_design.model.use import Use
 
 ATTENTION = "l2m_read"
-WHOLE, SLIDING = "full_attention", "sliding_attention"
-
-
-class Shape(NamedTuple):
-    """What adoption needs to know of a model: layer types, query heads, kv heads and channels of a head."""
-
-    layers: tuple[str, ...]
-    heads: int
-    kv_heads: int
-    head_dim: int
-    window: int
-
-    @property
-    def whole(self) -> list[int]:
-        """The layers of full attention, whose cache is bounded."""
-        return [index for index, layer in enumerate(self.layers) if layer == WHOLE]
 
 
 class Reader(Protocol):
@@ -143,6 +128,11 @@ class AdoptedModel(nn.Module):
         self.rates: Tensor
         self.register_buffer("rates", rotary_rates(model).float(), persistent=False)
 
+    def moved(self, device: torch.device) -> None:
+        """Follow the model to another device."""
+        self.use.to(device)
+        self.rates = self.rates.to(device)
+
     def empty(self, batch: int) -> AdoptedState:
         """Nothing read yet."""
         like = self.model.get_input_embeddings().weight
@@ -234,9 +224,9 @@ class FullModel:
         return slot * (whole * length + (len(shape.layers) - whole) * min(length, shape.window))
 
 
-def read_by(model: Any, tokens: Tensor, seen: int, attention: Reader, last: bool = False) -> Tensor:
+def read_by(model: Any, tokens: Tensor, seen: int, attention: Reader, last: int = 0) -> Tensor:
     """Logits [b t v_] of tokens [b t], or their embeddings [b t d], that stand behind `seen` ones, with `attention` in
-    the place of the model's.
+    the place of the model's; those of the `last` tokens alone, where it is not 0.
     """
     at = torch.arange(seen, seen + tokens.shape[1], device=tokens.device).expand(tokens.shape[:2])
     given = {"input_ids" if tokens.ndim == 2 else "inputs_embeds": tokens, ATTENTION: attention}
@@ -273,9 +263,18 @@ def unturned(key: Tensor, seen: int, rates: Tensor) -> Tensor:
     return turned(key.float(), -at[:, None], rates)
 
 
-def shape_of(model: Any) -> Shape:
-    """Raises BadInput where a layer is of another type than full or sliding attention, or none is of the former."""
-    config = model.config.get_text_config()
+def shape_of(model: Any, bounded: bool = True) -> Shape:
+    """Raises BadInput where a layer is of another type than full or sliding attention, or, if full attention is to be
+    bounded, none is of the former.
+    """
+    return shape_in(model.config, bounded, getattr(model, "_is_stateful", False))
+
+
+def shape_in(whole: Any, bounded: bool = True, stateful: bool = False) -> Shape:
+    """The same of a config of Hugging Face; stateful: does the model keep a recurrent state?"""
+    config = whole.get_text_config()
+    if getattr(whole, "is_encoder_decoder", False) or not getattr(config, "num_attention_heads", None):
+        raise BadInput(f"{config.model_type}: its attention cannot be given another cache; a decoder's own can")
     count, window = int(config.num_hidden_layers), getattr(config, "sliding_window", None)
     layers = getattr(config, "layer_types", None)
     if window is not None and window >= (getattr(config, "max_position_embeddings", None) or window + 1):
@@ -284,12 +283,12 @@ def shape_of(model: Any) -> Shape:
         windowed = window is not None and getattr(config, "use_sliding_window", True)
         layers = [SLIDING if windowed else WHOLE] * count
     strange = sorted(set(layers) - {WHOLE, SLIDING})
-    if strange or getattr(model, "_is_stateful", False):
+    if strange or stateful:
         raise BadInput(
             f"{config.model_type}: layers of {', '.join(strange) or 'a state'} cannot be adopted; "
             "full and sliding attention can"
         )
-    if WHOLE not in layers:
+    if bounded and WHOLE not in layers:
         raise BadInput(f"{config.model_type}: every layer has a window of {window} tokens; no cache is left to bound")
     heads = config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads

@@ -249,7 +249,15 @@ class LanguageModel(nn.Module):
 
 
 def build(architecture: Architecture, kernels: Kernels = TORCH, recompute: bool = False) -> LanguageModel:
-    """The drawn model with fresh weights from torch's default generator (seed it first)."""
+    """The drawn model with fresh weights from torch's default generator (seed it first).
+
+    Examples:
+        >>> layer = {"kind": "mamba2", "d_state": 8, "head_dim": 16}
+        >>> model = build(Architecture.model_validate({"vocabulary": 64, "width": 32, "layers": [layer]}))
+        >>> logits, state = model.prefill(torch.zeros(1, 5, dtype=torch.long))
+        >>> logits.shape
+        torch.Size([1, 5, 64])
+    """
     return LanguageModel(architecture, kernels, recompute)
 
 

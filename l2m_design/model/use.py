@@ -34,6 +34,13 @@ class Use(Rule):
         self.ln_prior = nn.Parameter(torch.full((heads,), LN_PRIOR))
         self.ln_worth = nn.Parameter(torch.zeros(heads))
 
+    def of_heads(self, heads: list[int]) -> "Use":
+        """The same rule for some of its heads alone."""
+        _, _, features = self.weight.shape
+        part = Use(len(heads), 0, features - 2)
+        part.load_state_dict({name: value[heads] for name, value in self.state_dict().items()})
+        return part
+
     def forward(self, key: Tensor, value: Tensor, heads: slice = ALL) -> tuple[Tensor, Tensor]:
         """ln u and alpha [b h t] of tokens' keys before rotation [b h t k] and values [b h t v], of these heads."""
         with torch.autocast(key.device.type, enabled=False):

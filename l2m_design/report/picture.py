@@ -18,6 +18,14 @@ def check_ending(path: Path) -> None:
         raise BadInput(f"--plot {path}: the ending says the kind; allowed: {', '.join(ENDINGS)}")
 
 
+def rendered(page: str, told: Mapping[str, Any]) -> str:
+    """A template with what is told."""
+    environment = Environment(
+        loader=PackageLoader("l2m_design.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template(page).render(**told)
+
+
 def save(path: Path, svg: Callable[[], str], file: Callable[[str], bytes], page: str, told: Mapping[str, Any]) -> None:
     """Write a figure, or a page with it that needs nothing else, atomically. Raises BadInput on a bad place.
 
@@ -25,10 +33,7 @@ def save(path: Path, svg: Callable[[], str], file: Callable[[str], bytes], page:
     """
     check_ending(path)
     if path.suffix == ".html":
-        environment = Environment(
-            loader=PackageLoader("l2m_design.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-        )
-        content: str | bytes = environment.get_template(page).render(svg=svg(), **told)
+        content: str | bytes = rendered(page, {"svg": svg(), **told})
     else:
         content = file(path.suffix[1:])
     try:

@@ -17,10 +17,12 @@ Beta = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
 class DemandSettings(Values):
-    """Where the demand comes from: a measurement of the corpus, or a given law I(n;n) = prefactor · n^beta.
+    """Where the requirement comes from: a measurement of the corpus, or a given law I(n;n) = prefactor · n^beta.
 
-    model: what scores the corpus for profile, direct and vclub: oracle, train, or a Hugging Face model whose tokenizer
-    the corpus names. unit: what n of a given law counts, tokens of the corpus or bytes.
+    measure: settings of a measurement. model: the model that scores the corpus for profile, direct and vclub: oracle,
+    train, or a Hugging Face model whose tokenizer the corpus names. beta: a given exponent, instead of measure.
+    beta_interval: its interval. prefactor: the amount of a given law, in nats; without it the capacity condition is
+    not judged. unit: what n of a given law counts, tokens of the corpus or bytes.
     """
 
     measure: MeasurementSettings | None = None
@@ -58,17 +60,19 @@ Rate = Annotated[float, Field(gt=0.0, le=1000.0)]
 
 
 class SearchSettings(Values):
-    """How long and by what rule to search.
+    """How long to search, and by which rule.
 
-    trials: drawings trained, besides the baselines. mode: penalised (late loss + price · log2 state bytes) or
-    pareto (late loss, state bytes and, with latency, milliseconds of a decoding step, each to be made small). price:
-    nats a token that one doubling of the state is worth. enforce: parts of the condition that a candidate must meet
-    before it is built. rates: factors of the recipe's learning rate, one of which each candidate takes; baselines
-    try all. pruner: median, asha, hyperband or none (auto: median, with pareto asha); at each rung asha and hyperband
-    let one in `reduction` go on.
-    warmup_trials: complete runs before the median rule may stop others; twice as many trials are drawn evenly before
-    the sampler learns. memory_gib: what training may take; a candidate that took more counts as infeasible. kernels:
-    faster kernels that every worker must have, by name.
+    trials: architectures to train, besides the baselines. mode: penalised (late loss + price · log2 state bytes) or
+    pareto (late loss, state bytes and, with latency, milliseconds of a decoding step, each to be minimised). price:
+    state penalty, nats a token for each doubling of the state. latency: minimise the time of a decoding step too, with
+    mode pareto. sampler: auto takes gp up to 300 trials, then tpe. enforce: parts of the condition that a candidate
+    must meet before it is built. rates: factors of the recipe's learning rate, one of which each candidate takes;
+    baselines try all. pruner: median, asha, hyperband or none (auto: median, with pareto asha). reduction: at each rung
+    asha and hyperband let one in so many go on. warmup_trials: complete trials before the median rule may stop
+    others; twice as many trials are drawn evenly before the sampler learns. known_designs: train the baselines.
+    trial_minutes: longest time of a trial; a slower one fails. memory_gib: memory that training may
+    take; a candidate that took more counts as infeasible. kernels: faster kernels that every worker must have, by
+    name. seed: of the sampler.
     """
 
     trials: Annotated[int, Field(ge=0, le=100_000)] = 24
@@ -99,9 +103,10 @@ class SearchSettings(Values):
 class RecallSettings(Values):
     """A second judge: recall on a source whose Bayes loss is known, where `choice.recall` bounds the excess over it.
 
-    corpus: mqar:..., noisy-recall:..., santa-fe:...; by default Santa Fe with the demanded beta. stage: who is trained
-    on it, the finalists (each once) or every trial before it goes on to the corpus. keep: with stage trials, the share
-    of the candidates, by excess over Bayes, that goes on, once `search.warmup_trials` were seen.
+    corpus: mqar:..., noisy-recall:..., santa-fe:...; by default Santa Fe with the required beta. stage: which models
+    are trained on it, the finalists (each once) or every trial before it goes on to the corpus. length: window,
+    tokens. tokens: training budget. batch_tokens: tokens of a step. learning_rate: peak learning rate. keep: with
+    stage trials, the share of the candidates, by excess over Bayes, that goes on, after `search.warmup_trials`.
     """
 
     corpus: str | None = None
@@ -122,11 +127,12 @@ class RecallSettings(Values):
 class FinalistSettings(Values):
     """The last rung: the best candidates and the baselines trained longer, with several fresh seeds, at each length.
 
-    top: how many candidates. seeds: how many that confirm; one more picks. baselines: which of the search's baselines
-    are trained again, all unless they are named; the best model of all trials always is. tokens: budget of a run, by
-    default four times the recipe's. lengths: training and evaluation contexts, by default the recipe's. rates: factors
-    of the recipe's learning rate, the best of which (by validation, the seed that picks, shortest length) is taken.
-    designs: further architectures as lists of layers, by name.
+    top: how many candidates. seeds: how many seeds confirm; one more selects. baselines: which of the search's
+    baselines are trained again, by default all; the best model of all trials always is. tokens: training budget of a
+    run, by default four times the recipe's. batch_tokens: tokens of a step, by default the recipe's. lengths: training
+    and evaluation contexts, by default the recipe's. windows: held-out windows, by default the recipe's. rates:
+    factors of the recipe's learning rate, the best of which (by validation, the seed that selects, shortest length) is
+    taken. designs: further architectures as lists of layers, by name.
     """
 
     top: Annotated[int, Field(ge=0, le=100)] = 3
@@ -141,13 +147,13 @@ class FinalistSettings(Values):
 
 
 class ChoiceSettings(Values):
-    """What is chosen: the least state that is at most delta worse than any other finalist, with confidence.
+    """What is chosen: the smallest state that is at most delta worse than any other finalist, with confidence.
 
-    delta: nats a token, of the late loss and of the gain from far context. confidence: of the one-sided tests over
-    documents and seeds, all of them together. reference: best (compared with every finalist; differences are quoted
-    from the lowest loss), full attention, or a baseline's or finalist's name. context: tokens from beyond which the
-    gain is asked for; a quarter of the window unless it is named. recall: most bits a judged token above Bayes on the
-    study's `recall` source.
+    delta: margin, nats a token, of the late loss and of the gain from far context. confidence: of the one-sided tests
+    over documents and seeds, all of them together. reference: best (compared with every finalist; differences are
+    quoted from the lowest loss), full attention, or the name of a baseline or finalist. context: the gain from context
+    beyond this many tokens is compared; by default a quarter of the window. recall: highest excess over Bayes, bits a
+    judged token, on the study's `recall` source.
     """
 
     delta: Annotated[float, Field(ge=0.0)] = 0.02
@@ -158,11 +164,15 @@ class ChoiceSettings(Values):
 
 
 class StudySettings(Values):
-    """A whole study. space: a file, relative to the study's own.
+    """A whole study.
 
-    workers: trials at once, each on a GPU of its own, or on its part of the CPU's threads. executor:
-    local, or ray for the nodes of a Ray cluster. gpus_per_trial: processes that share a trial, each on its GPU.
-    storage: a database URL, by default sqlite in the study's folder.
+    name: of the folder under runs/ and reports/. corpus: as `l2m estimate` takes it. space: a file, relative to the
+    study's own. demand: the requirement, measured or given. condition: how the requirement is judged. recipe: how a
+    trial is trained. search: how long to search, and by which rule. recall: a second judge, by default none. finalists:
+    the last rung, by default none; then nothing is confirmed. choice: what is chosen. device: auto, cpu, cuda or
+    cuda:N. threads: CPU threads of a trial, by default an equal part. workers: trials at once, each on a GPU of its
+    own, or on its part of the CPU's threads. executor: local, or ray for the nodes of a Ray cluster. gpus_per_trial:
+    processes that share a trial, each on its GPU. storage: a database URL, by default sqlite in the study's folder.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -244,14 +254,14 @@ def load_study(path: str | Path, overrides: tuple[str, ...] = ()) -> tuple[Study
     inner = [setting.removeprefix("space.") for setting in overrides if setting.startswith("space.")]
     outer = [setting for setting in overrides if not setting.startswith("space.")]
     settings = StudySettings.parse(override(read_mapping(path), outer), str(path))
-    settings = settings.model_copy(update={"corpus": _beside(Path(path).parent, settings.corpus)})
+    settings = settings.model_copy(update={"corpus": beside(Path(path).parent, settings.corpus)})
     place = Path(path).parent / settings.space
     if not place.is_file():
         raise BadInput(f"{path}: space: no file {place}")
     return settings, Space.load(place, inner)
 
 
-def _beside(folder: Path, corpus: str) -> str:
+def beside(folder: Path, corpus: str) -> str:
     """The corpus, found beside the study's file where a path of that name lies there and none here."""
     name, colon, options = corpus.partition(":")
     path = folder / name

@@ -135,13 +135,17 @@ class Tracker:
         Never raises: `trouble` says in one line what went wrong. A store that failed is left alone for a while, unless
         this is the last call. Artifacts have a pause of their own.
         """
+        contents = [(str(record.number), partial(of_trial, record, self._dtypes)) for record in records]
+        contents += [(_key(run), partial(of_finalist, run)) for run in runs if run.job.fingerprint not in self._sent]
+        self.send(contents, last)
+
+    def send(self, contents: Iterable[tuple[str, Callable[[], Content]]], last: bool = False) -> None:
+        """Send every run, by its key, not sent before; as `sync` does."""
         if last:
             self._store.end()
             self._artifacts.end()
         if self._store.lasts:
             return
-        contents = [(str(record.number), partial(of_trial, record, self._dtypes)) for record in records]
-        contents += [(_key(run), partial(of_finalist, run)) for run in runs if run.job.fingerprint not in self._sent]
         try:
             self._parent()
             for key, content in contents:

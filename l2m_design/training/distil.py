@@ -9,12 +9,13 @@ from torch.nn import functional as F
 
 from l2m_design.errors import WorkFailed
 from l2m_design.model.adopted import AdoptedModel
+from l2m_design.model.planned import PlannedModel
 
 RATE, WARM, CLIP = 2e-5, 0.1, 1.0
 
 
 def distil(
-    adopted: AdoptedModel,
+    adopted: AdoptedModel | PlannedModel,
     windows: list[Tensor],
     rate: float = RATE,
     on_step: Callable[[int, int], None] = lambda done, total: None,

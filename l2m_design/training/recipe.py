@@ -9,18 +9,25 @@ from l2m_design.settings import Values
 
 
 class Recipe(Values):
-    """Budget, optimiser, lengths and seed.
+    """Budget, optimiser, lengths and seed of a training run.
 
-    length: training context in tokens. tokens: budget. batch_tokens: tokens in each optimiser step.
-    learning_rate: peak of a warm-up and cosine schedule. windows: held-out windows scored at the
-    end; a quarter of them at the rungs, which are shares of the budget at which a search may stop a run.
-    contexts: tokens to which the past is cut at the end, to see what far context gains (a 64th, a 16th, a quarter and
-    a half of the window unless they are named; an empty list for none).
-    optimiser: muon for the matrices of layers and AdamW for the rest, or adamw for all; rates are those of a width of
-    128 and are carried to others (see l2m_design.training.optimiser). kernels: `auto` takes faster ones that agree with
-    torch's on the device, `torch` none. compile: torch.compile, on a GPU only. recompute: keep only each layer's inputs
-    for the gradient, less memory for a third more time. micro_batch: windows of a batch that pass through the model at
-    once, which decides over memory and time alone; `auto` is all of them, halved whenever a GPU's memory runs out.
+    length: training context in tokens. tokens: training budget. batch_tokens: tokens in each optimiser step.
+    optimiser: muon for the matrices of layers and AdamW for the rest, or adamw for all. learning_rate: peak of a
+    warm-up and cosine schedule, for a width of 128; it is carried to other widths (see
+    l2m_design.training.optimiser). final_share: the learning rate at the end, as a share of the peak. warmup: share of
+    the steps in which it rises. weight_decay: of matrices. clip: largest norm of the gradient. windows: held-out
+    windows scored at the end; a quarter of them at the rungs. rungs: shares of the budget at which a search may stop
+    a trial. contexts: tokens to which the past is cut at the end, to measure the gain from far context (by default a
+    64th, a 16th, a quarter and a half of the window; an empty list for none). kernels: `auto` takes faster ones that
+    agree with torch's on the device, `torch` none. compile: torch.compile, on a GPU only. recompute: keep only the
+    inputs of each layer for the gradient, less memory for a third more time. micro_batch: windows of a batch that
+    pass through the model at once, which changes memory and time alone; `auto` is all of them, halved whenever the
+    memory of a GPU runs out. seed: of weights and batches.
+
+    Examples:
+        >>> recipe = Recipe(tokens=100_000, length=256, batch_tokens=512)
+        >>> recipe.steps, recipe.spent
+        (195, 99840)
     """
 
     length: Annotated[int, Field(ge=16, le=2**22)] = 512

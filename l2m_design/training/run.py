@@ -167,8 +167,7 @@ def train(
     stop, FloatingPointError when the loss is not finite.
     """
     run = _prepared(architecture, corpus, recipe, device, ranks, probes)
-    kept = _kept(checkpoint, checkpoint_seconds, architecture, corpus, recipe)
-    progress = _begin(run.work, kept)
+    progress = _begin(run.work, kept := _kept(checkpoint, checkpoint_seconds, architecture, corpus, recipe))
     validation = held_out_windows(corpus, "validation", recipe.length, recipe.windows)
     first = unigram_nats(corpus.documents("train"), corpus.vocabulary)
 

@@ -58,3 +58,28 @@ def test_the_code_without_its_settings_is_strange(tmp_path: Path) -> None:
 def test_settings_that_are_no_cache(tmp_path: Path, cache: Any) -> None:
     with pytest.raises(BadInput, match="l2m_cache: chunk, law"):
         published(written(tmp_path, cache))
+
+
+PLAN = [
+    {"cache": "full"},
+    [{"cache": "window", "window": 9}, {"cache": "none"}],
+    {"cache": "sparse", "chunk": 8, "window": 12, "sinks": 2},
+]
+
+
+def test_the_law_of_a_plan_is_the_plans(tmp_path: Path) -> None:
+    from l2m_design.architecture.plans import CachePlan
+
+    found = published(written(tmp_path, {"layers": PLAN}))
+    plan = CachePlan.of_plain(PLAN, 2)
+    for length in (5, 100, 3000):
+        assert found.state.elements(length) == plan.state(16).elements(length)
+        assert found.state.bytes(length, "bfloat16") == plan.bytes(length, 16, "bfloat16")
+    assert found.picture == "A S S"
+    assert found.parameters == published(written(tmp_path, CACHE)).parameters
+
+
+@pytest.mark.parametrize("layers", [PLAN[:2], [*PLAN, PLAN[0]], 7, [{"cache": "best"}] * 3, [[PLAN[0]]] * 3])
+def test_settings_that_are_no_plan(tmp_path: Path, layers: Any) -> None:
+    with pytest.raises(BadInput, match=r"l2m_cache\.layers: what each layer keeps is expected"):
+        published(written(tmp_path, {"layers": layers}))

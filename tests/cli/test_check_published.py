@@ -133,8 +133,8 @@ def test_bad_input_is_one_line_and_exit_2(folder: Path, words: tuple[str, ...], 
     assert not done.stdout
 
 
-def test_the_readme_names_every_type(repository: Path) -> None:
-    section = (repository / "README.md").read_text().split("### Published models")[1].split("\n## ")[0]
+def test_the_documentation_names_every_type(repository: Path) -> None:
+    section = (repository / "docs" / "reference" / "published.md").read_text()
     types = {*READERS, *ALIASES, *WRAPPERS} - {"mamba_ssm"}
     assert types <= set(re.findall(r"`([a-z0-9_]+)`", section))
     changes = (repository / "CHANGELOG.md").read_text()

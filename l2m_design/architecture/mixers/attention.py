@@ -15,10 +15,10 @@ HeadDim = Annotated[int, Field(ge=2, le=1024, multiple_of=2)]
 class KeyValueMixer(MixerBase):
     """What every attention shares.
 
-    rope_theta: base of the rotary positions; null for none. qk_norm: RMSNorm of each head's query and key, as
-    in Qwen3. short_conv: taps of a causal depthwise convolution on queries, keys and values, none by default;
-    its last inputs are state. share: the number of an earlier layer (from 0) whose cache this one reads instead
-    of keeping its own; it then has queries only.
+    heads: query heads. head_dim: channels of a head. rope_theta: base of the rotary positions; null for none.
+    qk_norm: RMSNorm of each head's query and key, as in Qwen3. short_conv: taps of a causal depthwise convolution on
+    queries, keys and values, by default none; its last inputs are state. share: the number of an earlier layer (from
+    0) whose cache this one reads instead of keeping its own; it then has queries only.
     """
 
     heads: Count
@@ -65,7 +65,10 @@ class KeyValueMixer(MixerBase):
 
 
 class HeadMixer(KeyValueMixer):
-    """`heads` query heads over `kv_heads` heads of keys and values."""
+    """`heads` query heads over `kv_heads` heads of keys and values.
+
+    kv_heads: heads of keys and values; `heads` is a multiple of it.
+    """
 
     kv_heads: Count
 
@@ -105,10 +108,10 @@ class HeadMixer(KeyValueMixer):
 
 
 class Attention(HeadMixer):
-    """Softmax attention over all past tokens, or over the last `window` ones (the reader included).
+    """Softmax attention over all past tokens, or over the last `window` ones (the current one included).
 
-    sinks: this many first tokens stay readable beside the window (StreamingLLM, arXiv 2309.17453, but at their own
-    positions, in training as in decoding).
+    window: cached tokens, by default all. sinks: this many first tokens stay readable beside the window (StreamingLLM,
+    arXiv 2309.17453, but at their own positions, in training as in decoding).
     """
 
     kind: Literal["attention"] = "attention"
@@ -145,9 +148,9 @@ class Attention(HeadMixer):
 class LatentAttention(KeyValueMixer):
     """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): one latent a token stands for all keys and values.
 
-    head_dim: of the keys' part without positions, and of values. rope_dim: the part with rotary positions, one for
-    all heads. kv_rank: of the latent. q_rank: of the queries' own bottleneck, none by default. qk_norm normalises
-    both parts of each head's query and key.
+    head_dim: channels of the keys' part without positions, and of values. rope_dim: channels of the part with rotary
+    positions, one for all heads. kv_rank: channels of the latent. q_rank: rank of the queries' own bottleneck, by
+    default none. qk_norm: normalise both parts of each head's query and key.
     """
 
     kind: Literal["mla"] = "mla"

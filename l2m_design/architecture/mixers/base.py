@@ -18,7 +18,10 @@ StateDtype = Literal["float32", "bfloat16", "float16"]
 
 
 class MixerBase(Values):
-    """A drawn token mixer. Counts are exact integers; flops are round ones."""
+    """A token mixer of an architecture. Counts are exact integers, flops approximate.
+
+    kind: the mixer type.
+    """
 
     kind: str
 

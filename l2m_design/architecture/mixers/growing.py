@@ -13,7 +13,7 @@ from l2m_design.laws import StateLaw, StateTerm
 class LogLinear(StateSpace):
     """Log-linear Mamba-2 (arXiv 2506.04761): one state for each level of a Fenwick tree over the past.
 
-    levels: how many have a weight of their own in the mix; older levels use the last one's.
+    levels: how many have a weight of their own in the mix; older levels use that of the last.
     """
 
     kind: Literal["log_linear"] = "log_linear"
@@ -41,7 +41,8 @@ class LogLinear(StateSpace):
 class CheckpointedSSM(StateSpace):
     """Mamba-2 whose state is copied at t_k = (k / keep)^(1/exponent) and read by attention over the copies.
 
-    The state grows as t^exponent: a recurrent model that meets the L²M condition with equality.
+    exponent: the number of copies grows as t^exponent, so that a recurrent model meets the L²M condition with equality.
+    keep: copies after t tokens are floor(keep · t^exponent).
     """
 
     kind: Literal["checkpointed_ssm"] = "checkpointed_ssm"

@@ -11,9 +11,9 @@ from l2m_design.laws import Fixed, Growth, StateLaw, StateTerm
 class Recurrent(MixerBase):
     """A state that every token rewrites.
 
-    d_conv: taps of the short convolution before it. state_dtype: what the recurrent state is held and counted in,
-    whatever the rest of the cache is. Without it the building holds float32, as runtimes do, and the law counts the
-    dtype that is asked for, as if it could be held in that.
+    d_conv: taps of the short convolution before it. state_dtype: dtype in which the recurrent state is stored and
+    counted, whatever the rest of the cache has. Without it the model stores float32, as runtimes do, and the law counts
+    the dtype of the condition, as if it could be stored in that.
     """
 
     d_conv: Taps = 4
@@ -25,8 +25,10 @@ class Recurrent(MixerBase):
 
 
 class StateSpace(Recurrent):
-    """What Mamba-2 and its growing relatives share: d_inner = expand · width channels in heads of head_dim, B and C
-    of d_state channels for each of `groups`, one decay a head.
+    """What Mamba-2 and its growing relatives share: d_inner = expand · width channels in heads, one decay a head.
+
+    d_state: channels of B and C, the state of each channel. head_dim: channels of a head. expand: d_inner over the
+    width of the model. groups: groups of heads that share B and C.
     """
 
     d_state: Count
@@ -87,7 +89,8 @@ class Mamba2(StateSpace):
 class Mamba1(Recurrent):
     """Mamba-1 (selective state space, arXiv 2312.00752): a decay for every channel and state.
 
-    dt_rank: of the step sizes' projection; width / 16, rounded up, by default.
+    d_state: states of each channel. expand: channels of the state space over the width of the model. dt_rank: rank of
+    the projection of step sizes; by default width / 16, rounded up.
     """
 
     kind: Literal["mamba1"] = "mamba1"
@@ -126,9 +129,9 @@ class Mamba1(Recurrent):
 
 
 class GatedDeltaNet(Recurrent):
-    """Gated delta rule (arXiv 2412.06464): a forgetting associative memory that overwrites what it held for a key.
+    """Gated delta rule (arXiv 2412.06464): an associative memory with decay that overwrites what it stored for a key.
 
-    head_dim: of queries and keys; values have value_expand · head_dim channels.
+    heads: memories. head_dim: channels of queries and keys. value_expand: values have value_expand · head_dim channels.
     """
 
     kind: Literal["gated_deltanet"] = "gated_deltanet"

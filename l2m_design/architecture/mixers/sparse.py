@@ -23,16 +23,18 @@ UNSCORED = {"chunk": ("spread", "key_norm"), "global": ("key_norm", "recency")}
 class SparseAttention(HeadMixer):
     """Attention over a thinned past: own and previous chunk whole, and older tokens by a budget (see schedules).
 
-    schedule: `power` grows as t^exponent, `log` with ln t, `window` and `sinks+window` are a fixed number of old
-    tokens, with the first `sinks` among (`global`) or beside (`chunk`) them. keep: multiplies power and log.
-    allocate: `chunk` gives every chunk its own number of slots by its age, so slots do not depend on the data; `global`
-    keeps the best of all old tokens; with `layer` the kv heads compete for the slots of the layer, so that each holds
-    as many as it needs, and all together exactly kv_heads times the budget. choose, which ones: `spread` evenly;
-    `learned`, a score of key and value that also weighs the reads; `surprise`, -ln q(token) under the model; `value`,
-    predicted use times surprise; `use`, the attention that a token will still receive, predicted from its key and
-    value, its age and what it has received, with a set of slots for each kv head (allocate: global or layer);
-    published: `key_norm`, small keys (arXiv 2406.11430); `attention_mass`, attention received so far (H2O, arXiv
-    2306.14048); `recency`, the last ones (as StreamingLLM keeps them, but at their positions in the text).
+    chunk: tokens of a chunk, a power of two. schedule: how many old tokens are cached; `power` grows as t^exponent,
+    `log` with ln t, `window` and `sinks+window` are a fixed number. exponent: of the power. keep: factor of power and
+    log. window: old tokens of the fixed schedules. sinks: first tokens that stay, among (`global`) or beside (`chunk`)
+    those of the window. allocate: `chunk` gives every chunk its own number of slots by its age, so that slots do not
+    depend on the data; `global` keeps the best of all old tokens; with `layer` the kv heads compete for the slots of
+    the layer, so that each holds as many as it needs, and all together exactly kv_heads times the budget. choose:
+    which old tokens; `spread` evenly; `learned`, by a score of key and value that also weighs the reads; `surprise`,
+    -ln q(token) under the model; `value`, predicted use times surprise; `use`, the attention that a token will still
+    receive, predicted from its key and value, its age and what it has received, with a set of slots for each kv head
+    (allocate: global or layer). Published choices are `key_norm`, small keys (arXiv 2406.11430), `attention_mass`,
+    attention received so far (H2O, arXiv 2306.14048), and `recency`, the last tokens (as StreamingLLM keeps them, but
+    at their positions in the text).
     """
 
     kind: Literal["sparse_attention"] = "sparse_attention"

@@ -1,7 +1,9 @@
-"""Bounded caches: what `l2m cache --out` wrote into a config beside the model's own fields."""
+"""Bounded caches: what `l2m cache --out`, or the export of a plan, wrote into a config beside its own fields."""
 
 from dataclasses import replace
+from typing import Any
 
+from l2m_design.architecture.plans import LETTERS, RECORDS, CachePlan
 from l2m_design.architecture.readers.config import Block, Config
 from l2m_design.architecture.readers.files import CACHE
 from l2m_design.architecture.readers.runtimes import Keys, Memory, Part, Slots
@@ -26,13 +28,15 @@ def bounded(
             blocks,
             f"{runtime} reads the folder's weights with the full cache: its `{CACHE}` is for transformers.",
         )
+    heads = int(getattr(config, "kv_heads", 0))
+    if isinstance(settings, dict) and "layers" in settings:
+        return _planned(settings["layers"], heads, blocks)
     try:
         budget = GlobalBudget(**{name: value for name, value in dict(settings).items() if name != "allocate"})  # type: ignore[call-overload]
         budget.count(2**20)
     except (TypeError, AttributeError, ValueError, ArithmeticError) as error:
         expected = "chunk, law, window or exponent and keep, and sinks are expected"
         raise ValueError(f"{CACHE}: {expected} ({error})") from None
-    heads = int(getattr(config, "kv_heads", 0))
     said = f"Full attention keeps what `{CACHE}` says: {budget.count(2**17):,} tokens a kv head of 131,072, on average."
     return tuple(_bounded(block, budget, heads) for block in blocks), said
 
@@ -46,3 +50,35 @@ def _bounded(block: Block, budget: GlobalBudget, heads: int) -> Block:
     counts = Memory(heads, "sparse_attention", dict.fromkeys(READS, "float32"))
     kept: tuple[Part, ...] = (*slots, Slots(RECORD * heads, budget, "float32"), counts)
     return replace(block, mixer=replace(block.mixer, kind="bounded attention", letter="S", parts=kept))
+
+
+def _planned(layers: Any, heads: int, blocks: tuple[Block, ...]) -> tuple[tuple[Block, ...], str]:
+    """Blocks that keep what a plan says. Raises ValueError for settings that are no plan of these layers."""
+    try:
+        plan = CachePlan.of_plain(layers, heads)
+        if len(plan.layers) != len(blocks):
+            raise ValueError(f"{len(plan.layers)} for a model of {len(blocks)} layers")
+        kept = tuple(_of_plan(block, plan, layer) for layer, block in enumerate(blocks))
+    except (TypeError, AttributeError, ValueError, ArithmeticError) as error:
+        raise ValueError(f"{CACHE}.layers: what each layer keeps is expected ({error})") from None
+    return kept, f"Each layer keeps what `{CACHE}` says: {plan.picture}."
+
+
+def _of_plan(block: Block, plan: CachePlan, layer: int) -> Block:
+    slots = [part.slot for part in block.mixer.parts if isinstance(part, Keys)]
+    if not slots:
+        return block
+    parts: list[Part] = []
+    for kept, group in plan.groups(layer).items():
+        slot = sum(slots) * len(group) // len(plan.layers[layer])
+        if kept.cache == "sparse":
+            counts = Memory(len(group), "sparse_attention", dict.fromkeys(READS, "float32"))
+            records = Slots(RECORDS[kept.choose] * len(group), kept.budget, "float32")
+            parts += [Slots(slot, kept.budget), records, counts]
+        elif kept.cache == "full":
+            parts.append(Keys(slot, "attention"))
+        elif kept.cache != "none":
+            parts.append(Keys(slot, "window", kept.window + kept.sinks))
+    letters = {LETTERS[kept.cache] for kept in plan.layers[layer]}
+    letter = letters.pop() if len(letters) == 1 else "S"
+    return replace(block, mixer=replace(block.mixer, kind="planned attention", letter=letter, parts=tuple(parts)))

@@ -12,13 +12,16 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 from transformers.utils import cached_file
 
+from l2m_design.architecture.plans import CachePlan
 from l2m_design.architecture.schedules import GlobalBudget
 from l2m_design.export.hub.bounded import Bounded
-from l2m_design.model.adopted import ATTENTION, AdoptedModel
+from l2m_design.model.adopted import ATTENTION, AdoptedModel, shape_of
+from l2m_design.model.planned import PlannedModel
+from l2m_design.model.use import Use
 
 RULE = "cache_rule.safetensors"
 PLACED = ("revision", "subfolder", "token", "cache_dir", "local_files_only")
-SETTINGS = "l2m_cache"  # in config.json: the budget's fields and `allocate`
+SETTINGS = "l2m_cache"  # in config.json: the budget's fields and `allocate`, or a plan's `layers`
 
 
 class Adopted(Bounded):
@@ -27,12 +30,10 @@ class Adopted(Bounded):
     own: Any  # the class that the model had
     supports_gradient_checkpointing = False  # a piece of text cannot be read twice
 
-    def reader(self) -> AdoptedModel:
+    def reader(self) -> AdoptedModel | PlannedModel:
         """See Bounded."""
-        found: AdoptedModel = self.__dict__["_adopted"]
-        device = self.get_input_embeddings().weight.device  # type: ignore[attr-defined]
-        found.use.to(device)
-        found.rates = found.rates.to(device)
+        found: AdoptedModel | PlannedModel = self.__dict__["_adopted"]
+        found.moved(self.get_input_embeddings().weight.device)  # type: ignore[attr-defined]
         return found
 
     def forward(self, *tokens: Any, **given: Any) -> Any:
@@ -84,13 +85,26 @@ class AdoptedForCausalLM:
 
 
 def adopt(model: Any, settings: dict[str, Any], rule: dict[str, torch.Tensor]) -> None:
-    """Give a loaded model the cache. settings: of GlobalBudget, and `allocate`. rule: the weights of Use."""
+    """Give a loaded model the cache. settings: of GlobalBudget, and `allocate`; or `layers`, those of a plan. rule: the
+    weights of Use.
+    """
     if len(set((getattr(model, "hf_device_map", None) or {}).values())) > 1:
         raise ValueError("a bounded cache lies on one device: load the model without a device_map of several")
-    allocate = settings["allocate"]
-    budget = GlobalBudget(**{name: value for name, value in settings.items() if name != "allocate"})
-    reader = AdoptedModel(model, budget, allocate)
-    reader.use.load_state_dict(rule)
+    reader = _planned(model, settings["layers"], rule) if "layers" in settings else _adopted(model, settings, rule)
     own = type(model)
     model.__class__ = type(f"Adopted{own.__name__}", (Adopted, own), {"__module__": own.__module__, "own": own})
     model.__dict__["_adopted"] = reader  # not a module of the model: it holds the model itself
+
+
+def _adopted(model: Any, settings: dict[str, Any], rule: dict[str, torch.Tensor]) -> AdoptedModel:
+    budget = GlobalBudget(**{name: value for name, value in settings.items() if name != "allocate"})
+    reader = AdoptedModel(model, budget, settings["allocate"])
+    reader.use.load_state_dict(rule)
+    return reader
+
+
+def _planned(model: Any, layers: list[Any], rule: dict[str, torch.Tensor]) -> PlannedModel:
+    shape = shape_of(model, bounded=False)
+    use = Use(len(shape.whole) * shape.kv_heads, shape.head_dim, shape.head_dim)
+    use.load_state_dict(rule)
+    return PlannedModel(model, CachePlan.of_plain(layers, shape.kv_heads), use)

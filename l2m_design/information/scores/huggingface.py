@@ -109,6 +109,22 @@ def load_scorer(
     )
 
 
+def load_config(source: str, where: str = "`model`") -> Any:
+    """The config of a folder, a .gguf file or a name, without weights. Raises BadInput as `load_model` does."""
+    from transformers import AutoConfig
+
+    quiet()
+    path = local(source, where)
+    gguf = path.suffix == ".gguf"
+    try:
+        with redirect_stderr(io.StringIO()):
+            return AutoConfig.from_pretrained(
+                str(path.parent) if gguf else source, **({"gguf_file": path.name} if gguf else {})
+            )
+    except Exception as error:  # as below
+        raise BadInput(f"{where} {source}: {first_line(error)}") from None
+
+
 def load_model(source: str, device: torch.device, trust_remote_code: bool = False, where: str = "`model`") -> Any:
     """The model of a folder, a .gguf file or a name, in float32 on a CPU and bfloat16 on a GPU; only safetensors and
     GGUF weights are read. Raises BadInput, which says `where` the user named it.

@@ -42,6 +42,12 @@ def of_plain(data: Mapping[str, Any], where: str) -> Summary:
 
 def load_summary(place: str | Path) -> Summary:
     """A study's summary from study.json or its folder. Raises BadInput when there is none."""
+    path, data = stored(place)
+    return of_plain(data, str(path))
+
+
+def stored(place: str | Path) -> tuple[Path, dict[str, Any]]:
+    """The path of a study.json, by itself or its folder, and what it holds. Raises BadInput."""
     path = Path(place)
     path = path / STUDY if path.is_dir() else path
     try:
@@ -50,7 +56,7 @@ def load_summary(place: str | Path) -> Summary:
         raise BadInput(f"{path}: not a study's summary: {error}") from None
     if not isinstance(data, dict):
         raise BadInput(f"{path}: not a study's summary: {type(data).__name__} instead of keys and values")
-    return of_plain(data, str(path))
+    return path, data
 
 
 def schema() -> Json:

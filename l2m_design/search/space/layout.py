@@ -32,13 +32,13 @@ class Design:
 class Layout(Values):
     """What may vary from layer to layer.
 
-    layout: `free`, every layer its own answers; `periodic`, the first `periods` layers' answers are repeated to the
-    depth, the period itself an answer where there are several; `fixed`, the kinds of `pattern` repeated, only sizes
-    asked for. sizes: `per_layer`, or `shared`, one answer a choice for all layers. kinds: mixer templates by name;
-    "$name" stands for a choice, "share: nearest" for the cache of the nearest earlier layer whose cache could be this
-    one's. designs_only: kinds that baselines may use and drawing at random may not. choices: options by name,
-    always asked for, used where the picked kind names them; the option "demand" is the exponent that the data ask
-    for, "demand-0.2" and "demand+0.1" lie beside it.
+    depth: number of layers. layout: `free`, each layer has choices of its own; `periodic`, the choices of the first
+    `periods` layers are repeated to the depth; `fixed`, the kinds of `pattern` are repeated, and only sizes are chosen.
+    periods: lengths of the period, one of which is chosen. pattern: names of kinds, in order. sizes: `per_layer`, or
+    `shared`, one choice for all layers. kinds: mixer templates by name; "$name" stands for a choice, "share: nearest"
+    for the cache of the nearest earlier layer whose cache could be this one's. designs_only: kinds that baselines may
+    use and candidates may not. choices: options by name, used where the drawn kind names them; the option "demand" is
+    the required exponent, "demand-0.2" and "demand+0.1" lie beside it.
     """
 
     depth: Annotated[int, Field(ge=1, le=256)]

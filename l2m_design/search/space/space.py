@@ -22,8 +22,11 @@ BESIDE = 3  # suitable widths that are tried on each side of the one that the as
 class Space(Layout):
     """A layout, and what all its candidates share.
 
-    equal: what the width is solved for, to within `tolerance`: `parameters`, or `flops`, the forward
-    floating-point operations of a token, `flops_per_token`, at a context of `flops_length` tokens.
+    equal: what the width is solved for: `parameters`, or `flops`, the forward floating-point operations of a token.
+    parameters: how many each candidate has. flops_per_token: with equal flops, how many each candidate takes.
+    flops_length: context at which they are counted, tokens. tolerance: how far a candidate may be from the budget,
+    relative to it. tied_embeddings: one matrix for input and output embeddings. mlp: the MLP of every layer, such as
+    {ratio: 2.75}.
     """
 
     equal: Literal["parameters", "flops"] = "parameters"

@@ -1,0 +1,196 @@
+"""Cache plans: what each kv head of each layer of a model that exists keeps, as exact laws and without torch."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, NamedTuple, get_args
+
+from l2m_design.architecture.schedules import RECORD, GlobalBudget
+from l2m_design.laws import Dtypes, Fixed, StateLaw, StateTerm, Tokens
+
+WHOLE, SLIDING = "full_attention", "sliding_attention"
+
+Cache = Literal["full", "window", "sinks+window", "sparse", "none"]
+Choose = Literal["use", "attention_mass"]
+CACHES: tuple[Cache, ...] = get_args(Cache)
+RECORDS: dict[str, int] = {"use": RECORD, "attention_mass": 2}  # float32 numbers beside key and value in a slot
+LETTERS: dict[str, str] = {"full": "A", "window": "W", "sinks+window": "W", "sparse": "S", "none": "-"}
+
+
+class Shape(NamedTuple):
+    """What adoption needs to know of a model: layer types, query heads, kv heads, channels of a head, and the tokens
+    that sliding layers read.
+    """
+
+    layers: tuple[str, ...]
+    heads: int
+    kv_heads: int
+    head_dim: int
+    window: int
+
+    @property
+    def whole(self) -> list[int]:
+        """The layers of full attention, whose cache is bounded."""
+        return [index for index, layer in enumerate(self.layers) if layer == WHOLE]
+
+    def own(self, layer: int) -> "Kept":
+        """What a layer of the model keeps by itself."""
+        return FULL if self.layers[layer] == WHOLE else Kept("window", self.window)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a kv head keeps.
+
+    full: every token. window: the last `window` tokens, the one that reads included, so that window - 1 are cached.
+    sinks+window: the first `sinks` tokens too. none: nothing; a token reads itself alone. sparse: the own and the
+    previous chunk of `chunk` tokens, and of older ones B(t) slots a head: `window` of them, or, with an exponent,
+    keep · t^exponent; the kv heads of a layer that keep alike compete for them, by predicted use or by the attention
+    received (choose).
+    """
+
+    cache: Cache
+    window: int = 0
+    sinks: int = 0
+    chunk: int = 0
+    exponent: float = 0.0
+    keep: float = 0.0
+    choose: Choose = "use"
+
+    @classmethod
+    def of_plain(cls, data: Mapping[str, Any]) -> "Kept":
+        """What `plain` wrote. Raises ValueError or TypeError for anything else."""
+        kept = cls(**data)
+        needed = {"window": kept.window >= 1, "sinks+window": kept.window >= 1 <= kept.sinks, "sparse": kept.chunk >= 2}
+        if kept.cache not in CACHES or kept.choose not in RECORDS or not needed.get(kept.cache, True):
+            raise ValueError(f"no cache: {dict(data)}")
+        return kept
+
+    def holding(self, held: int, length: int) -> "Kept":
+        """The same kind of cache, that holds so many tokens after `length`. Raises ValueError where that is too few."""
+        least = {"window": 1, "sinks+window": self.sinks + 1, "sparse": 2 * self.chunk + self.sinks + 1}
+        if held < least.get(self.cache, 0):
+            raise ValueError(
+                f"{held} tokens are too few for a cache: {self.cache}, which holds {least[self.cache]} or more"
+            )
+        if self.cache != "sparse":
+            return replace(self, window=held + 1 - self.sinks)
+        old = held - 2 * self.chunk
+        if not self.exponent:
+            return replace(self, window=old)
+        return replace(self, keep=(old + 0.5) / length**self.exponent)
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-ready, without what is as usual."""
+        usual = {field.name: field.default for field in fields(self)}
+        return {name: value for name, value in asdict(self).items() if value != usual[name]}
+
+    @property
+    def budget(self) -> GlobalBudget:
+        """B(t) of a sparse cache."""
+        law: Literal["power", "fixed"] = "power" if self.exponent else "fixed"
+        return GlobalBudget(self.chunk, law, self.exponent, self.keep, self.window, self.sinks)
+
+    @property
+    def reach(self) -> int | None:
+        """The last tokens that it reads, None where it reads others too: a model's own window may not be exceeded."""
+        return {"window": self.window, "none": 1}.get(self.cache)
+
+    def state(self, head_dim: int) -> StateLaw:
+        """The law of one kv head; a sparse one counts its slots in four bytes."""
+        slot = 2 * head_dim
+        if self.cache == "none":
+            return StateLaw()
+        if self.cache == "sparse":
+            records = StateTerm(RECORDS[self.choose], self.budget, "float32")
+            counts = StateTerm(1, Fixed(), "float32")
+            return StateLaw((StateTerm(slot, self.budget), records, counts)).of_kind("sparse_attention")
+        cap = None if self.cache == "full" else self.window - 1 + self.sinks
+        kind = "attention" if self.cache == "full" else "window"
+        return StateLaw((StateTerm(slot, Tokens(cap), None, kind),))
+
+    def __str__(self) -> str:
+        if self.cache in ("full", "none"):
+            return self.cache
+        if self.cache == "sparse":
+            local = 2 * self.chunk
+            slots = f"{self.keep:.3g} t^{self.exponent:g} + {local}" if self.exponent else f"{self.window + local:,}"
+            return f"sparse {slots}" + (" by attention" if self.choose == "attention_mass" else "")
+        return f"window {self.window:,}" + (f" + {self.sinks} sinks" if self.sinks else "")
+
+
+FULL, NONE = Kept("full"), Kept("none")
+
+
+@dataclass(frozen=True)
+class CachePlan:
+    """What every kv head keeps: layers[i][g], as many heads in each layer."""
+
+    layers: tuple[tuple[Kept, ...], ...]
+
+    @classmethod
+    def alike(cls, layers: Iterable[Kept], kv_heads: int) -> "CachePlan":
+        """All heads of a layer keep alike."""
+        return cls(tuple((kept,) * kv_heads for kept in layers))
+
+    @classmethod
+    def own(cls, shape: Shape) -> "CachePlan":
+        """What the model keeps by itself."""
+        return cls.alike(map(shape.own, range(len(shape.layers))), shape.kv_heads)
+
+    @classmethod
+    def of_plain(cls, layers: Any, kv_heads: int) -> "CachePlan":
+        """What `plain` wrote. Raises ValueError or TypeError for anything else."""
+        found = []
+        for layer in layers:
+            heads = [layer] if isinstance(layer, Mapping) else list(layer)
+            kept = tuple(Kept.of_plain(head) for head in heads)
+            found.append(kept * kv_heads if isinstance(layer, Mapping) else kept)
+            if len(found[-1]) != kv_heads:
+                raise ValueError(f"{len(found[-1])} caches for {kv_heads} kv heads")
+        return cls(tuple(found))
+
+    def plain(self) -> list[Any]:
+        """JSON-ready: of each layer what all its heads keep, or a list of what each does."""
+        return [heads[0].plain() if len(set(heads)) == 1 else [head.plain() for head in heads] for heads in self.layers]
+
+    def but(self, layer: int, heads: Iterable[int], kept: Kept) -> "CachePlan":
+        """The same, but that these heads of a layer keep something else."""
+        chosen = set(heads)
+        changed = tuple(kept if head in chosen else old for head, old in enumerate(self.layers[layer]))
+        return CachePlan((*self.layers[:layer], changed, *self.layers[layer + 1 :]))
+
+    def groups(self, layer: int) -> dict[Kept, tuple[int, ...]]:
+        """The heads of a layer by what they keep, in the order of the first of each."""
+        found: dict[Kept, tuple[int, ...]] = {}
+        for head, kept in enumerate(self.layers[layer]):
+            found[kept] = (*found.get(kept, ()), head)
+        return found
+
+    def state(self, head_dim: int) -> StateLaw:
+        """The law of the whole plan."""
+        return StateLaw(
+            tuple(t for heads in self.layers for kept in heads for t in kept.state(head_dim).terms)
+        ).merged()
+
+    def bytes(self, length: int, head_dim: int, dtypes: str | Dtypes) -> int:
+        """State bytes after `length` tokens."""
+        return self.state(head_dim).bytes(length, dtypes)
+
+    @property
+    def chunks(self) -> set[int]:
+        """Sizes of the chunks of its sparse caches."""
+        return {kept.chunk for heads in self.layers for kept in heads if kept.cache == "sparse"}
+
+    @property
+    def picture(self) -> str:
+        """One letter a layer: A all tokens, W a window, S sparse, - none, H heads that keep unlike."""
+        return " ".join(LETTERS[heads[0].cache] if len(set(heads)) == 1 else "H" for heads in self.layers)
+
+    def native(self, shape: Shape) -> int | None:
+        """The window of a plan that layers of full and of sliding attention with one window can carry; None where they
+        cannot, 0 where no layer has one.
+        """
+        if any(len(set(heads)) > 1 or heads[0].cache not in ("full", "window") for heads in self.layers):
+            return None
+        windows = {heads[0].window for heads in self.layers if heads[0].cache == "window"}
+        return None if len(windows) > 1 or 1 in windows else next(iter(windows), 0)

@@ -1,0 +1,130 @@
+"""What `l2m search` does with a study that starts from a model: its plan, its progress, its answer."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import typer
+
+from l2m_design.cli.terminal import print_json, progress, say, table, warn
+
+if TYPE_CHECKING:
+    from l2m_design.library.adopt import AdoptionResult
+    from l2m_design.search.adoption.results import PlanRow
+    from l2m_design.search.adoption.run import Adoption
+
+
+class How(NamedTuple):
+    """Where files go, and how to begin; dry: say what would be read; again: solve from what is stored."""
+
+    runs: Path
+    reports: Path
+    tracking: str | None
+    fresh: bool
+    resume: bool
+    dry: bool
+    again: bool
+    as_json: bool
+
+    def again_with(self, study: Path, overrides: list[str], further: list[str]) -> str:
+        """The command by which an interrupted search goes on."""
+        sets = [word for override in overrides for word in ("--set", override)]
+        places = ["--runs", str(self.runs), "--reports", str(self.reports)]
+        places += (["--tracking", self.tracking] if self.tracking else []) + further
+        return shlex.join(["l2m", "search", str(study), *sets, *places, "--resume"])
+
+
+def search(study: Path, overrides: list[str], how: How) -> None:
+    """Search, or say what would be."""
+    from l2m_design.library.adopt import adopted, open_adoption
+    from l2m_design.search.driver import Listener
+    from l2m_design.search.run import Interrupted
+
+    work = open_adoption(study, overrides, runs=how.runs, reports=how.reports, tracking=how.tracking)
+    if how.dry:
+        _plan(work, how.as_json)
+        return
+    if how.again:
+        _show(adopted(work, work.reselect()), how.as_json)
+        return
+    warn(*work.corpus.notes)
+    try:
+        with progress() as bars:
+            summary = work.run(how.fresh, how.resume, Listener(bars, bars))
+    except Interrupted as stopped:
+        warn(f"l2m: interrupted: {stopped}; go on with: {how.again_with(study, overrides, [])}")
+        raise typer.Exit(1) from None
+    _show(adopted(work, summary), how.as_json)
+
+
+def _plan(work: "Adoption", as_json: bool) -> None:
+    """What would be read, in numbers."""
+    planned, layers = work.work(), len(work.shape.layers)
+    speed = work.settings.teraflops
+    told: dict[str, object] = {
+        "study": work.settings.name,
+        "start": work.settings.start,
+        "corpus": work.corpus.name,
+        "layers": layers,
+        "kv_heads": work.shape.kv_heads,
+        "tokens_a_window": work.settings.length,
+        "replacements": sum(len(unit.options) - 1 for unit in work.units),
+        "passes": planned.passes,
+        "cost_passes_a_layer": round(planned.passes["costs"] / work.settings.windows.costs / layers, 2),
+        "operations": planned.total,
+        "hours": round(work.hours(), 3),
+        "runs": str(work.folder.path),
+        "reports": str(work.report_folder),
+    }
+    if as_json:
+        print_json(told)
+        return
+    told["passes"] = ", ".join(f"{name} {count:,.0f}" for name, count in planned.passes.items() if count)
+    told["operations"] = f"{planned.total:.3g}"
+    told["hours"] = f"{told['hours']:,}, about, " + (f"at {speed:g} teraflops" if speed else "on this machine")
+    for key, value in told.items():
+        say(f"{key.replace('_', ' ')}: " + (f"{value:,}" if isinstance(value, int) else str(value)))
+
+
+def _show(result: "AdoptionResult", as_json: bool) -> None:
+    """Print what was found; exit 1 where no plan was chosen."""
+    if as_json:
+        print_json({key: value for key, value in result.data.items() if key != "settings"} | {"files": result.files})
+    else:
+        _print(result)
+    raise typer.Exit(0 if result.chosen else 1)
+
+
+def _print(result: "AdoptionResult") -> None:
+    summary = result.found
+    rows = [
+        _cells(row)
+        for budget in summary.budgets
+        for row in (budget.best, *([budget.healed] if budget.healed else []), *budget.others)
+    ]
+    target = f"{summary.settings.condition.length:,}"
+    table(["plan", "layers", f"state at {target}", "share", "predicted", "lost, nats", "recall", "condition"], rows)
+    say(
+        *result.sentences,
+        f"In {summary.seconds:.0f} s.",
+        f"Report: {result.files[0]}",
+        *(f"Plan: {file}" for file in result.files[1:]),
+        *([f"Plans in MLflow: mlflow ui --backend-store-uri {uri}"] if (uri := summary.tracking_uri) else []),
+    )
+    warn(*summary.notes)
+
+
+def _cells(row: "PlanRow") -> list[str]:
+    from l2m_design.report.adoption import lost, recalled
+    from l2m_design.report.words import MARKS, size
+
+    return [
+        row.name,
+        row.picture.replace(" ", ""),
+        size(row.state_bytes),
+        f"{row.share:.3g}",
+        f"{row.predicted:+.3f}" if row.predicted is not None else "-",
+        lost(row),
+        recalled(row.recall) if row.recall else "-",
+        "-" if row.meets is None else MARKS[row.meets],
+    ]

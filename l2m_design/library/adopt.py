@@ -1,0 +1,101 @@
+"""`l2m.search` of a study with `start: MODEL`: from its file to a page, plans, and a summary."""
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from l2m_design.export.plans import PlanCard
+from l2m_design.report.adoption import outcome, write_adoption
+from l2m_design.search.adoption.bench import RULE, healed_path
+from l2m_design.search.adoption.results import AdoptionSummary, PlanRow, plain
+from l2m_design.search.adoption.run import Adoption
+from l2m_design.search.adoption.settings import load_adoption
+from l2m_design.search.run import Folders
+from l2m_design.search.tracking import default_uri
+from l2m_design.settings import Json
+
+PLAN = "plan.yaml"
+
+
+@dataclass(frozen=True, repr=False)
+class AdoptionResult:
+    """What a study with `start: MODEL` found: all of it as values, and the files: the page, then plans."""
+
+    found: AdoptionSummary
+    files: list[str]
+
+    @property
+    def data(self) -> Json:
+        """All of it, JSON-ready, as study.json holds it."""
+        return plain(self.found)
+
+    @property
+    def chosen(self) -> PlanRow | None:
+        """The plan of least state that is shown to lose at most delta; none where none is."""
+        return self.found.chosen
+
+    @property
+    def sentences(self) -> list[str]:
+        """The answer in words, as the page begins."""
+        return outcome(self.found)
+
+    def __str__(self) -> str:
+        return "\n".join(self.sentences)
+
+
+def open_adoption(
+    study: str | Path,
+    overrides: Iterable[str] = (),
+    *,
+    runs: str | Path = "runs",
+    reports: str | Path = "reports",
+    tracking: str | None = None,
+) -> Adoption:
+    """A study that can be searched; see library.search.open_study. Raises BadInput."""
+    folders = Folders(Path(runs), Path(reports))
+    return Adoption(load_adoption(study, tuple(overrides)), folders, tracking or default_uri())
+
+
+def adopted(work: Adoption, summary: AdoptionSummary) -> AdoptionResult:
+    """Write the page, the plan of each budget, the chosen one as plan.yaml, and the rule that they need."""
+    page = Path(summary.report)
+    write_adoption(summary, page)
+    files, folder, runs = [str(page)], page.parent, work.folder.path
+    if (runs / RULE).exists():
+        shutil.copyfile(runs / RULE, folder / RULE)
+    cards = {f"plan-{number + 1}.yaml": budget.healed or budget.best for number, budget in enumerate(summary.budgets)}
+    if summary.chosen:
+        cards = {PLAN: summary.chosen} | cards
+    else:
+        (folder / PLAN).unlink(missing_ok=True)
+    for name, row in cards.items():
+        _card(work, summary, row).save(folder / name)
+        files.append(str(folder / name))
+    return AdoptionResult(summary, files)
+
+
+def _card(work: Adoption, summary: AdoptionSummary, row: PlanRow) -> PlanCard:
+    from l2m_design.report.words import estimate
+
+    finetune = work.settings.finetune
+    healed = healed_path(work.folder.path, row.fingerprint, finetune.tokens) if row.healed and finetune else None
+    measured = (
+        f"loses {estimate(row.difference, sign=True)} nats a token to the model itself"
+        if row.difference
+        else (
+            "was not measured" if row.predicted is None else f"is predicted to lose {row.predicted:+.4f} nats a token"
+        )
+    )
+    said = f"On {summary.corpus['name']}, windows of {summary.settings.length:,} tokens, this plan {measured}."
+    return PlanCard(
+        start=str(Path(summary.start.name).resolve()) if Path(summary.start.name).exists() else summary.start.name,
+        plan=row.layers,
+        picture=row.picture,
+        state_bytes=row.state_bytes,
+        length=summary.settings.condition.length,
+        losses=said,
+        study=summary.study,
+        start_fingerprint=summary.start.fingerprint,
+        healed=str(healed.resolve()) if healed else None,
+    )

@@ -1,0 +1,125 @@
+"""The page and the sentences of an adoption study: the least cache that keeps what a model can do."""
+
+from pathlib import Path
+
+from l2m_design.report import words
+from l2m_design.report.figures import adoption as figures
+from l2m_design.report.picture import rendered
+from l2m_design.report.words import estimate, size
+from l2m_design.search.adoption.results import AdoptionSummary, BudgetRow, PlanRow
+from l2m_design.settings import to_yaml, write_atomically
+
+
+def write_adoption(summary: AdoptionSummary, path: Path) -> None:
+    """Render the summary to `path`, atomically."""
+    text = rendered(
+        "adoption.html.j2",
+        {
+            "summary": summary,
+            "outcome": outcome(summary),
+            "caveats": caveats(summary),
+            "figures": {
+                "front": figures.front(summary),
+                "map": figures.cost_map(summary),
+                "check": figures.check(summary.check) if summary.check.measured else None,
+            },
+            "settings": to_yaml(summary.settings.plain()),
+            "size": size,
+            "estimate": estimate,
+            "marks": words.MARKS,
+            "plan": to_yaml(summary.chosen.layers) if summary.chosen else None,
+        },
+    )
+    write_atomically(path, text)
+
+
+def outcome(summary: AdoptionSummary) -> list[str]:
+    """The answer in sentences, the most important first."""
+    start, choice = summary.start, summary.settings.choice
+    target = f"{summary.settings.condition.length:,} tokens"
+    said = [*_demanded(summary), *_chosen(summary, target)]
+    for budget in summary.budgets:
+        said += _compared(budget)
+    if summary.check.spearman:
+        said.append(
+            f"Over {len(summary.check.measured)} random plans the rank correlation of predicted and measured losses is "
+            f"{estimate(summary.check.spearman)}."
+        )
+    if start.recall:
+        rows = [row for budget in summary.budgets if (row := budget.healed or budget.best).recall]
+        told = "; ".join(f"{row.share:.3g} of the state {recalled(row.recall)}" for row in rows)
+        said.append(f"Recall of digits, needle and keys: the model itself {recalled(start.recall)}; {told}.")
+    if summary.budgets and not any(budget.best.difference for budget in summary.budgets):
+        said.append("Solved again from stored costs: what was not measured is predicted.")
+    return [*said, *([] if choice.delta else ["With delta 0 no plan can be confirmed that loses anything."])]
+
+
+def _demanded(summary: AdoptionSummary) -> list[str]:
+    demand = summary.demand
+    if demand is None:
+        return []
+    level = "" if demand["has_level"] else "; no amount is known, so that the capacity condition is not judged"
+    return [f"Required growth: {demand['growth']} ({demand['formula']} nats){level}."]
+
+
+def _chosen(summary: AdoptionSummary, target: str) -> list[str]:
+    row, choice = summary.chosen, summary.settings.choice
+    if not any(each.p is not None for budget in summary.budgets for each in (budget.best,)):
+        return []
+    if row is None:
+        return [
+            f"None chosen: not even the plan of the largest budget is shown to lose at most {choice.delta:g} nats a "
+            "token; give a larger budget or delta, or more test windows."
+        ]
+    return [
+        f"Chosen: {row.picture} ({row.name}): {size(row.state_bytes)} of state at {target}, {row.share:.3g} of the "
+        f"model's {size(summary.start.bytes)}. Its late loss is {estimate(row.difference, sign=True)} nats a token "
+        f"above the model's own; with {100 * choice.confidence:.0f}% confidence it is at most {choice.delta:g} above."
+    ]
+
+
+def _compared(budget: BudgetRow) -> list[str]:
+    row, said = budget.best, []
+    if budget.lost is not None and not row.name.startswith("uniform"):
+        said.append(
+            f"At {budget.share:.3g} of the state the searched plan loses {estimate(row.difference, sign=True)} nats a "
+            f"token, {estimate(budget.lost)} of what the best uniform plan loses ({budget.rival})."
+        )
+    elif row.difference is None and row.predicted is not None:
+        said.append(
+            f"At {budget.share:.3g} of the state the solution is {row.picture}; its predicted loss is "
+            f"{row.predicted:+.4f} nats a token (solved in {budget.seconds:.2f} s)."
+        )
+    elif row.name.startswith("uniform"):
+        said.append(f"At {budget.share:.3g} of the state no plan beats {row.name} on validation windows.")
+    if budget.healed and budget.gain:
+        said.append(
+            f"At {budget.share:.3g} of the state, {budget.healed.name}: it loses "
+            f"{estimate(budget.healed.difference, sign=True)} nats a token to the model; healing gains "
+            f"{estimate(budget.gain, sign=True)}, paired over documents."
+        )
+    return said
+
+
+def recalled(recall: dict[str, float]) -> str:
+    """Shares of digits found."""
+    return " and ".join(f"{100 * share:.0f}%" for share in recall.values())
+
+
+def caveats(summary: AdoptionSummary) -> list[str]:
+    """What the numbers do not say."""
+    said = [
+        "Costs are measured one at a time and add up only about; whole plans are measured before anything is claimed.",
+        f"Losses are of the second half of windows of {summary.settings.length:,} tokens; beyond that length the plan "
+        "follows its laws, and nothing was measured.",
+        "Loss hides recall: a plan that loses little may not find a single line that is asked for later.",
+        "The L²M condition is necessary, not sufficient, and fixes a rate.",
+    ]
+    return said if summary.demand else said[:-1]
+
+
+def lost(row: PlanRow) -> str:
+    """What a plan loses on test windows, else what is predicted."""
+    if row.difference:
+        return estimate(row.difference, sign=True)
+    return "-" if row.predicted is None else f"{row.predicted:+.4f} (predicted)"

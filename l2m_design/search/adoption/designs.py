@@ -1,0 +1,82 @@
+"""Known plans: what others do with the same bytes (one window for all, every n-th layer full), and random ones."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+
+from l2m_design.architecture.plans import FULL, CachePlan, Kept
+from l2m_design.search.adoption.knapsack import Knapsack
+
+EVERY = (2, 3, 4, 6, 8)
+FLOORS = (0.97, 0.9, 0.0)  # of the budget: fewest bytes of a random plan, the first that some plan meets
+WINDOW = Kept("window")
+
+
+def known(knapsack: Knapsack, templates: list[Kept], budget: float, length: int) -> dict[str, CachePlan]:
+    """Known plans within a budget of bytes, by name: each kind of cache in all layers alike, and windows between full
+    layers. A layer's own window stays where it is smaller. length: see Kept.holding.
+    """
+    found = {}
+    for template in templates:
+        if plan := largest(knapsack, partial(_alike, knapsack, template, length), budget, length):
+            found[f"uniform {named(template)}"] = plan
+    for n in EVERY:
+        between = partial(_alike, knapsack, WINDOW, length, every=n)
+        if n < len(knapsack.shape.whole) and (plan := largest(knapsack, between, budget, length)):
+            found[f"every {n}{ending(n)} layer full, windows between"] = plan
+    return found
+
+
+def named(template: Kept) -> str:
+    """A kind of cache in words."""
+    if template.cache != "sparse":
+        return "window with sinks" if template.sinks else template.cache
+    rule = {"use": "sparse by use", "attention_mass": "sparse by attention (H2O)"}[template.choose]
+    return rule + (f", t^{template.exponent:g}" if template.exponent else "")
+
+
+def ending(n: int) -> str:
+    """Of an ordinal below 20."""
+    return {2: "nd", 3: "rd"}.get(n, "th")
+
+
+def largest(knapsack: Knapsack, made: Callable[[int], CachePlan], budget: float, length: int) -> CachePlan | None:
+    """The plan of the most tokens whose bytes are within the budget; none where not even the fewest are."""
+    low, high, best = 0, length, None
+    while low < high:
+        middle = (low + high + 1) // 2
+        try:
+            plan = made(middle)
+        except ValueError:  # too few tokens for this kind
+            low = middle
+            continue
+        if knapsack.bytes(plan) <= budget:
+            low, best = middle, plan
+        else:
+            high = middle - 1
+    return best
+
+
+def _alike(knapsack: Knapsack, template: Kept, length: int, held: int, every: int = 0) -> CachePlan:
+    """Every layer keeps what `template` says of `held` tokens, but every n-th of full attention stays whole."""
+    kept, shape = template.holding(held, length), knapsack.shape
+    whole, layers = shape.whole, []
+    for layer in range(len(shape.layers)):
+        own = shape.own(layer)
+        if own != FULL:
+            layers.append(kept if kept.reach and own.reach and kept.reach < own.reach else own)
+        else:
+            layers.append(FULL if every and whole.index(layer) % every == every - 1 else kept)
+    return CachePlan.alike(layers, shape.kv_heads)
+
+
+def random_plans(knapsack: Knapsack, budget: float, count: int, seed: int) -> Iterator[CachePlan]:
+    """Plans that use the budget nearly up and meet what is enforced: the best ones under costs drawn at random."""
+    rng = np.random.default_rng([seed, 19])
+    most = max(len(unit.options) for unit in knapsack.units)
+    for _ in range(count):
+        costs = rng.standard_normal((len(knapsack.units), most))
+        plans = (knapsack.solve(costs, budget, floor * budget) for floor in FLOORS)
+        if plan := next((plan for plan in plans if plan), None):
+            yield plan

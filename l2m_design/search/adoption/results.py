@@ -1,0 +1,162 @@
+"""What an adoption study found, as values: all of it (`AdoptionSummary`), as its study.json holds it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import TypeAdapter, ValidationError, WithJsonSchema
+
+from l2m_design.condition import Judgement
+from l2m_design.errors import BadInput
+from l2m_design.estimates import Estimate
+from l2m_design.search.adoption.settings import AdoptionSettings
+from l2m_design.search.results.paired import Gap
+from l2m_design.search.results.reading import stored
+from l2m_design.settings import Json, first_error
+
+KIND = "adoption"
+AS_FILES = {"type": "object", "description": "as its JSON has it"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """The model that the study starts from. bytes: its state at the target length, in the judged dtypes."""
+
+    name: str
+    fingerprint: str
+    layers: list[str]
+    kv_heads: int
+    head_dim: int
+    bytes: int
+    late_loss: float
+    test_loss: float | None
+    recall: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitRow:
+    """A layer, or some of its kv heads: the caches that it may take, in words, the bytes of each at the target, and its
+    cost alone, nats a token.
+    """
+
+    layer: int
+    heads: list[int]
+    options: list[str]
+    bytes: list[int]
+    costs: list[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRow:
+    """A plan. layers: as CachePlan writes them; kept: by unit, the number of its option, none where it is no option.
+
+    predicted: summed costs; validation: late loss above the model's on the windows that chose; difference: on test
+    windows, paired over documents; p: that a difference as small were seen if the true one were delta. recall: share of
+    the digits asked for that were the likeliest token. healed: was it distilled?
+    """
+
+    name: str
+    budget: int
+    layers: Annotated[list[Any], WithJsonSchema({"type": "array"})]
+    picture: str
+    fingerprint: str
+    kept: list[int | None]
+    state_bytes: int
+    share: float
+    judgement: Annotated[Judgement, WithJsonSchema(AS_FILES)] | None
+    predicted: float | None
+    validation: float | None
+    difference: Gap | None = None
+    repeated: Gap | None = None
+    p: float | None = None
+    recall: dict[str, float] = field(default_factory=dict)
+    healed: bool = False
+
+    @property
+    def meets(self) -> bool | None:
+        """Growth and level, as far as they are judged; None without a demand."""
+        found = self.judgement
+        return None if found is None else found.meets_growth and found.meets_level is not False
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetRow:
+    """A budget of bytes: the plan that is best on validation windows first (`best`), and what it is compared with.
+
+    lost: what the best plan loses over what the best uniform plan loses (`rival`), on test windows; gain: by how much
+    healing lowers its loss. seconds: of solving the knapsack.
+    """
+
+    bytes: int
+    share: float
+    best: PlanRow
+    healed: PlanRow | None
+    others: list[PlanRow]
+    lost: Estimate | None
+    gain: Gap | None
+    rival: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """Random plans: summed costs and measured late loss above the model's on validation windows, nats a token."""
+
+    predicted: list[float]
+    measured: list[float]
+    spearman: Estimate | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdoptionSummary:
+    """All of it. passes: full passes over a window that each part took, a window; losses in nats a token."""
+
+    kind: Literal["adoption"] = "adoption"
+    study: str
+    version: str
+    settings: AdoptionSettings
+    start: Start
+    corpus: dict[str, str]
+    demand: dict[str, Any] | None
+    units: list[UnitRow]
+    budgets: list[BudgetRow]
+    check: Check
+    chosen: PlanRow | None
+    seconds: float
+    report: str = ""
+    tracking_uri: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def rows(self) -> list[PlanRow]:
+        """Every plan of every budget, each once."""
+        found = [row for b in self.budgets for row in (b.best, *([b.healed] if b.healed else []), *b.others)]
+        return list({(row.fingerprint, row.healed): row for row in found}.values())
+
+
+@cache
+def _adapter() -> "TypeAdapter[AdoptionSummary]":
+    return TypeAdapter(AdoptionSummary)
+
+
+def plain(summary: AdoptionSummary) -> Json:
+    """JSON-ready, with the keys that other programs rely on."""
+    return _adapter().dump_python(summary, mode="json")
+
+
+def of_plain(data: Mapping[str, Any], where: str) -> AdoptionSummary:
+    """The summary that `plain` wrote. Raises BadInput with the field."""
+    try:
+        return _adapter().validate_python(data)
+    except ValidationError as error:
+        raise BadInput(f"{where}: {first_error(error)}; search again") from None
+
+
+def load_adoption_summary(place: str | Path) -> AdoptionSummary | None:
+    """What a study with `start` found, from its study.json or folder; None where the study is of another kind. Raises
+    BadInput when there is none.
+    """
+    path, data = stored(place)
+    return of_plain(data, str(path)) if data.get("kind") == KIND else None

@@ -1,0 +1,326 @@
+"""An adoption study from its settings to its summary: costs, knapsack, measured plans, correction, test, healing."""
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+from l2m_design.architecture.plans import CachePlan, Shape
+from l2m_design.condition import Demand
+from l2m_design.corpus import open_corpus
+from l2m_design.errors import BadInput
+from l2m_design.estimates import Floats
+from l2m_design.information.scores.huggingface import load_config
+from l2m_design.laws import PowerLaw
+from l2m_design.measuring.scorer import check_vocabulary, own_tokenizer
+from l2m_design.model.adopted import shape_in
+from l2m_design.model.backends import use_threads
+from l2m_design.search import demand as demands
+from l2m_design.search.adoption.bench import Bench, Stored
+from l2m_design.search.adoption.designs import known, random_plans
+from l2m_design.search.adoption.knapsack import Knapsack, Rules, Unit, units_of
+from l2m_design.search.adoption.results import AdoptionSummary, BudgetRow, Check, plain
+from l2m_design.search.adoption.rows import Rows, rival_of
+from l2m_design.search.adoption.sent import contents, flat, metrics
+from l2m_design.search.adoption.settings import AdoptionSettings
+from l2m_design.search.adoption.table import costs_of, plan_name
+from l2m_design.search.adoption.work import RANDOM_TESTED, Work, work_of
+from l2m_design.search.driver import Listener
+from l2m_design.search.folder import StudyFolder, leaving_no_trace, read_kept
+from l2m_design.search.results.reading import STUDY
+from l2m_design.search.run import Folders, Interrupted
+from l2m_design.search.study.correction import Neighbourhood
+from l2m_design.search.tracking import Tracker, check_experiment, check_uri
+from l2m_design.settings import to_json, write_atomically
+from l2m_design.training.batches import held_out_windows
+from l2m_design.training.start import StartModel, speed
+
+FACTS = "start.json"
+
+
+@dataclass(frozen=True)
+class Solved:
+    """A budget of bytes, the plan of least summed cost within it, and the seconds of solving."""
+
+    budget: float
+    plan: CachePlan
+    seconds: float
+
+
+class Adoption:
+    """One study in its folder. Raises BadInput before any weights are loaded when it cannot run as asked."""
+
+    def __init__(self, settings: AdoptionSettings, folders: Folders, tracking_uri: str) -> None:
+        self.settings = settings
+        self.folder = StudyFolder(folders.runs / settings.name)
+        self.report_folder = folders.reports / settings.name
+        self.tracking_uri = tracking_uri
+        check_uri(tracking_uri)
+        self.config: Any = load_config(settings.start, "start:")
+        self.shape: Shape = shape_in(self.config, bounded=False)
+        own = own_tokenizer(settings.start)
+        self.corpus = open_corpus(settings.corpus, otherwise=own)
+        self._check_tokenizer(own)
+        self._check_lengths()
+        self.units: list[Unit] = units_of(self.shape, settings.kept, settings.grain)
+        if all(len(unit.options) == 1 for unit in self.units):
+            raise BadInput("options: none is smaller than what the layers keep already")
+        for split, count in (("validation", settings.windows.costs), ("test", settings.windows.test)):
+            held_out_windows(self.corpus, split, settings.length - 1, count)
+
+    def _check_tokenizer(self, own: str | None) -> None:
+        from l2m_design.corpus.text import TextCorpus
+        from l2m_design.corpus.tokenizers import HuggingFaceTokenizer
+
+        text = self.config.get_text_config()
+        check_vocabulary(self.corpus, self.settings.start, int(text.vocab_size))
+        if own and isinstance(self.corpus, TextCorpus):
+            theirs = self.corpus.tokenizer.fingerprint
+            if theirs != HuggingFaceTokenizer(own).fingerprint:
+                raise BadInput(
+                    f"corpus: {self.corpus.name}: its tokenizer is not the model's own; leave `tokenizer` out"
+                )
+
+    def _check_lengths(self) -> None:
+        longest = getattr(self.config.get_text_config(), "max_position_embeddings", None)
+        target = self.settings.condition.length
+        if longest is not None and target > longest:
+            where = "length" if self.settings.length > longest else "condition.length"
+            raise BadInput(f"{where}: {target}: {self.settings.start} has {longest} positions; give at most as many")
+
+    def work(self) -> Work:
+        """What would be read."""
+        return work_of(self.settings, self.config, self.shape, self.units)
+
+    def hours(self) -> float:
+        """That this takes, about: at the given speed, else at that of this machine."""
+        given = self.settings.teraflops
+        return self.work().total / (given * 1e12 if given else speed(self.settings.device)) / 3600
+
+    def run(self, fresh: bool = False, resume: bool = False, listener: Listener | None = None) -> AdoptionSummary:
+        """Search to the end and write study.json. Raises Interrupted on Ctrl-C: what was measured is kept."""
+        listener = listener or Listener()
+        with leaving_no_trace(self.folder, self.report_folder):
+            for place in (self.folder.path.parent, self.report_folder):
+                place.mkdir(parents=True, exist_ok=True)
+            check_experiment(self.tracking_uri)
+            with self.folder.alone():
+                return self._alone(fresh, resume, listener)
+
+    def _alone(self, fresh: bool, resume: bool, listener: Listener) -> AdoptionSummary:
+        if self.settings.threads:
+            use_threads(self.settings.threads)
+        start = StartModel(self.settings.start, self.settings.device)
+        start.begins_as(self.corpus)
+        identity = {
+            "start": start.fingerprint,
+            "corpus": self.corpus.fingerprint,
+            "measuring": self.settings.measuring,
+        }
+        new = self.folder.open(identity, fresh, resume)
+        bench = Bench(self.settings, self.corpus, start, self.folder.path, listener.progress)
+        write_atomically(self.folder.path / FACTS, to_json({"fingerprint": start.fingerprint}))
+        try:
+            bench.check_recall()
+            demand, measurement = self._demand(listener)
+            knapsack = self.knapsack(demand)
+            budgets = self.budgets(knapsack)
+        except BadInput:
+            if new:
+                for name in (FACTS, "identity.json", "demand.json"):
+                    (self.folder.path / name).unlink(missing_ok=True)
+            raise
+        tracker = self._tracker()
+        try:
+            with tracker.ending(), self.folder.sitting():
+                found = Measuring(self, bench, knapsack, listener).summary(budgets, tracker)
+        except KeyboardInterrupt:
+            told = f"{len(bench.costs)} costs and {len(bench.plans)} losses of plans are kept"
+            raise Interrupted(told) from None
+        summary = replace(found, seconds=self.folder.seconds, demand=_plain(demand, measurement))
+        return self._finished(summary, tracker)
+
+    def reselect(self) -> AdoptionSummary:
+        """Other budgets, another demand or delta, from what is stored; nothing is read. Raises BadInput."""
+        facts = read_kept(self.folder.path / FACTS)
+        if not facts:
+            raise BadInput(f"--reselect: there is no study in {self.folder.path}; search it first")
+        stored = Stored(self.shape, facts["fingerprint"])
+        bench = Bench(self.settings, self.corpus, stored, self.folder.path, lambda what, done, total: None)
+        if self.settings.demand and self.settings.demand.measure and not (self.folder.path / "demand.json").exists():
+            raise BadInput("--reselect: no demand was measured; give the law, as demand={beta: 0.7, prefactor: 5}")
+        demand, measurement = self._demand(Listener())
+        knapsack = self.knapsack(demand)
+        found = Measuring(self, bench, knapsack, Listener()).stored(self.budgets(knapsack))
+        summary = replace(found, seconds=self.folder.seconds, demand=_plain(demand, measurement))
+        place = self.report_folder / "reselected"
+        place.mkdir(parents=True, exist_ok=True)
+        summary = replace(summary, report=str(place / "index.html"))
+        write_atomically(place / STUDY, to_json(plain(summary)))
+        return summary
+
+    def knapsack(self, demand: Demand | None) -> Knapsack:
+        """All plans, held to this demand."""
+        terms = self.settings.condition
+        return Knapsack(self.shape, self.units, Rules(terms.length, terms.dtypes, demand, self.settings.enforce))
+
+    def budgets(self, knapsack: Knapsack) -> list[float]:
+        """In bytes, from the largest down. Raises BadInput where no plan fits one."""
+        least = knapsack.least()
+        if least is None:
+            raise BadInput("demand: no plan meets it, not even the model's own cache; give other options or `enforce`")
+        found = []
+        for number, budget in enumerate(self.settings.budgets):
+            asked = budget * knapsack.own_bytes if budget <= 1 else budget
+            if asked < (floor := knapsack.bytes(least)):
+                share = floor / knapsack.own_bytes
+                raise BadInput(
+                    f"budgets.{number}: {budget:g}: {asked:,.0f} bytes are below the least plan, {least.picture}: "
+                    f"{floor:,} bytes, {share:.3g} of the model's; give that or more, or smaller options"
+                )
+            found.append(asked)
+        return sorted(found, reverse=True)
+
+    def _demand(self, listener: Listener) -> tuple[Demand | None, dict[str, Any] | None]:
+        """Measured once a study and kept, or given."""
+        settings = self.settings.demand
+        if settings is None:
+            return None, None
+        if settings.measure is None:
+            return demands.demand_of(demands.law_of(settings, self.corpus), settings, self.settings.condition), None
+        kept = self.folder.path / "demand.json"
+        known_ = read_kept(kept)
+        if known_.get("asked") != settings.plain():
+            split = settings.measure.split or ("validation" if settings.model == "train" else "train")
+            measure = settings.measure.model_copy(update={"split": split})
+            law, measurement = demands.measured_demand(
+                self.corpus, measure, settings.model, self.settings.device, listener.progress
+            )
+            known_ = {"asked": settings.plain(), "law": law.plain(), "measurement": measurement}
+            write_atomically(kept, to_json(known_))
+        law = PowerLaw.of_plain(known_["law"])
+        return demands.demand_of(law, settings, self.settings.condition), known_["measurement"]
+
+    def _tracker(self) -> Tracker:
+        kept = self.folder.path / "tracked.json"
+        return Tracker(self.tracking_uri, self.settings.name, flat(self.settings), self.settings.condition.dtypes, kept)
+
+    def _finished(self, summary: AdoptionSummary, tracker: Tracker) -> AdoptionSummary:
+        path = self.report_folder / STUDY
+        summary = replace(summary, report=str(self.report_folder / "index.html"), tracking_uri=self.tracking_uri)
+        write_atomically(path, to_json(plain(summary)))
+        tracker.send(contents(summary), last=True)
+        tracker.finish(metrics(summary), [path])
+        if tracker.notes:
+            summary = replace(summary, notes=[*summary.notes, *tracker.notes])
+            write_atomically(path, to_json(plain(summary)))
+        return summary
+
+
+class Measuring:
+    """The stages of a study, each on what the one before it found."""
+
+    def __init__(self, study: Adoption, bench: Bench, knapsack: Knapsack, listener: Listener) -> None:
+        self.settings, self.bench, self.knapsack, self.listener = study.settings, bench, knapsack, listener
+        self.units, self.corpus, self.name = study.units, study.corpus, study.settings.name
+
+    def summary(self, budgets: list[float], tracker: Tracker) -> AdoptionSummary:
+        """Measure everything."""
+        bench = self.bench
+        bench.fit()
+        bench.measure_costs(self.units)
+        costs = costs_of(bench.costs, self.units, self.settings.windows.costs)
+        rows = Rows(bench, self.knapsack, costs)
+        check = self._random(costs, budgets, rows)
+        found = []
+        for number, budget in enumerate(budgets):
+            found.append(self._budget(number, self._solved(costs, budget), costs, rows))
+            tracker.send(contents(rows.summary(found, check)))
+        return rows.summary(found, check)
+
+    def stored(self, budgets: list[float]) -> AdoptionSummary:
+        """Solve again, and tell of plans what is known of them."""
+        costs = costs_of(self.bench.costs, self.units, self.settings.windows.costs)
+        rows = Rows(self.bench, self.knapsack, costs)
+        found = []
+        for number, budget in enumerate(budgets):
+            solved = self._solved(costs, budget)
+            measured = [plan for plan in self.bench.measured() if self._fits(plan, budget)]
+            others = [rows.row(f"measured {plan_name(plan)[:6]}", number, plan) for plan in measured]
+            others.sort(key=lambda row: row.validation if row.validation is not None else 9e9)
+            found.append(rows.budget(budget, rows.row("solved", number, solved.plan), others[:5], solved.seconds))
+        return rows.summary(found, Check(predicted=[], measured=[], spearman=None))
+
+    def _fits(self, plan: CachePlan, budget: float) -> bool:
+        demand, enforce = self.knapsack.rules.demand, self.knapsack.rules.enforce
+        if self.knapsack.bytes(plan) > budget:
+            return False
+        found = demand.judge(plan.state(self.knapsack.shape.head_dim)) if demand else None
+        return not found or (
+            (found.meets_growth or "growth" not in enforce)
+            and (found.meets_level is not False or "level" not in enforce)
+        )
+
+    def _solved(self, costs: Floats, budget: float) -> Solved:
+        began = time.perf_counter()
+        plan = self.knapsack.solve(costs, budget)
+        assert plan  # the budget holds the least one
+        return Solved(budget, plan, time.perf_counter() - began)
+
+    def _random(self, costs: Floats, budgets: list[float], rows: Rows) -> Check:
+        """Measured losses of random plans beside what the costs predict, budget after budget in turn."""
+        count = self.settings.correction.random_plans
+        plans = [
+            plan
+            for turn, budget in enumerate(budgets)
+            for plan in random_plans(self.knapsack, budget, len(range(turn, count, len(budgets))), self.settings.seed)
+        ]
+        measured = []
+        for done, plan in enumerate(plans):
+            measured.append(rows.validation(plan))
+            self.listener.progress("random plans", done + 1, len(plans))
+        return rows.check(plans, measured)
+
+    def _budget(self, number: int, solved: Solved, costs: Floats, rows: Rows) -> BudgetRow:
+        """Correct the solution on validation windows, then read the test windows with it and its rivals."""
+        settings, budget, title = self.settings, solved.budget, f"budget {number + 1}"
+        known_ = known(self.knapsack, settings.templates, budget, settings.length)
+        eligible = {name: plan for name, plan in known_.items() if self._fits(plan, budget)}
+        around = Neighbourhood(self.knapsack, costs, budget, eligible)
+        tried = around.search(
+            rows.validation,
+            settings.correction.trials,
+            settings.seed,
+            lambda done, total: self.listener.progress(f"{title}: correction", done, total),
+        )
+        best = tried[0]
+        others = {"solved": solved.plan} | known_
+        drawn = random_plans(self.knapsack, budget, RANDOM_TESTED, settings.seed)
+        others |= {f"random plan {n + 1}": plan for n, plan in enumerate(drawn)}
+        read = []
+        for done, (name, plan) in enumerate([(best.name, best.plan), *others.items()]):
+            if done == 0 or plan != best.plan:
+                read.append(rows.row(name, number, plan, measure=True))
+            self.listener.progress(f"{title}: test", done + 1, len(others) + 1)
+        rival = rival_of(read)
+        read = [rows.asked(row) if row in (read[0], rival) else row for row in read]
+        found = rows.budget(budget, read[0], read[1:], solved.seconds)
+        if settings.finetune is None:
+            return found
+        tokens = settings.finetune.tokens
+        healed = self.bench.healed(best.plan, tokens, lambda d, t: self.listener.progress(f"{title}: healing", d, t))
+        row = rows.row(f"healed on {tokens:,} tokens", number, best.plan, measure=True, healed=healed)
+        return replace(found, healed=rows.asked(row, healed), gain=rows.gain(best.plan, healed))
+
+
+def _plain(demand: Demand | None, measurement: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What study.json tells of the demand."""
+    if demand is None:
+        return None
+    return {
+        "law": demand.law.plain(),
+        "formula": demand.law.formula(),
+        "exponent": demand.exponent,
+        "growth": demand.growth,
+        "has_level": demand.has_level,
+        "measurement": measurement,
+    }

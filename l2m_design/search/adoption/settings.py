@@ -1,0 +1,213 @@
+"""AdoptionSettings: a study with `start: MODEL`, as its YAML file says it."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from l2m_design.architecture.plans import NONE, Choose, Kept
+from l2m_design.errors import BadInput
+from l2m_design.search.settings import DemandSettings, beside
+from l2m_design.settings import Json, Values, override, read_mapping
+from l2m_design.terms import Terms
+
+START = "start"  # the key that tells such a study; in `demand.model`, the model itself
+Share = Annotated[float, Field(gt=0.0, lt=1.0)]
+Budget = Annotated[float, Field(gt=0.0)]
+
+
+class OptionSettings(Values):
+    """A cache that layers may take; with a list of shares, one for each.
+
+    cache: window, sinks+window, sparse, or none (a token reads itself alone). share: of the study's `length`, the
+    tokens that are held then; of a sparse cache the own and the previous chunk and the sinks are among them. window: in
+    tokens, instead. exponent: slots of a sparse cache grow as t^exponent and are that share at `length`; without one
+    they are fixed. choose: use (predicted use, fitted to the training split), or attention_mass (H2O).
+    """
+
+    cache: Literal["window", "sinks+window", "sparse", "none"]
+    share: Share | Annotated[tuple[Share, ...], Field(strict=False, min_length=1)] | None = None
+    window: Annotated[int, Field(ge=2, le=2**24)] | None = None
+    sinks: Annotated[int, Field(ge=1, le=65536)] = 4
+    exponent: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    choose: Choose = "use"
+
+    @model_validator(mode="after")
+    def _fits_its_cache(self) -> Self:
+        given = (self.share is not None) + (self.window is not None)
+        if self.cache == "none" and given:
+            raise ValueError("share and window: cache: none holds nothing")
+        if self.cache != "none" and given != 1:
+            raise ValueError(f"cache: {self.cache} needs a share or a window, one of them")
+        if self.cache == "sparse" and self.window is not None:
+            raise ValueError("window: is for cache: window and sinks+window; give a share")
+        if self.cache != "sparse" and (self.exponent is not None or self.choose != "use"):
+            raise ValueError(f"exponent and choose: are for cache: sparse, found {self.cache}")
+        return self
+
+    def template(self, chunk: int) -> Kept:
+        """The kind of cache, without its size."""
+        if self.cache == "sparse":
+            return Kept("sparse", sinks=self.sinks, chunk=chunk, exponent=self.exponent or 0.0, choose=self.choose)
+        return Kept(self.cache, sinks=self.sinks if self.cache == "sinks+window" else 0)
+
+    def kept(self, length: int, chunk: int) -> list[Kept]:
+        """What a head keeps, for each share. Raises ValueError where a share is too small."""
+        if self.cache == "none":
+            return [NONE]
+        template = self.template(chunk)
+        if self.window is not None:
+            return [template.holding(self.window - 1 + template.sinks, length)]
+        shares: Any = self.share if isinstance(self.share, tuple) else (self.share,)
+        return [template.holding(round(share * length), length) for share in shares]
+
+
+class WindowSettings(Values):
+    """How many held-out windows of `length` tokens are read.
+
+    costs: of the validation split, on which replacements and plans are measured until some are chosen. test: of the
+    test split, on which those are reported. recall: of the latter, into which facts are put and asked for; 0 for none.
+    """
+
+    costs: Annotated[int, Field(ge=2, le=4096)] = 4
+    test: Annotated[int, Field(ge=2, le=4096)] = 10
+    recall: Annotated[int, Field(ge=0, le=4096)] = 4
+
+
+class CorrectionSettings(Values):
+    """How the guess that costs add up is checked and corrected, by measuring whole plans.
+
+    random_plans: drawn at random within the budgets; their measured losses are held against the predicted ones. trials:
+    of Optuna for each budget, known plans first, then solutions under costs that factors raise or lower.
+    """
+
+    random_plans: Annotated[int, Field(ge=0, le=1000)] = 30
+    trials: Annotated[int, Field(ge=0, le=1000)] = 12
+
+
+class HealingSettings(Values):
+    """tokens: of the training split, on which the plan of each budget is distilled from the model itself."""
+
+    tokens: Annotated[int, Field(ge=1, le=10**10)]
+
+
+class AdoptionChoice(Values):
+    """What is chosen: the least state whose late loss is at most delta nats a token above the model's own, with
+    confidence, one-sided, paired over test documents.
+    """
+
+    delta: Annotated[float, Field(ge=0.0)] = 0.05
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+
+
+class AdoptionSettings(Values):
+    """A study that starts from a model.
+
+    start: a folder of Hugging Face, a .gguf file, or a name. length: tokens of the windows that losses are measured on.
+    condition.length: the target, at which state bytes are counted and the condition is judged; `length` unless it is
+    given. grain: do the kv heads of a layer keep alike, or each what it needs? chunk: of sparse caches. budgets: shares
+    of the model's own state at the target (up to 1), or bytes. demand: none for no condition. enforce: its parts that
+    every plan must meet. fit: windows of the training split that predicted use is fitted to. teraflops: speed by which
+    --dry-run reckons hours, 10^12 operations a second; this machine's unless given.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    start: Annotated[str, Field(min_length=1)]
+    corpus: str
+    length: Annotated[int, Field(ge=32, le=2**22)] = 4096
+    options: Annotated[tuple[OptionSettings, ...], Field(strict=False, min_length=1)]
+    grain: Literal["layer", "head"] = "layer"
+    chunk: Annotated[int, Field(ge=2, le=65536)] = 32
+    budgets: Annotated[tuple[Budget, ...], Field(strict=False, min_length=1)] = (0.5, 0.25, 0.125, 0.0625)
+    demand: DemandSettings | None = None
+    condition: Terms = Terms()
+    enforce: Annotated[tuple[Literal["growth", "level"], ...], Field(strict=False)] = ("growth", "level")
+    windows: WindowSettings = WindowSettings()
+    correction: CorrectionSettings = CorrectionSettings()
+    finetune: HealingSettings | None = None
+    choice: AdoptionChoice = AdoptionChoice()
+    fit: Annotated[int, Field(ge=1, le=4096)] = 8
+    seed: Annotated[int, Field(ge=0, le=2**31)] = 0
+    device: str = "auto"
+    threads: Annotated[int, Field(ge=1)] | None = None
+    teraflops: Annotated[float, Field(gt=0.0)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _target_is_the_length(cls, data: Any) -> Any:
+        """A condition without a length is judged at the length that is measured."""
+        if not isinstance(data, dict) or not isinstance(length := data.get("length", 4096), int):
+            return data
+        condition = data.get("condition") or {}
+        if not isinstance(condition, dict):
+            return data
+        return data | {"condition": {"length": length, "shortest": min(256, max(4, length // 2))} | condition}
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.chunk & (self.chunk - 1):
+            raise ValueError(f"chunk: {self.chunk} must be a power of two")
+        if self.condition.length < self.length:
+            raise ValueError(f"condition.length: {self.condition.length} is below the measured length, {self.length}")
+        for number, option in enumerate(self.options):
+            try:
+                option.kept(self.length, self.chunk)
+            except ValueError as error:
+                raise ValueError(f"options.{number}: {error}; give a larger share, or a smaller chunk") from None
+        if self.windows.recall > self.windows.test:
+            raise ValueError(f"windows.recall: {self.windows.recall} of {self.windows.test} test windows")
+        return self
+
+    @property
+    def kept(self) -> list[Kept]:
+        """Every option, each once."""
+        return list(dict.fromkeys(kept for option in self.options for kept in option.kept(self.length, self.chunk)))
+
+    @property
+    def templates(self) -> list[Kept]:
+        """Kinds of cache that known plans give all layers: windows with and without sinks, the options' sparse ones,
+        and H2O beside these.
+        """
+        windows = [Kept("window"), Kept("sinks+window", sinks=4)]
+        own = [option.template(self.chunk) for option in self.options if option.cache == "sparse"]
+        heavy = [replace(each, exponent=0.0, choose="attention_mass") for each in own]
+        return list(dict.fromkeys([*windows, *own, *heavy]))
+
+    @property
+    def by_use(self) -> bool:
+        """Does some option choose by predicted use?"""
+        return any(kept.cache == "sparse" and kept.choose == "use" for kept in self.kept)
+
+    @property
+    def measuring(self) -> Json:
+        """What measured losses depend on, beside the model and the corpus: neither options nor budgets nor the demand,
+        so that those may change and what was measured still counts.
+        """
+        return {
+            "length": self.length,
+            "windows": self.windows.plain(),
+            "chunk": self.chunk,
+            "fit": self.fit,
+            "seed": self.seed,
+        }
+
+
+def is_adoption(path: str | Path) -> bool:
+    """Is this file a study with `start: MODEL`? Raises BadInput for one that cannot be read."""
+    return START in read_mapping(path)
+
+
+def load_adoption(path: str | Path, overrides: Iterable[str] = ()) -> AdoptionSettings:
+    """A study with `start: MODEL`; model and corpus may lie beside its file. Raises BadInput."""
+    settings = AdoptionSettings.parse(override(read_mapping(path), overrides), str(path))
+    folder = Path(path).parent
+    start = beside(folder, settings.start)
+    found = settings.model_copy(update={"corpus": beside(folder, settings.corpus), "start": start})
+    demand = found.demand
+    if demand and demand.model == START:
+        found = found.model_copy(update={"demand": demand.model_copy(update={"model": start})})
+    if demand and demand.measure and demand.measure.split == "test":
+        raise BadInput(f"{path}: demand.measure.split: test documents are for the report; train or validation")
+    return found

@@ -1,0 +1,288 @@
+"""Studies with `start`: costs that are the losses of plans, tables that go on, and answers that follow from both."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from l2m_design.architecture.plans import CachePlan
+from l2m_design.errors import BadInput
+from l2m_design.search.adoption.bench import Bench
+from l2m_design.search.adoption.knapsack import units_of
+from l2m_design.search.adoption.results import BudgetRow, PlanRow, of_plain, plain
+from l2m_design.search.adoption.rows import chosen
+from l2m_design.search.adoption.run import Adoption
+from l2m_design.search.adoption.settings import AdoptionSettings, load_adoption
+from l2m_design.search.adoption.table import Lines, cost_key, costs_of, key_of
+from l2m_design.search.run import Folders
+from l2m_design.search.tracking import default_uri
+from l2m_design.settings import to_yaml
+from l2m_design.training.start import Replacement, StartModel
+
+STUDY: dict[str, Any] = {
+    "name": "small",
+    "start": "model",
+    "corpus": "texts",
+    "length": 100,
+    "chunk": 8,
+    "options": [
+        {"cache": "window", "share": 0.2},
+        {"cache": "sparse", "share": 0.4, "sinks": 2},
+    ],
+    "budgets": [0.7, 0.45],
+    "windows": {"costs": 2, "test": 3, "recall": 0},
+    "correction": {"random_plans": 4, "trials": 7},
+    "fit": 1,
+    "device": "cpu",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """To make a new store takes longer than a study."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.mktemp('tracked')}/mlflow.db")
+        yield
+
+
+@pytest.fixture
+def place(tmp_path: Path, tiny_llama: Path, text_folder: Path) -> Path:
+    (tmp_path / "model").symlink_to(tiny_llama)
+    (tmp_path / "study.yaml").write_text(to_yaml(STUDY))
+    return tmp_path
+
+
+def study(place: Path, *overrides: str) -> Adoption:
+    settings = load_adoption(place / "study.yaml", overrides)
+    return Adoption(settings, Folders(place / "runs", place / "reports"), default_uri())
+
+
+def bench(work: Adoption, folder: Path) -> Bench:
+    start = StartModel(work.settings.start, "cpu")
+    start.begins_as(work.corpus)
+    folder.mkdir(exist_ok=True)
+    return Bench(work.settings, work.corpus, start, folder, lambda what, done, total: None)
+
+
+def test_a_cost_is_the_loss_of_the_plan_with_that_replacement_alone(place: Path) -> None:
+    """Passes that begin at the changed layer answer as whole ones, streamed in pieces, do."""
+    work = study(place)
+    measured = bench(work, place / "bench")
+    measured.fit()
+    measured.measure_costs(work.units)
+    assert len(measured.costs) == 2 * (1 + 2 * 2)
+    own = CachePlan.own(work.shape)
+    assert measured.own_costs() == pytest.approx(measured.losses(None, "validation"), abs=1e-5)
+    for unit in work.units:
+        for o in (1, 2):
+            whole = measured.losses(own.but(unit.layer, unit.heads, unit.options[o]), "validation")
+            alone = [measured.costs[cost_key(w, unit, o)]["late"] for w in range(2)]
+            assert alone == pytest.approx(whole, abs=1e-5)
+    costs = costs_of(measured.costs, work.units, 2)
+    assert (costs[:, 0] == 0).all()
+    assert np.isfinite(costs).all()
+
+
+def test_what_was_measured_is_not_measured_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = study(place)
+    first = bench(work, place / "bench")
+    first.fit()
+    first.measure_costs(work.units)
+    path = place / "bench" / "costs.jsonl"
+    lines = path.read_text().splitlines()
+    kept = [line for line in lines if json.loads(line)["key"][1] == 0]
+    path.write_text("\n".join(kept) + '\n{"of": "cut sh')
+    wanted: list[list[Replacement]] = []
+    costs = StartModel.costs
+    monkeypatch.setattr(
+        StartModel, "costs", lambda self, tokens, each: wanted.append(each) or costs(self, tokens, each)
+    )
+    again = bench(work, place / "bench")
+    again.fit()
+    again.measure_costs(work.units)
+    assert [len(each) for each in wanted] == [4]  # of the second window
+    assert costs_of(again.costs, work.units, 2) == pytest.approx(costs_of(first.costs, work.units, 2))
+    more = study(place, "options=[{cache: window, share: [0.2, 0.1]}, {cache: sparse, share: 0.4, sinks: 2}]")
+    third = bench(more, place / "bench")
+    third.fit()
+    third.measure_costs(more.units)
+    assert [len(each) for each in wanted[1:]] == [2, 2]  # the new option alone
+
+
+def test_lines_of_another_model_count_for_nothing(tmp_path: Path) -> None:
+    one = Lines(tmp_path / "x.jsonl", "one")
+    one.add(key_of("a", 1), {"late": 2.0}, plan=[1])
+    other = Lines(tmp_path / "x.jsonl", "other")
+    assert len(other) == 0
+    assert Lines(tmp_path / "x.jsonl", "one")[key_of("a", 1)] == {"late": 2.0}
+    assert Lines(tmp_path / "x.jsonl", "one").told == [{"plan": [1]}]
+
+
+def test_a_study_from_end_to_end(place: Path) -> None:
+    found = study(place).run()
+    assert len(found.budgets) == 2
+    for budget in found.budgets:
+        assert budget.best.state_bytes <= budget.bytes
+        assert budget.seconds < 2
+        assert budget.best.validation == min(
+            row.validation for row in (budget.best, *budget.others) if row.validation is not None
+        )
+        names = {row.name for row in (budget.best, *budget.others)}
+        assert {"uniform window", "uniform sparse by attention (H2O)"} <= names
+        assert budget.rival is not None
+    assert len(found.check.predicted) == len(found.check.measured) == 4
+    back = of_plain(json.loads((place / "reports" / "small" / "study.json").read_text()), "study.json")
+    assert plain(back) == plain(found)
+    again = study(place).run(resume=True)
+    assert [budget.best for budget in again.budgets] == [budget.best for budget in found.budgets]
+    other = study(place, "budgets=[0.6]", "demand={beta: 0.5}", "choice.delta=9").reselect()
+    assert other.budgets[0].best.state_bytes <= 0.6 * other.start.bytes
+    assert other.budgets[0].best.meets
+    assert all(row.state_bytes <= other.budgets[0].bytes for row in other.budgets[0].others)
+
+
+def test_settings_that_change_losses_are_another_study(place: Path) -> None:
+    study(place, "correction={random_plans: 0, trials: 1}", "budgets=[0.7]").run()
+    with pytest.raises(BadInput, match=r"windows\.costs: 2 -> 3"):
+        study(place, "windows.costs=3").run()
+
+
+def test_a_healed_plan_is_read_again_from_its_weights(place: Path) -> None:
+    sets = ["correction={random_plans: 0, trials: 1}", "budgets=[0.45]", "finetune={tokens: 200}", "grain=head"]
+    healed = study(place, *sets).run().budgets[0].healed
+    assert healed is not None
+    assert healed.healed
+    plans = place / "runs" / "small" / "plans.jsonl"
+    lines = [line for line in plans.read_text().splitlines() if "healed" not in line]
+    plans.write_text("\n".join(lines) + "\n")
+    again = study(place, *sets).run().budgets[0]
+    assert again.healed is not None
+    assert again.gain is not None
+    assert again.healed.difference.value == pytest.approx(healed.difference.value, abs=1e-6)  # type: ignore[union-attr]
+
+
+def row(p: float, size: int, meets: bool = True) -> PlanRow:
+    from l2m_design.condition import Judgement, Reach
+
+    judgement = Judgement(None, 1.0, 0.5, "t", "t^0.5", meets, None, None, Reach(None, None))
+    fields: dict[str, Any] = {"layers": [], "picture": "", "fingerprint": "", "kept": [], "share": 0.5}
+    return PlanRow(
+        name="x", budget=0, state_bytes=size, judgement=judgement, predicted=None, validation=None, p=p, **fields
+    )
+
+
+def budget(best: PlanRow, healed: PlanRow | None = None) -> BudgetRow:
+    return BudgetRow(
+        bytes=best.state_bytes,
+        share=0.5,
+        best=best,
+        healed=healed,
+        others=[],
+        lost=None,
+        gain=None,
+        rival=None,
+        seconds=0.0,
+    )
+
+
+def test_the_choice_goes_down_until_a_budget_fails() -> None:
+    large, middle, small = row(0.01, 900), row(0.2, 500), row(0.001, 200)
+    assert chosen([budget(small), budget(large), budget(middle)], 0.95) == large
+    assert chosen([budget(large), budget(row(0.04, 500)), budget(small)], 0.95) == small
+    assert chosen([budget(middle)], 0.95) is None
+    assert chosen([budget(large), budget(row(0.01, 500, meets=False))], 0.95) == large
+    better = replace(middle, p=0.03, healed=True)
+    assert chosen([budget(large), budget(middle, better)], 0.95) == better
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"start": "nowhere/at/all"}, "start: nowhere/at/all: no such file or folder"),
+        ({"length": 200}, "length: 200: .* has 128 positions; give at most as many"),
+        ({"condition": {"length": 4096}}, "condition.length: 4096: .* has 128 positions"),
+        ({"condition": {"length": 64}}, "condition.length: 64 is below the measured length, 100"),
+        ({"budgets": [0.01]}, "budgets.0: 0.01: .* bytes are below the least plan, W W: .* of the model's"),
+        ({"budgets": [900]}, "budgets.0: 900: 900 bytes are below the least plan"),
+        ({"budgets": []}, "budgets: "),
+        ({"options": []}, "options: "),
+        ({"options": [{"cache": "windw", "share": 0.5}]}, "options.0.cache: input should be 'window'"),
+        ({"options": [{"cache": "window"}]}, "options.0: cache: window needs a share or a window"),
+        ({"options": [{"cache": "none", "share": 0.5}]}, "options.0: share and window: cache: none holds nothing"),
+        (
+            {"options": [{"cache": "window", "share": 0.5, "exponent": 0.5}]},
+            "exponent and choose: are for cache: sparse",
+        ),
+        ({"options": [{"cache": "sparse", "window": 50}]}, "window: is for cache: window and sinks"),
+        ({"options": [{"cache": "sparse", "share": 0.1}]}, "options.0: 10 tokens are too few .* a smaller chunk"),
+        ({"options": [{"cache": "window", "share": 0.5, "sink": 3}]}, "unknown key 'sink'; did you mean 'sinks'"),
+        ({"chunk": 12}, "chunk: 12 must be a power of two"),
+        ({"windows": {"recall": 9, "test": 3}}, "windows.recall: 9 of 3 test windows"),
+        ({"windows": {"recall": 2, "test": 3, "costs": 2}}, "100 tokens: the facts and their questions need"),
+        ({"corpus": "texts:tokenizer=bytes"}, "has .* tokens, .* has 256|not the model's own"),
+        ({"demand": {"measure": {"split": "test"}}}, "demand.measure.split: test documents are for the report"),
+        ({"demand": {"beta": 0.7, "prefactor": 1e9}}, "no plan meets it, not even the model's own cache"),
+    ],
+)
+def test_a_study_that_cannot_be_is_refused_in_a_line(place: Path, fields: dict[str, Any], message: str) -> None:
+    (place / "study.yaml").write_text(to_yaml(STUDY | fields))
+    with pytest.raises(BadInput, match=message) as refused:
+        study(place).run()
+    assert "\n" not in str(refused.value)
+    assert not (place / "runs" / "small" / "costs.jsonl").exists()
+
+
+def test_models_whose_attention_cannot_be_replaced(place: Path, tiny_llama: Path, tmp_path: Path) -> None:
+    import shutil
+
+    import transformers
+
+    sizes = {"vocab_size": 320, "hidden_size": 32, "bos_token_id": 0}
+    models = {
+        "alibi": transformers.BloomForCausalLM(transformers.BloomConfig(**sizes, n_head=2, n_layer=2)),
+        "recurrent": transformers.MambaForCausalLM(
+            transformers.MambaConfig(**sizes, num_hidden_layers=2, state_size=4)
+        ),
+    }
+    for name, model in models.items():
+        folder = Path(shutil.copytree(tiny_llama, tmp_path / name))
+        (folder / "model.safetensors").unlink()
+        model.save_pretrained(folder)
+        (place / "study.yaml").write_text(to_yaml(STUDY | {"start": str(folder)}))
+        with pytest.raises(BadInput) as refused:
+            study(place).run()
+        assert "\n" not in str(refused.value)
+    (tmp_path / "t5").mkdir()
+    (tmp_path / "t5" / "config.json").write_text('{"model_type": "t5", "vocab_size": 320}')
+    (place / "study.yaml").write_text(to_yaml(STUDY | {"start": str(tmp_path / "t5")}))
+    with pytest.raises(BadInput, match="t5: its attention cannot be given another cache; a decoder's own can"):
+        study(place)
+
+
+def test_nothing_is_reselected_that_was_not_searched(place: Path) -> None:
+    with pytest.raises(BadInput, match="there is no study in"):
+        study(place).reselect()
+    study(place, "correction={random_plans: 0, trials: 1}", "budgets=[0.7]").run()
+    with pytest.raises(BadInput, match="options: window 31 in layer 0 was not measured; search it first"):
+        study(place, "options=[{cache: window, share: 0.3}]").reselect()
+
+
+def test_the_work_is_as_promised(place: Path) -> None:
+    """A table of costs takes at most (1 + options/2) passes a layer."""
+    work = study(place)
+    options = len(work.settings.kept)
+    per_layer = work.work().passes["costs"] / work.settings.windows.costs / len(work.shape.layers)
+    assert per_layer <= 1 + options / 2 + 0.5  # of a model of two layers, of which the output head is much
+    assert work.hours() > 0
+    fast = study(place, "teraflops=1")
+    assert fast.hours() == pytest.approx(work.work().total / 1e12 / 3600)
+
+
+def test_shapes_without_smaller_options_are_refused(place: Path) -> None:
+    settings = AdoptionSettings.parse(STUDY, "study")
+    shape = study(place).shape
+    assert len(units_of(shape, settings.kept, "head")) == 2 * shape.kv_heads

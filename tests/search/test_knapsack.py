@@ -1,0 +1,144 @@
+"""The knapsack finds what trying every plan finds, within the bytes and under the condition."""
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+
+from l2m_design.architecture.plans import FULL, NONE, SLIDING, WHOLE, CachePlan, Kept, Shape
+from l2m_design.condition import Demand
+from l2m_design.laws import Dtypes, PowerLaw
+from l2m_design.search.adoption.designs import known, random_plans
+from l2m_design.search.adoption.knapsack import Knapsack, Rules, units_of
+from l2m_design.terms import Terms
+
+LENGTH, HEAD_DIM = 512, 16
+SHAPE = Shape((WHOLE,) * 4, 4, 2, HEAD_DIM, 0)
+WINDOW, SINKS = Kept("window", window=33), Kept("sinks+window", window=61, sinks=4)
+SPARSE = Kept("sparse", sinks=4, chunk=8, exponent=0.75, keep=1.0)
+OPTIONS = [WINDOW, SINKS, SPARSE, NONE]
+DTYPES = Dtypes("bfloat16")
+
+
+def demanded(**fields: Any) -> Demand:
+    terms = Terms.parse({"length": LENGTH, "shortest": 64, "nats_per_element": 0.05} | fields, "terms")
+    return Demand(PowerLaw(4.0, 0.7), terms)
+
+
+def knapsack(demand: Demand | None = None, grain: str = "layer", shape: Shape = SHAPE) -> Knapsack:
+    rules = Rules(LENGTH, DTYPES, demand, ("growth", "level"))
+    return Knapsack(shape, units_of(shape, OPTIONS, grain), rules)
+
+
+def costs_of(sack: Knapsack, seed: int) -> np.ndarray:
+    costs = np.random.default_rng(seed).exponential(size=(len(sack.units), len(OPTIONS) + 1))
+    costs[:, 0] = 0.0
+    return costs
+
+
+@pytest.mark.parametrize("judged", [False, True])
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6])
+def test_the_solution_is_that_of_trying_every_plan(share: float, judged: bool) -> None:
+    demand = demanded() if judged else None
+    sack = knapsack(demand)
+    for seed in range(3):
+        costs = costs_of(sack, seed)
+        budget = share * sack.own_bytes
+        best = None
+        for picks in product(range(len(OPTIONS) + 1), repeat=4):
+            plan = sack.plan(list(picks))
+            fits = sack.bytes(plan) <= budget
+            verdict = demand.judge(plan.state(HEAD_DIM)) if demand else None
+            if fits and (verdict is None or verdict.met):
+                total = sum(costs[u, pick] for u, pick in enumerate(picks))
+                best = total if best is None else min(best, total)
+        found = sack.solve(costs, budget)
+        if best is None:
+            assert found is None
+            continue
+        assert found is not None
+        assert sack.bytes(found) <= budget
+        assert sack.predicted(found, costs) == pytest.approx(best)
+        assert demand is None or demand.judge(found.state(HEAD_DIM)).met
+
+
+def test_a_demand_forbids_plans_that_would_be_cheaper() -> None:
+    free, held = knapsack(), knapsack(demanded())
+    costs = costs_of(free, 0)
+    costs[:, 1:3] = 0.001  # windows are nearly free
+    budget = 0.4 * free.own_bytes
+    assert "S" not in free.solve(costs, budget).picture  # type: ignore[union-attr]
+    bound = held.solve(costs, budget)
+    assert bound is not None
+    assert {"S", "A"} & set(bound.picture)
+
+
+def test_the_least_plan_is_the_least_that_meets_the_demand() -> None:
+    assert knapsack().least() == CachePlan.alike([NONE] * 4, 2)
+    least = knapsack(demanded()).least()
+    assert least is not None
+    assert demanded().judge(least.state(HEAD_DIM)).met
+    assert knapsack(Demand(PowerLaw(1e9, 0.7), demanded().terms)).least() is None
+
+
+def test_heads_are_units_of_their_own() -> None:
+    sack = knapsack(grain="head")
+    assert [(unit.layer, unit.heads) for unit in sack.units[:3]] == [(0, (0,)), (0, (1,)), (1, (0,))]
+    costs = costs_of(sack, 1)
+    found = sack.solve(costs, 0.3 * sack.own_bytes)
+    assert found is not None
+    assert sack.bytes(found) <= 0.3 * sack.own_bytes
+    together = knapsack()
+    joined = together.solve(costs.reshape(4, 2, -1).sum(1), 0.3 * sack.own_bytes)
+    assert joined is not None
+    assert sack.predicted(found, costs) <= sack.predicted(joined, costs)  # type: ignore[operator]
+    unlike = CachePlan.own(SHAPE).but(0, [0], WINDOW)
+    assert together.picks(unlike) == [None, 0, 0, 0]
+    assert together.predicted(unlike, costs) is None
+    assert sack.picks(unlike) == [1, *[0] * 7]
+
+
+def test_a_layer_that_has_a_window_may_take_smaller_ones_alone() -> None:
+    shape = Shape((WHOLE, SLIDING), 4, 2, HEAD_DIM, 40)
+    options = [set(unit.options) for unit in units_of(shape, OPTIONS, "layer")]
+    assert options == [{FULL, *OPTIONS}, {Kept("window", 40), WINDOW, NONE}]
+
+
+def test_known_plans_use_the_budget_as_far_as_they_can() -> None:
+    sack = knapsack()
+    budget = 0.5 * sack.own_bytes
+    plans = known(sack, [Kept("window"), Kept("sparse", sinks=4, chunk=8)], budget, LENGTH)
+    assert set(plans) == {
+        "uniform window",
+        "uniform sparse by use",
+        "every 3rd layer full, windows between",
+    }
+    for name, plan in plans.items():
+        assert 0.97 * budget < sack.bytes(plan) <= budget, name
+    assert plans["every 3rd layer full, windows between"].picture == "W W A W"
+
+
+def test_random_plans_use_the_budget_and_meet_the_demand() -> None:
+    demand = demanded()
+    sack = knapsack(demand, "head")
+    budget = 0.4 * sack.own_bytes
+    plans = list(random_plans(sack, budget, 6, 0))
+    assert len(set(plans)) > 3
+    for plan in plans:
+        assert 0.97 * budget <= sack.bytes(plan) <= budget
+        assert demand.judge(plan.state(HEAD_DIM)).met
+
+
+def test_a_model_of_many_layers_is_solved_below_two_seconds() -> None:
+    import time
+
+    shape = Shape((WHOLE,) * 48, 32, 8, 128, 0)
+    options = [Kept("window", 65 * n) for n in range(1, 6)] + [SPARSE]
+    rules = Rules(LENGTH, DTYPES, demanded(), ("growth", "level"))
+    sack = Knapsack(shape, units_of(shape, options, "head"), rules)
+    costs = np.random.default_rng(0).exponential(size=(len(sack.units), len(options) + 1))
+    costs = -np.sort(-costs, axis=1)[:, ::-1].copy()
+    began = time.process_time()
+    assert sack.solve(costs, 0.2 * sack.own_bytes) is not None
+    assert time.process_time() - began < 2
