@@ -53,6 +53,7 @@ MANY_PARAMETERS = {  # by position; the commands of the command line have as man
     "export/hub/bounded.py forward": "as transformers calls it",
     "model/blockwise.py _flash_back": "a function of torch's autograd and its gradients",
     "model/blockwise.py _plain_back": "the same",
+    "model/blockwise.py forward": "the same",
     "model/selective.py forward": "the same",
     "search/results/choice.py _reasons": "not yet taken apart",
     "search/study/sampler.py __init__": "not yet taken apart",
