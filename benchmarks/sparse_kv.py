@@ -21,9 +21,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from sparse_kv_oracle import Oracle, future_attention
-from sparse_kv_texts import CORPORA, Text, texts
+from sparse_kv_texts import CORPORA, Text, smollm2, texts
 from surprise import kept_rows
-from surprise_free import smollm2
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -46,7 +45,7 @@ LENGTH, FIT_LENGTH, CHUNK, SINKS, BATCH = 4096, 2048, 32, 4, 3
 FIT_WINDOWS = 6
 CPU = torch.device("cpu")
 REPEAT = (2, 512)  # tokens of context by which a token is known again, and how far back
-SHARES = {"1/4": 0.25, "1/8": 0.125, "1/16": 0.0625}
+SHARES = {"1/2": 0.5, "1/4": 0.25, "1/8": 0.125, "1/16": 0.0625}
 POWERS = {"t^0.5": 0.5, "t^0.67": 0.67, "t^0.8": 0.8}  # equal to 1/8 at the end of the window
 USE = ("use/model", "use/layer", "use/head")
 RIVALS = ("h2o", "tova", "expected", "key norm", "head windows", "streaming-llm")
@@ -66,6 +65,7 @@ def plan() -> list[Arm]:
     arms = [Arm("full"), Arm("window"), *map(Arm, USE), *map(Arm, RIVALS), Arm("oracle"), Arm("full", task="recall")]
     recalling = ("window", "use/model", "h2o")
     arms += [Arm(cache, budget, task="recall") for budget in ("1/8", "1/16") for cache in recalling]
+    arms += [Arm(cache, budget, task="recall") for budget in ("1/2", "1/4") for cache in recalling[:2]]
     arms += [Arm(cache, budget) for budget in ("1/16", "1/4", *POWERS) for cache in ("use/model", "window")]
     arms += [Arm(cache, "1/8", 2048) for cache in ("full", "window", "use/model", "h2o")]
     return arms

