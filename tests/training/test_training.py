@@ -15,9 +15,9 @@ from l2m_design.corpus import open_corpus
 from l2m_design.corpus.base import unigram_nats
 from l2m_design.errors import BadInput
 from l2m_design.information.scores.model import ModelScorer
+from l2m_design.model import LanguageModel
 from l2m_design.model.eviction import Eviction
 from l2m_design.model.lessons import lesson
-from l2m_design.model.use import Use
 from l2m_design.training.batches import held_out_windows, training_batches
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.reference import train_reference
@@ -202,14 +202,14 @@ VALUE = {
 USE = VALUE | {"allocate": "layer", "choose": "use"}
 
 
-@pytest.mark.parametrize(("layer", "batch_tokens"), [(VALUE, 64), (VALUE, 256), (USE, 256)])
+@pytest.mark.parametrize("batch_tokens", [64, 256])
 def test_lessons_train_scores_on_the_way_and_leave_the_rest_alone(
-    monkeypatch: pytest.MonkeyPatch, layer: dict[str, Any], batch_tokens: int
+    monkeypatch: pytest.MonkeyPatch, batch_tokens: int
 ) -> None:
     """One sequence of four: of each batch of four, of every fourth batch of one."""
     import l2m_design.training.step as step
 
-    drawn = Architecture.parse({"vocabulary": 10, "width": 16, "layers": [layer]}, "drawing")
+    drawn = Architecture.parse({"vocabulary": 10, "width": 16, "layers": [VALUE]}, "drawing")
     recipe = SMALL.model_copy(update={"batch_tokens": batch_tokens, "rungs": ()})
     lessons = []
 
@@ -222,12 +222,28 @@ def test_lessons_train_scores_on_the_way_and_leave_the_rest_alone(
     assert lessons == [(1, 65)] * (recipe.steps * recipe.batch // 4)
     monkeypatch.setattr(step, "lesson", lambda model, tokens: torch.zeros((), requires_grad=True))
     monkeypatch.setattr(Eviction, "worth", lambda self, keys, scores: torch.zeros(keys[:, :1, :, 0].shape))
-    monkeypatch.setattr(Use, "scores", lambda self, records, heads, current, chunk: torch.zeros(heads.shape))
     untaught, _ = train(drawn, open_corpus(SPEC), recipe, CPU)
     moved = {n for n, p in taught.named_parameters() if not torch.equal(p, untaught.get_parameter(n))}
-    assert {
-        n for n, _ in taught.named_parameters() if ".score." in n or n.endswith((".use.weight", ".use.bias"))
-    } <= moved
+    assert {n for n, _ in taught.named_parameters() if ".score." in n} <= moved
+
+
+def test_use_is_taught_by_the_loss_while_the_choice_is_soft(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = Architecture.parse({"vocabulary": 10, "width": 16, "layers": [USE]}, "drawing")
+    recipe = SMALL.model_copy(update={"rungs": ()})
+    seen: list[tuple[float | None, torch.Tensor]] = []
+    loss = LanguageModel.mean_nats
+
+    def noted(self: LanguageModel, tokens: torch.Tensor, softness: float | None) -> torch.Tensor:
+        seen.append((softness, torch.cat([p.detach().flatten() for p in self.value_parameters])))
+        return loss(self, tokens, softness)
+
+    monkeypatch.setattr(LanguageModel, "mean_nats", noted)
+    train(drawn, open_corpus(SPEC), recipe, CPU)
+    hard = [number for number, (softness, _) in enumerate(seen) if softness is None]
+    assert hard == list(range(hard[0], recipe.steps))
+    assert abs(len(hard) / recipe.steps - 0.3) < 0.05
+    assert not torch.equal(seen[0][1], seen[hard[0]][1])
+    assert torch.equal(seen[hard[0]][1], seen[-1][1])
 
 
 def test_memory_does_not_grow_with_steps() -> None:
