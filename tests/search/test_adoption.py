@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from l2m_design.architecture.plans import CachePlan
+from l2m_design.architecture.plans import NONE, CachePlan
 from l2m_design.errors import BadInput
 from l2m_design.search.adoption.bench import Bench
 from l2m_design.search.adoption.knapsack import units_of
@@ -113,6 +114,27 @@ def test_what_was_measured_is_not_measured_again(place: Path, monkeypatch: pytes
     assert [len(each) for each in wanted[1:]] == [2, 2]  # the new option alone
 
 
+def test_a_cut_past_is_read_as_a_text_that_begins_there(place: Path) -> None:
+    work = study(place)
+    measured = bench(work, place / "bench")
+    own = CachePlan.own(work.shape)
+    found = measured.cut(None)
+    assert list(found) == [25, 50]
+    tokens = measured.windows["test"].tokens(slice(0, 1))[0]
+    whole: list[float] = []  # by hand: the run of 12 that a token belongs to begins behind 25 tokens
+    for first in [*range(50, 88, 12), 88]:
+        given = torch.tensor([[0, *tokens[first - 25 : first + 12]]])
+        with torch.no_grad():
+            logits = measured.start.planned(own).model(given[:, :-1]).logits[0, -12:]
+        nats = torch.nn.functional.cross_entropy(logits, given[0, -12:], reduction="none").tolist()
+        whole = [*whole[: first - 50], *nats]
+    assert found[25][0] == pytest.approx(np.mean(whole), abs=1e-5)
+    assert abs(found[25][0] - measured.losses(None, "test")[0]) > 1e-5
+    blind = CachePlan.alike([NONE, NONE], work.shape.kv_heads)
+    for late in measured.cut(blind).values():
+        assert late == pytest.approx(measured.losses(blind, "test"), abs=1e-5)
+
+
 def test_lines_of_another_model_count_for_nothing(tmp_path: Path) -> None:
     one = Lines(tmp_path / "x.jsonl", "one")
     one.add(key_of("a", 1), {"late": 2.0}, plan=[1])
@@ -134,11 +156,17 @@ def test_a_study_from_end_to_end(place: Path) -> None:
         names = {row.name for row in (budget.best, *budget.others)}
         assert {"uniform window", "uniform sparse by attention (H2O)"} <= names
         assert budget.rival is not None
+        assert list(budget.best.context_gain) == [25, 50]
+        assert budget.best.effective_context in (0, 25, 50)
+    assert found.start.effective_context is not None
     assert len(found.check.predicted) == len(found.check.measured) == 4
     back = of_plain(json.loads((place / "reports" / "small" / "study.json").read_text()), "study.json")
     assert plain(back) == plain(found)
     again = study(place).run(resume=True)
     assert [budget.best for budget in again.budgets] == [budget.best for budget in found.budgets]
+    kept = study(place).reselect()
+    assert kept.start == found.start
+    assert any(row.effective_context is not None for row in kept.rows)
     other = study(place, "budgets=[0.6]", "demand={beta: 0.5}", "choice.delta=9").reselect()
     assert other.budgets[0].best.state_bytes <= 0.6 * other.start.bytes
     assert other.budgets[0].best.meets

@@ -69,11 +69,13 @@ class WindowSettings(Values):
 
     costs: of the validation split, on which replacements and plans are measured until some are chosen. test: of the
     test split, on which those are reported. recall: of the latter, into which facts are put and asked for; 0 for none.
+    context: of the latter, at most, that are read again with their past cut, for the effective context; 0 for none.
     """
 
     costs: Annotated[int, Field(ge=2, le=4096)] = 4
     test: Annotated[int, Field(ge=2, le=4096)] = 10
     recall: Annotated[int, Field(ge=0, le=4096)] = 4
+    context: Annotated[int, Field(ge=0, le=4096)] = 4
 
 
 class CorrectionSettings(Values):
@@ -187,7 +189,7 @@ class AdoptionSettings(Values):
         """
         return {
             "length": self.length,
-            "windows": self.windows.plain(),
+            "windows": {name: count for name, count in self.windows.plain().items() if name != "context"},
             "chunk": self.chunk,
             "fit": self.fit,
             "seed": self.seed,
