@@ -27,7 +27,7 @@ from l2m_design.model.use import Use
 from l2m_design.model.weights import read_tensors, write_tensors
 from l2m_design.training.adoption import LONGEST, training_windows
 from l2m_design.training.context import pieces
-from l2m_design.training.distil import distil
+from l2m_design.training.distil import Healing, distil
 from l2m_design.training.use_fit import fit_use
 
 PIECE = 512
@@ -178,16 +178,16 @@ class StartModel:
             nats[targets] = torch.cat(losses).cpu()
         return finite(float(nats[first:].mean()))
 
-    def healed(self, plan: CachePlan, corpus: Corpus, length: int, tokens: int, on_step: Progress) -> "Healed":
-        """A copy of the model, distilled from the full cache on so many tokens of the training split."""
+    def healed(self, plan: CachePlan, corpus: Corpus, length: int, how: Healing, on_step: Progress) -> "Healed":
+        """A copy of the model, distilled from the full cache on the training split."""
         size = min(length, LONGEST)
-        windows = training_windows(corpus, length, -(-tokens // size), self.begin, self._device, seed=1)
+        windows = training_windows(corpus, length, -(-how.tokens // size), self.begin, self._device, seed=1)
         made = PlannedModel(copy.deepcopy(self._model), plan, self.rule, self._rates)
-        distil(made, windows, on_step=on_step)
-        return Healed(self, made, tokens)
+        distil(made, windows, how, teacher=self._model, on_step=on_step)
+        return Healed(self, made, how)
 
-    def healed_at(self, plan: CachePlan, path: Path, tokens: int) -> "Healed":
-        """The copy whose weights `Healed.save` wrote, after so many tokens."""
+    def healed_at(self, plan: CachePlan, path: Path, how: Healing) -> "Healed":
+        """The copy whose weights `Healed.save` wrote."""
         made = PlannedModel(copy.deepcopy(self._model), plan, self.rule, self._rates)
         weights, _ = read_tensors(path)
         own = dict(made.model.named_parameters())
@@ -196,7 +196,7 @@ class StartModel:
         with torch.no_grad():
             for name, weight in weights.items():
                 own[name].copy_(weight)
-        return Healed(self, made, tokens)
+        return Healed(self, made, how)
 
     @property
     def _device(self) -> torch.device:
@@ -210,10 +210,10 @@ class StartModel:
 
 
 class Healed:
-    """A model whose weights were adapted to its plan on so many tokens."""
+    """A model whose weights were adapted to its plan."""
 
-    def __init__(self, start: StartModel, made: PlannedModel, tokens: int) -> None:
-        self._start, self.made, self.tokens = start, made, tokens
+    def __init__(self, start: StartModel, made: PlannedModel, how: Healing) -> None:
+        self._start, self.made, self.how = start, made, how
 
     def read(self, tokens: Rows) -> Read:
         """A window [t]."""

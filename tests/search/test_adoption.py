@@ -179,8 +179,11 @@ def test_settings_that_change_losses_are_another_study(place: Path) -> None:
         study(place, "windows.costs=3").run()
 
 
-def test_a_healed_plan_is_read_again_from_its_weights(place: Path) -> None:
-    sets = ["correction={random_plans: 0, trials: 1}", "budgets=[0.45]", "finetune={tokens: 200}", "grain=head"]
+@pytest.mark.parametrize("finetune", ["{tokens: 200}", "{tokens: 200, method: lora, rank: 2, hidden: 0.5}"])
+def test_a_healed_plan_is_read_again_from_its_weights(place: Path, finetune: str) -> None:
+    if "lora" in finetune:
+        pytest.importorskip("peft")
+    sets = ["correction={random_plans: 0, trials: 1}", "budgets=[0.45]", f"finetune={finetune}", "grain=head"]
     healed = study(place, *sets).run().budgets[0].healed
     assert healed is not None
     assert healed.healed
@@ -191,6 +194,12 @@ def test_a_healed_plan_is_read_again_from_its_weights(place: Path) -> None:
     assert again.healed is not None
     assert again.gain is not None
     assert again.healed.difference.value == pytest.approx(healed.difference.value, abs=1e-6)  # type: ignore[union-attr]
+
+
+def test_lora_without_peft_is_refused_before_anything_is_read(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("l2m_design.training.lora.find_spec", lambda name: None)
+    with pytest.raises(BadInput, match=r"finetune.method: lora needs the package peft: pip install 'l2m-design\[lora"):
+        study(place, "finetune={tokens: 200, method: lora}")
 
 
 def row(p: float, size: int, meets: bool = True) -> PlanRow:
@@ -248,6 +257,7 @@ def test_the_choice_goes_down_until_a_budget_fails() -> None:
         ({"options": [{"cache": "sparse", "window": 50}]}, "window: is for cache: window and sinks"),
         ({"options": [{"cache": "sparse", "share": 0.1}]}, "options.0: 10 tokens are too few .* a smaller chunk"),
         ({"options": [{"cache": "window", "share": 0.5, "sink": 3}]}, "unknown key 'sink'; did you mean 'sinks'"),
+        ({"finetune": {"tokens": 9, "rank": 4}}, "finetune: rank: is for method: lora, found all"),
         ({"chunk": 12}, "chunk: 12 must be a power of two"),
         ({"windows": {"recall": 9, "test": 3}}, "windows.recall: 9 of 3 test windows"),
         ({"windows": {"recall": 2, "test": 3, "costs": 2}}, "100 tokens: the facts and their questions need"),

@@ -21,6 +21,7 @@ from l2m_design.settings import fingerprint
 from l2m_design.training.batches import held_out_windows
 from l2m_design.training.caches import repeats
 from l2m_design.training.context import contexts_of
+from l2m_design.training.distil import Healing
 from l2m_design.training.result import by_document
 from l2m_design.training.start import Healed, Read, Replacement, StartModel
 
@@ -102,7 +103,7 @@ class Bench:
         return all(key in self.plans for key in keys)
 
     def _keys(self, plan: CachePlan, split: str, healed: Healed | None) -> list[str]:
-        of, windows = f"healed on {healed.tokens}" if healed else "start", self.settings.windows
+        of, windows = f"healed on {healed.how.name}" if healed else "start", self.settings.windows
         probes = {"recall": windows.recall, "context": min(windows.context, len(self.windows["test"]))}
         count = probes[split] if split in probes else len(self.windows[split])
         return [key_of(split, window, plan_name(plan), of) for window in range(count)]
@@ -128,12 +129,12 @@ class Bench:
         """[windows] late losses of the model itself on validation windows, from the table of costs."""
         return np.array([self.costs[cost_key(w, None)]["late"] for w in range(len(self.windows["validation"]))])
 
-    def healed(self, plan: CachePlan, tokens: int, on_step: Callable[[int, int], None]) -> Healed:
+    def healed(self, plan: CachePlan, how: Healing, on_step: Callable[[int, int], None]) -> Healed:
         """The model distilled with a plan, once; its weights are kept in the folder."""
-        path = healed_path(self.folder, plan_name(plan), tokens)
+        path = healed_path(self.folder, plan_name(plan), how)
         if path.exists():
-            return self.start.healed_at(plan, path, tokens)
-        healed = self.start.healed(plan, self.corpus, self.settings.length, tokens, on_step)
+            return self.start.healed_at(plan, path, how)
+        healed = self.start.healed(plan, self.corpus, self.settings.length, how, on_step)
         healed.save(path)
         return healed
 
@@ -183,6 +184,6 @@ class Bench:
         return int(self.windows[split].document[window])
 
 
-def healed_path(folder: Path, plan: str, tokens: int) -> Path:
-    """Where the weights of a plan, distilled on so many tokens, lie in a study's folder."""
-    return folder / f"healed-{plan}-{tokens}.safetensors"
+def healed_path(folder: Path, plan: str, how: Healing) -> Path:
+    """Where the weights that were distilled with a plan lie in a study's folder."""
+    return folder / f"healed-{plan}-{how.name}.safetensors"

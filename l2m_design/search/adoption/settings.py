@@ -12,6 +12,7 @@ from l2m_design.errors import BadInput
 from l2m_design.search.settings import DemandSettings, beside
 from l2m_design.settings import Json, Values, override, read_mapping
 from l2m_design.terms import Terms
+from l2m_design.training.distil import Healing
 
 START = "start"  # the key that tells such a study; in `demand.model`, the model itself
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -90,9 +91,27 @@ class CorrectionSettings(Values):
 
 
 class HealingSettings(Values):
-    """tokens: of the training split, on which the plan of each budget is distilled from the model itself."""
+    """tokens: of the training split, on which the plan of each budget is distilled from the model itself.
+
+    method: all weights, or lora (matrices of `rank` columns, 16 unless given, by `peft`; merged into the weights).
+    hidden: weight of the squared difference of hidden states, relative, beside the divergence of predictions.
+    """
 
     tokens: Annotated[int, Field(ge=1, le=10**10)]
+    method: Literal["all", "lora"] = "all"
+    rank: Annotated[int, Field(ge=1, le=4096)] | None = None
+    hidden: Annotated[float, Field(ge=0.0, le=1e6)] = 0.0
+
+    @model_validator(mode="after")
+    def _rank_is_of_lora(self) -> Self:
+        if self.method != "lora" and self.rank is not None:
+            raise ValueError(f"rank: is for method: lora, found {self.method}")
+        return self
+
+    @property
+    def how(self) -> Healing:
+        """As training has it."""
+        return Healing(self.tokens, self.method, self.rank or Healing.rank, self.hidden)
 
 
 class AdoptionChoice(Values):

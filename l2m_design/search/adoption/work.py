@@ -35,9 +35,7 @@ def work_of(settings: AdoptionSettings, config: Any, shape: Shape, units: list[U
     designs = [len(settings.templates) + sum(1 / b < n < layers for n in EVERY) for b in settings.budgets]
     tested = 1 + sum(2 + count + RANDOM_TESTED for count in designs)
     healed = settings.finetune.tokens * budgets if settings.finetune else 0
-    asked = (
-        1 + (2 + bool(healed)) * budgets
-    )  # the model itself, and of each budget the best plan, its rival, the healed
+    asked = 1 + (2 + bool(healed)) * budgets  # the model itself; of each budget the best, its rival, the healed
     passes = {
         "predicted use": 3.0 * settings.fit * min(settings.length, LONGEST) / settings.length * settings.by_use,
         "costs": windows.costs * (1 + replaced),
