@@ -3,8 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,35 +13,11 @@ from l2m_design.errors import WorkFailed
 from l2m_design.model.adopted import AdoptedModel
 from l2m_design.model.planned import PlannedModel
 from l2m_design.model.resumed import decoder_layers, recorded
+from l2m_design.training.healing import Healing
 from l2m_design.training.lora import low_rank
 
 RATE, WARM, CLIP = 2e-5, 0.1, 1.0
 LORA_RATE = 10 * RATE
-
-
-@dataclass(frozen=True)
-class Healing:
-    """How a model is adapted to its bounded cache.
-
-    tokens: that are read. method: are all weights changed, or is a product of two matrices of `rank` columns added to
-    each linear layer and merged at the end (lora)? hidden: weight of the difference of hidden states beside the
-    divergence of predictions (see `distil`).
-    """
-
-    tokens: int
-    method: Literal["all", "lora"] = "all"
-    rank: int = 16
-    hidden: float = 0.0
-
-    @property
-    def name(self) -> str:
-        """Tells it from others, also as a part of a file's name."""
-        lora = f"-lora{self.rank}" if self.method == "lora" else ""
-        return f"{self.tokens}{lora}" + (f"-hidden{self.hidden:g}" if self.hidden else "")
-
-    def __str__(self) -> str:
-        told = f"{self.tokens:,} tokens" + (f" by LoRA of rank {self.rank}" if self.method == "lora" else "")
-        return told + (f", hidden states x {self.hidden:g}" if self.hidden else "")
 
 
 def distil(

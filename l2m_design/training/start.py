@@ -27,7 +27,8 @@ from l2m_design.model.use import Use
 from l2m_design.model.weights import read_tensors, write_tensors
 from l2m_design.training.adoption import LONGEST, training_windows
 from l2m_design.training.context import pieces
-from l2m_design.training.distil import Healing, distil
+from l2m_design.training.distil import distil
+from l2m_design.training.healing import Healing
 from l2m_design.training.use_fit import fit_use
 
 PIECE = 512

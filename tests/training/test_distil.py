@@ -8,7 +8,8 @@ import torch
 
 from l2m_design.architecture.plans import CachePlan, Kept
 from l2m_design.model.planned import PlannedModel
-from l2m_design.training.distil import Healing, distil
+from l2m_design.training.distil import distil
+from l2m_design.training.healing import Healing
 from tests.model.test_adopted import adopted, build
 
 

@@ -21,7 +21,7 @@ from l2m_design.settings import fingerprint
 from l2m_design.training.batches import held_out_windows
 from l2m_design.training.caches import repeats
 from l2m_design.training.context import contexts_of
-from l2m_design.training.distil import Healing
+from l2m_design.training.healing import Healing
 from l2m_design.training.result import by_document
 from l2m_design.training.start import Healed, Read, Replacement, StartModel
 

@@ -12,7 +12,7 @@ from l2m_design.errors import BadInput
 from l2m_design.search.settings import DemandSettings, beside
 from l2m_design.settings import Json, Values, override, read_mapping
 from l2m_design.terms import Terms
-from l2m_design.training.distil import Healing
+from l2m_design.training.healing import Healing
 
 START = "start"  # the key that tells such a study; in `demand.model`, the model itself
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
