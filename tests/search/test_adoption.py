@@ -20,6 +20,7 @@ from l2m_design.search.adoption.run import Adoption
 from l2m_design.search.adoption.settings import AdoptionSettings, load_adoption
 from l2m_design.search.adoption.table import Lines, cost_key, costs_of, key_of
 from l2m_design.search.run import Folders
+from l2m_design.search.schema import schema
 from l2m_design.search.tracking import default_uri
 from l2m_design.settings import to_yaml
 from l2m_design.training.start import Replacement, StartModel
@@ -162,6 +163,7 @@ def test_a_study_from_end_to_end(place: Path) -> None:
     assert len(found.check.predicted) == len(found.check.measured) == 4
     back = of_plain(json.loads((place / "reports" / "small" / "study.json").read_text()), "study.json")
     assert plain(back) == plain(found)
+    check_schema(place / "reports" / "small" / "study.json")
     again = study(place).run(resume=True)
     assert [budget.best for budget in again.budgets] == [budget.best for budget in found.budgets]
     kept = study(place).reselect()
@@ -200,6 +202,18 @@ def test_lora_without_peft_is_refused_before_anything_is_read(place: Path, monke
     monkeypatch.setattr("l2m_design.training.lora.find_spec", lambda name: None)
     with pytest.raises(BadInput, match=r"finetune.method: lora needs the package peft: pip install 'l2m-design\[lora"):
         study(place, "finetune={tokens: 200, method: lora}")
+
+
+def check_schema(path: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    data = json.loads(path.read_text())
+    jsonschema.validate(data, schema())
+    jsonschema.validate(data | {"later": 1}, schema())
+    with pytest.raises(jsonschema.ValidationError, match="1 is not of type 'string'"):
+        jsonschema.validate(data | {"study": 1}, schema())
+    for key in ("budgets", "start"):
+        with pytest.raises(jsonschema.ValidationError, match=f"'{key}' is a required property"):
+            jsonschema.validate({name: value for name, value in data.items() if name != key}, schema())
 
 
 def row(p: float, size: int, meets: bool = True) -> PlanRow:
