@@ -20,10 +20,10 @@ def command(
 ) -> None:
     """Write one self-contained HTML page and say what the study found."""
     from l2m_design.errors import BadInput
-    from l2m_design.search.results import reading
+    from l2m_design.search.schema import schema as study_schema
 
     if schema:
-        print_json(reading.schema())
+        print_json(study_schema())
         return
     if study is None:
         raise BadInput("STUDY: give a study's report folder, as reports/quickstart, or --schema")

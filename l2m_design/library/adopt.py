@@ -79,7 +79,7 @@ def _card(work: Adoption, summary: AdoptionSummary, row: PlanRow) -> PlanCard:
     from l2m_design.report.words import estimate
 
     finetune = work.settings.finetune
-    healed = healed_path(work.folder.path, row.fingerprint, finetune.tokens) if row.healed and finetune else None
+    healed = healed_path(work.folder.path, row.fingerprint, finetune.how) if row.healed and finetune else None
     measured = (
         f"loses {estimate(row.difference, sign=True)} nats a token to the model itself"
         if row.difference

@@ -49,9 +49,20 @@ def outcome(summary: AdoptionSummary) -> list[str]:
         rows = [row for budget in summary.budgets if (row := budget.healed or budget.best).recall]
         told = "; ".join(f"{row.share:.3g} of the state {recalled(row.recall)}" for row in rows)
         said.append(f"Recall of digits, needle and keys: the model itself {recalled(start.recall)}; {told}.")
+    said += _contexts(summary)
     if summary.budgets and not any(budget.best.difference for budget in summary.budgets):
         said.append("Solved again from stored costs: what was not measured is predicted.")
     return [*said, *([] if choice.delta else ["With delta 0 no plan can be confirmed that loses anything."])]
+
+
+def _contexts(summary: AdoptionSummary) -> list[str]:
+    own = summary.start.effective_context
+    rows = [budget.healed or budget.best for budget in summary.budgets]
+    known = [(row.share, row.effective_context) for row in rows if row.effective_context is not None]
+    if own is None or not known:
+        return []
+    told = "; ".join(f"{share:.3g} of the state {reached:,} tokens" for share, reached in known)
+    return [f"Effective context, beyond which no more past lowers the loss: the model itself {own:,} tokens; {told}."]
 
 
 def _demanded(summary: AdoptionSummary) -> list[str]:

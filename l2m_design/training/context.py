@@ -42,8 +42,8 @@ def _late(model: LanguageModel, windows: Windows, context: int, device: torch.de
     for begin in range(0, len(windows), step):
         tokens = windows.tokens(slice(begin, min(begin + step, len(windows))))
         nats = np.empty(tokens.shape)
-        for targets, pieces in _pieces(tokens, context, step):
-            given = on_device(pieces, device)
+        for targets, some in pieces(tokens, context, tokens.shape[1] // 2 + 1, step * tokens.shape[1]):
+            given = on_device(some, device)
             with autocast(device):
                 losses = model.nats(given, context)
             nats[:, targets] = losses.reshape(len(tokens), -1).cpu().numpy()
@@ -52,18 +52,17 @@ def _late(model: LanguageModel, windows: Windows, context: int, device: torch.de
     return np.concatenate(means)
 
 
-def _pieces(
-    tokens: NDArray[np.int64], context: int, step: int
+def pieces(
+    tokens: NDArray[np.int64], context: int, first: int, most: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Positions of targets [runs · run] and the pieces [b · runs, context + run] whose last `run` tokens they are.
 
-    Runs cover the second half; the last one is moved back to end with the window. As many runs at once as make about as
-    many tokens as the windows themselves hold.
+    Runs of context/2 cover the positions from `first` on; the last one is moved back to end with the windows [b t]. As
+    many runs at once as make at most about `most` tokens.
     """
-    length = tokens.shape[1]
-    first, run = length // 2 + 1, max(1, context // 2)
+    length, run = tokens.shape[1], max(1, context // 2)
     starts = sorted({min(start, length - run) for start in range(first, length, run)})
-    at_once = max(1, step * length // (len(tokens) * (context + run)))
+    at_once = max(1, most // (len(tokens) * (context + run)))
     for begin in range(0, len(starts), at_once):
         some = np.array(starts[begin : begin + at_once])
         targets = (some[:, None] + np.arange(run)).ravel()

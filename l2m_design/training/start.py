@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +26,9 @@ from l2m_design.model.turned import rotary_rates
 from l2m_design.model.use import Use
 from l2m_design.model.weights import read_tensors, write_tensors
 from l2m_design.training.adoption import LONGEST, training_windows
+from l2m_design.training.context import pieces
 from l2m_design.training.distil import distil
+from l2m_design.training.healing import Healing
 from l2m_design.training.use_fit import fit_use
 
 PIECE = 512
@@ -152,16 +154,41 @@ class StartModel:
         finite(float(found.nats.mean()))
         return found
 
-    def healed(self, plan: CachePlan, corpus: Corpus, length: int, tokens: int, on_step: Progress) -> "Healed":
-        """A copy of the model, distilled from the full cache on so many tokens of the training split."""
-        size = min(length, LONGEST)
-        windows = training_windows(corpus, length, -(-tokens // size), self.begin, self._device, seed=1)
-        made = PlannedModel(copy.deepcopy(self._model), plan, self.rule, self._rates)
-        distil(made, windows, on_step=on_step)
-        return Healed(self, made, tokens)
+    def cut(self, plan: CachePlan, tokens: Rows, contexts: Iterable[int]) -> dict[int, float]:
+        """By context c in tokens, the late loss of a window [t] in nats a token with the past cut to c tokens.
 
-    def healed_at(self, plan: CachePlan, path: Path, tokens: int) -> "Healed":
-        """The copy whose weights `Healed.save` wrote, after so many tokens."""
+        As training.context has it: runs of c/2 tokens share a past of c to 3c/2 - 1 tokens, behind the start token.
+        """
+        return self.cut_by(self.planned(plan), tokens, contexts)
+
+    @torch.inference_mode()
+    def cut_by(self, reader: PlannedModel, tokens: Rows, contexts: Iterable[int]) -> dict[int, float]:
+        """The same of a model with a plan."""
+        return {c: self._cut(reader, tokens, c) for c in contexts}
+
+    def _cut(self, reader: PlannedModel, tokens: Rows, context: int) -> float:
+        first, nats = len(tokens) - late_of(tokens), torch.zeros(len(tokens))
+        for targets, some in pieces(tokens[None], context, first, len(tokens)):
+            given = behind_start(torch.from_numpy(some).to(self._device), self.begin)
+            run = len(targets) // len(some)
+            logits, _ = reader.prefill(given[:, :-1], last=run)
+            losses = [
+                nn.functional.cross_entropy(x.float(), y, reduction="none")
+                for x, y in zip(logits, given[:, -run:], strict=True)
+            ]
+            nats[targets] = torch.cat(losses).cpu()
+        return finite(float(nats[first:].mean()))
+
+    def healed(self, plan: CachePlan, corpus: Corpus, length: int, how: Healing, on_step: Progress) -> "Healed":
+        """A copy of the model, distilled from the full cache on the training split."""
+        size = min(length, LONGEST)
+        windows = training_windows(corpus, length, -(-how.tokens // size), self.begin, self._device, seed=1)
+        made = PlannedModel(copy.deepcopy(self._model), plan, self.rule, self._rates)
+        distil(made, windows, how, teacher=self._model, on_step=on_step)
+        return Healed(self, made, how)
+
+    def healed_at(self, plan: CachePlan, path: Path, how: Healing) -> "Healed":
+        """The copy whose weights `Healed.save` wrote."""
         made = PlannedModel(copy.deepcopy(self._model), plan, self.rule, self._rates)
         weights, _ = read_tensors(path)
         own = dict(made.model.named_parameters())
@@ -170,7 +197,7 @@ class StartModel:
         with torch.no_grad():
             for name, weight in weights.items():
                 own[name].copy_(weight)
-        return Healed(self, made, tokens)
+        return Healed(self, made, how)
 
     @property
     def _device(self) -> torch.device:
@@ -184,14 +211,18 @@ class StartModel:
 
 
 class Healed:
-    """A model whose weights were adapted to its plan on so many tokens."""
+    """A model whose weights were adapted to its plan."""
 
-    def __init__(self, start: StartModel, made: PlannedModel, tokens: int) -> None:
-        self._start, self.made, self.tokens = start, made, tokens
+    def __init__(self, start: StartModel, made: PlannedModel, how: Healing) -> None:
+        self._start, self.made, self.how = start, made, how
 
     def read(self, tokens: Rows) -> Read:
         """A window [t]."""
         return self._start.read_by(self.made, tokens)
+
+    def cut(self, tokens: Rows, contexts: Iterable[int]) -> dict[int, float]:
+        """See StartModel.cut."""
+        return self._start.cut_by(self.made, tokens, contexts)
 
     def save(self, path: Path) -> None:
         """Its weights, each once."""

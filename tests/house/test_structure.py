@@ -30,6 +30,7 @@ DOORS = {
     ),
     "safetensors": ("model/weights.py", "export/adopted.py", "export/hub/adopted.py"),
     "optuna": ("search/study/",),
+    "peft": ("training/lora.py",),
     "ray": ("search/executors/ray.py",),
     "mlflow": ("search/tracking.py", "library/tracked.py"),
     "transformers": ("corpus/tokenizers.py", "information/scores/huggingface.py", "model/", "export/"),

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from l2m_design.architecture.plans import CachePlan
+from l2m_design.architecture.plans import NONE, CachePlan
 from l2m_design.errors import BadInput
 from l2m_design.search.adoption.bench import Bench
 from l2m_design.search.adoption.knapsack import units_of
@@ -19,6 +20,7 @@ from l2m_design.search.adoption.run import Adoption
 from l2m_design.search.adoption.settings import AdoptionSettings, load_adoption
 from l2m_design.search.adoption.table import Lines, cost_key, costs_of, key_of
 from l2m_design.search.run import Folders
+from l2m_design.search.schema import schema
 from l2m_design.search.tracking import default_uri
 from l2m_design.settings import to_yaml
 from l2m_design.training.start import Replacement, StartModel
@@ -113,6 +115,27 @@ def test_what_was_measured_is_not_measured_again(place: Path, monkeypatch: pytes
     assert [len(each) for each in wanted[1:]] == [2, 2]  # the new option alone
 
 
+def test_a_cut_past_is_read_as_a_text_that_begins_there(place: Path) -> None:
+    work = study(place)
+    measured = bench(work, place / "bench")
+    own = CachePlan.own(work.shape)
+    found = measured.cut(None)
+    assert list(found) == [25, 50]
+    tokens = measured.windows["test"].tokens(slice(0, 1))[0]
+    whole: list[float] = []  # by hand: the run of 12 that a token belongs to begins behind 25 tokens
+    for first in [*range(50, 88, 12), 88]:
+        given = torch.tensor([[0, *tokens[first - 25 : first + 12]]])
+        with torch.no_grad():
+            logits = measured.start.planned(own).model(given[:, :-1]).logits[0, -12:]
+        nats = torch.nn.functional.cross_entropy(logits, given[0, -12:], reduction="none").tolist()
+        whole = [*whole[: first - 50], *nats]
+    assert found[25][0] == pytest.approx(np.mean(whole), abs=1e-5)
+    assert abs(found[25][0] - measured.losses(None, "test")[0]) > 1e-5
+    blind = CachePlan.alike([NONE, NONE], work.shape.kv_heads)
+    for late in measured.cut(blind).values():
+        assert late == pytest.approx(measured.losses(blind, "test"), abs=1e-5)
+
+
 def test_lines_of_another_model_count_for_nothing(tmp_path: Path) -> None:
     one = Lines(tmp_path / "x.jsonl", "one")
     one.add(key_of("a", 1), {"late": 2.0}, plan=[1])
@@ -134,11 +157,18 @@ def test_a_study_from_end_to_end(place: Path) -> None:
         names = {row.name for row in (budget.best, *budget.others)}
         assert {"uniform window", "uniform sparse by attention (H2O)"} <= names
         assert budget.rival is not None
+        assert list(budget.best.context_gain) == [25, 50]
+        assert budget.best.effective_context in (0, 25, 50)
+    assert found.start.effective_context is not None
     assert len(found.check.predicted) == len(found.check.measured) == 4
     back = of_plain(json.loads((place / "reports" / "small" / "study.json").read_text()), "study.json")
     assert plain(back) == plain(found)
+    check_schema(place / "reports" / "small" / "study.json")
     again = study(place).run(resume=True)
     assert [budget.best for budget in again.budgets] == [budget.best for budget in found.budgets]
+    kept = study(place).reselect()
+    assert kept.start == found.start
+    assert any(row.effective_context is not None for row in kept.rows)
     other = study(place, "budgets=[0.6]", "demand={beta: 0.5}", "choice.delta=9").reselect()
     assert other.budgets[0].best.state_bytes <= 0.6 * other.start.bytes
     assert other.budgets[0].best.meets
@@ -151,8 +181,11 @@ def test_settings_that_change_losses_are_another_study(place: Path) -> None:
         study(place, "windows.costs=3").run()
 
 
-def test_a_healed_plan_is_read_again_from_its_weights(place: Path) -> None:
-    sets = ["correction={random_plans: 0, trials: 1}", "budgets=[0.45]", "finetune={tokens: 200}", "grain=head"]
+@pytest.mark.parametrize("finetune", ["{tokens: 200}", "{tokens: 200, method: lora, rank: 2, hidden: 0.5}"])
+def test_a_healed_plan_is_read_again_from_its_weights(place: Path, finetune: str) -> None:
+    if "lora" in finetune:
+        pytest.importorskip("peft")
+    sets = ["correction={random_plans: 0, trials: 1}", "budgets=[0.45]", f"finetune={finetune}", "grain=head"]
     healed = study(place, *sets).run().budgets[0].healed
     assert healed is not None
     assert healed.healed
@@ -163,6 +196,24 @@ def test_a_healed_plan_is_read_again_from_its_weights(place: Path) -> None:
     assert again.healed is not None
     assert again.gain is not None
     assert again.healed.difference.value == pytest.approx(healed.difference.value, abs=1e-6)  # type: ignore[union-attr]
+
+
+def test_lora_without_peft_is_refused_before_anything_is_read(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("l2m_design.training.lora.find_spec", lambda name: None)
+    with pytest.raises(BadInput, match=r"finetune.method: lora needs the package peft: pip install 'l2m-design\[lora"):
+        study(place, "finetune={tokens: 200, method: lora}")
+
+
+def check_schema(path: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    data = json.loads(path.read_text())
+    jsonschema.validate(data, schema())
+    jsonschema.validate(data | {"later": 1}, schema())
+    with pytest.raises(jsonschema.ValidationError, match="1 is not of type 'string'"):
+        jsonschema.validate(data | {"study": 1}, schema())
+    for key in ("budgets", "start"):
+        with pytest.raises(jsonschema.ValidationError, match=f"'{key}' is a required property"):
+            jsonschema.validate({name: value for name, value in data.items() if name != key}, schema())
 
 
 def row(p: float, size: int, meets: bool = True) -> PlanRow:
@@ -220,6 +271,7 @@ def test_the_choice_goes_down_until_a_budget_fails() -> None:
         ({"options": [{"cache": "sparse", "window": 50}]}, "window: is for cache: window and sinks"),
         ({"options": [{"cache": "sparse", "share": 0.1}]}, "options.0: 10 tokens are too few .* a smaller chunk"),
         ({"options": [{"cache": "window", "share": 0.5, "sink": 3}]}, "unknown key 'sink'; did you mean 'sinks'"),
+        ({"finetune": {"tokens": 9, "rank": 4}}, "finetune: rank: is for method: lora, found all"),
         ({"chunk": 12}, "chunk: 12 must be a power of two"),
         ({"windows": {"recall": 9, "test": 3}}, "windows.recall: 9 of 3 test windows"),
         ({"windows": {"recall": 2, "test": 3, "costs": 2}}, "100 tokens: the facts and their questions need"),

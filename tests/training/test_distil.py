@@ -1,8 +1,15 @@
 """Distillation brings a model with a bounded cache nearer to itself with the full one."""
 
+import copy
+from typing import Any
+
+import pytest
 import torch
 
+from l2m_design.architecture.plans import CachePlan, Kept
+from l2m_design.model.planned import PlannedModel
 from l2m_design.training.distil import distil
+from l2m_design.training.healing import Healing
 from tests.model.test_adopted import adopted, build
 
 
@@ -30,3 +37,49 @@ def test_gradients_pass_through_the_slots() -> None:
     assert embedded.grad is not None
     first = embedded.grad[1]  # the first token is a sink, 63 tokens before
     assert float(first.abs().sum()) > 0
+
+
+def loud() -> Any:
+    model = build("Llama")
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(4.0 if weight.ndim == 2 else 1.0)
+    return model
+
+
+WINDOW = torch.randint(0, 97, (70,), generator=torch.Generator().manual_seed(0))
+PLAN = CachePlan.alike([Kept("window", window=9)] * 3, 2)
+
+
+def test_low_rank_changes_are_merged_into_the_weights() -> None:
+    pytest.importorskip("peft")
+    model, before = loud(), copy.deepcopy(loud())
+    made = PlannedModel(model, PLAN)
+    losses = distil(made, [WINDOW] * 12, Healing(840, "lora", rank=2), rate=2e-3)
+    assert losses[-1] < 0.8 * losses[0]
+    after = dict(model.named_parameters())
+    assert after.keys() == dict(before.named_parameters()).keys()
+    assert not any(weight.requires_grad for weight in after.values())
+    changes = {name: after[name] - weight for name, weight in before.named_parameters()}
+    moved = {name for name, change in changes.items() if change.abs().max() > 0}
+    assert moved
+    assert all("_proj" in name for name in moved)  # neither embeddings nor norms nor the head
+    assert all(torch.linalg.matrix_rank(changes[name], rtol=1e-3) <= 2 for name in moved)
+    assert {type(module) for module in model.modules()} == {type(module) for module in before.modules()}
+    again = PlannedModel(loud(), PLAN)
+    assert distil(again, [WINDOW] * 12, Healing(840, "lora", rank=2), rate=2e-3) == pytest.approx(losses, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["planned", "adopted"])
+def test_hidden_states_draw_near_to_the_teachers(kind: str) -> None:
+    """Also where the cache is read in pieces. Held against states by hand, of the own past alone they are equal."""
+    model = loud()
+    made = PlannedModel(model, PLAN) if kind == "planned" else adopted(model, "model")
+    plain = distil(copy.deepcopy(made), [WINDOW])[0]
+    weighed = distil(copy.deepcopy(made), [WINDOW], Healing(70, hidden=10.0))[0]
+    losses = distil(made, [WINDOW] * 12, Healing(840, hidden=10.0), rate=2e-4)
+    assert weighed > plain + 1e-3
+    assert losses[0] == pytest.approx(weighed, rel=1e-5)
+    assert losses[-1] < 0.8 * losses[0]
+    whole = PlannedModel(loud(), CachePlan.alike([Kept("full")] * 3, 2))
+    assert distil(whole, [WINDOW], Healing(70, hidden=10.0))[0] == pytest.approx(0, abs=1e-4)

@@ -20,6 +20,8 @@ from l2m_design.search.adoption.table import Lines, cost_key, key_of, plan_name
 from l2m_design.settings import fingerprint
 from l2m_design.training.batches import held_out_windows
 from l2m_design.training.caches import repeats
+from l2m_design.training.context import contexts_of
+from l2m_design.training.healing import Healing
 from l2m_design.training.result import by_document
 from l2m_design.training.start import Healed, Read, Replacement, StartModel
 
@@ -101,9 +103,21 @@ class Bench:
         return all(key in self.plans for key in keys)
 
     def _keys(self, plan: CachePlan, split: str, healed: Healed | None) -> list[str]:
-        of, windows = f"healed on {healed.tokens}" if healed else "start", self.windows.get(split)
-        count = self.settings.windows.recall if windows is None else len(windows)
+        of, windows = f"healed on {healed.how.name}" if healed else "start", self.settings.windows
+        probes = {"recall": windows.recall, "context": min(windows.context, len(self.windows["test"]))}
+        count = probes[split] if split in probes else len(self.windows[split])
         return [key_of(split, window, plan_name(plan), of) for window in range(count)]
+
+    def cut(self, plan: CachePlan | None, healed: Healed | None = None) -> dict[int, Floats]:
+        """By context c in tokens, [windows] late losses on the first test windows with the past cut to c tokens."""
+        plan = plan or CachePlan.own(self.start.shape)
+        contexts, keys = contexts_of(self.settings.length), self._keys(plan, "context", healed)
+        for window, key in enumerate(keys):
+            if contexts and key not in self.plans:
+                tokens = self._tokens("test", window)
+                late = healed.cut(tokens, contexts) if healed else self.start.cut(plan, tokens, contexts)
+                self.plans.add(key, {str(c): loss for c, loss in late.items()})
+        return {c: np.array([self.plans[key][str(c)] for key in keys]) for c in contexts} if keys else {}
 
     def measured(self) -> list[CachePlan]:
         """Every plan that all validation windows were read with, but the model's own."""
@@ -115,19 +129,20 @@ class Bench:
         """[windows] late losses of the model itself on validation windows, from the table of costs."""
         return np.array([self.costs[cost_key(w, None)]["late"] for w in range(len(self.windows["validation"]))])
 
-    def healed(self, plan: CachePlan, tokens: int, on_step: Callable[[int, int], None]) -> Healed:
+    def healed(self, plan: CachePlan, how: Healing, on_step: Callable[[int, int], None]) -> Healed:
         """The model distilled with a plan, once; its weights are kept in the folder."""
-        path = healed_path(self.folder, plan_name(plan), tokens)
+        path = healed_path(self.folder, plan_name(plan), how)
         if path.exists():
-            return self.start.healed_at(plan, path, tokens)
-        healed = self.start.healed(plan, self.corpus, self.settings.length, tokens, on_step)
+            return self.start.healed_at(plan, path, how)
+        healed = self.start.healed(plan, self.corpus, self.settings.length, how, on_step)
         healed.save(path)
         return healed
 
     def by_document(self, losses: Floats, split: str) -> list[float]:
-        """Losses of windows [windows] as those of documents, or of windows where these are few."""
+        """Losses of the first windows [windows] as those of documents, or of windows where these are few."""
         there = ~np.isnan(losses)
-        return by_document(losses[there], self.windows[split].cluster[there]).tolist() if there.any() else []
+        cluster = self.windows[split].cluster[: len(losses)]
+        return by_document(losses[there], cluster[there]).tolist() if there.any() else []
 
     def recall(self, plan: CachePlan | None, healed: Healed | None = None) -> dict[str, float]:
         """Shares of digits that were the likeliest token, needle and keys; empty where the corpus is no text."""
@@ -169,6 +184,6 @@ class Bench:
         return int(self.windows[split].document[window])
 
 
-def healed_path(folder: Path, plan: str, tokens: int) -> Path:
-    """Where the weights of a plan, distilled on so many tokens, lie in a study's folder."""
-    return folder / f"healed-{plan}-{tokens}.safetensors"
+def healed_path(folder: Path, plan: str, how: Healing) -> Path:
+    """Where the weights that were distilled with a plan lie in a study's folder."""
+    return folder / f"healed-{plan}-{how.name}.safetensors"

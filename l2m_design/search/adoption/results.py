@@ -22,7 +22,9 @@ AS_FILES = {"type": "object", "description": "as its JSON has it"}
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """The model that the study starts from. bytes: its state at the target length, in the judged dtypes."""
+    """The model that the study starts from. bytes: its state at the target length, in the judged dtypes; context_gain,
+    effective_context: see PlanRow.
+    """
 
     name: str
     fingerprint: str
@@ -33,6 +35,8 @@ class Start:
     late_loss: float
     test_loss: float | None
     recall: dict[str, float] = field(default_factory=dict)
+    context_gain: dict[int, Gap] = field(default_factory=dict)
+    effective_context: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +58,9 @@ class PlanRow:
 
     predicted: summed costs; validation: late loss above the model's on the windows that chose; difference: on test
     windows, paired over documents; p: that a difference as small were seen if the true one were delta. recall: share of
-    the digits asked for that were the likeliest token. healed: was it distilled?
+    the digits asked for that were the likeliest token. context_gain: by context c in tokens, late loss on test windows
+    with the past cut to c less that with the whole past; effective_context: the longest c with a gain, 0 where there is
+    none, None where it was not measured. healed: was it distilled?
     """
 
     name: str
@@ -72,6 +78,8 @@ class PlanRow:
     repeated: Gap | None = None
     p: float | None = None
     recall: dict[str, float] = field(default_factory=dict)
+    context_gain: dict[int, Gap] = field(default_factory=dict)
+    effective_context: int | None = None
     healed: bool = False
 
     @property

@@ -14,6 +14,7 @@ from l2m_design.search.adoption.knapsack import Knapsack
 from l2m_design.search.adoption.results import AdoptionSummary, BudgetRow, Check, PlanRow, Start, UnitRow
 from l2m_design.search.adoption.table import plan_name
 from l2m_design.search.results.paired import Difference, Gap, difference
+from l2m_design.search.results.tables import gains_of
 from l2m_design.training.start import Healed
 
 REPLICATES = 1000
@@ -40,6 +41,7 @@ class Rows:
         chosen_by = bench.known(plan, "validation", healed)
         late = self._above(plan, "late", healed) if tested else None
         held = knapsack.bytes(plan)
+        gains, reached = self._context(plan, healed)
         return PlanRow(
             name=name,
             budget=budget,
@@ -55,13 +57,29 @@ class Rows:
             difference=late.gap() if late else None,
             repeated=(gap.gap() if (gap := self._above(plan, "repeated", healed)) else None) if tested else None,
             p=late.p_at_most(bench.settings.choice.delta) if late else None,
+            context_gain=gains,
+            effective_context=reached,
             healed=healed is not None,
         )
 
     def asked(self, row: PlanRow, healed: Healed | None = None) -> PlanRow:
-        """The row with the recall of its plan, measured."""
+        """The row with the recall and the effective context of its plan, measured, as those of the model itself are."""
         plan = CachePlan.of_plain(row.layers, self._knapsack.shape.kv_heads)
-        return replace(row, recall=self._bench.recall(plan, healed))
+        self._bench.cut(None)
+        self._bench.cut(plan, healed)
+        gains, reached = self._context(plan, healed)
+        recall = self._bench.recall(plan, healed)
+        return replace(row, recall=recall, context_gain=gains, effective_context=reached)
+
+    def _context(self, plan: CachePlan | None, healed: Healed | None = None) -> tuple[dict[int, Gap], int | None]:
+        """What the past beyond each context gains on test windows, paired, and the effective context, if known."""
+        bench = self._bench
+        if not (bench.known(plan, "context", healed) and bench.known(plan, "test", healed)):
+            return {}, None
+        whole, cut = bench.losses(plan, "test", healed=healed), bench.cut(plan, healed)
+        count = next((len(losses) for losses in cut.values()), 0)
+        own = {0: bench.by_document(whole[:count], "test")}
+        return gains_of(own, {c: {0: bench.by_document(losses, "test")} for c, losses in cut.items()})
 
     def _above(self, plan: CachePlan, what: str, healed: Healed | None) -> Difference | None:
         """The loss above the model's own on test documents, paired."""
@@ -143,6 +161,7 @@ class Rows:
     def _start(self) -> Start:
         bench, knapsack = self._bench, self._knapsack
         known = bench.known(None, "test")
+        gains, reached = self._context(None)
         shape = knapsack.shape
         return Start(
             name=bench.settings.start,
@@ -154,6 +173,8 @@ class Rows:
             late_loss=float(bench.own_costs().mean()),
             test_loss=float(bench.losses(None, "test").mean()) if known else None,
             recall=bench.recall(None) if known else {},
+            context_gain=gains,
+            effective_context=reached,
         )
 
     def _units(self) -> list[UnitRow]:

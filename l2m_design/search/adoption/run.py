@@ -32,6 +32,7 @@ from l2m_design.search.study.correction import Neighbourhood
 from l2m_design.search.tracking import Tracker, check_experiment, check_uri
 from l2m_design.settings import to_json, write_atomically
 from l2m_design.training.batches import held_out_windows
+from l2m_design.training.lora import check_lora
 from l2m_design.training.start import StartModel, speed
 
 FACTS = "start.json"
@@ -55,6 +56,8 @@ class Adoption:
         self.report_folder = folders.reports / settings.name
         self.tracking_uri = tracking_uri
         check_uri(tracking_uri)
+        if settings.finetune and settings.finetune.method == "lora":
+            check_lora("finetune.method")
         self.config: Any = load_config(settings.start, "start:")
         self.shape: Shape = shape_in(self.config, bounded=False)
         own = own_tokenizer(settings.start)
@@ -306,9 +309,9 @@ class Measuring:
         found = rows.budget(budget, read[0], read[1:], solved.seconds)
         if settings.finetune is None:
             return found
-        tokens = settings.finetune.tokens
-        healed = self.bench.healed(best.plan, tokens, lambda d, t: self.listener.progress(f"{title}: healing", d, t))
-        row = rows.row(f"healed on {tokens:,} tokens", number, best.plan, measure=True, healed=healed)
+        how = settings.finetune.how
+        healed = self.bench.healed(best.plan, how, lambda d, t: self.listener.progress(f"{title}: healing", d, t))
+        row = rows.row(f"healed on {how}", number, best.plan, measure=True, healed=healed)
         return replace(found, healed=rows.asked(row, healed), gain=rows.gain(best.plan, healed))
 
 

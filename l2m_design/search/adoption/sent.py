@@ -33,6 +33,8 @@ def _content(row: PlanRow) -> Content:
         if gap:
             metrics |= {name: gap.value, f"{name}_low": gap.low, f"{name}_high": gap.high}
     metrics |= {f"recall_{what}": share for what, share in row.recall.items()}
+    if row.effective_context is not None:
+        metrics["effective_context"] = row.effective_context
     if row.judgement:
         metrics["growth_exponent"] = row.judgement.growth_exponent
     return Content(

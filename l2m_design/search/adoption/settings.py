@@ -12,6 +12,7 @@ from l2m_design.errors import BadInput
 from l2m_design.search.settings import DemandSettings, beside
 from l2m_design.settings import Json, Values, override, read_mapping
 from l2m_design.terms import Terms
+from l2m_design.training.healing import Healing
 
 START = "start"  # the key that tells such a study; in `demand.model`, the model itself
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -69,11 +70,13 @@ class WindowSettings(Values):
 
     costs: of the validation split, on which replacements and plans are measured until some are chosen. test: of the
     test split, on which those are reported. recall: of the latter, into which facts are put and asked for; 0 for none.
+    context: of the latter, at most, that are read again with their past cut, for the effective context; 0 for none.
     """
 
     costs: Annotated[int, Field(ge=2, le=4096)] = 4
     test: Annotated[int, Field(ge=2, le=4096)] = 10
     recall: Annotated[int, Field(ge=0, le=4096)] = 4
+    context: Annotated[int, Field(ge=0, le=4096)] = 4
 
 
 class CorrectionSettings(Values):
@@ -88,9 +91,27 @@ class CorrectionSettings(Values):
 
 
 class HealingSettings(Values):
-    """tokens: of the training split, on which the plan of each budget is distilled from the model itself."""
+    """tokens: of the training split, on which the plan of each budget is distilled from the model itself.
+
+    method: all weights, or lora (matrices of `rank` columns, 16 unless given, by `peft`; merged into the weights).
+    hidden: weight of the squared difference of hidden states, relative, beside the divergence of predictions.
+    """
 
     tokens: Annotated[int, Field(ge=1, le=10**10)]
+    method: Literal["all", "lora"] = "all"
+    rank: Annotated[int, Field(ge=1, le=4096)] | None = None
+    hidden: Annotated[float, Field(ge=0.0, le=1e6)] = 0.0
+
+    @model_validator(mode="after")
+    def _rank_is_of_lora(self) -> Self:
+        if self.method != "lora" and self.rank is not None:
+            raise ValueError(f"rank: is for method: lora, found {self.method}")
+        return self
+
+    @property
+    def how(self) -> Healing:
+        """As training has it."""
+        return Healing(self.tokens, self.method, self.rank or Healing.rank, self.hidden)
 
 
 class AdoptionChoice(Values):
@@ -187,7 +208,7 @@ class AdoptionSettings(Values):
         """
         return {
             "length": self.length,
-            "windows": self.windows.plain(),
+            "windows": {name: count for name, count in self.windows.plain().items() if name != "context"},
             "chunk": self.chunk,
             "fit": self.fit,
             "seed": self.seed,

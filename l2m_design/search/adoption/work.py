@@ -8,6 +8,7 @@ from l2m_design.search.adoption.designs import EVERY
 from l2m_design.search.adoption.knapsack import Unit
 from l2m_design.search.adoption.settings import AdoptionSettings
 from l2m_design.training.adoption import LONGEST
+from l2m_design.training.context import contexts_of
 
 RANDOM_TESTED = 2  # random plans of each budget that test windows are read with
 
@@ -34,14 +35,16 @@ def work_of(settings: AdoptionSettings, config: Any, shape: Shape, units: list[U
     designs = [len(settings.templates) + sum(1 / b < n < layers for n in EVERY) for b in settings.budgets]
     tested = 1 + sum(2 + count + RANDOM_TESTED for count in designs)
     healed = settings.finetune.tokens * budgets if settings.finetune else 0
+    asked = 1 + (2 + bool(healed)) * budgets  # the model itself; of each budget the best, its rival, the healed
     passes = {
         "predicted use": 3.0 * settings.fit * min(settings.length, LONGEST) / settings.length * settings.by_use,
         "costs": windows.costs * (1 + replaced),
         "random plans": float(windows.costs * settings.correction.random_plans),
         "correction": float(windows.costs * sum(max(settings.correction.trials, 1 + count) for count in designs)),
         "test": float(windows.test * tested),
-        "recall": float(windows.recall * (1 + 2 * budgets)),
-        "healing": 4.0 * healed / settings.length + (windows.test + windows.recall) * budgets * bool(healed),
+        "recall": float(windows.recall * asked),
+        "effective context": 1.5 * min(windows.context, windows.test) * len(contexts_of(settings.length)) * asked,
+        "healing": 4.0 * healed / settings.length + windows.test * budgets * bool(healed),
     }
     return Work({name: round(count, 1) for name, count in passes.items()}, whole)
 

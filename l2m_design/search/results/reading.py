@@ -1,4 +1,4 @@
-"""study.json: a summary as JSON, read back from it, and the schema of both."""
+"""study.json: a summary as JSON, and read back from it."""
 
 import json
 from collections.abc import Mapping
@@ -57,21 +57,6 @@ def stored(place: str | Path) -> tuple[Path, dict[str, Any]]:
     if not isinstance(data, dict):
         raise BadInput(f"{path}: not a study's summary: {type(data).__name__} instead of keys and values")
     return path, data
-
-
-def schema() -> Json:
-    """The JSON schema of study.json."""
-    made = _open(_adapter().json_schema(by_alias=True))
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": STUDY, **made}
-
-
-def _open(schema: Any) -> Any:
-    """The same schema for readers: later versions may write more keys."""
-    if isinstance(schema, list):
-        return [_open(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    return {key: _open(part) for key, part in schema.items() if (key, part) != ("additionalProperties", False)}
 
 
 def _brought_forward(data: Mapping[str, Any]) -> Mapping[str, Any]:
