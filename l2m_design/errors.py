@@ -1,5 +1,8 @@
 """What a user may be told in one line: input that cannot be used (exit 2), work that could not be done (exit 1)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class BadInput(ValueError):
     """What the user gave cannot be used; the message is one line naming where, what and what is allowed.
@@ -19,6 +22,15 @@ class BadInput(ValueError):
 
 class WorkFailed(RuntimeError):
     """What was asked could not be finished, through no fault of the input; one line saying how to go on."""
+
+
+@contextmanager
+def named(where: str) -> Iterator[None]:
+    """Bad input meanwhile is said to be there."""
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(f"{where}: {error}") from None
 
 
 def first_line(error: BaseException) -> str:

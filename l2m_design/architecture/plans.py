@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from l2m_design.architecture.schedules import RECORD, GlobalBudget
 from l2m_design.laws import Dtypes, Fixed, StateLaw, StateTerm, Tokens
 
+ADOPTABLE = "full or sliding attention in every layer and rotary positions (as Llama, Mistral, Qwen, SmolLM)"
 WHOLE, SLIDING = "full_attention", "sliding_attention"
 
 Cache = Literal["full", "window", "sinks+window", "sparse", "none"]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache
 
-from l2m_design.architecture.plans import SLIDING, WHOLE, Shape
+from l2m_design.architecture.plans import ADOPTABLE, SLIDING, WHOLE, Shape
 from l2m_design.architecture.schedules import GlobalBudget
 from l2m_design.errors import BadInput
 from l2m_design.model.competing import (
@@ -251,7 +251,9 @@ def attended(model: Any) -> Iterator[None]:
 def _attention(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, **given: Any) -> tuple[Tensor, None]:
     """What transformers calls: [b h t k], [b g t k], [b g t v] to [b t h v]."""
     if given.get("softcap") or given.get("s_aux") is not None:
-        raise BadInput("attention with soft caps or learned sinks cannot be given another cache")
+        raise BadInput(
+            f"attention with soft caps or learned sinks cannot be given another cache; give a model with {ADOPTABLE}"
+        )
     scaling = given.get("scaling") or query.shape[-1] ** -0.5
     y = given[ATTENTION](module.layer_idx, query, key, value, scaling)
     return y.transpose(1, 2).contiguous(), None
@@ -273,8 +275,10 @@ def shape_of(model: Any, bounded: bool = True) -> Shape:
 def shape_in(whole: Any, bounded: bool = True, stateful: bool = False) -> Shape:
     """The same of a config of Hugging Face; stateful: does the model keep a recurrent state?"""
     config = whole.get_text_config()
-    if getattr(whole, "is_encoder_decoder", False) or not getattr(config, "num_attention_heads", None):
-        raise BadInput(f"{config.model_type}: its attention cannot be given another cache; a decoder's own can")
+    if getattr(whole, "is_encoder_decoder", False) or getattr(config, "cross_attention_layers", None):
+        raise BadInput(f"{config.model_type}: cross attention has no cache to bound; give a decoder with {ADOPTABLE}")
+    if not getattr(config, "num_attention_heads", None):
+        raise BadInput(f"{config.model_type}: has no attention whose cache could be bounded; give one with {ADOPTABLE}")
     count, window = int(config.num_hidden_layers), getattr(config, "sliding_window", None)
     layers = getattr(config, "layer_types", None)
     if window is not None and window >= (getattr(config, "max_position_embeddings", None) or window + 1):
@@ -285,8 +289,8 @@ def shape_in(whole: Any, bounded: bool = True, stateful: bool = False) -> Shape:
     strange = sorted(set(layers) - {WHOLE, SLIDING})
     if strange or stateful:
         raise BadInput(
-            f"{config.model_type}: layers of {', '.join(strange) or 'a state'} cannot be adopted; "
-            "full and sliding attention can"
+            f"{config.model_type}: layers of {', '.join(strange) or 'a state'} cannot be adopted; give a model with "
+            f"{ADOPTABLE}; `l2m check` judges this one as it is"
         )
     if bounded and WHOLE not in layers:
         raise BadInput(f"{config.model_type}: every layer has a window of {window} tokens; no cache is left to bound")

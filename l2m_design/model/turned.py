@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from l2m_design.architecture.plans import ADOPTABLE
 from l2m_design.errors import BadInput
 
 PROBE = 64  # positions that a key is turned by, to see whether the model would
@@ -41,7 +42,7 @@ def rotary_rates(model: Any) -> Tensor:
             return torch.stack([0 * rates if stays else rates for stays in still])
     raise BadInput(
         f"{model.config.model_type}: its keys cannot be moved to other positions (no rotary positions, or others than "
-        f"Llama's{f': {kind}' if kind else ''})"
+        f"Llama's{f': {kind}' if kind else ''}); give a model with {ADOPTABLE}"
     )
 
 

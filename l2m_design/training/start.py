@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from l2m_design.architecture.plans import CachePlan, Kept
 from l2m_design.architecture.schedules import GlobalBudget
 from l2m_design.corpus import Corpus
-from l2m_design.errors import BadInput, WorkFailed
+from l2m_design.errors import BadInput, WorkFailed, named
 from l2m_design.information.scores.huggingface import context_of, load_model
 from l2m_design.information.scores.model import weights_fingerprint
 from l2m_design.information.scores.start import behind_start, corpus_start, start_token
@@ -64,11 +64,13 @@ class StartModel:
         self._model = load_model(source, pick_device(device), where="start:")
         for weight in self._model.parameters():
             weight.requires_grad_(False)
-        self.shape = shape_of(self._model, bounded=False)
-        self._rates = rotary_rates(self._model)
-        decoder_layers(self._model)
         self.rule: Use | None = None
         self.begin: int | None = None
+        with named(f"start: {source}"), torch.inference_mode():
+            self.shape = shape_of(self._model, bounded=False)
+            self._rates = rotary_rates(self._model)
+            decoder_layers(self._model)
+            self.planned(CachePlan.own(self.shape)).prefill(torch.zeros(1, 1, dtype=torch.long, device=self._device))
 
     @property
     def vocabulary(self) -> int:

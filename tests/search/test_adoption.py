@@ -1,6 +1,7 @@
 """Studies with `start`: costs that are the losses of plans, tables that go on, and answers that follow from both."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -288,31 +289,62 @@ def test_a_study_that_cannot_be_is_refused_in_a_line(place: Path, fields: dict[s
     assert not (place / "runs" / "small" / "costs.jsonl").exists()
 
 
-def test_models_whose_attention_cannot_be_replaced(place: Path, tiny_llama: Path, tmp_path: Path) -> None:
-    import shutil
+def models() -> dict[str, tuple[Any, str]]:
+    """Tiny ones whose caches cannot be replaced, and why."""
+    import transformers as hf
 
-    import transformers
-
-    sizes = {"vocab_size": 320, "hidden_size": 32, "bos_token_id": 0}
-    models = {
-        "alibi": transformers.BloomForCausalLM(transformers.BloomConfig(**sizes, n_head=2, n_layer=2)),
-        "recurrent": transformers.MambaForCausalLM(
-            transformers.MambaConfig(**sizes, num_hidden_layers=2, state_size=4)
+    words = {"vocab_size": 320, "bos_token_id": 0, "eos_token_id": 0}
+    wide = words | {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes = wide | {"intermediate_size": 64, "num_key_value_heads": 1, "max_position_embeddings": 128}
+    mpt = hf.MptConfig(**words, d_model=32, n_heads=2, n_layers=2, max_seq_len=128)
+    layers = ["conv", "full_attention"]
+    return {
+        "bloom": (hf.BloomForCausalLM(hf.BloomConfig(**wide)), "its keys cannot be moved"),
+        "mpt": (hf.MptForCausalLM(mpt), "its keys cannot be moved"),
+        "gpt_neox": (hf.GPTNeoXForCausalLM(hf.GPTNeoXConfig(**sizes)), "its layers are not those of a plain decoder"),
+        "mamba": (
+            hf.MambaForCausalLM(hf.MambaConfig(**words, hidden_size=32, num_hidden_layers=2, state_size=4)),
+            "has no attention whose cache",
         ),
+        "gemma2": (hf.Gemma2ForCausalLM(hf.Gemma2Config(**sizes, head_dim=16)), "soft caps or learned sinks"),
+        "lfm2": (hf.Lfm2ForCausalLM(hf.Lfm2Config(**sizes, layer_types=layers)), "layers of conv cannot be adopted"),
     }
-    for name, model in models.items():
-        folder = Path(shutil.copytree(tiny_llama, tmp_path / name))
+
+
+def test_models_whose_attention_cannot_be_replaced(place: Path, tiny_llama: Path) -> None:
+    for name, (model, message) in models().items():
+        folder = Path(shutil.copytree(tiny_llama, place / name))
         (folder / "model.safetensors").unlink()
         model.save_pretrained(folder)
-        (place / "study.yaml").write_text(to_yaml(STUDY | {"start": str(folder)}))
-        with pytest.raises(BadInput) as refused:
-            study(place).run()
-        assert "\n" not in str(refused.value)
-    (tmp_path / "t5").mkdir()
-    (tmp_path / "t5" / "config.json").write_text('{"model_type": "t5", "vocab_size": 320}')
-    (place / "study.yaml").write_text(to_yaml(STUDY | {"start": str(tmp_path / "t5")}))
-    with pytest.raises(BadInput, match="t5: its attention cannot be given another cache; a decoder's own can"):
-        study(place)
+        refused(place, folder, f"{message}.*; give .* with full or sliding attention in every layer and rotary")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"model_type": "t5"}, "t5: cross attention has no cache to bound; give a decoder with full"),
+        ({"model_type": "bart"}, "bart: cross attention has no cache to bound; give a decoder with full"),
+        ({"model_type": "mllama_text_model"}, "cross attention has no cache to bound; give a decoder with full"),
+        (
+            {"model_type": "mine", "auto_map": {"AutoConfig": "code.Config"}},
+            "needs code of its own .*, which is not run; give a model of a class of transformers",
+        ),
+    ],
+)
+def test_configs_that_tell_it_are_refused_before_weights(place: Path, config: dict[str, Any], message: str) -> None:
+    folder = place / "other"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": 320}))
+    (folder / "code.py").write_text("raise SystemExit('it was run')")
+    refused(place, folder, message)
+
+
+def refused(place: Path, folder: Path, message: str) -> None:
+    (place / "study.yaml").write_text(to_yaml(STUDY | {"start": str(folder)}))
+    with pytest.raises(BadInput, match=f"start: {folder}: .*{message}") as found:
+        study(place).run()
+    assert "\n" not in str(found.value)
+    assert not (place / "reports").exists()
 
 
 def test_nothing_is_reselected_that_was_not_searched(place: Path) -> None:

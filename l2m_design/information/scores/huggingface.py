@@ -119,9 +119,16 @@ def load_config(source: str, where: str = "`model`") -> Any:
     try:
         with redirect_stderr(io.StringIO()):
             return AutoConfig.from_pretrained(
-                str(path.parent) if gguf else source, **({"gguf_file": path.name} if gguf else {})
+                str(path.parent) if gguf else source,
+                trust_remote_code=False,  # else a terminal is asked
+                **({"gguf_file": path.name} if gguf else {}),
             )
     except Exception as error:  # as below
+        if "custom code" in str(error):
+            raise BadInput(
+                f"{where} {source}: needs code of its own (auto_map), which is not run; give a model of a class of "
+                "transformers"
+            ) from None
         raise BadInput(f"{where} {source}: {first_line(error)}") from None
 
 
@@ -134,13 +141,13 @@ def load_model(source: str, device: torch.device, trust_remote_code: bool = Fals
     quiet()
     path = local(source, where)
     gguf = path.suffix == ".gguf"
-    where = str(path.parent) if gguf else source
+    place = str(path.parent) if gguf else source
     extra = {"gguf_file": path.name} if gguf else {"use_safetensors": True}
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     try:
         with redirect_stderr(io.StringIO()):  # progress bars that no setting turns off
             model = AutoModelForCausalLM.from_pretrained(
-                where, dtype=dtype, trust_remote_code=trust_remote_code, **extra
+                place, dtype=dtype, trust_remote_code=trust_remote_code, **extra
             )
     except Exception as error:  # transformers raises many kinds; a user sees one line
         raise BadInput(f"{where} {source}: {first_line(error)}") from None

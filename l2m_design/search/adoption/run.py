@@ -7,7 +7,7 @@ from typing import Any
 from l2m_design.architecture.plans import CachePlan, Shape
 from l2m_design.condition import Demand
 from l2m_design.corpus import open_corpus
-from l2m_design.errors import BadInput
+from l2m_design.errors import BadInput, named
 from l2m_design.estimates import Floats
 from l2m_design.information.scores.huggingface import load_config
 from l2m_design.laws import PowerLaw
@@ -59,7 +59,8 @@ class Adoption:
         if settings.finetune and settings.finetune.method == "lora":
             check_lora("finetune.method")
         self.config: Any = load_config(settings.start, "start:")
-        self.shape: Shape = shape_in(self.config, bounded=False)
+        with named(f"start: {settings.start}"):
+            self.shape: Shape = shape_in(self.config, bounded=False)
         own = own_tokenizer(settings.start)
         self.corpus = open_corpus(settings.corpus, otherwise=own)
         self._check_tokenizer(own)
