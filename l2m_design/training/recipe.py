@@ -18,9 +18,10 @@ class Recipe(Values):
     a half of the window unless they are named; an empty list for none).
     optimiser: muon for the matrices of layers and AdamW for the rest, or adamw for all; rates are those of a width of
     128 and are carried to others (see l2m_design.training.optimiser). kernels: `auto` takes faster ones that agree with
-    torch's on the device, `torch` none. compile: torch.compile, on a GPU only. recompute: keep only each layer's inputs
-    for the gradient, less memory for a third more time. micro_batch: windows of a batch that pass through the model at
-    once, which decides over memory and time alone; `auto` is all of them, halved whenever a GPU's memory runs out.
+    torch's on the device, `torch` none. compile: training's passes by torch.compile, on a GPU only. recompute: keep
+    only each layer's inputs for the gradient, less memory for a third more time. micro_batch: windows of a batch that
+    pass through the model at once, which decides over memory and time alone; `auto` is all of them, halved whenever a
+    GPU's memory runs out.
     """
 
     length: Annotated[int, Field(ge=16, le=2**22)] = 512

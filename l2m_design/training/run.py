@@ -116,8 +116,7 @@ def compiled(work: Work) -> float:
     began, device, recipe = time.perf_counter(), work.device, work.recipe
     rows = recipe.batch // work.ranks.count
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        for block in work.model.blocks:
-            block.compile()
+        work.model.compile_layers()
         gradients(work, torch.zeros(rows, recipe.length + 1, dtype=torch.long, device=device))
     work.optimiser.zero_grad()
     if device.type == "cuda":
