@@ -99,8 +99,8 @@ def _print(summary: "Summary", files: list[str]) -> None:
     trials, seconds = summary.trials, summary.seconds
     say(
         *words.outcome(summary),
-        f"{trials.complete} trials complete, {trials.pruned} pruned, {trials.infeasible} rejected before "
-        f"training, {trials.failed} failed, {summary.duplicates} drawn before, "
+        f"{trials.complete} trials complete, {trials.pruned} pruned, {words.rejected(summary)}, "
+        f"{trials.failed} failed, {summary.duplicates} drawn before, "
         + (f"in {seconds.total:.0f} s ({seconds.training:.0f} s training)." if seconds.total else "stored."),
         f"Report: {files[0]}",
         *(f"Chosen: {file}" for file in files[1:3]),

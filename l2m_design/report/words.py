@@ -51,6 +51,13 @@ def trial(record: "Record") -> str:
     return f"{name}: late loss {record.late_loss:.3f}, state {held}, objective {record.value:.3f}{rate}"
 
 
+def rejected(summary: "Summary") -> str:
+    """How many candidates were infeasible, and why: before training by the condition, or by what the GPU holds."""
+    ran_out = sum(record.ran_out and record.copy_of is None for record in summary.records)
+    said = f"{summary.trials.infeasible - ran_out} rejected before training"
+    return said + (f", {ran_out} out of memory" if ran_out else "")
+
+
 def constant(terms: Terms, kinds: tuple[str, ...] | None = None) -> str:
     """What an element is taken to hold, and on what ground; of `kinds` alone where they are given."""
     ranges = terms.nats_range

@@ -67,8 +67,8 @@ class SearchSettings(Values):
     try all. pruner: median, asha, hyperband or none (auto: median, with pareto asha); at each rung asha and hyperband
     let one in `reduction` go on.
     warmup_trials: complete runs before the median rule may stop others; twice as many trials are drawn evenly before
-    the sampler learns. memory_gib: what training may take; a candidate that took more counts as infeasible. kernels:
-    faster kernels that every worker must have, by name.
+    the sampler learns. memory_gib: what training may take; a candidate that took more, or more than the GPU has, counts
+    as infeasible. kernels: faster kernels that every worker must have, by name.
     """
 
     trials: Annotated[int, Field(ge=0, le=100_000)] = 24

@@ -21,7 +21,8 @@ class Recipe(Values):
     torch's on the device, `torch` none. compile: training's passes by torch.compile, on a GPU only. recompute: keep
     only each layer's inputs for the gradient, less memory for a third more time. micro_batch: windows of a batch that
     pass through the model at once, which decides over memory and time alone; `auto` is all of them, halved whenever a
-    GPU's memory runs out.
+    GPU's memory runs out. matmul_precision: of products of float32 matrices, which under a GPU's bfloat16 are those of
+    states and decays: `highest` is float32, `high` TF32, `medium` bfloat16.
     """
 
     length: Annotated[int, Field(ge=16, le=2**22)] = 512
@@ -40,6 +41,7 @@ class Recipe(Values):
     compile: bool = False
     recompute: bool = False
     micro_batch: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    matmul_precision: Literal["highest", "high", "medium"] = "highest"
     seed: Annotated[int, Field(ge=0, le=2**31)] = 0
 
     @model_validator(mode="after")

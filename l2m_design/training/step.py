@@ -14,6 +14,7 @@ from l2m_design.training.optimiser import Optimiser
 from l2m_design.training.ranks import Ranks
 from l2m_design.training.recipe import Recipe
 
+OutOfMemory = torch.OutOfMemoryError  # for rooms that do not import torch
 LESSON_ROWS = 4  # one sequence in so many, of one batch or several, teaches what tokens are worth
 
 
