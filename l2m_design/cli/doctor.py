@@ -64,7 +64,22 @@ def _devices() -> list[Check]:
     from l2m_design.model.backends import computes, device_name, pick_device
 
     device = pick_device("auto")
-    return [_check(f"device {device.type}", computes(device), device_name(device))]
+    found = _check(f"device {device.type}", computes(device), device_name(device))
+    return [found, *([] if device.type == "cuda" else _unused_gpu())]
+
+
+def _unused_gpu() -> list[Check]:
+    """A GPU whose driver is there and that torch does not see, unless it was hidden on purpose."""
+    import os
+
+    import torch
+
+    from l2m_design.nvidia import driver, unused
+
+    version = driver()
+    if version is None or os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1"):
+        return []
+    return [_check("GPU", False, unused(version, torch.__version__, torch.version.cuda))]
 
 
 def _optional() -> list[Check]:
@@ -98,10 +113,11 @@ def _kernels() -> list[Check]:
 
 def _gpu() -> list[Check]:
     """The short form of benchmarks/accept_gpu.py."""
-    from l2m_design.model.acceptance import built, driver, judged, machine_checks
+    from l2m_design.model.acceptance import built, judged, machine_checks
     from l2m_design.model.acceptance_values import short_checks
     from l2m_design.model.backends import pick_device
     from l2m_design.model.probes import probed
+    from l2m_design.nvidia import driver
 
     device = pick_device("auto")
     if device.type != "cuda":
