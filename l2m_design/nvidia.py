@@ -55,17 +55,13 @@ def unused(version: str, torch_version: str, built_for: str | None) -> str:
     """
     major = int(version.split(".")[0])
     build = f"torch {torch_version} is built " + (f"for CUDA {built_for}" if built_for else "without CUDA")
-    remedy = f"pip install --force-reinstall 'torch=={torch_version.split('+')[0]}'"
-    index, _ = index_for(version)
+    index = index_for(version)[0] or f"{INDEX}cu130"
     if major < CUDA_12:
         return f"driver {version} is too old for torch, so the CPU computes: update it to {CUDA_13} or newer"
     needed = CUDA_13 if built_for and built_for.startswith("13") else CUDA_12
     if built_for and major >= needed:
         return f"driver {version} is there and {build}, but no GPU answers: see `nvidia-smi` and CUDA_VISIBLE_DEVICES"
-    if index:
-        remedy += f" --index-url {index}"
-    elif built_for is None:
-        remedy += f" --index-url {INDEX}cu130"
+    remedy = f"install torch {torch_version.split('+')[0]} from {index} (pip's index-url)"
     return f"driver {version} is there, but {build}, so the CPU computes: {remedy}"
 
 
