@@ -61,25 +61,13 @@ def _libraries() -> list[Check]:
 
 
 def _devices() -> list[Check]:
+    from l2m_design.model.acceptance import unused_gpu
     from l2m_design.model.backends import computes, device_name, pick_device
 
     device = pick_device("auto")
-    found = _check(f"device {device.type}", computes(device), device_name(device))
-    return [found, *([] if device.type == "cuda" else _unused_gpu())]
-
-
-def _unused_gpu() -> list[Check]:
-    """A GPU whose driver is there and that torch does not see, unless it was hidden on purpose."""
-    import os
-
-    import torch
-
-    from l2m_design.nvidia import driver, unused
-
-    version = driver()
-    if version is None or os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1"):
-        return []
-    return [_check("GPU", False, unused(version, torch.__version__, torch.version.cuda))]
+    checks = [_check(f"device {device.type}", computes(device), device_name(device))]
+    unused = unused_gpu() if device.type == "cpu" else None
+    return checks + ([_check("GPU", False, unused)] if unused else [])
 
 
 def _optional() -> list[Check]:

@@ -153,6 +153,7 @@ def _cells(name: str, row: "TrialRow | Finalist", loss: str, found: "TrialRow | 
 
 
 def _plan(search: "Search", as_json: bool) -> None:
+    from l2m_design.report import words
     from l2m_design.search.results.finalists import tokens_at_most
     from l2m_design.search.space.known import known_designs
 
@@ -164,6 +165,7 @@ def _plan(search: "Search", as_json: bool) -> None:
     again = designs if named is None else min(designs, len(named) + 1)  # the best of all trials may be another
     baselines = designs * len(settings.search.rates)
     tokens, troubles = tokens_at_most(settings, baselines, again), search.rehearse()
+    cost = search.cost()
     plan = {
         "study": settings.name,
         "corpus": search.corpus.name,
@@ -175,6 +177,7 @@ def _plan(search: "Search", as_json: bool) -> None:
         "tokens_a_trial": recipe.spent,
         "tokens_at_most": tokens,
         "training_flops_at_most": space.training_flops_per_token * tokens,
+        "cost": cost.plain(),
         "runs": str(search.folder.path),
         "reports": str(search.report_folder),
     }
@@ -186,5 +189,7 @@ def _plan(search: "Search", as_json: bool) -> None:
             *(
                 f"{key.replace('_', ' ')}: {value:,}" if isinstance(value, int) else f"{key.replace('_', ' ')}: {value}"
                 for key, value in plan.items()
-            )
+                if key != "cost"
+            ),
+            *words.cost(cost),
         )
