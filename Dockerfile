@@ -1,9 +1,11 @@
 # l2m in a container, CPU by default.
 #   docker build -t l2m .                                                CPU
-#   docker build -t l2m --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 .   GPU; run with --gpus all
+#   docker build -t l2m --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 --build-arg EXTRAS='[fla]' .
+#     GPU, run with --gpus all; cu130 needs an NVIDIA driver of 580 or newer on the host, cu126 one of 525
 #   docker run --rm -v "$PWD:/work" l2m search configs/quickstart.yaml
 FROM debian:bookworm-slim AS build
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG EXTRAS=
 RUN apt-get update && apt-get install -y --no-install-recommends python3 python3-venv ca-certificates \
     && rm -rf /var/lib/apt/lists/*
 RUN python3 -m venv /opt/l2m && /opt/l2m/bin/pip install --no-cache-dir uv
@@ -11,11 +13,12 @@ WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY l2m_design ./l2m_design
 RUN /opt/l2m/bin/uv pip install --no-cache --python /opt/l2m/bin/python --constraint constraints.txt \
-    --extra-index-url "$TORCH_INDEX" --index-strategy unsafe-best-match . \
+    --extra-index-url "$TORCH_INDEX" --index-strategy unsafe-best-match ".$EXTRAS" \
     && /opt/l2m/bin/uv pip uninstall --python /opt/l2m/bin/python uv
 
 FROM debian:bookworm-slim
-RUN apt-get update && apt-get install -y --no-install-recommends python3 libgomp1 \
+# Triton and torch.compile build a small C module with Python's headers the first time that a kernel runs
+RUN apt-get update && apt-get install -y --no-install-recommends python3 libgomp1 gcc libc6-dev python3-dev \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 1000 l2m && mkdir /work && chown l2m /work
 COPY --from=build /opt/l2m /opt/l2m

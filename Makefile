@@ -53,12 +53,20 @@ $(BIN)/uv:
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet uv
 
+# torch for the driver that is here; make install TORCH_INDEX=URL names another index (empty: PyPI)
+FROM_INDEX = $${index:+--extra-index-url $$index --index-strategy unsafe-best-match}
+ifeq ($(origin TORCH_INDEX),undefined)
+PICKED = $(BIN)/python l2m_design/nvidia.py
+else
+PICKED = echo $(TORCH_INDEX)
+endif
+
 .venv/installed: $(BIN)/uv pyproject.toml constraints.txt
-	$(UV) --editable .
+	index=$$($(PICKED)) && $(UV) $(FROM_INDEX) --editable .
 	touch $@
 
 .venv/installed-dev: .venv/installed
-	$(UV) --editable . --group dev
+	index=$$($(PICKED)) && $(UV) $(FROM_INDEX) --editable . --group dev
 	touch $@
 
 clean:

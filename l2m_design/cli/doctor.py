@@ -62,10 +62,13 @@ def _libraries() -> list[Check]:
 
 
 def _devices() -> list[Check]:
+    from l2m_design.model.acceptance import unused_gpu
     from l2m_design.model.backends import computes, device_name, pick_device
 
     device = pick_device("auto")
-    return [_check(f"device {device.type}", computes(device), device_name(device))]
+    checks = [_check(f"device {device.type}", computes(device), device_name(device))]
+    unused = unused_gpu() if device.type == "cpu" else None
+    return checks + ([_check("GPU", False, unused)] if unused else [])
 
 
 def _optional() -> list[Check]:
@@ -102,10 +105,11 @@ def _kernels(fresh: bool) -> list[Check]:
 
 def _gpu() -> list[Check]:
     """The short form of benchmarks/accept_gpu.py."""
-    from l2m_design.model.acceptance import built, driver, judged, machine_checks
+    from l2m_design.model.acceptance import built, judged, machine_checks
     from l2m_design.model.acceptance_values import short_checks
     from l2m_design.model.backends import pick_device
     from l2m_design.model.probes import probed
+    from l2m_design.nvidia import driver
 
     device = pick_device("auto")
     if device.type != "cuda":

@@ -112,8 +112,8 @@ def _print(summary: "Summary", files: list[str]) -> None:
     trials, seconds = summary.trials, summary.seconds
     say(
         *words.outcome(summary),
-        f"{trials.complete} trials complete, {trials.pruned} pruned, {trials.infeasible} rejected before "
-        f"training, {trials.failed} failed, {summary.duplicates} drawn before, "
+        f"{trials.complete} trials complete, {trials.pruned} pruned, {words.rejected(summary)}, "
+        f"{trials.failed} failed, {summary.duplicates} drawn before, "
         + (f"in {seconds.total:.0f} s ({seconds.training:.0f} s training)." if seconds.total else "stored."),
         f"Report: {files[0]}",
         *(f"Chosen: {file}" for file in files[1:3]),
@@ -166,6 +166,7 @@ def _cells(name: str, row: "TrialRow | Finalist", loss: str, found: "TrialRow | 
 
 
 def _plan(search: "Search", as_json: bool) -> None:
+    from l2m_design.report import words
     from l2m_design.search.results.finalists import tokens_at_most
     from l2m_design.search.space.known import known_designs
 
@@ -177,6 +178,7 @@ def _plan(search: "Search", as_json: bool) -> None:
     again = designs if named is None else min(designs, len(named) + 1)  # the best of all trials may be another
     baselines = designs * len(settings.search.rates)
     tokens, troubles = tokens_at_most(settings, baselines, again), search.rehearse()
+    cost = search.cost()
     plan = {
         "study": settings.name,
         "corpus": search.corpus.name,
@@ -188,6 +190,7 @@ def _plan(search: "Search", as_json: bool) -> None:
         "tokens_a_trial": recipe.spent,
         "tokens_at_most": tokens,
         "training_flops_at_most": space.training_flops_per_token * tokens,
+        "cost": cost.plain(),
         "runs": str(search.folder.path),
         "reports": str(search.report_folder),
     }
@@ -199,5 +202,7 @@ def _plan(search: "Search", as_json: bool) -> None:
             *(
                 f"{key.replace('_', ' ')}: {value:,}" if isinstance(value, int) else f"{key.replace('_', ' ')}: {value}"
                 for key, value in plan.items()
-            )
+                if key != "cost"
+            ),
+            *words.cost(cost),
         )

@@ -3,11 +3,9 @@
 import gc
 import importlib.util
 import os
-import re
 import shutil
 import signal
 import statistics
-import subprocess
 import sysconfig
 import threading
 import time
@@ -20,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 
 from l2m_design.errors import first_line
+from l2m_design.nvidia import driver, unused
 from l2m_design.settings import Json
 
 HIGHEST_ERROR = 1e-5  # of a float32 product; TF32 has 10 bits of mantissa and errs by 1e-4 and more
@@ -175,21 +174,17 @@ def _device(device: torch.device) -> Found:
     return Found(words, numbers, torch.cuda.is_bf16_supported())
 
 
+def unused_gpu() -> str | None:
+    """Why torch uses no GPU though an NVIDIA driver is here; none without a driver, or where GPUs were hidden."""
+    version = driver()
+    if version is None or torch.cuda.is_available() or os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1"):
+        return None
+    return unused(version, torch.__version__, torch.version.cuda)
+
+
 def built() -> str:
     """torch's version and the CUDA that it was built for."""
     return f"torch {torch.__version__} for CUDA {torch.version.cuda or 'none'}"
-
-
-def driver() -> str | None:
-    """The NVIDIA driver's version; none where nvidia-smi is not there or fails."""
-    if shutil.which("nvidia-smi") is None:
-        return None
-    try:
-        done = subprocess.run(["nvidia-smi", "-q"], capture_output=True, text=True, check=True, timeout=20)
-    except (subprocess.SubprocessError, OSError):
-        return None
-    found = re.search(r"Driver Version\s*:\s*(\S+)", done.stdout)
-    return found[1] if found else None
 
 
 def _compiler() -> Found:

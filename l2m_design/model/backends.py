@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -54,6 +56,19 @@ def keep_freed_memory() -> None:
     if heap is not None:
         heap(MMAP_THRESHOLD, 2**30)
         heap(TRIM_THRESHOLD, 2**31 - 1)
+
+
+@contextmanager
+def matmul_precision(name: str) -> Iterator[None]:
+    """Products of float32 matrices within: `highest` in float32, `high` in TF32 where the device has it (10 bits of
+    mantissa), `medium` in bfloat16 (7 bits). Afterwards what was before.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(name)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def on_device(tokens: NDArray[np.int64], device: torch.device) -> Tensor:

@@ -1,7 +1,7 @@
 """LanguageModel: a drawn decoder as a torch module, with prefill, step and a state that can be counted."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,8 @@ from l2m_design.model.mixer import PLAIN, Pass, RMSNorm, linear
 from l2m_design.model.precision import wide
 
 State = tuple[Any, ...]
+Through = Callable[[nn.Module, Tensor, Any, Any, Pass], tuple[Tensor, Any, Any]]
+GRAPHS_A_TYPE = 16  # shapes that one type of layer is trained in: halved passes, and their last, shorter ones
 
 
 class GatedMLP(nn.Module):
@@ -44,6 +46,7 @@ class Block(nn.Module):
         super().__init__()
         width, spec = architecture.width, architecture.layers[index]
         scale = 1 / math.sqrt(2 * len(architecture.layers))
+        self.kind = spec.fingerprint
         self.reads_layer = spec.share if isinstance(spec, KeyValueMixer) else None
         self.mixer_norm = RMSNorm(width)
         self.mixer = build_mixer(spec, width, scale, kernels)
@@ -55,6 +58,13 @@ class Block(nn.Module):
         y, state, lends = self.mixer.lending(self.mixer_norm(x), state, lent, given)
         x = x + y
         return x + self.mlp(self.mlp_norm(x)), state, lends
+
+
+def _through(block: nn.Module, x: Tensor, state: Any, lent: Any, given: Pass) -> tuple[Tensor, Any, Any]:
+    """A block's answer. A function of the block, so that blocks of one type share what is compiled."""
+    assert block.kind  # read here, it keeps apart what is compiled for each type
+    answer: tuple[Tensor, Any, Any] = block(x, state, lent, given)
+    return answer
 
 
 class LanguageModel(nn.Module):
@@ -78,6 +88,7 @@ class LanguageModel(nn.Module):
         chunks = [spec.chunk for spec in architecture.layers if isinstance(spec, SparseAttention) and spec.surprised]
         self.stride = min(chunks, default=None)
         self.head = None if architecture.tied_embeddings else linear(architecture.width, architecture.vocabulary)
+        self._trained: Through = _through
 
     def empty(self, batch: int) -> State:
         """The state before the first token, one entry a layer, and the last hidden vector where it is needed."""
@@ -112,7 +123,8 @@ class LanguageModel(nn.Module):
         given: unless said, what tokens are worth by the model's own loss, where layers choose by it.
         """
         given = self._surprised(tokens) if given is None else given
-        hidden: Tensor = self.norm(self._layers(tokens, self.empty(len(tokens)), given)[0])
+        through = self._trained if torch.is_grad_enabled() and given.seen is None else _through
+        hidden: Tensor = self.norm(self._layers(tokens, self.empty(len(tokens)), given, through)[0])
         return hidden
 
     def _surprised(self, tokens: Tensor) -> Pass:
@@ -210,7 +222,17 @@ class LanguageModel(nn.Module):
             yield tokens[:, done:end]
             done = end
 
-    def _layers(self, tokens: Tensor, state: State, given: Pass) -> tuple[Tensor, State]:
+    def compile_layers(self, **options: Any) -> None:
+        """Compile what training runs of each layer: one graph a type of layer and shape, shared by all of that type.
+
+        Evaluation, decoding and lessons stay eager: they come in many shapes, and compiling each takes longer than it
+        saves. options: of torch.compile.
+        """
+        types = len({block.kind for block in self._blocks})
+        torch._dynamo.config.recompile_limit += GRAPHS_A_TYPE * types  # one function is compiled for all types
+        self._trained = torch.compile(_through, dynamic=False, **options)
+
+    def _layers(self, tokens: Tensor, state: State, given: Pass, through: Through = _through) -> tuple[Tensor, State]:
         """[b t d] after all blocks, and what each holds."""
         x = self.embedding(tokens)
         after: list[Any] = []
@@ -218,9 +240,9 @@ class LanguageModel(nn.Module):
         for block, before in zip(self._blocks, state, strict=False):
             reads = None if block.reads_layer is None else lent[block.reads_layer]
             if self.recompute and torch.is_grad_enabled():
-                x, held, lends = checkpoint(block, x, before, reads, given, use_reentrant=False)
+                x, held, lends = checkpoint(through, block, x, before, reads, given, use_reentrant=False)
             else:
-                x, held, lends = block(x, before, reads, given)
+                x, held, lends = through(block, x, before, reads, given)
             after.append(held)
             lent.append(lends)
         return x, tuple(after)

@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 
 from l2m_design.corpus.tokens import cache_folder
-from l2m_design.model.acceptance import driver
 from l2m_design.model.candidates import Candidate
 from l2m_design.model.probing import Probe, dtype_name
+from l2m_design.nvidia import driver
 
 DISTRIBUTIONS = {"fla": "fla-core", "mamba_ssm": "mamba-ssm"}
 CODE = ("candidates.py", "flex.py", "probing.py", "kernels.py")  # a change of these makes every probe anew

@@ -30,6 +30,7 @@ def write_page(summary: Summary, path: Path) -> None:
         marks=words.MARKS,
         timed=any(row.decode_ms for row in summary.baselines + summary.front),
         outcome=words.outcome(summary),
+        rejected=words.rejected(summary),
         context_seconds=_context_seconds(summary),
         caveats=words.caveats(summary),
         figures=_figures(summary),

@@ -1,5 +1,6 @@
 """Words: a study's outcome in sentences, the same on the terminal and on the page."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from l2m_design.estimates import Estimate
@@ -10,6 +11,7 @@ from l2m_design.terms import OTHER, REACH_LIMIT, Terms
 
 if TYPE_CHECKING:  # what measures and searches takes long to import, and `l2m check` needs none of it
     from l2m_design.information.measured import Measured
+    from l2m_design.search.cost import Cost
     from l2m_design.search.record import Record
     from l2m_design.search.results.values import ChoiceMade, Chosen, Summary
 
@@ -49,6 +51,37 @@ def trial(record: "Record") -> str:
     rate = f", learning rate x {record.rate:g}" if record.rate != 1 else ""
     held = size(record.state_bytes)
     return f"{name}: late loss {record.late_loss:.3f}, state {held}, objective {record.value:.3f}{rate}"
+
+
+def cost(found: "Cost") -> list[str]:
+    """What a study will cost, in lines."""
+
+    def hours(of: Mapping[str, tuple[float, float]]) -> str:
+        return ", ".join(f"{what} {_hours(low)} to {_hours(high)}" for what, (low, high) in of.items())
+
+    read = ", ".join(f"a {what}'s run {times:,.3g}" for what, times in found.readings.items())
+    low, high = found.memory_gib
+    return [
+        f"time on one H100, starting processes and compiling apart: {hours(found.hours_h100)}",
+        f"time on {found.threads} CPU threads: {hours(found.hours_cpu)}",
+        f"memory of a GPU: {low:,.2g} to {high:,.2g} GiB, or fewer windows at once (micro_batch)",
+        f"disk for weights and checkpoints: {found.disk_gib:,.2g} GiB",
+        f"readings of the training documents: {read}",
+    ]
+
+
+def _hours(count: float) -> str:
+    """In minutes below one hour."""
+    if count < 1:
+        return f"{max(1, round(60 * count))} min"
+    return f"{count:,.0f} h" if count >= 10 else f"{count:.2g} h"
+
+
+def rejected(summary: "Summary") -> str:
+    """How many candidates were infeasible, and why: before training by the condition, or by what the GPU holds."""
+    ran_out = sum(record.ran_out and record.copy_of is None for record in summary.records)
+    said = f"{summary.trials.infeasible - ran_out} rejected before training"
+    return said + (f", {ran_out} out of memory" if ran_out else "")
 
 
 def constant(terms: Terms, kinds: tuple[str, ...] | None = None) -> str:

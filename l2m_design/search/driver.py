@@ -193,9 +193,11 @@ def run_finalists(bench: Bench) -> None:
 
 
 def entrants(ledger: Ledger) -> dict[str, Architecture]:
-    """Every finalist's drawing by name: baselines, the study's own, the best trials."""
+    """Every finalist's drawing by name: baselines that a GPU holds, the study's own, the best trials."""
     descriptor = ledger.descriptor
+    ran_out = {record.fingerprint for record in ledger.records.all if record.ran_out}
     known = {name: drawing for name, (drawing, _) in plan.designs(descriptor).items()}
+    known = {name: drawing for name, drawing in known.items() if drawing.fingerprint not in ran_out}
     return finalists.entrants(descriptor.settings, ledger.records.all, known, plan.own_designs(descriptor))
 
 

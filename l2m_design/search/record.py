@@ -69,6 +69,11 @@ class Record:
         return self.state == "infeasible" and self.reason is not None and self.reason.startswith("layers.")
 
     @property
+    def ran_out(self) -> bool:
+        """Did its training need more memory than the GPU has?"""
+        return self.state == "infeasible" and self.reason is not None and self.reason.startswith("out of memory")
+
+    @property
     def spends(self) -> bool:
         """Did it spend training time: complete, pruned or failed, and no duplicate?"""
         return self.state != "infeasible" and self.copy_of is None
@@ -154,6 +159,10 @@ class Records:
         return sum(r.spends and r.design is None for r in self.all)
 
     def twin(self, fingerprint: str, rate: float, whole: bool = False) -> Record | None:
-        """An earlier complete (unless `whole`, or pruned) trial of the same drawing and learning rate, to be reused."""
-        twins = (r for r in self.all if r.fingerprint == fingerprint and r.rate == rate and r.copy_of is None)
-        return next((r for r in twins if r.state == "complete" or (r.state == "pruned" and not whole)), None)
+        """An earlier complete (unless `whole`, or pruned) trial of the same drawing and learning rate, to be reused; or
+        one of the same drawing at any rate that ran out of memory.
+        """
+        own = [r for r in self.all if r.fingerprint == fingerprint and r.copy_of is None]
+        twins = (r for r in own if r.rate == rate)
+        found = next((r for r in twins if r.state == "complete" or (r.state == "pruned" and not whole)), None)
+        return found or next((r for r in own if r.ran_out), None)

@@ -4,15 +4,18 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from l2m_design import __version__
 from l2m_design.condition import Demand
 from l2m_design.corpus import Corpus, open_corpus
 from l2m_design.errors import BadInput
 from l2m_design.estimates import FEWEST_DOCUMENTS
 from l2m_design.laws import PowerLaw
-from l2m_design.model.backends import pick_device
+from l2m_design.model.backends import pick_device, usable_cores
 from l2m_design.search import demand as demands
 from l2m_design.search import plan
+from l2m_design.search.cost import Cost, Planned, cost_of
 from l2m_design.search.driver import STALLED, Bench, Listener, Trials, run_finalists
 from l2m_design.search.executors.base import Executor
 from l2m_design.search.executors.kernels import check_kernels
@@ -33,6 +36,8 @@ from l2m_design.search.trials.recall import check_recall
 from l2m_design.settings import Json, to_json, write_atomically
 from l2m_design.training.batches import held_out_windows
 from l2m_design.training.run import check_compile, check_shares
+
+DRAWN = 8  # candidates whose mean cost stands for all
 
 
 class Interrupted(Exception):
@@ -138,16 +143,51 @@ class Search:
                 ledger.end()
 
     def rehearse(self) -> list[str]:
-        """What `run` would refuse, as far as known without measuring, training or MLflow; and what it would warn of."""
-        self._check_machine()
-        given = self.settings.demand.measure is None
-        law = demands.given_law(self.settings.demand) if given else PowerLaw(1.0, 0.7)
-        descriptor = self._descriptor(demands.demand_of(law, self.settings.demand, self.settings.condition))
-        if given:
+        """What `run` would warn of, and that this machine cannot run it, if so; no measuring, training or MLflow.
+
+        Raises BadInput for what no machine could run, as far as that is known.
+        """
+        said = []
+        try:
+            self._check_machine()
+        except BadInput as error:
+            said.append(f"this machine cannot run the study: {error}")
+        descriptor = self._expected()
+        if self.settings.demand.measure is None:
             plan.check_feasible(descriptor, self.settings.space)
         plan.own_designs(descriptor)
         plan.check_reference(descriptor)
-        return plan.warnings(descriptor)
+        return [*said, *plan.warnings(descriptor)]
+
+    def cost(self) -> Cost:
+        """What the study will cost, with the demand that is given or, where it is to be measured, beta 0.7."""
+        descriptor, settings = self._expected(), self.settings
+        rng = np.random.default_rng(0)
+        drawn = [
+            descriptor.candidates.drawn(lambda name, options: options[rng.integers(len(options))]).architecture
+            for _ in range(DRAWN)
+        ]
+        known = {name: drawing for name, (drawing, _) in plan.designs(descriptor).items()}
+        own = plan.own_designs(descriptor)
+        again = len(known) if settings.finalists else 0
+        if settings.finalists and settings.finalists.baselines is not None:
+            again = min(again, len(settings.finalists.baselines) + 1)  # the best of all trials may be another
+        return cost_of(
+            Planned(
+                settings=settings,
+                designs=[*known.values(), *own.values(), *drawn],
+                baselines=len(plan.baselines(descriptor)),
+                again=again,
+                training_tokens=self.corpus.documents("train").size,
+                threads=settings.workers * settings.threads if settings.threads else usable_cores(),
+            )
+        )
+
+    def _expected(self) -> Descriptor:
+        """The study with its demand, or with one of beta 0.7 where it is yet to be measured."""
+        settings = self.settings.demand
+        law = demands.given_law(settings) if settings.measure is None else PowerLaw(1.0, 0.7)
+        return self._descriptor(demands.demand_of(law, settings, self.settings.condition))
 
     def _check_machine(self) -> None:
         """Say before any work that this machine cannot compute as asked. Raises BadInput."""

@@ -70,9 +70,9 @@ class SearchSettings(Values):
     baselines try all. pruner: median, asha, hyperband or none (auto: median, with pareto asha). reduction: at each rung
     asha and hyperband let one in so many go on. warmup_trials: complete trials before the median rule may stop
     others; twice as many trials are drawn evenly before the sampler learns. known_designs: train the baselines.
-    trial_minutes: longest time of a trial; a slower one fails. memory_gib: memory that training may
-    take; a candidate that took more counts as infeasible. kernels: faster kernels that every worker must have, by
-    name. seed: of the sampler.
+    trial_minutes: longest time of a trial; a slower one fails. memory_gib: memory that training may take; a candidate
+    that took more, or more than the GPU has, counts as infeasible. kernels: faster kernels that every worker must have,
+    by name. seed: of the sampler.
     """
 
     trials: Annotated[int, Field(ge=0, le=100_000)] = 24

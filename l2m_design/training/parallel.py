@@ -63,7 +63,8 @@ def train_together(
 ) -> tuple[LanguageModel, Result]:
     """Train with this process as the first of `count`, as `train` does; the others end with it, however it ends.
 
-    Raises what `train` raises, WorkFailed when another process fails.
+    Raises what `train` raises, torch.OutOfMemoryError when another process's GPU is too small, WorkFailed when one
+    fails otherwise.
     """
     check_shares(plan.recipe, count)
     torch.set_num_threads(plan.threads)
@@ -97,7 +98,7 @@ def _others(count: int, plan: Plan) -> Iterator[Ranks]:
                 _check(others, count, LOOK)
             with _group(store, Ranks(0, count), plan):
                 yield Ranks(0, count)  # the others wait while it evaluates: one that left would break its last exchange
-        except WorkFailed:
+        except (WorkFailed, torch.OutOfMemoryError):
             raise
         except RuntimeError:  # what torch raises when it cannot reach the others
             _check(others, count, LAST_WORDS)
@@ -109,14 +110,17 @@ def _others(count: int, plan: Plan) -> Iterator[Ranks]:
 
 
 def _check(others: Any, count: int, patience: float) -> None:
-    """Raises WorkFailed when one of the others fails within so many seconds."""
+    """Raises WorkFailed or torch.OutOfMemoryError when one of the others fails within so many seconds."""
     try:
         others.join(patience)
     except ProcessException as error:
         reason = "it ended without a word (out of memory?)"
         if isinstance(error, ProcessRaisedException):
             reason = str(error).strip().splitlines()[-1].partition(": ")[2]
-        raise WorkFailed(f"process {error.error_index + 2} of {count}: {reason}") from error
+        words = f"process {error.error_index + 2} of {count}: {reason}"
+        if reason.startswith(torch.OutOfMemoryError.__name__):
+            raise torch.OutOfMemoryError(words) from error
+        raise WorkFailed(words) from error
 
 
 def _other(index: int, meeting: str, count: int, plan: Plan) -> None:

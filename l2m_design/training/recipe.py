@@ -19,10 +19,12 @@ class Recipe(Values):
     windows scored at the end; a quarter of them at the rungs. rungs: shares of the budget at which a search may stop
     a trial. contexts: tokens to which the past is cut at the end, to measure the gain from far context (by default a
     64th, a 16th, a quarter and a half of the window; an empty list for none). kernels: `auto` takes faster ones that
-    agree with torch's on the device, `torch` none. compile: torch.compile, on a GPU only. recompute: keep only the
+    agree with torch's on the device, `torch` none. compile: training's passes by torch.compile, on a
+    GPU only. recompute: keep only the
     inputs of each layer for the gradient, less memory for a third more time. micro_batch: windows of a batch that
     pass through the model at once, which changes memory and time alone; `auto` is all of them, halved whenever the
-    memory of a GPU runs out. seed: of weights and batches.
+    memory of a GPU runs out. matmul_precision: of products of float32 matrices, which under the bfloat16 of a GPU are
+    those of states and decays: `highest` is float32, `high` TF32, `medium` bfloat16. seed: of weights and batches.
 
     Examples:
         >>> recipe = Recipe(tokens=100_000, length=256, batch_tokens=512)
@@ -46,6 +48,7 @@ class Recipe(Values):
     compile: bool = False
     recompute: bool = False
     micro_batch: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    matmul_precision: Literal["highest", "high", "medium"] = "highest"
     seed: Annotated[int, Field(ge=0, le=2**31)] = 0
 
     @model_validator(mode="after")

@@ -73,6 +73,7 @@ class Result:
     decode_ms: of a decoding step, where it was asked for. test_late_by_context: by context c in tokens, late losses of
     the same test tokens with the past cut to c, as test_late_by_document; context_seconds: that this took (counted in
     evaluate_seconds too). micro_batch: windows that passed through the model at once, in each process, at the end.
+    matmul_precision: the recipe's.
     """
 
     late_loss: float
@@ -98,6 +99,7 @@ class Result:
     test_late_by_context: dict[str, list[float]] = field(default_factory=dict)
     context_seconds: float = 0.0
     micro_batch: int | None = None
+    matmul_precision: str = "highest"
 
     def plain(self) -> dict[str, Any]:
         """JSON-ready, floats rounded to 5 digits behind the point."""

@@ -5,7 +5,9 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +20,7 @@ from l2m_design.corpus.windows import Windows
 from l2m_design.errors import BadInput
 from l2m_design.estimates import Floats
 from l2m_design.model import LanguageModel, build
-from l2m_design.model.backends import keep_freed_memory
+from l2m_design.model.backends import keep_freed_memory, matmul_precision
 from l2m_design.model.probes import chosen, probed, said
 from l2m_design.model.probing import Probe
 from l2m_design.training.batches import held_out_windows, training_batches
@@ -34,6 +36,8 @@ from l2m_design.training.result import Result
 from l2m_design.training.step import Work, gradients, take_step
 
 CURVE_POINTS = 64
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,8 @@ def _prepared(
     torch.manual_seed(recipe.seed)
     if recipe.kernels == "torch":
         known = ()
-    kernels, probes = probed(device) if known is None else chosen(known)
+    with matmul_precision("highest"):  # kernels are held to torch's own values
+        kernels, probes = probed(device) if known is None else chosen(known)
     model = build(architecture, kernels, recipe.recompute).to(device)
     share = recipe.batch // ranks.count
     windows = share if recipe.micro_batch == "auto" else min(share, recipe.micro_batch)
@@ -125,8 +130,7 @@ def compiled(work: Work) -> float:
     began, device, recipe = time.perf_counter(), work.device, work.recipe
     rows = recipe.batch // work.ranks.count
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        for block in work.model.blocks:
-            block.compile()
+        work.model.compile_layers()
         gradients(work, torch.zeros(rows, recipe.length + 1, dtype=torch.long, device=device))
     work.optimiser.zero_grad()
     if device.type == "cuda":
@@ -143,6 +147,20 @@ def _begin(work: Work, kept: Checkpoint) -> Progress:
     return progress
 
 
+def _as_precise_as_asked(
+    function: Callable[Concatenate[Architecture, Corpus, Recipe, P], R],
+) -> Callable[Concatenate[Architecture, Corpus, Recipe, P], R]:
+    """The same function, within whose calls products of matrices are as precise as the recipe says."""
+
+    @wraps(function)
+    def precise(architecture: Architecture, corpus: Corpus, recipe: Recipe, /, *rest: P.args, **named: P.kwargs) -> R:
+        with matmul_precision(recipe.matmul_precision):
+            return function(architecture, corpus, recipe, *rest, **named)
+
+    return precise
+
+
+@_as_precise_as_asked
 def train(
     architecture: Architecture,
     corpus: Corpus,
@@ -164,7 +182,7 @@ def train(
     probes: of the kernels to choose from; made here where they are not given.
 
     Raises BadInput when documents are too short or vocabulary, device or processes do not fit, Stopped when told to
-    stop, FloatingPointError when the loss is not finite.
+    stop, FloatingPointError when the loss is not finite, torch.OutOfMemoryError when a GPU does not hold one window.
     """
     run = _prepared(architecture, corpus, recipe, device, ranks, probes)
     progress = _begin(run.work, kept := _kept(checkpoint, checkpoint_seconds, architecture, corpus, recipe))
@@ -194,7 +212,7 @@ def train(
         _optimise(run, progress, look, on_step, keep)
         watch.into("train")
         result = _result(run, progress, validation, first, watch)
-    except (Stopped, FloatingPointError):
+    except (Stopped, FloatingPointError, torch.OutOfMemoryError):
         kept.remove()
         raise
     except KeyboardInterrupt:
@@ -205,6 +223,7 @@ def train(
     return run.work.model, result
 
 
+@_as_precise_as_asked
 def follow(
     architecture: Architecture,
     corpus: Corpus,
@@ -290,6 +309,7 @@ def _result(run: _Run, progress: Progress, validation: Windows, first: Floats, w
         test_late_by_context={str(c): late.tolist() for c, late in cut.items()},
         context_seconds=progress.seconds["context"],
         micro_batch=work.windows,
+        matmul_precision=torch.get_float32_matmul_precision(),
     )
 
 

@@ -14,6 +14,7 @@ from l2m_design.training.optimiser import Optimiser
 from l2m_design.training.ranks import Ranks
 from l2m_design.training.recipe import Recipe
 
+OutOfMemory = torch.OutOfMemoryError  # for rooms that do not import torch
 LESSON_ROWS = 4  # one sequence in so many, of one batch or several, teaches what tokens are worth
 SOFT_STEPS = 0.7  # the share of steps with a soft choice by use; the last ones read what a cache holds
 SOFTEST, HARDEST = 0.5, 0.05  # nats

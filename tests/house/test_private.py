@@ -18,6 +18,7 @@ USED = {
         "_scaled_dot_product_flash_attention_for_cpu": CPU_KERNEL,
         "_scaled_dot_product_flash_attention_for_cpu_backward": CPU_KERNEL,
     },
+    "model/language.py": {"_dynamo": "before torch 2.13 only there can be said how many graphs a function may have"},
     "model/adopted.py": {
         "_is_stateful": STATEFUL,
         "_attn_implementation": "transformers reads the kind of attention there, and offers only to set it",

@@ -62,7 +62,8 @@ def opened(study: Path):
         """Whose answer is read as study.json holds it."""
 
         def run(self, *arguments: Any, **named: Any) -> Any:
-            return plain(super().run(*arguments, **named))
+            self.summary = super().run(*arguments, **named)
+            return plain(self.summary)
 
     def open_(*overrides: str, **arguments: Any) -> Search:
         settings, space = load_study(study, overrides)

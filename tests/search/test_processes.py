@@ -1,5 +1,6 @@
 """A trial in its own process: results come back, and so do the reasons of every kind of death."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -8,7 +9,9 @@ from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
+import torch
 
+from l2m_design.search.executors import processes
 from l2m_design.search.executors.processes import Job, Outcome, _listen, run_isolated
 from l2m_design.training.result import Result
 
@@ -56,6 +59,17 @@ def test_an_error_comes_back_as_its_reason(changes: dict, words: str) -> None:
     outcome = run_isolated(job(**changes), lambda rung: True)
     assert outcome.reason is not None
     assert words in outcome.reason
+
+
+def test_too_little_memory_comes_back_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    def starved(*arguments: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has ...")
+
+    monkeypatch.setattr(processes, "_train", starved)
+    monkeypatch.setattr(processes, "_context", lambda: multiprocessing.get_context("fork"))
+    outcome = run_isolated(job(), lambda rung: True)
+    assert outcome.reason == "out of memory: CUDA out of memory. Tried to allocate 2.00 GiB."
+    assert outcome.out_of_memory
 
 
 def test_a_killed_process_costs_its_trial_and_says_so() -> None:

@@ -222,7 +222,7 @@ def test_compiling_is_timed_apart_and_leaves_no_trace(monkeypatch: pytest.Monkey
             time.sleep(2.0)
         return forward(self, x, *rest)
 
-    monkeypatch.setattr(Block, "compile", lambda self: monkeypatch.setattr(Block, "forward", slow))
+    monkeypatch.setattr(LanguageModel, "compile_layers", lambda self: monkeypatch.setattr(Block, "forward", slow))
     monkeypatch.setattr(run, "_check", lambda *arguments: None)
     ready: list[int] = []
     recipe = RECIPE.model_copy(update={"compile": True})
@@ -237,7 +237,7 @@ def test_compiling_is_timed_apart_and_leaves_no_trace(monkeypatch: pytest.Monkey
 def test_a_compiled_model_has_no_gradients_and_the_random_numbers_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
     from l2m_design.model import build
 
-    monkeypatch.setattr(Block, "compile", lambda self: torch.rand(1))
+    monkeypatch.setattr(LanguageModel, "compile_layers", lambda self: torch.rand(1))
     model, before = build(drawing("mamba2")), torch.get_rng_state()
     assert compiled(Work(model, optimiser_of(model, RECIPE), RECIPE, CPU, ALONE, 4)) > 0.0
     assert torch.equal(torch.get_rng_state(), before)

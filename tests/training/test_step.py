@@ -76,6 +76,23 @@ def test_where_memory_runs_out_half_as_many_windows_pass_from_then_on(small: lis
     assert max(small[6:]) == 2
 
 
+@pytest.mark.parametrize("precision", ["highest", "high", "medium"])
+def test_products_are_as_precise_as_the_recipe_says_during_the_run_alone(precision: str) -> None:
+    before, during = torch.get_float32_matmul_precision(), []
+    recipe = RECIPE.model_copy(update={"matmul_precision": precision})
+    drawn = (DRAWING, open_corpus(SPEC), recipe, CPU)
+    result = train(*drawn, on_step=lambda done, total: during.append(torch.get_float32_matmul_precision()))[1]
+    assert set(during) == {precision} == {result.matmul_precision}
+    assert torch.get_float32_matmul_precision() == before == "highest"
+
+
+def test_the_precision_of_products_is_restored_where_a_run_fails() -> None:
+    recipe = RECIPE.model_copy(update={"matmul_precision": "high"})
+    with pytest.raises(BadInput):
+        train(Architecture.parse(DRAWING.plain() | {"vocabulary": 4}, "small"), open_corpus(SPEC), recipe, CPU)
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
 def test_memory_that_runs_out_late_in_a_step_leaves_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows that had passed before are not counted twice."""
     ours, whole, passes = work("auto", 4), work(2, 2), [0]

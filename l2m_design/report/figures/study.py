@@ -141,7 +141,7 @@ def loss_and_state(records: Sequence[Record], front: Sequence[int | None], chose
                 ms=9,
                 alpha=0.6,
                 transform=axes.get_xaxis_transform(),
-                label="rejected before training",
+                label="infeasible",
             )
         line = [next(r for r in done if r.number == number) for number in front]
         axes.plot(

@@ -16,6 +16,7 @@ from typing import Any
 
 from l2m_design.architecture import Architecture
 from l2m_design.corpus import open_corpus
+from l2m_design.errors import first_line
 from l2m_design.model import LanguageModel
 from l2m_design.model.backends import pick_device, usable_cores, use_threads
 from l2m_design.model.weights import save_weights
@@ -23,6 +24,7 @@ from l2m_design.training.latency import decode_milliseconds
 from l2m_design.training.parallel import Plan, check_processes, train_together
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.run import Rung, Stopped, train
+from l2m_design.training.step import OutOfMemory
 
 TORCH_IMPORTS_AT_FIRST_USE = "torch._dynamo"  # three seconds that every optimiser would spend again
 ATTEMPTS, LOOK = 3, 0.5
@@ -56,7 +58,7 @@ class Job:
 @dataclass(frozen=True)
 class Outcome:
     """result: of a finished run; stopped: told to stop at a rung; reason: why it failed; note: what a finished run
-    could not keep; killed: was its process ended from outside?
+    could not keep; killed: was its process ended from outside? out_of_memory: did it need more than the GPU has?
     """
 
     result: dict[str, Any] | None = None
@@ -64,6 +66,7 @@ class Outcome:
     reason: str | None = None
     note: str | None = None
     killed: bool = False
+    out_of_memory: bool = False
 
 
 def run_isolated(
@@ -202,6 +205,8 @@ def _child(connection: Connection, job: Job) -> None:
         outcome = Outcome(stopped=True)
     except (EOFError, ConnectionError):
         return
+    except OutOfMemory as error:
+        outcome = Outcome(reason=f"out of memory: {first_line(error)}", out_of_memory=True)
     except Exception as error:  # the child's whole duty: turn any failure into a reason
         outcome = Outcome(reason=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
     with contextlib.suppress(ConnectionError):

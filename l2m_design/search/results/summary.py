@@ -259,6 +259,7 @@ def _recipe(settings: StudySettings, length: int | None) -> Recipe:
 def notes(every: list[Record], runs: list[FinalRun], settings: StudySettings) -> list[str]:
     """What a reader of the tables must know: failed runs, what was not kept, windows that training saw as none."""
     said = [f"trial {r.number} ({r.design or r.picture}) failed: {r.reason}" for r in every if r.state == "failed"]
+    said += [_missing(name, own) for name, own in tables.without_result(every).items()]
     said += [f"{run.job.name} (seed {run.job.seed}) failed: {run.reason}" for run in runs if run.result is None]
     said += sorted({r.note for r in every if r.note})
     if edge := _at_the_edge(runs, settings):
@@ -270,6 +271,14 @@ def notes(every: list[Record], runs: list[FinalRun], settings: StudySettings) ->
             "their losses say nothing of longer contexts"
         )
     return said
+
+
+def _missing(name: str, own: list[Record]) -> str:
+    """What a reader must know of a baseline that has no result."""
+    reason = own[0].reason
+    ran_out = own[0].ran_out
+    remedy = "; recipe.recompute: true takes less memory, a larger GPU has more" if ran_out else ""
+    return f"{name} is missing, nothing is compared with it: {reason}{remedy}"
 
 
 def _at_the_edge(runs: list[FinalRun], settings: StudySettings) -> list[str]:
@@ -287,7 +296,7 @@ def _seconds(every: list[Record], runs: list[FinalRun], total: float, workers: i
     outcomes = [r.outcome for r in own if r.outcome] + [run.result for run in runs if run.result]
     training = sum(o.train_seconds for o in outcomes) + sum(r.recall_seconds for r in own)
     training += sum(r.stopped_seconds for r in own if r.state == "pruned")
-    training += sum(max(0.0, r.seconds - r.recall_seconds) for r in own if r.state == "failed")
+    training += sum(max(0.0, r.seconds - r.recall_seconds) for r in own if r.state == "failed" or r.ran_out)
     evaluating = sum(o.evaluate_seconds for o in outcomes)
     overhead = max(0.0, total * workers - training - evaluating)
     return Seconds(round(total, 1), round(training, 1), round(evaluating, 1), round(overhead, 1))

@@ -74,6 +74,15 @@ def baselines(records: Iterable[Record]) -> list[Record]:
     return list(best.values())
 
 
+def without_result(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """By name, the trials of each baseline none of which ended with a result."""
+    own: dict[str, list[Record]] = {}
+    for record in records:
+        if record.design:
+            own.setdefault(record.design, []).append(record)
+    return {name: trials for name, trials in own.items() if not any(r.result for r in trials)}
+
+
 def trial_contenders(records: Iterable[Record], context: int) -> list[Contender]:
     """Complete trials, feasible or not, each drawing once: one seed, compared on test documents."""
     done = [r for r in records if r.state == "complete" and r.copy_of is None and r.outcome]

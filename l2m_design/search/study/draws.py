@@ -132,7 +132,9 @@ class Draws:
         if values is None or not whole:
             values, state = None, TrialState.FAIL if record.state == "complete" else state
         taken = max(TRAINING_BYTES * record.parameters, (record.result or {}).get("peak_memory_bytes", 0))
-        memory = self._candidates.memory(taken)  # varies from run to run, and must not change what is drawn
+        memory = (
+            1.0 if record.ran_out else self._candidates.memory(taken)
+        )  # varies from run to run, and must not change what is drawn
         constraints = self._candidates.constraints(found) | {"memory": memory if exact else math.copysign(1.0, memory)}
         return create_trial(
             state=state,

@@ -113,6 +113,8 @@ class Trial:
         if outcome.stopped:
             reason = f"behind the {self.descriptor.settings.search.pruner} rule after {rungs[-1][0]} tokens"
             return replace(record, state="pruned", reason=reason, stopped_seconds=round(self._spent, 3))
+        if outcome.out_of_memory:
+            return replace(record, state="infeasible", reason=outcome.reason, feasible=False, too_large=True)
         if outcome.result is None:
             return replace(record, reason=outcome.reason or "ended without a word")
         size = math.log2(max(1, record.state_bytes))
