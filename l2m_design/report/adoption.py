@@ -5,7 +5,7 @@ from pathlib import Path
 from l2m_design.report import words
 from l2m_design.report.figures import adoption as figures
 from l2m_design.report.picture import rendered
-from l2m_design.report.words import estimate, size
+from l2m_design.report.words import estimate, letter, size
 from l2m_design.search.adoption.results import AdoptionSummary, BudgetRow, PlanRow
 from l2m_design.settings import to_yaml, write_atomically
 
@@ -26,6 +26,7 @@ def write_adoption(summary: AdoptionSummary, path: Path) -> None:
             "settings": to_yaml(summary.settings.plain()),
             "size": size,
             "estimate": estimate,
+            "letter": letter,
             "marks": words.MARKS,
             "plan": to_yaml(summary.chosen.layers) if summary.chosen else None,
         },

@@ -8,12 +8,11 @@ from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 
 from l2m_design.report.figures.style import BAD, DATA, GOOD, GREY, INK, LINES, STYLE, as_svg, figure
-from l2m_design.report.words import size
+from l2m_design.report.words import letter, size
 from l2m_design.search.adoption.results import AdoptionSummary, Check, PlanRow
 
 SEARCHED, HEALED, RANDOM = "searched", "searched and healed", "random plan"
 MOST_ROWS = 128
-MARKS = "ABCDEFGH"
 
 
 def front(summary: AdoptionSummary) -> str:
@@ -101,15 +100,16 @@ def cost_map(summary: AdoptionSummary) -> str:
 
 def _taken(axes: Axes, summary: AdoptionSummary, options: list[str]) -> None:
     """A letter for each budget, in the cell of what its plan takes."""
-    cells: dict[tuple[int, int], str] = {}
-    for letter, budget in zip(MARKS, summary.budgets, strict=False):
+    cells: dict[tuple[int, int], list[str]] = {}
+    for number, budget in enumerate(summary.budgets):
         for column, (unit, kept) in enumerate(zip(summary.units[:MOST_ROWS], budget.best.kept, strict=False)):
             if kept is not None:
                 place = (column, options.index(unit.options[kept]))
-                cells[place] = cells.get(place, "") + letter
+                cells[place] = [*cells.get(place, []), letter(number)]
+    between = "" if len(summary.budgets) <= 26 else " "
     for (column, row), letters in cells.items():
         paper = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
-        axes.text(column, row, letters, ha="center", va="center", fontsize=6, color=INK, bbox=paper)
+        axes.text(column, row, between.join(letters), ha="center", va="center", fontsize=6, color=INK, bbox=paper)
 
 
 def check(found: Check) -> str:

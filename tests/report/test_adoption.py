@@ -1,0 +1,94 @@
+"""The page of a study that starts from a model: its sentences and figures, for any budgets and requirements."""
+
+from pathlib import Path
+from typing import Any
+
+from l2m_design.architecture.plans import CachePlan, Kept
+from l2m_design.report.adoption import write_adoption
+from l2m_design.report.figures import adoption as figures
+from l2m_design.report.words import letter
+from l2m_design.search.adoption.results import AdoptionSummary, BudgetRow, Check, PlanRow, Start, UnitRow
+from l2m_design.search.adoption.settings import AdoptionSettings
+from l2m_design.search.results.paired import Gap
+
+STUDY: dict[str, Any] = {
+    "name": "small",
+    "start": "model",
+    "corpus": "texts",
+    "length": 1024,
+    "options": [{"cache": "window", "window": 65}],
+}
+
+
+def gap(value: float) -> Gap:
+    return Gap(value, value - 0.01, value + 0.01, 0.95, standard_error=0.005, seeds=1)
+
+
+def row(name: str, size: int, **fields: Any) -> PlanRow:
+    plan = CachePlan.alike([Kept("window", 65)] * 2, 1)
+    known: dict[str, Any] = {"predicted": 0.02, "validation": 0.02, "difference": gap(0.02), "p": 0.01, "kept": [1, 1]}
+    return PlanRow(
+        name=name,
+        budget=0,
+        layers=plan.plain(),
+        picture="W W",
+        fingerprint=f"{name}{size}",
+        state_bytes=size,
+        share=size / 1000,
+        judgement=None,
+        **(known | fields),
+    )
+
+
+def budget(size: int, best: PlanRow | None = None, others: list[PlanRow] | None = None) -> BudgetRow:
+    return BudgetRow(
+        bytes=size,
+        share=size / 1000,
+        best=best or row("solved", size),
+        healed=None,
+        others=others or [],
+        lost=None,
+        gain=None,
+        rival=None,
+        seconds=0.01,
+    )
+
+
+def summary(budgets: list[BudgetRow], **settings: Any) -> AdoptionSummary:
+    options = ["full", "window 65"]
+    return AdoptionSummary(
+        study="small",
+        version="0",
+        settings=AdoptionSettings.parse(STUDY | settings, "study"),
+        start=Start(
+            name="model",
+            fingerprint="f",
+            layers=["full_attention"] * 2,
+            kv_heads=1,
+            head_dim=16,
+            bytes=1000,
+            late_loss=2.0,
+            test_loss=2.0,
+        ),
+        corpus={"name": "texts", "fingerprint": "g"},
+        demand=None,
+        units=[UnitRow(layer=n, heads=[0], options=options, bytes=[500, 50], costs=[0.0, 0.01]) for n in range(2)],
+        budgets=budgets,
+        check=Check(predicted=[], measured=[], spearman=None),
+        chosen=budgets[-1].best,
+        seconds=1.0,
+    )
+
+
+def page(found: AdoptionSummary, folder: Path) -> str:
+    write_adoption(found, folder / "index.html")
+    return (folder / "index.html").read_text()
+
+
+def test_every_budget_has_a_letter_of_its_own(tmp_path: Path) -> None:
+    found = summary([budget(900 - 10 * n) for n in range(30)])
+    shown = page(found, tmp_path)
+    for name in ("A", "I", "Z", "AA", "AD"):
+        assert f"Budget {name}: " in shown
+    assert len({letter(number) for number in range(1000)}) == 1000
+    assert "I" in figures.cost_map(summary([budget(900 - 10 * n) for n in range(9)])).split("ABCDEFGH", 1)[1][:2]
