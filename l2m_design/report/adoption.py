@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from l2m_design.laws import PowerLaw
 from l2m_design.report import words
 from l2m_design.report.figures import adoption as figures
 from l2m_design.report.picture import rendered
@@ -70,8 +71,22 @@ def _demanded(summary: AdoptionSummary) -> list[str]:
     demand = summary.demand
     if demand is None:
         return []
+    if demand["growth"] == "none":
+        return _nothing_required(summary, PowerLaw.of_plain(demand["law"]), demand["measurement"] is not None)
     level = "" if demand["has_level"] else "; no amount is known, so that the capacity condition is not judged"
     return [f"Required growth: {demand['growth']} ({demand['formula']} nats){level}."]
+
+
+def _nothing_required(summary: AdoptionSummary, law: PowerLaw, measured: bool) -> list[str]:
+    """Where the law of the data does not grow, a condition that was to be enforced admits every plan."""
+    admits = "the growth condition admits every plan"
+    if law.at(summary.settings.condition.length / 2).high <= 0:
+        admits = "the growth condition and the capacity condition admit every plan, and loss alone decides"
+    instead = " Measure with more windows (demand.measure.windows) or another estimator, or give demand.beta."
+    return [
+        f"Beware: no growth is required. The law of the corpus is I(n;n) = {law.formula()} nats and does not grow with "
+        f"n: {admits}.{instead if measured else ''}"
+    ]
 
 
 def _chosen(summary: AdoptionSummary, target: str) -> list[str]:

@@ -1,15 +1,19 @@
 """The page of a study that starts from a model: its sentences and figures, for any budgets and requirements."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from l2m_design.architecture.plans import CachePlan, Kept
-from l2m_design.report.adoption import write_adoption
+from l2m_design.condition import Demand
+from l2m_design.laws import PowerLaw
+from l2m_design.report.adoption import outcome, write_adoption
 from l2m_design.report.figures import adoption as figures
 from l2m_design.report.words import letter
 from l2m_design.search.adoption.results import AdoptionSummary, BudgetRow, Check, PlanRow, Start, UnitRow
 from l2m_design.search.adoption.settings import AdoptionSettings
 from l2m_design.search.results.paired import Gap
+from l2m_design.terms import Terms
 
 STUDY: dict[str, Any] = {
     "name": "small",
@@ -83,6 +87,32 @@ def summary(budgets: list[BudgetRow], **settings: Any) -> AdoptionSummary:
 def page(found: AdoptionSummary, folder: Path) -> str:
     write_adoption(found, folder / "index.html")
     return (folder / "index.html").read_text()
+
+
+def demanded(law: PowerLaw, measured: bool = True) -> AdoptionSummary:
+    demand = Demand(law, Terms.parse({"length": 1024, "shortest": 256}, "terms"))
+    told = {
+        "law": law.plain(),
+        "formula": law.formula(),
+        "exponent": demand.exponent,
+        "growth": demand.growth,
+        "has_level": True,
+        "measurement": {"estimator": "profile"} if measured else None,
+    }
+    return replace(summary([budget(500)]), demand=told)
+
+
+def test_a_requirement_of_nothing_is_said_first() -> None:
+    nothing = outcome(demanded(PowerLaw(0.0, 0.0, -0.795, form="constant")))
+    assert nothing[0].startswith("Beware: no growth is required.")
+    assert "I(n;n) = -0.795 nats" in nothing[0]
+    assert "loss alone decides" in nothing[0]
+    assert "demand.measure.windows" in nothing[0]
+    some = outcome(demanded(PowerLaw(0.0, 0.0, 3.0, form="constant"), measured=False))
+    assert some[0].startswith("Beware: no growth is required.")
+    assert "loss alone" not in some[0]
+    assert "demand.measure" not in some[0]
+    assert outcome(demanded(PowerLaw(2.0, 0.7)))[0] == "Required growth: t^0.70 (2 n^0.700 nats)."
 
 
 def test_every_budget_has_a_letter_of_its_own(tmp_path: Path) -> None:
