@@ -15,7 +15,7 @@ from l2m_design.measuring.scorer import check_vocabulary, own_tokenizer
 from l2m_design.model.adopted import shape_in
 from l2m_design.model.backends import use_threads
 from l2m_design.search import demand as demands
-from l2m_design.search.adoption.bench import Bench, Stored
+from l2m_design.search.adoption.bench import Bench, Stored, check_recall
 from l2m_design.search.adoption.designs import known, random_plans
 from l2m_design.search.adoption.knapsack import Knapsack, Rules, Unit, units_of
 from l2m_design.search.adoption.results import AdoptionSummary, BudgetRow, Check, plain
@@ -69,6 +69,8 @@ class Adoption:
             raise BadInput("options: none is smaller than what the layers keep already")
         for split, count in (("validation", settings.windows.costs), ("test", settings.windows.test)):
             held_out_windows(self.corpus, split, settings.length - 1, count)
+        check_recall(settings, self.corpus)
+        self._check_budgets()
 
     def _check_tokenizer(self, own: str | None) -> None:
         from l2m_design.corpus.text import TextCorpus
@@ -89,6 +91,11 @@ class Adoption:
         if longest is not None and target > longest:
             where = "length" if self.settings.length > longest else "condition.length"
             raise BadInput(f"{where}: {target}: {self.settings.start} has {longest} positions; give at most as many")
+
+    def _check_budgets(self) -> None:
+        """Under the demand, where it is given; one that is to be measured is held to them when it is known."""
+        measured = self.settings.demand and self.settings.demand.measure
+        self.budgets(self.knapsack(None if measured else self._demand(Listener())[0]))
 
     def work(self) -> Work:
         """What would be read."""
@@ -123,7 +130,6 @@ class Adoption:
         bench = Bench(self.settings, self.corpus, start, self.folder.path, listener.progress)
         write_atomically(self.folder.path / FACTS, to_json({"fingerprint": start.fingerprint}))
         try:
-            bench.check_recall()
             demand, measurement = self._demand(listener)
             knapsack = self.knapsack(demand)
             budgets = self.budgets(knapsack)
