@@ -173,7 +173,7 @@ class Adoption:
         return Knapsack(self.shape, self.units, Rules(terms.length, terms.dtypes, demand, self.settings.enforce))
 
     def budgets(self, knapsack: Knapsack) -> list[float]:
-        """In bytes, from the largest down. Raises BadInput where no plan fits one."""
+        """In bytes, from the largest down. Raises BadInput where no plan fits one, or one is no budget of its own."""
         least = knapsack.least()
         if least is None:
             raise BadInput("demand: no plan meets it, not even the model's own cache; give other options or `enforce`")
@@ -186,6 +186,13 @@ class Adoption:
                     f"budgets.{number}: {budget:g}: {asked:,.0f} bytes are below the least plan, {least.picture}: "
                     f"{floor:,} bytes, {share:.3g} of the model's; give that or more, or smaller options"
                 )
+            if asked > knapsack.own_bytes:
+                raise BadInput(
+                    f"budgets.{number}: {budget:g}: {asked:.4g} bytes are more than the {knapsack.own_bytes:,} of the "
+                    "model itself; give a share of up to 1, or fewer bytes"
+                )
+            if asked in found:
+                raise BadInput(f"budgets.{number}: {budget:g}: budgets.{found.index(asked)} is as large; give one")
             found.append(asked)
         return sorted(found, reverse=True)
 
