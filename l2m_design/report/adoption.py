@@ -38,7 +38,7 @@ def write_adoption(summary: AdoptionSummary, path: Path) -> None:
 def outcome(summary: AdoptionSummary) -> list[str]:
     """The answer in sentences, the most important first."""
     start, choice = summary.start, summary.settings.choice
-    target = f"{summary.settings.condition.length:,} tokens"
+    target = f"{summary.settings.condition.length:,} tokens, counted in {summary.settings.cache_dtype}"
     said = [*_demanded(summary), *_chosen(summary, target)]
     for budget in summary.budgets:
         said += _compared(budget)
@@ -52,6 +52,8 @@ def outcome(summary: AdoptionSummary) -> list[str]:
         told = "; ".join(f"{row.share:.3g} of the state {recalled(row.recall)}" for row in rows)
         said.append(f"Recall of digits, needle and keys: the model itself {recalled(start.recall)}; {told}.")
     said += _contexts(summary)
+    if summary.chosen is None:
+        said.append(f"State is that at {target}.")
     if summary.budgets and not any(budget.best.difference for budget in summary.budgets):
         said.append("Solved again from stored costs: what was not measured is predicted.")
     return [*said, *([] if choice.delta else ["With delta 0 no plan can be confirmed that loses anything."])]
@@ -99,7 +101,7 @@ def _chosen(summary: AdoptionSummary, target: str) -> list[str]:
             "token; give a larger budget or delta, or more test windows."
         ]
     return [
-        f"Chosen: {row.picture} ({row.name}): {size(row.state_bytes)} of state at {target}, {row.share:.3g} of the "
+        f"Chosen: {row.picture} ({row.name}): {size(row.state_bytes)} of state at {target}: {row.share:.3g} of the "
         f"model's {size(summary.start.bytes)}. Its late loss is {estimate(row.difference, sign=True)} nats a token "
         f"above the model's own; with {100 * choice.confidence:.0f}% confidence it is at most {choice.delta:g} above."
     ]

@@ -115,6 +115,13 @@ def test_a_requirement_of_nothing_is_said_first() -> None:
     assert outcome(demanded(PowerLaw(2.0, 0.7)))[0] == "Required growth: t^0.70 (2 n^0.700 nats)."
 
 
+def test_the_lead_says_in_what_bytes_are_counted() -> None:
+    found = summary([budget(500)], condition={"dtype": "float16"})
+    assert "of state at 1,024 tokens, counted in float16: 0.5 of the model's" in outcome(found)[0]
+    none = replace(summary([budget(500)], condition={"kv_dtype": "int8"}), chosen=None)
+    assert "State is that at 1,024 tokens, counted in int8." in outcome(none)
+
+
 def test_every_budget_has_a_letter_of_its_own(tmp_path: Path) -> None:
     found = summary([budget(900 - 10 * n) for n in range(30)])
     shown = page(found, tmp_path)

@@ -197,6 +197,11 @@ class AdoptionSettings(Values):
         return [kept for option in self.options for kept in option.kept(self.length, self.chunk)]
 
     @property
+    def cache_dtype(self) -> str:
+        """In what keys and values are counted, by the condition; the model's own dtype may be another."""
+        return self.condition.dtypes.cache or self.condition.dtypes.model
+
+    @property
     def templates(self) -> list[Kept]:
         """Kinds of cache that known plans give all layers: windows with and without sinks, the options' sparse ones,
         and H2O beside these.
