@@ -326,6 +326,21 @@ def test_models_whose_attention_cannot_be_replaced(place: Path, tiny_llama: Path
         study(place)
 
 
+def test_a_model_without_a_tokenizer_is_not_silently_read_as_bytes(place: Path, tiny_llama: Path) -> None:
+    bare = place / "bare"
+    bare.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (bare / name).symlink_to(tiny_llama / name)
+    (place / "study.yaml").write_text(to_yaml(STUDY | {"start": "bare"}))
+    with pytest.raises(
+        BadInput, match=r"start: .*bare: has no tokenizer that can be read; .*:tokenizer=NAME"
+    ) as refused:
+        study(place)
+    assert "\n" not in str(refused.value)
+    meant = study(place, "corpus=texts:tokenizer=bytes")  # 256 tokens fit into the model's, which are more
+    assert meant.corpus.vocabulary == 256
+
+
 def test_nothing_is_reselected_that_was_not_searched(place: Path) -> None:
     with pytest.raises(BadInput, match="there is no study in"):
         study(place).reselect()

@@ -74,16 +74,18 @@ class Adoption:
 
     def _check_tokenizer(self, own: str | None) -> None:
         from l2m_design.corpus.text import TextCorpus
-        from l2m_design.corpus.tokenizers import HuggingFaceTokenizer
+        from l2m_design.corpus.tokenizers import Bytes, HuggingFaceTokenizer
 
+        read = self.corpus.tokenizer if isinstance(self.corpus, TextCorpus) else None
+        if isinstance(read, Bytes) and read.assumed:
+            raise BadInput(
+                f"start: {self.settings.start}: has no tokenizer that can be read; name one in the corpus, as "
+                f"{self.corpus.name}:tokenizer=NAME, or tokenizer=bytes where the model reads bytes"
+            )
         text = self.config.get_text_config()
         check_vocabulary(self.corpus, self.settings.start, int(text.vocab_size))
-        if own and isinstance(self.corpus, TextCorpus):
-            theirs = self.corpus.tokenizer.fingerprint
-            if theirs != HuggingFaceTokenizer(own).fingerprint:
-                raise BadInput(
-                    f"corpus: {self.corpus.name}: its tokenizer is not the model's own; leave `tokenizer` out"
-                )
+        if own and read and read.fingerprint != HuggingFaceTokenizer(own).fingerprint:
+            raise BadInput(f"corpus: {self.corpus.name}: its tokenizer is not the model's own; leave `tokenizer` out")
 
     def _check_lengths(self) -> None:
         longest = getattr(self.config.get_text_config(), "max_position_embeddings", None)
