@@ -28,6 +28,7 @@ def write_adoption(summary: AdoptionSummary, path: Path) -> None:
             "size": size,
             "estimate": estimate,
             "letter": letter,
+            "recall": bool(summary.start.recall) or any(row.recall for row in summary.rows),
             "marks": words.MARKS,
             "plan": to_yaml(summary.chosen.layers) if summary.chosen else None,
         },

@@ -1,8 +1,12 @@
 """The page of a study that starts from a model: its sentences and figures, for any budgets and requirements."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pytest
+from matplotlib.axes import Axes
 
 from l2m_design.architecture.plans import CachePlan, Kept
 from l2m_design.condition import Demand
@@ -30,11 +34,17 @@ def gap(value: float) -> Gap:
 
 def row(name: str, size: int, **fields: Any) -> PlanRow:
     plan = CachePlan.alike([Kept("window", 65)] * 2, 1)
-    known: dict[str, Any] = {"predicted": 0.02, "validation": 0.02, "difference": gap(0.02), "p": 0.01, "kept": [1, 1]}
+    known: dict[str, Any] = {
+        "layers": plan.plain(),
+        "predicted": 0.02,
+        "validation": 0.02,
+        "difference": gap(0.02),
+        "p": 0.01,
+        "kept": [1, 1],
+    }
     return PlanRow(
         name=name,
         budget=0,
-        layers=plan.plain(),
         picture="W W",
         fingerprint=f"{name}{size}",
         state_bytes=size,
@@ -120,6 +130,35 @@ def test_the_lead_says_in_what_bytes_are_counted() -> None:
     assert "of state at 1,024 tokens, counted in float16: 0.5 of the model's" in outcome(found)[0]
     none = replace(summary([budget(500)], condition={"kv_dtype": "int8"}), chosen=None)
     assert "State is that at 1,024 tokens, counted in int8." in outcome(none)
+
+
+def test_what_decides_stands_first_and_recall_only_where_it_was_asked(tmp_path: Path) -> None:
+    found = summary([budget(500)])
+    without = page(found, tmp_path)
+    heads = re.findall(r"<th>(.*?)</th>", without)
+    assert heads[:4] == ["plan", "share", "test, above the model", "p (delta)"]
+    assert heads[-1] == "layers"
+    assert "Recall: " not in without
+    asked = page(replace(found, start=replace(found.start, recall={"needle": 1.0, "keys": 0.5})), tmp_path)
+    assert re.findall(r"<th>(.*?)</th>", asked)[4:6] == ["needle", "keys"]
+    assert "Recall: digits" in asked
+
+
+def test_a_known_plan_that_wins_is_in_the_map() -> None:
+    plan = CachePlan.alike([Kept("window", 91)] * 2, 1).plain()
+    best = row("uniform window", 400, layers=plan, kept=[None, None], predicted=None)
+    shown = figures.cost_map(summary([budget(500), budget(400, best)]))
+    assert "window 91" in shown
+    assert len(re.findall(r">B<", shown)) == 2
+
+
+def test_intervals_of_one_budget_do_not_hide_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn, errorbar = [], Axes.errorbar
+    monkeypatch.setattr(Axes, "errorbar", lambda self, x, *a, **k: drawn.extend(x) or errorbar(self, x, *a, **k))
+    rivals = [row("uniform window", 500), row("uniform window with sinks", 500)]
+    figures.front(summary([budget(500, others=rivals)]))
+    assert len(set(drawn)) == 3
+    assert drawn == pytest.approx([500] * 3, rel=0.1)
 
 
 def test_every_budget_has_a_letter_of_its_own(tmp_path: Path) -> None:

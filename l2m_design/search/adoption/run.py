@@ -179,7 +179,7 @@ class Adoption:
         least = knapsack.least()
         if least is None:
             raise BadInput("demand: no plan meets it, not even the model's own cache; give other options or `enforce`")
-        found = []
+        found: list[float] = []
         for number, budget in enumerate(self.settings.budgets):
             asked = budget * knapsack.own_bytes if budget <= 1 else budget
             if asked < (floor := knapsack.bytes(least)):
