@@ -1,5 +1,6 @@
 """Terms: what the condition is judged by beside the law of the data, and the capacities that come with the package."""
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -111,6 +112,13 @@ class Terms(Values):
         value = self.nats_by_kind.get(own, self.nats_per_element)
         low, high = self.nats_range.get(own, (value, value))
         return low, value, high
+
+    def alike(self, kinds: Iterable[str], kind: str) -> "Terms":
+        """The same terms, but that an element of each of these kinds holds what one of `kind` does."""
+        low, value, high = self.capacity(kind)
+        by_kind = self.nats_by_kind | dict.fromkeys(kinds, value)
+        ranges = self.nats_range | dict.fromkeys(kinds, (low, high))
+        return self.model_copy(update={"nats_by_kind": by_kind, "nats_range": ranges})
 
 
 def unknown_kind(kind: str) -> str | None:

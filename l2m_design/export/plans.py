@@ -9,13 +9,18 @@ START, PLAN = "start", "plan"
 
 
 class PlanCard(Values):
-    """plan.yaml: the model that a plan is for, what each layer keeps, what was measured. healed: weights, if others."""
+    """plan.yaml: the model that a plan is for, what each layer keeps, what was measured.
+
+    state_bytes: at `length` tokens, keys and values in `dtype`, which need not be the model's. healed: weights, if
+    others.
+    """
 
     start: str
     plan: list[Any]
     picture: str
     state_bytes: int
     length: int
+    dtype: str | None = None
     losses: str
     study: str
     start_fingerprint: str

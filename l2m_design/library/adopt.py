@@ -94,6 +94,7 @@ def _card(work: Adoption, summary: AdoptionSummary, row: PlanRow) -> PlanCard:
         picture=row.picture,
         state_bytes=row.state_bytes,
         length=summary.settings.condition.length,
+        dtype=summary.settings.cache_dtype,
         losses=said,
         study=summary.study,
         start_fingerprint=summary.start.fingerprint,

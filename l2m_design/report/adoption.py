@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from l2m_design.laws import PowerLaw
 from l2m_design.report import words
 from l2m_design.report.figures import adoption as figures
 from l2m_design.report.picture import rendered
-from l2m_design.report.words import estimate, size
+from l2m_design.report.words import estimate, letter, size
 from l2m_design.search.adoption.results import AdoptionSummary, BudgetRow, PlanRow
 from l2m_design.settings import to_yaml, write_atomically
 
@@ -26,6 +27,8 @@ def write_adoption(summary: AdoptionSummary, path: Path) -> None:
             "settings": to_yaml(summary.settings.plain()),
             "size": size,
             "estimate": estimate,
+            "letter": letter,
+            "recall": bool(summary.start.recall) or any(row.recall for row in summary.rows),
             "marks": words.MARKS,
             "plan": to_yaml(summary.chosen.layers) if summary.chosen else None,
         },
@@ -36,7 +39,7 @@ def write_adoption(summary: AdoptionSummary, path: Path) -> None:
 def outcome(summary: AdoptionSummary) -> list[str]:
     """The answer in sentences, the most important first."""
     start, choice = summary.start, summary.settings.choice
-    target = f"{summary.settings.condition.length:,} tokens"
+    target = f"{summary.settings.condition.length:,} tokens, counted in {summary.settings.cache_dtype}"
     said = [*_demanded(summary), *_chosen(summary, target)]
     for budget in summary.budgets:
         said += _compared(budget)
@@ -50,6 +53,8 @@ def outcome(summary: AdoptionSummary) -> list[str]:
         told = "; ".join(f"{row.share:.3g} of the state {recalled(row.recall)}" for row in rows)
         said.append(f"Recall of digits, needle and keys: the model itself {recalled(start.recall)}; {told}.")
     said += _contexts(summary)
+    if summary.chosen is None:
+        said.append(f"State is that at {target}.")
     if summary.budgets and not any(budget.best.difference for budget in summary.budgets):
         said.append("Solved again from stored costs: what was not measured is predicted.")
     return [*said, *([] if choice.delta else ["With delta 0 no plan can be confirmed that loses anything."])]
@@ -69,8 +74,22 @@ def _demanded(summary: AdoptionSummary) -> list[str]:
     demand = summary.demand
     if demand is None:
         return []
+    if demand["growth"] == "none":
+        return _nothing_required(summary, PowerLaw.of_plain(demand["law"]), demand["measurement"] is not None)
     level = "" if demand["has_level"] else "; no amount is known, so that the capacity condition is not judged"
     return [f"Required growth: {demand['growth']} ({demand['formula']} nats){level}."]
+
+
+def _nothing_required(summary: AdoptionSummary, law: PowerLaw, measured: bool) -> list[str]:
+    """Where the law of the data does not grow, a condition that was to be enforced admits every plan."""
+    admits = "the growth condition admits every plan"
+    if law.at(summary.settings.condition.length / 2).high <= 0:
+        admits = "the growth condition and the capacity condition admit every plan, and loss alone decides"
+    instead = " Measure with more windows (demand.measure.windows) or another estimator, or give demand.beta."
+    return [
+        f"Beware: no growth is required. The law of the corpus is I(n;n) = {law.formula()} nats and does not grow with "
+        f"n: {admits}.{instead if measured else ''}"
+    ]
 
 
 def _chosen(summary: AdoptionSummary, target: str) -> list[str]:
@@ -83,7 +102,7 @@ def _chosen(summary: AdoptionSummary, target: str) -> list[str]:
             "token; give a larger budget or delta, or more test windows."
         ]
     return [
-        f"Chosen: {row.picture} ({row.name}): {size(row.state_bytes)} of state at {target}, {row.share:.3g} of the "
+        f"Chosen: {row.picture} ({row.name}): {size(row.state_bytes)} of state at {target}: {row.share:.3g} of the "
         f"model's {size(summary.start.bytes)}. Its late loss is {estimate(row.difference, sign=True)} nats a token "
         f"above the model's own; with {100 * choice.confidence:.0f}% confidence it is at most {choice.delta:g} above."
     ]

@@ -28,6 +28,12 @@ def size(count: float) -> str:
     raise AssertionError
 
 
+def letter(number: int) -> str:
+    """A name of letters for each number from 0: A to Z, then AA, AB, ..."""
+    first, last = divmod(number, 26)
+    return (letter(first - 1) if first else "") + chr(ord("A") + last)
+
+
 def tokens(count: int | None) -> str:
     """A reach in words."""
     return f"no end up to {REACH_LIMIT:,} tokens" if count is None else f"{count:,} tokens"

@@ -38,6 +38,7 @@ def test_a_study_is_searched_reported_solved_again_and_exported(place: Path) -> 
     assert shown.returncode == 0, shown.stderr
     assert (place / "page.html").read_text() == page
     assert "Chosen: " in shown.stdout
+    assert "dtype: bfloat16" in (place / "reports" / "small" / "plan.yaml").read_text()
     again = one_thread("search", "study.yaml", "--reselect", "--set", "budgets=[0.6]", cwd=place)
     assert again.returncode == 0, again.stderr
     assert (place / "reports" / "small" / "reselected" / "index.html").exists()

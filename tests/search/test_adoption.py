@@ -261,6 +261,8 @@ def test_the_choice_goes_down_until_a_budget_fails() -> None:
         ({"budgets": [0.01]}, "budgets.0: 0.01: .* bytes are below the least plan, W W: .* of the model's"),
         ({"budgets": [900]}, "budgets.0: 900: 900 bytes are below the least plan"),
         ({"budgets": []}, "budgets: "),
+        ({"budgets": [0.7, 0.5, 0.7]}, "budgets.2: 0.7: budgets.0 is as large; give one"),
+        ({"budgets": [1e30]}, r"budgets.0: 1e\+30: 1e\+30 bytes are more than the .* of the model itself"),
         ({"options": []}, "options: "),
         ({"options": [{"cache": "windw", "share": 0.5}]}, "options.0.cache: input should be 'window'"),
         ({"options": [{"cache": "window"}]}, "options.0: cache: window needs a share or a window"),
@@ -269,13 +271,22 @@ def test_the_choice_goes_down_until_a_budget_fails() -> None:
             {"options": [{"cache": "window", "share": 0.5, "exponent": 0.5}]},
             "exponent and choose: are for cache: sparse",
         ),
+        ({"options": [{"cache": "window", "window": 20, "sinks": 4}]}, "options.0: sinks: is for .*, found window"),
+        (
+            {"options": [{"cache": "window", "share": 0.3}, {"cache": "window", "window": 31}]},
+            "options.1: window 31: options.0 gives this cache already",
+        ),
+        ({"options": [{"cache": "window", "share": [0.3, 0.3]}]}, "options.0: window 31: options.0 gives this cache"),
         ({"options": [{"cache": "sparse", "window": 50}]}, "window: is for cache: window and sinks"),
         ({"options": [{"cache": "sparse", "share": 0.1}]}, "options.0: 10 tokens are too few .* a smaller chunk"),
         ({"options": [{"cache": "window", "share": 0.5, "sink": 3}]}, "unknown key 'sink'; did you mean 'sinks'"),
         ({"finetune": {"tokens": 9, "rank": 4}}, "finetune: rank: is for method: lora, found all"),
         ({"chunk": 12}, "chunk: 12 must be a power of two"),
         ({"windows": {"recall": 9, "test": 3}}, "windows.recall: 9 of 3 test windows"),
-        ({"windows": {"recall": 2, "test": 3, "costs": 2}}, "100 tokens: the facts and their questions need"),
+        (
+            {"windows": {"recall": 2, "test": 3, "costs": 2}},
+            "windows.recall: 2: 100 tokens: the facts .* need .* or more; give a larger `length`, or windows.recall: 0",
+        ),
         ({"corpus": "texts:tokenizer=bytes"}, "has .* tokens, .* has 256|not the model's own"),
         ({"demand": {"measure": {"split": "test"}}}, "demand.measure.split: test documents are for the report"),
         ({"demand": {"beta": 0.7, "prefactor": 1e9}}, "no plan meets it, not even the model's own cache"),
@@ -284,9 +295,9 @@ def test_the_choice_goes_down_until_a_budget_fails() -> None:
 def test_a_study_that_cannot_be_is_refused_in_a_line(place: Path, fields: dict[str, Any], message: str) -> None:
     (place / "study.yaml").write_text(to_yaml(STUDY | fields))
     with pytest.raises(BadInput, match=message) as refused:
-        study(place).run()
+        study(place)  # before any weights are loaded, so that --dry-run refuses it too
     assert "\n" not in str(refused.value)
-    assert not (place / "runs" / "small" / "costs.jsonl").exists()
+    assert not (place / "runs").exists()
 
 
 def models() -> dict[str, tuple[Any, str]]:
@@ -345,6 +356,21 @@ def refused(place: Path, folder: Path, message: str) -> None:
         study(place).run()
     assert "\n" not in str(found.value)
     assert not (place / "reports").exists()
+
+
+def test_a_model_without_a_tokenizer_is_not_silently_read_as_bytes(place: Path, tiny_llama: Path) -> None:
+    bare = place / "bare"
+    bare.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (bare / name).symlink_to(tiny_llama / name)
+    (place / "study.yaml").write_text(to_yaml(STUDY | {"start": "bare"}))
+    with pytest.raises(
+        BadInput, match=r"start: .*bare: has no tokenizer that can be read; .*:tokenizer=NAME"
+    ) as refused:
+        study(place)
+    assert "\n" not in str(refused.value)
+    meant = study(place, "corpus=texts:tokenizer=bytes")  # 256 tokens fit into the model's, which are more
+    assert meant.corpus.vocabulary == 256
 
 
 def test_nothing_is_reselected_that_was_not_searched(place: Path) -> None:

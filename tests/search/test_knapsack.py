@@ -82,6 +82,33 @@ def test_the_least_plan_is_the_least_that_meets_the_demand() -> None:
     assert knapsack(Demand(PowerLaw(1e9, 0.7), demanded().terms)).least() is None
 
 
+def test_less_of_a_cache_never_holds_more_than_all_of_it() -> None:
+    """Capacities that were not measured for sparse caches reach from the lowest to the highest of other kinds."""
+    terms = Terms.parse({"length": LENGTH, "shortest": 64}, "terms")
+    sack = knapsack(Demand(PowerLaw(4.0, 0.7), terms))
+    judged = sack.rules.demand
+    assert judged is not None
+    full, part, bound = (CachePlan.alike([kept] * 4, 2).state(HEAD_DIM) for kept in (FULL, SPARSE, WINDOW))
+    assert terms.capacity("sparse_attention")[2] > terms.capacity("attention")[2]
+    for state in (part, bound):
+        for less, more in zip(judged.held(state, LENGTH), judged.held(full, LENGTH), strict=True):
+            assert less == pytest.approx(more * state.elements(LENGTH) / full.elements(LENGTH))
+    held = judged.held(full, LENGTH // 2)[2]
+    between = knapsack(Demand(PowerLaw(1.01 * held / (LENGTH // 2) ** 0.7, 0.7), terms))
+    assert between.least() is None  # sparse caches of a third of the bytes met it
+
+
+def test_a_plan_is_judged_alone_not_beside_what_it_might_have_been() -> None:
+    """A state that holds nothing has no capacity that is an interval, so that the requirement's judged end counts."""
+    law = PowerLaw(0.01, 0.7, draws=np.array([[0.01, 0.7, offset] for offset in np.linspace(-2, 1, 40)]))
+    terms = Terms.parse({"length": LENGTH, "shortest": 64}, "terms")
+    sack = Knapsack(SHAPE, units_of(SHAPE, OPTIONS, "layer"), Rules(LENGTH, DTYPES, Demand(law, terms), ("level",)))
+    least = sack.least()
+    assert least is not None
+    assert sack.meets(least)
+    assert least != CachePlan.alike([NONE] * 4, 2)
+
+
 def test_heads_are_units_of_their_own() -> None:
     sack = knapsack(grain="head")
     assert [(unit.layer, unit.heads) for unit in sack.units[:3]] == [(0, (0,)), (0, (1,)), (1, (0,))]

@@ -7,13 +7,14 @@ from matplotlib.axes import Axes
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 
+from l2m_design.architecture.plans import CachePlan
 from l2m_design.report.figures.style import BAD, DATA, GOOD, GREY, INK, LINES, STYLE, as_svg, figure
-from l2m_design.report.words import size
-from l2m_design.search.adoption.results import AdoptionSummary, Check, PlanRow
+from l2m_design.report.words import letter, size
+from l2m_design.search.adoption.results import AdoptionSummary, Check, PlanRow, UnitRow
 
 SEARCHED, HEALED, RANDOM = "searched", "searched and healed", "random plan"
 MOST_ROWS = 128
-MARKS = "ABCDEFGH"
+BESIDE = 0.05  # doublings between the marks of plans of one budget, whose intervals would hide each other
 
 
 def front(summary: AdoptionSummary) -> str:
@@ -27,9 +28,10 @@ def front(summary: AdoptionSummary) -> str:
                 if row.name != "solved":
                     groups.setdefault(RANDOM if row.name.startswith(RANDOM) else row.name, []).append(row)
         colors = iter([each for each in LINES if each not in (GOOD, DATA)] * 3)
-        for name, rows in groups.items():
+        for number, (name, rows) in enumerate(groups.items()):
+            aside = 2 ** (BESIDE * (number - (len(groups) - 1) / 2))
             color = {SEARCHED: GOOD, HEALED: DATA, RANDOM: GREY}.get(name) or next(colors)
-            _line(axes, name, rows, color)
+            _line(axes, name, rows, color, aside)
         delta = summary.settings.choice.delta
         axes.axhspan(0, delta, color=GOOD, alpha=0.10, lw=0)
         axes.set_xscale("log", base=2)
@@ -43,15 +45,15 @@ def front(summary: AdoptionSummary) -> str:
         return as_svg(drawing)
 
 
-def _line(axes: Axes, name: str, rows: list[PlanRow], color: str) -> None:
-    """Plans of one kind: measured ones with their intervals, predicted ones hollow."""
+def _line(axes: Axes, name: str, rows: list[PlanRow], color: str, aside: float) -> None:
+    """Plans of one kind: measured ones with their intervals, predicted ones hollow, `aside` times where they are."""
     measured = sorted((row for row in rows if row.difference), key=lambda row: row.state_bytes)
     if measured:
         gaps = [row.difference for row in measured if row.difference]
         value, bold = np.array([gap.value for gap in gaps]), name == SEARCHED
         error = [value - [gap.low for gap in gaps], [gap.high for gap in gaps] - value]
         axes.errorbar(
-            [row.state_bytes for row in measured],
+            [row.state_bytes * aside for row in measured],
             value,
             error,
             fmt="o",
@@ -64,7 +66,9 @@ def _line(axes: Axes, name: str, rows: list[PlanRow], color: str) -> None:
             ls="none" if name == RANDOM else "-",
             zorder=4 if bold else 3,
         )
-    guessed = [(row.state_bytes, row.predicted) for row in rows if not row.difference and row.predicted is not None]
+    guessed = [
+        (row.state_bytes * aside, row.predicted) for row in rows if not row.difference and row.predicted is not None
+    ]
     if guessed:
         places, values = zip(*guessed, strict=True)
         axes.plot(places, values, "o", mfc="none", color=color, label=f"{name}, predicted")
@@ -73,7 +77,9 @@ def _line(axes: Axes, name: str, rows: list[PlanRow], color: str) -> None:
 def cost_map(summary: AdoptionSummary) -> str:
     """Cost of each cache in each layer or kv head, and what the plan of each budget takes there (letters)."""
     units = summary.units[:MOST_ROWS]
-    options = list(dict.fromkeys(name for unit in units for name in unit.options))
+    taken = [_taken_by(budget.best, units, summary.start.kv_heads) for budget in summary.budgets]
+    offered = [name for unit in units for name in unit.options]
+    options = list(dict.fromkeys([*offered, *(name for names in taken for name in names)]))
     costs = np.full((len(options), len(units)), np.nan)
     for column, unit in enumerate(units):
         for name, cost in zip(unit.options, unit.costs, strict=True):
@@ -85,7 +91,7 @@ def cost_map(summary: AdoptionSummary) -> str:
         top = max(1e-3, float(np.nanmax(np.abs(costs))))
         norm = SymLogNorm(linthresh=top / 100, vmin=-top, vmax=top)
         image = axes.imshow(costs, cmap="RdBu_r", norm=norm, aspect="auto", alpha=0.85)
-        _taken(axes, summary, options)
+        _taken(axes, taken, options)
         axes.set_yticks(range(len(options)), options, fontsize=8)
         places = [column for column, unit in enumerate(units) if unit.heads[0] == 0]
         axes.set_xticks(places, [str(units[column].layer) for column in places], fontsize=7)
@@ -99,17 +105,23 @@ def cost_map(summary: AdoptionSummary) -> str:
         return as_svg(drawing)
 
 
-def _taken(axes: Axes, summary: AdoptionSummary, options: list[str]) -> None:
+def _taken_by(plan: PlanRow, units: list[UnitRow], kv_heads: int) -> list[str]:
+    """What a plan keeps in each unit, in words, whether it is an option or not."""
+    layers = CachePlan.of_plain(plan.layers, kv_heads).layers
+    kept = [{str(layers[unit.layer][head]) for head in unit.heads} for unit in units]
+    return [names.pop() if len(names) == 1 else "heads unlike" for names in kept]
+
+
+def _taken(axes: Axes, taken: list[list[str]], options: list[str]) -> None:
     """A letter for each budget, in the cell of what its plan takes."""
-    cells: dict[tuple[int, int], str] = {}
-    for letter, budget in zip(MARKS, summary.budgets, strict=False):
-        for column, (unit, kept) in enumerate(zip(summary.units[:MOST_ROWS], budget.best.kept, strict=False)):
-            if kept is not None:
-                place = (column, options.index(unit.options[kept]))
-                cells[place] = cells.get(place, "") + letter
+    cells: dict[tuple[int, int], list[str]] = {}
+    for number, names in enumerate(taken):
+        for column, name in enumerate(names):
+            cells.setdefault((column, options.index(name)), []).append(letter(number))
+    between = "" if len(taken) <= 26 else " "
     for (column, row), letters in cells.items():
         paper = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
-        axes.text(column, row, letters, ha="center", va="center", fontsize=6, color=INK, bbox=paper)
+        axes.text(column, row, between.join(letters), ha="center", va="center", fontsize=6, color=INK, bbox=paper)
 
 
 def check(found: Check) -> str:

@@ -146,7 +146,7 @@ class Bench:
 
     def recall(self, plan: CachePlan | None, healed: Healed | None = None) -> dict[str, float]:
         """Shares of digits that were the likeliest token, needle and keys; empty where the corpus is no text."""
-        encode = self._encode()
+        encode = _encoder(self.corpus)
         if encode is None or not self.settings.windows.recall:
             return {}
         plan = plan or CachePlan.own(self.start.shape)
@@ -161,20 +161,10 @@ class Bench:
             found.append(self.plans[key])
         return {what: float(np.mean([each[what] for each in found])) for what in ("needle", "keys")}
 
-    def check_recall(self) -> None:
-        """Raises BadInput where windows are too short for the facts."""
-        encode = self._encode()
-        if encode and self.settings.windows.recall:
-            with_facts(np.zeros(self.settings.length, dtype=np.int64), 0, encode)
-
     def _values(self, tokens: np.ndarray, read: Read) -> dict[str, float]:
         again = repeats(tokens[None], CONTEXT, FAR * self.settings.chunk)[0][-len(read.nats) :]
         values = {"late": float(read.nats.mean())}
         return values | ({"repeated": float(read.nats[again].mean())} if again.any() else {})
-
-    def _encode(self) -> Callable[[str], list[int]] | None:
-        tokenizer = self.corpus.tokenizer if isinstance(self.corpus, TextCorpus) else None
-        return (lambda text: tokenizer.encode(text).tolist()) if isinstance(tokenizer, HuggingFaceTokenizer) else None
 
     def _tokens(self, split: str, window: int) -> np.ndarray:
         tokens: np.ndarray = self.windows[split].tokens(slice(window, window + 1))[0]
@@ -182,6 +172,22 @@ class Bench:
 
     def _document(self, split: str, window: int) -> int:
         return int(self.windows[split].document[window])
+
+
+def check_recall(settings: AdoptionSettings, corpus: Corpus) -> None:
+    """Raises BadInput where windows are too short for the facts that are to be recalled."""
+    encode, count = _encoder(corpus), settings.windows.recall
+    if encode and count:
+        try:
+            with_facts(np.zeros(settings.length, dtype=np.int64), 0, encode)
+        except BadInput as error:
+            raise BadInput(f"windows.recall: {count}: {error}; give a larger `length`, or windows.recall: 0") from None
+
+
+def _encoder(corpus: Corpus) -> Callable[[str], list[int]] | None:
+    """Tokens of a text, as the corpus has them; None where its tokens are of no tokenizer, or bytes."""
+    tokenizer = corpus.tokenizer if isinstance(corpus, TextCorpus) else None
+    return (lambda text: tokenizer.encode(text).tolist()) if isinstance(tokenizer, HuggingFaceTokenizer) else None
 
 
 def healed_path(folder: Path, plan: str, how: Healing) -> Path:

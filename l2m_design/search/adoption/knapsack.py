@@ -2,7 +2,7 @@
 condition is met. Everything is linear in the choices: bytes, state at every length, whether some layer grows enough.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +15,8 @@ from l2m_design.estimates import Floats
 from l2m_design.laws import Dtypes, StateLaw
 
 SECONDS = 20.0  # the solver's limit; it takes some hundredths
+ROUNDS = 20  # plans that the solver's rows admit and the condition refuses: so many are barred
+BOUNDED = ("window", "sparse_attention")  # kinds of state that hold some elements of a full cache
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,15 @@ class Rules:
 
 
 class Knapsack:
-    """All plans of a model. Costs are [units, most options], nats a token, NaN where a unit has no such option."""
+    """All plans of a model. Costs are [units, most options], nats a token, NaN where a unit has no such option.
+
+    rules: the given ones, but that an element of a window or of a sparse cache has the capacity of one of the full
+    cache, of which it is one: less of a cache never counts for more.
+    """
 
     def __init__(self, shape: Shape, units: list[Unit], rules: Rules) -> None:
-        self.shape, self.units, self.rules = shape, units, rules
+        demand = rules.demand and replace(rules.demand, terms=rules.demand.terms.alike(BOUNDED, "attention"))
+        self.shape, self.units, self.rules = shape, units, replace(rules, demand=demand)
         self._places = [(u, o) for u, unit in enumerate(units) for o in range(len(unit.options))]
 
     def plan(self, picks: list[int]) -> CachePlan:
@@ -67,6 +74,15 @@ class Knapsack:
     def bytes(self, plan: CachePlan) -> int:
         """State bytes of a plan at the target length."""
         return plan.bytes(self.rules.length, self.shape.head_dim, self.rules.dtypes)
+
+    def meets(self, plan: CachePlan) -> bool:
+        """Does the plan alone meet what is enforced? Where the level is not decided, it does."""
+        demand = self.rules.demand
+        verdict = demand.judge(plan.state(self.shape.head_dim)) if demand else None
+        return verdict is None or (
+            (verdict.meets_growth or "growth" not in self.rules.enforce)
+            and (verdict.meets_level is not False or "level" not in self.rules.enforce)
+        )
 
     @cached_property
     def own_bytes(self) -> int:
@@ -102,6 +118,20 @@ class Knapsack:
         return found
 
     def _solved(self, objective: Floats, limits: list[LinearConstraint]) -> CachePlan | None:
+        """The best plan that the condition admits when it judges the plan alone."""
+        for _ in range(ROUNDS):
+            taken = self._taken(objective, limits)
+            if taken is None:
+                return None
+            plan = self.plan([self._places[place][1] for place in taken])
+            if self.meets(plan):
+                return plan
+            barred = np.isin(np.arange(len(self._places)), taken).astype(float)
+            limits = [*limits, LinearConstraint(barred[None], 0, len(self.units) - 1)]
+        return None
+
+    def _taken(self, objective: Floats, limits: list[LinearConstraint]) -> list[int] | None:
+        """The places of the best plan by the solver's rows, one of each unit in order."""
         one = np.zeros((len(self.units), len(self._places)))
         for column, (u, _) in enumerate(self._places):
             one[u, column] = 1.0
@@ -114,8 +144,7 @@ class Knapsack:
         )
         if found.x is None:
             return None
-        taken = [place for place, x in zip(self._places, found.x, strict=True) if x > 0.5]
-        return self.plan([o for _, o in sorted(taken)])
+        return [place for place, x in enumerate(found.x) if x > 0.5]
 
     @cached_property
     def _laws(self) -> list[StateLaw]:
@@ -131,7 +160,8 @@ class Knapsack:
     @cached_property
     def _conditions(self) -> list[LinearConstraint]:
         """Growth: some layer grows as fast as required. Level: all of them hold what is required, at the best that is
-        known of both, at half of every judged length.
+        known of both, at half of every judged length. What is required is taken as of all options together, which is
+        the least that it can be: see _solved.
         """
         demand, found = self.rules.demand, list[LinearConstraint]()
         if demand is None:

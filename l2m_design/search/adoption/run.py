@@ -15,7 +15,7 @@ from l2m_design.measuring.scorer import check_vocabulary, own_tokenizer
 from l2m_design.model.adopted import shape_in
 from l2m_design.model.backends import use_threads
 from l2m_design.search import demand as demands
-from l2m_design.search.adoption.bench import Bench, Stored
+from l2m_design.search.adoption.bench import Bench, Stored, check_recall
 from l2m_design.search.adoption.designs import known, random_plans
 from l2m_design.search.adoption.knapsack import Knapsack, Rules, Unit, units_of
 from l2m_design.search.adoption.results import AdoptionSummary, BudgetRow, Check, plain
@@ -70,19 +70,23 @@ class Adoption:
             raise BadInput("options: none is smaller than what the layers keep already")
         for split, count in (("validation", settings.windows.costs), ("test", settings.windows.test)):
             held_out_windows(self.corpus, split, settings.length - 1, count)
+        check_recall(settings, self.corpus)
+        self._check_budgets()
 
     def _check_tokenizer(self, own: str | None) -> None:
         from l2m_design.corpus.text import TextCorpus
-        from l2m_design.corpus.tokenizers import HuggingFaceTokenizer
+        from l2m_design.corpus.tokenizers import Bytes, HuggingFaceTokenizer
 
+        read = self.corpus.tokenizer if isinstance(self.corpus, TextCorpus) else None
+        if isinstance(read, Bytes) and read.assumed:
+            raise BadInput(
+                f"start: {self.settings.start}: has no tokenizer that can be read; name one in the corpus, as "
+                f"{self.corpus.name}:tokenizer=NAME, or tokenizer=bytes where the model reads bytes"
+            )
         text = self.config.get_text_config()
         check_vocabulary(self.corpus, self.settings.start, int(text.vocab_size))
-        if own and isinstance(self.corpus, TextCorpus):
-            theirs = self.corpus.tokenizer.fingerprint
-            if theirs != HuggingFaceTokenizer(own).fingerprint:
-                raise BadInput(
-                    f"corpus: {self.corpus.name}: its tokenizer is not the model's own; leave `tokenizer` out"
-                )
+        if own and read and read.fingerprint != HuggingFaceTokenizer(own).fingerprint:
+            raise BadInput(f"corpus: {self.corpus.name}: its tokenizer is not the model's own; leave `tokenizer` out")
 
     def _check_lengths(self) -> None:
         longest = getattr(self.config.get_text_config(), "max_position_embeddings", None)
@@ -90,6 +94,11 @@ class Adoption:
         if longest is not None and target > longest:
             where = "length" if self.settings.length > longest else "condition.length"
             raise BadInput(f"{where}: {target}: {self.settings.start} has {longest} positions; give at most as many")
+
+    def _check_budgets(self) -> None:
+        """Under the demand, where it is given; one that is to be measured is held to them when it is known."""
+        measured = self.settings.demand and self.settings.demand.measure
+        self.budgets(self.knapsack(None if measured else self._demand(Listener())[0]))
 
     def work(self) -> Work:
         """What would be read."""
@@ -124,7 +133,6 @@ class Adoption:
         bench = Bench(self.settings, self.corpus, start, self.folder.path, listener.progress)
         write_atomically(self.folder.path / FACTS, to_json({"fingerprint": start.fingerprint}))
         try:
-            bench.check_recall()
             demand, measurement = self._demand(listener)
             knapsack = self.knapsack(demand)
             budgets = self.budgets(knapsack)
@@ -168,11 +176,11 @@ class Adoption:
         return Knapsack(self.shape, self.units, Rules(terms.length, terms.dtypes, demand, self.settings.enforce))
 
     def budgets(self, knapsack: Knapsack) -> list[float]:
-        """In bytes, from the largest down. Raises BadInput where no plan fits one."""
+        """In bytes, from the largest down. Raises BadInput where no plan fits one, or one is no budget of its own."""
         least = knapsack.least()
         if least is None:
             raise BadInput("demand: no plan meets it, not even the model's own cache; give other options or `enforce`")
-        found = []
+        found: list[float] = []
         for number, budget in enumerate(self.settings.budgets):
             asked = budget * knapsack.own_bytes if budget <= 1 else budget
             if asked < (floor := knapsack.bytes(least)):
@@ -181,6 +189,13 @@ class Adoption:
                     f"budgets.{number}: {budget:g}: {asked:,.0f} bytes are below the least plan, {least.picture}: "
                     f"{floor:,} bytes, {share:.3g} of the model's; give that or more, or smaller options"
                 )
+            if asked > knapsack.own_bytes:
+                raise BadInput(
+                    f"budgets.{number}: {budget:g}: {asked:.4g} bytes are more than the {knapsack.own_bytes:,} of the "
+                    "model itself; give a share of up to 1, or fewer bytes"
+                )
+            if asked in found:
+                raise BadInput(f"budgets.{number}: {budget:g}: budgets.{found.index(asked)} is as large; give one")
             found.append(asked)
         return sorted(found, reverse=True)
 

@@ -16,6 +16,7 @@ from l2m_design.training.healing import Healing
 
 START = "start"  # the key that tells such a study; in `demand.model`, the model itself
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
+SINKS = 4  # first tokens that stay, unless a number is given
 Budget = Annotated[float, Field(gt=0.0)]
 
 
@@ -24,14 +25,15 @@ class OptionSettings(Values):
 
     cache: window, sinks+window, sparse, or none (a token reads itself alone). share: of the study's `length`, the
     tokens that are held then; of a sparse cache the own and the previous chunk and the sinks are among them. window: in
-    tokens, instead. exponent: slots of a sparse cache grow as t^exponent and are that share at `length`; without one
-    they are fixed. choose: use (predicted use, fitted to the training split), or attention_mass (H2O).
+    tokens, instead. sinks: first tokens that stay, of sinks+window and sparse; 4 unless given. exponent: slots of a
+    sparse cache grow as t^exponent and are that share at `length`; without one they are fixed. choose: use (predicted
+    use, fitted to the training split), or attention_mass (H2O).
     """
 
     cache: Literal["window", "sinks+window", "sparse", "none"]
     share: Share | Annotated[tuple[Share, ...], Field(strict=False, min_length=1)] | None = None
     window: Annotated[int, Field(ge=2, le=2**24)] | None = None
-    sinks: Annotated[int, Field(ge=1, le=65536)] = 4
+    sinks: Annotated[int, Field(ge=1, le=65536)] | None = None
     exponent: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
     choose: Choose = "use"
 
@@ -44,15 +46,18 @@ class OptionSettings(Values):
             raise ValueError(f"cache: {self.cache} needs a share or a window, one of them")
         if self.cache == "sparse" and self.window is not None:
             raise ValueError("window: is for cache: window and sinks+window; give a share")
+        if self.cache not in ("sinks+window", "sparse") and self.sinks is not None:
+            raise ValueError(f"sinks: is for cache: sinks+window and sparse, found {self.cache}")
         if self.cache != "sparse" and (self.exponent is not None or self.choose != "use"):
             raise ValueError(f"exponent and choose: are for cache: sparse, found {self.cache}")
         return self
 
     def template(self, chunk: int) -> Kept:
         """The kind of cache, without its size."""
+        sinks = self.sinks or SINKS
         if self.cache == "sparse":
-            return Kept("sparse", sinks=self.sinks, chunk=chunk, exponent=self.exponent or 0.0, choose=self.choose)
-        return Kept(self.cache, sinks=self.sinks if self.cache == "sinks+window" else 0)
+            return Kept("sparse", sinks=sinks, chunk=chunk, exponent=self.exponent or 0.0, choose=self.choose)
+        return Kept(self.cache, sinks=sinks if self.cache == "sinks+window" else 0)
 
     def kept(self, length: int, chunk: int) -> list[Kept]:
         """What a head keeps, for each share. Raises ValueError where a share is too small."""
@@ -172,26 +177,36 @@ class AdoptionSettings(Values):
             raise ValueError(f"chunk: {self.chunk} must be a power of two")
         if self.condition.length < self.length:
             raise ValueError(f"condition.length: {self.condition.length} is below the measured length, {self.length}")
+        known: dict[Kept, int] = {}
         for number, option in enumerate(self.options):
             try:
-                option.kept(self.length, self.chunk)
+                kept = option.kept(self.length, self.chunk)
             except ValueError as error:
                 raise ValueError(f"options.{number}: {error}; give a larger share, or a smaller chunk") from None
+            for each in kept:
+                if each in known:
+                    raise ValueError(f"options.{number}: {each}: options.{known[each]} gives this cache already")
+                known[each] = number
         if self.windows.recall > self.windows.test:
             raise ValueError(f"windows.recall: {self.windows.recall} of {self.windows.test} test windows")
         return self
 
     @property
     def kept(self) -> list[Kept]:
-        """Every option, each once."""
-        return list(dict.fromkeys(kept for option in self.options for kept in option.kept(self.length, self.chunk)))
+        """Every option."""
+        return [kept for option in self.options for kept in option.kept(self.length, self.chunk)]
+
+    @property
+    def cache_dtype(self) -> str:
+        """In what keys and values are counted, by the condition; the model's own dtype may be another."""
+        return self.condition.dtypes.cache or self.condition.dtypes.model
 
     @property
     def templates(self) -> list[Kept]:
         """Kinds of cache that known plans give all layers: windows with and without sinks, the options' sparse ones,
         and H2O beside these.
         """
-        windows = [Kept("window"), Kept("sinks+window", sinks=4)]
+        windows = [Kept("window"), Kept("sinks+window", sinks=SINKS)]
         own = [option.template(self.chunk) for option in self.options if option.cache == "sparse"]
         heavy = [replace(each, exponent=0.0, choose="attention_mass") for each in own]
         return list(dict.fromkeys([*windows, *own, *heavy]))
