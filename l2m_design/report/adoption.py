@@ -38,6 +38,11 @@ def outcome(summary: AdoptionSummary) -> list[str]:
     start, choice = summary.start, summary.settings.choice
     target = f"{summary.settings.condition.length:,} tokens"
     said = [*_demanded(summary), *_chosen(summary, target)]
+    if summary.test_documents:
+        windows = summary.settings.windows.test
+        said.append(
+            f"Test losses are of {windows} windows of {summary.test_documents} documents, paired over documents."
+        )
     for budget in summary.budgets:
         said += _compared(budget)
     if summary.check.spearman:

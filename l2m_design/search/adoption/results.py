@@ -119,7 +119,9 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class AdoptionSummary:
-    """All of it. passes: full passes over a window that each part took, a window; losses in nats a token."""
+    """All of it; losses in nats a token. test_documents: that hold the test windows (those akin count as one); None in
+    files of older versions.
+    """
 
     kind: Literal["adoption"] = "adoption"
     study: str
@@ -135,6 +137,7 @@ class AdoptionSummary:
     seconds: float
     report: str = ""
     tracking_uri: str | None = None
+    test_documents: int | None = None
     notes: list[str] = field(default_factory=list)
 
     @property

@@ -155,6 +155,7 @@ class Rows:
             check=check,
             chosen=chosen(budgets, settings.choice.confidence),
             seconds=0.0,
+            test_documents=len(set(bench.windows["test"].cluster.tolist())),
             notes=[*corpus.notes],
         )
 

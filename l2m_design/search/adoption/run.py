@@ -8,7 +8,7 @@ from l2m_design.architecture.plans import CachePlan, Shape
 from l2m_design.condition import Demand
 from l2m_design.corpus import open_corpus
 from l2m_design.errors import BadInput
-from l2m_design.estimates import Floats
+from l2m_design.estimates import FEWEST_DOCUMENTS, Floats
 from l2m_design.information.scores.huggingface import load_config
 from l2m_design.laws import PowerLaw
 from l2m_design.measuring.scorer import check_vocabulary, own_tokenizer
@@ -67,8 +67,7 @@ class Adoption:
         self.units: list[Unit] = units_of(self.shape, settings.kept, settings.grain)
         if all(len(unit.options) == 1 for unit in self.units):
             raise BadInput("options: none is smaller than what the layers keep already")
-        for split, count in (("validation", settings.windows.costs), ("test", settings.windows.test)):
-            held_out_windows(self.corpus, split, settings.length - 1, count)
+        self._check_windows()
 
     def _check_tokenizer(self, own: str | None) -> None:
         from l2m_design.corpus.text import TextCorpus
@@ -89,6 +88,26 @@ class Adoption:
         if longest is not None and target > longest:
             where = "length" if self.settings.length > longest else "condition.length"
             raise BadInput(f"{where}: {target}: {self.settings.start} has {longest} positions; give at most as many")
+
+    def _check_windows(self) -> None:
+        """Raises BadInput where windows would overlap, or too few documents are held out to confirm anything."""
+        length, asked = self.settings.length, self.settings.windows
+        for split, key, count in (("validation", "costs", asked.costs), ("test", "test", asked.test)):
+            windows = held_out_windows(self.corpus, split, length - 1, count)
+            room = int((windows.documents.lengths // length).sum())
+            if count > room:
+                raise BadInput(
+                    f"windows.{key}: {count}: the {split} documents of {self.corpus.name} hold {room} windows of {length} "
+                    "tokens side by side; ask for at most as many, or give more or longer documents, or a smaller "
+                    "`length`"
+                )
+        documents = len(set(windows.cluster.tolist()))
+        if documents < FEWEST_DOCUMENTS:
+            raise BadInput(
+                f"windows.test: {asked.test} windows of {length} tokens are of {documents} test documents of "
+                f"{self.corpus.name}, at least {FEWEST_DOCUMENTS} are needed to confirm a choice: give a larger "
+                "windows.test, more documents, or a smaller `length`"
+            )
 
     def work(self) -> Work:
         """What would be read."""
