@@ -178,6 +178,17 @@ def test_a_study_from_end_to_end(place: Path) -> None:
     assert all(row.state_bytes <= other.budgets[0].bytes for row in other.budgets[0].others)
 
 
+def test_a_loss_is_said_to_be_measured_below_the_target(place: Path) -> None:
+    sets = ["correction={random_plans: 0, trials: 1}", "budgets=[1.0]", "choice.delta=9"]
+    beyond = study(place, *sets, "condition.length=128").run()
+    rows = [row for row in beyond.rows if row.name.startswith("uniform window")]
+    assert rows
+    assert all(row.difference and row.difference.value != 0 for row in rows)  # even the largest evicts
+    assert "Its late loss, measured at 100 tokens and not at 128 tokens, is " in " ".join(outcome(beyond))
+    alike = study(place, *sets, "condition.length=100", "name=alike").run()
+    assert "measured at" not in " ".join(outcome(alike))
+
+
 def test_settings_that_change_losses_are_another_study(place: Path) -> None:
     study(place, "correction={random_plans: 0, trials: 1}", "budgets=[0.7]").run()
     with pytest.raises(BadInput, match=r"windows\.costs: 2 -> 3"):
@@ -271,6 +282,11 @@ def test_the_choice_goes_down_until_a_budget_fails() -> None:
             {"options": [{"cache": "window", "share": 0.5, "exponent": 0.5}]},
             "exponent and choose: are for cache: sparse",
         ),
+        (
+            {"options": [{"cache": "window", "window": 100}]},
+            "options.0: window 100: evicts nothing in windows of 100 tokens",
+        ),
+        ({"options": [{"cache": "sinks+window", "window": 97}]}, "options.0: window 97 . 4 sinks: evicts nothing"),
         ({"options": [{"cache": "sparse", "window": 50}]}, "window: is for cache: window and sinks"),
         ({"options": [{"cache": "sparse", "share": 0.1}]}, "options.0: 10 tokens are too few .* a smaller chunk"),
         ({"options": [{"cache": "window", "share": 0.5, "sink": 3}]}, "unknown key 'sink'; did you mean 'sinks'"),

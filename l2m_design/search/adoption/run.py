@@ -97,9 +97,8 @@ class Adoption:
             room = int((windows.documents.lengths // length).sum())
             if count > room:
                 raise BadInput(
-                    f"windows.{key}: {count}: the {split} documents of {self.corpus.name} hold {room} windows of {length} "
-                    "tokens side by side; ask for at most as many, or give more or longer documents, or a smaller "
-                    "`length`"
+                    f"windows.{key}: {count}: the {split} documents of {self.corpus.name} hold {room} windows of "
+                    f"{length} tokens side by side; give at most as many, more documents, or a smaller `length`"
                 )
         documents = len(set(windows.cluster.tolist()))
         if documents < FEWEST_DOCUMENTS:

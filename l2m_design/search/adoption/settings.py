@@ -174,9 +174,15 @@ class AdoptionSettings(Values):
             raise ValueError(f"condition.length: {self.condition.length} is below the measured length, {self.length}")
         for number, option in enumerate(self.options):
             try:
-                option.kept(self.length, self.chunk)
+                found = option.kept(self.length, self.chunk)
             except ValueError as error:
                 raise ValueError(f"options.{number}: {error}; give a larger share, or a smaller chunk") from None
+            for kept in found:
+                if not kept.evicts(self.length):
+                    raise ValueError(
+                        f"options.{number}: {kept}: evicts nothing in windows of {self.length} tokens, on which losses "
+                        "are measured: give a smaller one, or a larger `length`"
+                    )
         if self.windows.recall > self.windows.test:
             raise ValueError(f"windows.recall: {self.windows.recall} of {self.windows.test} test windows")
         return self
