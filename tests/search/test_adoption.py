@@ -4,22 +4,25 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from l2m_design.architecture.plans import NONE, CachePlan
+from l2m_design.architecture.plans import NONE, CachePlan, Kept
 from l2m_design.errors import BadInput
-from l2m_design.report.adoption import outcome
-from l2m_design.search.adoption.bench import Bench
-from l2m_design.search.adoption.knapsack import units_of
+from l2m_design.laws import Dtypes
+from l2m_design.report.adoption import compared, outcome
+from l2m_design.search.adoption.bench import Bench, Stored
+from l2m_design.search.adoption.knapsack import Knapsack, Rules, units_of
 from l2m_design.search.adoption.results import BudgetRow, PlanRow, of_plain, plain
-from l2m_design.search.adoption.rows import chosen
+from l2m_design.search.adoption.rows import Rows, chosen
 from l2m_design.search.adoption.run import Adoption
 from l2m_design.search.adoption.settings import AdoptionSettings, load_adoption
-from l2m_design.search.adoption.table import Lines, cost_key, costs_of, key_of
+from l2m_design.search.adoption.table import Lines, cost_key, costs_of, key_of, plan_name
+from l2m_design.search.results.paired import Gap
 from l2m_design.search.run import Folders
 from l2m_design.search.schema import schema
 from l2m_design.search.tracking import default_uri
@@ -171,9 +174,14 @@ def test_a_study_from_end_to_end(place: Path) -> None:
     assert [budget.best for budget in again.budgets] == [budget.best for budget in found.budgets]
     kept = study(place).reselect()
     assert kept.start == found.start
+    for budget, before in zip(kept.budgets, found.budgets, strict=True):
+        assert budget.best.fingerprint == before.best.fingerprint
+        assert budget.best.difference == before.best.difference
+        assert {row.fingerprint for row in before.others} <= {row.fingerprint for row in (budget.best, *budget.others)}
     assert any(row.effective_context is not None for row in kept.rows)
     other = study(place, "budgets=[0.6]", "demand={beta: 0.5}", "choice.delta=9").reselect()
     assert other.budgets[0].best.state_bytes <= 0.6 * other.start.bytes
+    assert other.budgets[0].best.validation is not None
     assert other.budgets[0].best.meets
     assert all(row.state_bytes <= other.budgets[0].bytes for row in other.budgets[0].others)
 
@@ -187,6 +195,70 @@ def test_a_loss_is_said_to_be_measured_below_the_target(place: Path) -> None:
     assert "Its late loss, measured at 100 tokens and not at 128 tokens, is " in " ".join(outcome(beyond))
     alike = study(place, *sets, "condition.length=100", "name=alike").run()
     assert "measured at" not in " ".join(outcome(alike))
+
+
+def stored(work: Adoption, fingerprint: str) -> Bench:
+    read = Stored(work.shape, fingerprint)
+    return Bench(work.settings, work.corpus, read, work.folder.path, lambda what, done, total: None)
+
+
+def test_the_best_of_all_measured_plans_is_taken(place: Path) -> None:
+    """Whoever drew it; a solution that was never measured is said to be so and is not the best."""
+    sets = ["correction={random_plans: 0, trials: 1}", "budgets=[0.7]", "choice.delta=9"]
+    work = study(place, *sets)
+    first = work.run()
+    table = stored(work, first.start.fingerprint)
+    drawn = CachePlan.alike([Kept("window", 7), Kept("window", 9)], work.shape.kv_heads)
+    for window, late in enumerate(table.losses(None, "validation")):
+        key = key_of("validation", window, plan_name(drawn), "start")
+        table.plans.add(key, {"late": late - 1}, plan=drawn.plain())
+    found = study(place, *sets).run(resume=True).budgets[0].best
+    assert found.fingerprint == plan_name(drawn) != first.budgets[0].best.fingerprint
+    assert found.validation == pytest.approx(-1)
+    assert found.difference is not None
+    other = study(place, *sets, "budgets=[0.45]").reselect()
+    assert other.budgets[0].best == replace(found, name=other.budgets[0].best.name)
+    assert other.chosen is not None
+    solution = next(row for row in other.budgets[0].others if row.name == "solved")
+    assert solution.difference is None
+    assert f"the solution is {solution.picture}, its predicted loss" in " ".join(outcome(other))
+    sentence = next(line for line in outcome(other) if "the solution is" in line)
+    assert sentence.endswith("it was not measured.")
+
+
+def beside(place: Path, ours: list[float], theirs: list[float]) -> BudgetRow:
+    """A budget whose best plan and uniform rival lose so much more than the model on documents."""
+    work = study(place)
+    plans = [CachePlan.alike([NONE, Kept("window", size)], work.shape.kv_heads) for size in (5, 6)]
+    losses = {plans[0]: np.array(ours), plans[1]: np.array(theirs), None: np.zeros(len(ours))}
+    bench = SimpleNamespace(losses=lambda plan, split: losses[plan], by_document=lambda each, split: each.tolist())
+    rows = [
+        replace(row(0.5, 9), name=name, layers=plan.plain(), fingerprint=name, difference=Gap(
+            float(np.mean(losses[plan])), -1.0, 1.0, standard_error=1.0, seeds=1))
+        for name, plan in zip(("solved", "uniform window"), plans, strict=True)
+    ]  # fmt: skip
+    knapsack = Knapsack(work.shape, work.units, Rules(100, Dtypes()))
+    return Rows(bench, knapsack, np.zeros((2, 3))).budget(9.0, rows[0], rows[1:], 0.1)  # type: ignore[arg-type]
+
+
+def test_the_best_plan_is_always_held_against_its_rival(place: Path) -> None:
+    noise = np.linspace(-0.01, 0.01, 12)
+    helped = beside(place, [*(0.02 + noise)], [*(-0.01 + noise[::-1] / 2)])
+    assert helped.over is not None
+    assert helped.over.value == pytest.approx(0.03)
+    assert helped.lost is None
+    clear = beside(place, [*(0.2 + noise)], [*(0.4 + noise)])
+    assert clear.lost is not None
+    assert clear.lost.value == pytest.approx(0.5)
+    near = beside(place, [*(0.2 + noise)], [*(0.001 + noise)])
+    assert near.lost is None  # of nearly nothing there is no part
+    for budget, verdict in ((helped, "the uniform plan is better"), (clear, "the searched plan is better")):
+        told = " ".join(compared(budget))
+        assert verdict in told
+        assert "paired over documents" in told
+        assert ("of what that plan loses" in told) == (budget.lost is not None)
+    level = beside(place, [*(0.2 + noise)], [*(0.2 - noise)])
+    assert "the two cannot be told apart" in " ".join(compared(level))
 
 
 def test_settings_that_change_losses_are_another_study(place: Path) -> None:
@@ -209,6 +281,10 @@ def test_a_healed_plan_is_read_again_from_its_weights(place: Path, finetune: str
     again = study(place, *sets).run().budgets[0]
     assert again.healed is not None
     assert again.gain is not None
+    kept = study(place, *sets, "choice.delta=9").reselect()
+    assert kept.chosen is not None
+    assert kept.chosen == kept.budgets[0].healed == replace(again.healed, p=kept.chosen.p)
+    assert kept.budgets[0].gain == again.gain
     assert again.healed.difference.value == pytest.approx(healed.difference.value, abs=1e-6)  # type: ignore[union-attr]
 
 

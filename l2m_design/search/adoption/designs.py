@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from l2m_design.architecture.plans import FULL, CachePlan, Kept
+from l2m_design.architecture.plans import FULL, CachePlan, Kept, Shape
 from l2m_design.search.adoption.knapsack import Knapsack
 
 EVERY = (2, 3, 4, 6, 8)
@@ -26,6 +26,12 @@ def known(knapsack: Knapsack, templates: list[Kept], budget: float, length: int)
         if n < len(knapsack.shape.whole) and (plan := largest(knapsack, between, budget, most(WINDOW, length))):
             found[f"every {n}{ending(n)} layer full, windows between"] = plan
     return found
+
+
+def uniform(plan: CachePlan, shape: Shape) -> str | None:
+    """The name of a plan whose layers of full attention all keep alike, and less than everything; none of another."""
+    kept = {each for layer in shape.whole for each in plan.layers[layer]}
+    return f"uniform {named(kept.pop())}" if len(kept) == 1 and FULL not in kept else None
 
 
 def named(template: Kept) -> str:

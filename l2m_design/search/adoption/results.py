@@ -93,8 +93,9 @@ class PlanRow:
 class BudgetRow:
     """A budget of bytes: the plan that is best on validation windows first (`best`), and what it is compared with.
 
-    lost: what the best plan loses over what the best uniform plan loses (`rival`), on test windows; gain: by how much
-    healing lowers its loss. seconds: of solving the knapsack.
+    over: what the best plan loses on test windows less what the uniform plan that loses least there does (`rival`),
+    paired; lost: its part of what that one loses, where this is clearly above 0. gain: by how much healing lowers its
+    loss. seconds: of solving the knapsack.
     """
 
     bytes: int
@@ -106,6 +107,7 @@ class BudgetRow:
     gain: Gap | None
     rival: str | None
     seconds: float
+    over: Gap | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
