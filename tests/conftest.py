@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,17 @@ def text_folder(tmp_path: Path) -> Path:
     for index in range(40):
         words = [f"word{(index * 7 + k * k) % 97} " for k in range(400)]
         (folder / f"{index:02d}.txt").write_text(("".join(words) * 2)[:3000])
+    return folder
+
+
+@pytest.fixture
+def many_texts(tmp_path: Path) -> Path:
+    """200 text files of 900 bytes, of random words: about 20 in each held-out split."""
+    rng, folder = random.Random(0), tmp_path / "texts"
+    folder.mkdir()
+    for index in range(200):
+        words = "".join(f"word{rng.randrange(97)} " for _ in range(150))
+        (folder / f"{index:03d}.txt").write_text(words[:900])
     return folder
 
 

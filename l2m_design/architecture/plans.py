@@ -96,6 +96,11 @@ class Kept:
         """The last tokens that it reads, None where it reads others too: a model's own window may not be exceeded."""
         return {"window": self.window, "none": 1}.get(self.cache)
 
+    def evicts(self, length: int) -> bool:
+        """Is any of `length` tokens evicted before the last one is read?"""
+        terms = self.state(1).terms
+        return not terms or terms[0].growth.count(length - 1) < length - 1
+
     def state(self, head_dim: int) -> StateLaw:
         """The law of one kv head; a sparse one counts its slots in four bytes."""
         slot = 2 * head_dim

@@ -8,6 +8,7 @@ from l2m_design.report.figures import adoption as figures
 from l2m_design.report.picture import rendered
 from l2m_design.report.words import estimate, letter, size
 from l2m_design.search.adoption.results import AdoptionSummary, BudgetRow, PlanRow
+from l2m_design.search.results.paired import Gap
 from l2m_design.settings import to_yaml, write_atomically
 
 
@@ -41,8 +42,13 @@ def outcome(summary: AdoptionSummary) -> list[str]:
     start, choice = summary.start, summary.settings.choice
     target = f"{summary.settings.condition.length:,} tokens, counted in {summary.settings.cache_dtype}"
     said = [*_demanded(summary), *_chosen(summary, target)]
+    if summary.test_documents:
+        windows = summary.settings.windows.test
+        said.append(
+            f"Test losses are of {windows} windows of {summary.test_documents} documents, paired over documents."
+        )
     for budget in summary.budgets:
-        said += _compared(budget)
+        said += compared(budget)
     if summary.check.spearman:
         said.append(
             f"Over {len(summary.check.measured)} random plans the rank correlation of predicted and measured losses is "
@@ -97,31 +103,37 @@ def _chosen(summary: AdoptionSummary, target: str) -> list[str]:
     if not any(each.p is not None for budget in summary.budgets for each in (budget.best,)):
         return []
     if row is None:
+        first = max(summary.budgets, key=lambda budget: budget.bytes)
+        if (first.healed or first.best).p is None:
+            return ["None chosen: the best plan of the largest budget was not measured on test windows; search again."]
         return [
             f"None chosen: not even the plan of the largest budget is shown to lose at most {choice.delta:g} nats a "
             "token; give a larger budget or delta, or more test windows."
         ]
+    length = summary.settings.length
+    where = (
+        "" if length == summary.settings.condition.length else f", measured at {length:,} tokens and not at {target},"
+    )
     return [
         f"Chosen: {row.picture} ({row.name}): {size(row.state_bytes)} of state at {target}: {row.share:.3g} of the "
-        f"model's {size(summary.start.bytes)}. Its late loss is {estimate(row.difference, sign=True)} nats a token "
-        f"above the model's own; with {100 * choice.confidence:.0f}% confidence it is at most {choice.delta:g} above."
+        f"model's {size(summary.start.bytes)}. Its late loss{where} is {estimate(row.difference, sign=True)} nats a "
+        f"token above the model's own; with {100 * choice.confidence:.0f}% confidence it is at most {choice.delta:g} above."
     ]
 
 
-def _compared(budget: BudgetRow) -> list[str]:
-    row, said = budget.best, []
-    if budget.lost is not None and not row.name.startswith("uniform"):
+def compared(budget: BudgetRow) -> list[str]:
+    """A budget in sentences: the best plan beside the best uniform one, what was not measured, healing."""
+    row, said, at = budget.best, [], f"At {budget.share:.3g} of the state"
+    if row.name.startswith("uniform"):
+        said.append(f"{at} no plan beats {row.name} on validation windows.")
+    if budget.over is not None:
+        part = f" ({estimate(budget.lost)} of what that plan loses)" if budget.lost else ""
         said.append(
-            f"At {budget.share:.3g} of the state the searched plan loses {estimate(row.difference, sign=True)} nats a "
-            f"token, {estimate(budget.lost)} of what the best uniform plan loses ({budget.rival})."
+            f"{at} the searched plan loses {estimate(row.difference, sign=True)} nats a token; less the loss of the "
+            f"best uniform plan, {budget.rival}, that is {estimate(budget.over, sign=True)}, paired over "
+            f"documents{part}: {_better(budget.over)}."
         )
-    elif row.difference is None and row.predicted is not None:
-        said.append(
-            f"At {budget.share:.3g} of the state the solution is {row.picture}; its predicted loss is "
-            f"{row.predicted:+.4f} nats a token (solved in {budget.seconds:.2f} s)."
-        )
-    elif row.name.startswith("uniform"):
-        said.append(f"At {budget.share:.3g} of the state no plan beats {row.name} on validation windows.")
+    said += [_unmeasured(at, each, budget) for each in (row, *budget.others) if each.difference is None]
     if budget.healed and budget.gain:
         said.append(
             f"At {budget.share:.3g} of the state, {budget.healed.name}: it loses "
@@ -129,6 +141,23 @@ def _compared(budget: BudgetRow) -> list[str]:
             f"{estimate(budget.gain, sign=True)}, paired over documents."
         )
     return said
+
+
+def _unmeasured(at: str, row: PlanRow, budget: BudgetRow) -> str:
+    # of a plan that test windows were not read with: the solution, or the best on validation windows
+    if row.validation is not None:
+        return (
+            f"{at} {row.picture} ({row.name}) loses {row.validation:+.4f} nats a token on validation windows; on test "
+            "windows it was not measured."
+        )
+    predicted = "" if row.predicted is None else f", its predicted loss {row.predicted:+.4f} nats a token"
+    return f"{at} the solution is {row.picture}{predicted} (solved in {budget.seconds:.2f} s); it was not measured."
+
+
+def _better(over: Gap) -> str:
+    if over.low <= 0 <= over.high:
+        return "the two cannot be told apart"
+    return "the searched plan is better" if over.value < 0 else "the uniform plan is better"
 
 
 def recalled(recall: dict[str, float]) -> str:

@@ -14,7 +14,7 @@ one_thread = partial(l2m, OMP_NUM_THREADS="1")
 
 
 @pytest.fixture
-def place(tmp_path: Path, tiny_llama: Path, text_folder: Path) -> Path:
+def place(tmp_path: Path, tiny_llama: Path, many_texts: Path) -> Path:
     (tmp_path / "model").symlink_to(tiny_llama)
     (tmp_path / "study.yaml").write_text(to_yaml(STUDY | {"choice": {"delta": 5.0}}))
     return tmp_path

@@ -37,6 +37,13 @@ class Stored:
 
     def __init__(self, shape: Shape, fingerprint: str) -> None:
         self.shape, self.fingerprint = shape, fingerprint
+        self.how: Healing | None = None
+
+    def healed_at(self, plan: CachePlan, path: Path, how: Healing) -> Any:
+        """In the place of a healed model."""
+        found = Stored(self.shape, self.fingerprint)
+        found.how = how
+        return found
 
     def __getattr__(self, name: str) -> Any:
         raise BadInput("--reselect: options or windows that were not measured are asked for; search again without it")
@@ -120,10 +127,10 @@ class Bench:
         return {c: np.array([self.plans[key][str(c)] for key in keys]) for c in contexts} if keys else {}
 
     def measured(self) -> list[CachePlan]:
-        """Every plan that all validation windows were read with, but the model's own."""
-        heads, own = self.start.shape.kv_heads, CachePlan.own(self.start.shape)
-        plans = {CachePlan.of_plain(told["plan"], heads) for told in self.plans.told if "plan" in told}
-        return [plan for plan in plans if plan != own and self.known(plan, "validation")]
+        """Every plan that all validation windows were read with, in the order of reading."""
+        heads = self.start.shape.kv_heads
+        plans = dict.fromkeys(CachePlan.of_plain(told["plan"], heads) for told in self.plans.told if "plan" in told)
+        return [plan for plan in plans if self.known(plan, "validation")]
 
     def own_costs(self) -> Floats:
         """[windows] late losses of the model itself on validation windows, from the table of costs."""
@@ -137,6 +144,12 @@ class Bench:
         healed = self.start.healed(plan, self.corpus, self.settings.length, how, on_step)
         healed.save(path)
         return healed
+
+    def kept(self, plan: CachePlan, how: Healing) -> Healed | None:
+        """The model distilled with a plan, if it was, and all test windows were read before and after."""
+        path = healed_path(self.folder, plan_name(plan), how)
+        healed = self.start.healed_at(plan, path, how) if path.exists() else None
+        return healed if healed and self.known(plan, "test") and self.known(plan, "test", healed) else None
 
     def by_document(self, losses: Floats, split: str) -> list[float]:
         """Losses of the first windows [windows] as those of documents, or of windows where these are few."""

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from l2m_design.architecture.plans import FULL, CachePlan, Kept
+from l2m_design.architecture.plans import FULL, CachePlan, Kept, Shape
 from l2m_design.search.adoption.knapsack import Knapsack
 
 EVERY = (2, 3, 4, 6, 8)
@@ -19,13 +19,19 @@ def known(knapsack: Knapsack, templates: list[Kept], budget: float, length: int)
     """
     found = {}
     for template in templates:
-        if plan := largest(knapsack, partial(_alike, knapsack, template, length), budget, length):
+        if plan := largest(knapsack, partial(_alike, knapsack, template, length), budget, most(template, length)):
             found[f"uniform {named(template)}"] = plan
     for n in EVERY:
         between = partial(_alike, knapsack, WINDOW, length, every=n)
-        if n < len(knapsack.shape.whole) and (plan := largest(knapsack, between, budget, length)):
+        if n < len(knapsack.shape.whole) and (plan := largest(knapsack, between, budget, most(WINDOW, length))):
             found[f"every {n}{ending(n)} layer full, windows between"] = plan
     return found
+
+
+def uniform(plan: CachePlan, shape: Shape) -> str | None:
+    """The name of a plan whose layers of full attention all keep alike, and less than everything; none of another."""
+    kept = {each for layer in shape.whole for each in plan.layers[layer]}
+    return f"uniform {named(kept.pop())}" if len(kept) == 1 and FULL not in kept else None
 
 
 def named(template: Kept) -> str:
@@ -41,9 +47,20 @@ def ending(n: int) -> str:
     return {2: "nd", 3: "rd"}.get(n, "th")
 
 
-def largest(knapsack: Knapsack, made: Callable[[int], CachePlan], budget: float, length: int) -> CachePlan | None:
-    """The plan of the most tokens whose bytes are within the budget; none where not even the fewest are."""
-    low, high, best = 0, length, None
+def most(template: Kept, length: int) -> int:
+    """The most tokens that a cache of this kind may hold in windows of `length` and evict some, 0 where it cannot."""
+    for held in range(length - 1, 0, -1):
+        try:
+            if template.holding(held, length).evicts(length):
+                return held
+        except ValueError:  # too few tokens for this kind
+            break
+    return 0
+
+
+def largest(knapsack: Knapsack, made: Callable[[int], CachePlan], budget: float, high: int) -> CachePlan | None:
+    """The plan of the most tokens, `high` or fewer, whose bytes are within the budget; none where no number is."""
+    low, best = 0, None
     while low < high:
         middle = (low + high + 1) // 2
         try:

@@ -93,8 +93,9 @@ class PlanRow:
 class BudgetRow:
     """A budget of bytes: the plan that is best on validation windows first (`best`), and what it is compared with.
 
-    lost: what the best plan loses over what the best uniform plan loses (`rival`), on test windows; gain: by how much
-    healing lowers its loss. seconds: of solving the knapsack.
+    over: what the best plan loses on test windows less what the uniform plan that loses least there does (`rival`),
+    paired; lost: its part of what that one loses, where this is clearly above 0. gain: by how much healing lowers its
+    loss. seconds: of solving the knapsack.
     """
 
     bytes: int
@@ -106,6 +107,7 @@ class BudgetRow:
     gain: Gap | None
     rival: str | None
     seconds: float
+    over: Gap | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +121,9 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class AdoptionSummary:
-    """All of it. passes: full passes over a window that each part took, a window; losses in nats a token."""
+    """All of it; losses in nats a token. test_documents: that hold the test windows (those akin count as one); None in
+    files of older versions.
+    """
 
     kind: Literal["adoption"] = "adoption"
     study: str
@@ -135,6 +139,7 @@ class AdoptionSummary:
     seconds: float
     report: str = ""
     tracking_uri: str | None = None
+    test_documents: int | None = None
     notes: list[str] = field(default_factory=list)
 
     @property

@@ -35,7 +35,7 @@ class Rows:
     def row(
         self, name: str, budget: int, plan: CachePlan, *, measure: bool = False, healed: Healed | None = None
     ) -> PlanRow:
-        """A plan; what was not measured is, if it is to be, and is None otherwise. Recall: see `asked`."""
+        """A plan; what was not measured is, if it is to be, and is None otherwise. Recall and context: see `asked`."""
         bench, knapsack = self._bench, self._knapsack
         tested = measure or bench.known(plan, "test", healed)
         chosen_by = bench.known(plan, "validation", healed)
@@ -57,6 +57,7 @@ class Rows:
             difference=late.gap() if late else None,
             repeated=(gap.gap() if (gap := self._above(plan, "repeated", healed)) else None) if tested else None,
             p=late.p_at_most(bench.settings.choice.delta) if late else None,
+            recall=bench.recall(plan, healed) if bench.known(plan, "recall", healed) else {},
             context_gain=gains,
             effective_context=reached,
             healed=healed is not None,
@@ -103,30 +104,38 @@ class Rows:
     def budget(self, budget: float, best: PlanRow, others: list[PlanRow], seconds: float) -> BudgetRow:
         """A budget; its best plan is held against the uniform plan that loses least on test windows."""
         rival = rival_of([best, *others])
+        over, lost = self._beside(best, rival) if rival else (None, None)
         return BudgetRow(
             bytes=round(budget),
             share=budget / self._knapsack.own_bytes,
             best=best,
             healed=None,
             others=others,
-            lost=self._lost(best, rival) if rival else None,
+            over=over,
+            lost=lost,
             gain=None,
             rival=rival.name if rival else None,
             seconds=seconds,
         )
 
-    def _lost(self, ours: PlanRow, theirs: PlanRow) -> Estimate | None:
-        """Our loss above the model's as a part of theirs, documents resampled; None where theirs is nothing."""
+    def _beside(self, ours: PlanRow, theirs: PlanRow) -> tuple[Gap | None, Estimate | None]:
+        """Our test loss less theirs, paired; and what we lose above the model as a part of what they do, documents
+        resampled: None where some resampled documents show no loss of theirs.
+        """
         bench, losses = self._bench, []
         kv_heads = self._knapsack.shape.kv_heads
+        if ours.difference is None or ours.fingerprint == theirs.fingerprint:
+            return None, None
         for row in (ours, theirs):
             plan = CachePlan.of_plain(row.layers, kv_heads)
             losses.append(np.array(bench.by_document(bench.losses(plan, "test") - bench.losses(None, "test"), "test")))
-        if losses[1].mean() <= 0:
-            return None
+        found = difference({0: losses[0].tolist()}, {0: losses[1].tolist()})
+        over = found.gap() if found else None
         drawn = np.random.default_rng(0).integers(0, len(losses[0]), (REPLICATES, len(losses[0])))
-        ratios = losses[0][drawn].mean(1) / np.maximum(losses[1][drawn].mean(1), 1e-9)
-        return Estimate.of_draws(float(losses[0].mean() / losses[1].mean()), ratios, 0.95)
+        means = losses[1][drawn].mean(1)
+        if means.min() <= 0:
+            return over, None
+        return over, Estimate.of_draws(losses[0].mean() / losses[1].mean(), losses[0][drawn].mean(1) / means, 0.95)
 
     def check(self, plans: list[CachePlan], measured: list[float]) -> Check:
         """Random plans: predicted beside measured losses, and their rank correlation with its interval."""
@@ -155,6 +164,7 @@ class Rows:
             check=check,
             chosen=chosen(budgets, settings.choice.confidence),
             seconds=0.0,
+            test_documents=len(set(bench.windows["test"].cluster.tolist())),
             notes=[*corpus.notes],
         )
 

@@ -1,14 +1,13 @@
 """An adoption study from its settings to its summary: costs, knapsack, measured plans, correction, test, healing."""
 
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from l2m_design.architecture.plans import CachePlan, Shape
+from l2m_design.architecture.plans import Shape
 from l2m_design.condition import Demand
 from l2m_design.corpus import open_corpus
 from l2m_design.errors import BadInput, named
-from l2m_design.estimates import Floats
+from l2m_design.estimates import FEWEST_DOCUMENTS
 from l2m_design.information.scores.huggingface import load_config
 from l2m_design.laws import PowerLaw
 from l2m_design.measuring.scorer import check_vocabulary, own_tokenizer
@@ -16,19 +15,16 @@ from l2m_design.model.adopted import shape_in
 from l2m_design.model.backends import use_threads
 from l2m_design.search import demand as demands
 from l2m_design.search.adoption.bench import Bench, Stored, check_recall
-from l2m_design.search.adoption.designs import known, random_plans
 from l2m_design.search.adoption.knapsack import Knapsack, Rules, Unit, units_of
-from l2m_design.search.adoption.results import AdoptionSummary, BudgetRow, Check, plain
-from l2m_design.search.adoption.rows import Rows, rival_of
+from l2m_design.search.adoption.results import AdoptionSummary, plain
 from l2m_design.search.adoption.sent import contents, flat, metrics
 from l2m_design.search.adoption.settings import AdoptionSettings
-from l2m_design.search.adoption.table import costs_of, plan_name
-from l2m_design.search.adoption.work import RANDOM_TESTED, Work, work_of
+from l2m_design.search.adoption.stages import Measuring
+from l2m_design.search.adoption.work import Work, work_of
 from l2m_design.search.driver import Listener
 from l2m_design.search.folder import StudyFolder, leaving_no_trace, read_kept
 from l2m_design.search.results.reading import STUDY
 from l2m_design.search.run import Folders, Interrupted
-from l2m_design.search.study.correction import Neighbourhood
 from l2m_design.search.tracking import Tracker, check_experiment, check_uri
 from l2m_design.settings import to_json, write_atomically
 from l2m_design.training.batches import held_out_windows
@@ -36,15 +32,6 @@ from l2m_design.training.lora import check_lora
 from l2m_design.training.start import StartModel, speed
 
 FACTS = "start.json"
-
-
-@dataclass(frozen=True)
-class Solved:
-    """A budget of bytes, the plan of least summed cost within it, and the seconds of solving."""
-
-    budget: float
-    plan: CachePlan
-    seconds: float
 
 
 class Adoption:
@@ -68,8 +55,7 @@ class Adoption:
         self.units: list[Unit] = units_of(self.shape, settings.kept, settings.grain)
         if all(len(unit.options) == 1 for unit in self.units):
             raise BadInput("options: none is smaller than what the layers keep already")
-        for split, count in (("validation", settings.windows.costs), ("test", settings.windows.test)):
-            held_out_windows(self.corpus, split, settings.length - 1, count)
+        self._check_windows()
         check_recall(settings, self.corpus)
         self._check_budgets()
 
@@ -99,6 +85,25 @@ class Adoption:
         """Under the demand, where it is given; one that is to be measured is held to them when it is known."""
         measured = self.settings.demand and self.settings.demand.measure
         self.budgets(self.knapsack(None if measured else self._demand(Listener())[0]))
+
+    def _check_windows(self) -> None:
+        """Raises BadInput where windows would overlap, or too few documents are held out to confirm anything."""
+        length, asked = self.settings.length, self.settings.windows
+        for split, key, count in (("validation", "costs", asked.costs), ("test", "test", asked.test)):
+            windows = held_out_windows(self.corpus, split, length - 1, count)
+            room = int((windows.documents.lengths // length).sum())
+            if count > room:
+                raise BadInput(
+                    f"windows.{key}: {count}: the {split} documents of {self.corpus.name} hold {room} windows of "
+                    f"{length} tokens side by side; give at most as many, more documents, or a smaller `length`"
+                )
+        documents = len(set(windows.cluster.tolist()))
+        if documents < FEWEST_DOCUMENTS:
+            raise BadInput(
+                f"windows.test: {asked.test} windows of {length} tokens are of {documents} test documents of "
+                f"{self.corpus.name}, at least {FEWEST_DOCUMENTS} are needed to confirm a choice: give a larger "
+                "windows.test, more documents, or a smaller `length`"
+            )
 
     def work(self) -> Work:
         """What would be read."""
@@ -144,7 +149,7 @@ class Adoption:
         tracker = self._tracker()
         try:
             with tracker.ending(), self.folder.sitting():
-                found = Measuring(self, bench, knapsack, listener).summary(budgets, tracker)
+                found = Measuring(bench, knapsack, listener).summary(budgets, tracker)
         except KeyboardInterrupt:
             told = f"{len(bench.costs)} costs and {len(bench.plans)} losses of plans are kept"
             raise Interrupted(told) from None
@@ -162,7 +167,7 @@ class Adoption:
             raise BadInput("--reselect: no demand was measured; give the law, as demand={beta: 0.7, prefactor: 5}")
         demand, measurement = self._demand(Listener())
         knapsack = self.knapsack(demand)
-        found = Measuring(self, bench, knapsack, Listener()).stored(self.budgets(knapsack))
+        found = Measuring(bench, knapsack, Listener()).stored(self.budgets(knapsack))
         summary = replace(found, seconds=self.folder.seconds, demand=_plain(demand, measurement))
         place = self.report_folder / "reselected"
         place.mkdir(parents=True, exist_ok=True)
@@ -233,102 +238,6 @@ class Adoption:
             summary = replace(summary, notes=[*summary.notes, *tracker.notes])
             write_atomically(path, to_json(plain(summary)))
         return summary
-
-
-class Measuring:
-    """The stages of a study, each on what the one before it found."""
-
-    def __init__(self, study: Adoption, bench: Bench, knapsack: Knapsack, listener: Listener) -> None:
-        self.settings, self.bench, self.knapsack, self.listener = study.settings, bench, knapsack, listener
-        self.units, self.corpus, self.name = study.units, study.corpus, study.settings.name
-
-    def summary(self, budgets: list[float], tracker: Tracker) -> AdoptionSummary:
-        """Measure everything."""
-        bench = self.bench
-        bench.fit()
-        bench.measure_costs(self.units)
-        costs = costs_of(bench.costs, self.units, self.settings.windows.costs)
-        rows = Rows(bench, self.knapsack, costs)
-        check = self._random(costs, budgets, rows)
-        found = []
-        for number, budget in enumerate(budgets):
-            found.append(self._budget(number, self._solved(costs, budget), costs, rows))
-            tracker.send(contents(rows.summary(found, check)))
-        return rows.summary(found, check)
-
-    def stored(self, budgets: list[float]) -> AdoptionSummary:
-        """Solve again, and tell of plans what is known of them."""
-        costs = costs_of(self.bench.costs, self.units, self.settings.windows.costs)
-        rows = Rows(self.bench, self.knapsack, costs)
-        found = []
-        for number, budget in enumerate(budgets):
-            solved = self._solved(costs, budget)
-            measured = [plan for plan in self.bench.measured() if self._fits(plan, budget)]
-            others = [rows.row(f"measured {plan_name(plan)[:6]}", number, plan) for plan in measured]
-            others.sort(key=lambda row: row.validation if row.validation is not None else 9e9)
-            found.append(rows.budget(budget, rows.row("solved", number, solved.plan), others[:5], solved.seconds))
-        return rows.summary(found, Check(predicted=[], measured=[], spearman=None))
-
-    def _fits(self, plan: CachePlan, budget: float) -> bool:
-        demand, enforce = self.knapsack.rules.demand, self.knapsack.rules.enforce
-        if self.knapsack.bytes(plan) > budget:
-            return False
-        found = demand.judge(plan.state(self.knapsack.shape.head_dim)) if demand else None
-        return not found or (
-            (found.meets_growth or "growth" not in enforce)
-            and (found.meets_level is not False or "level" not in enforce)
-        )
-
-    def _solved(self, costs: Floats, budget: float) -> Solved:
-        began = time.perf_counter()
-        plan = self.knapsack.solve(costs, budget)
-        assert plan  # the budget holds the least one
-        return Solved(budget, plan, time.perf_counter() - began)
-
-    def _random(self, costs: Floats, budgets: list[float], rows: Rows) -> Check:
-        """Measured losses of random plans beside what the costs predict, budget after budget in turn."""
-        count = self.settings.correction.random_plans
-        plans = [
-            plan
-            for turn, budget in enumerate(budgets)
-            for plan in random_plans(self.knapsack, budget, len(range(turn, count, len(budgets))), self.settings.seed)
-        ]
-        measured = []
-        for done, plan in enumerate(plans):
-            measured.append(rows.validation(plan))
-            self.listener.progress("random plans", done + 1, len(plans))
-        return rows.check(plans, measured)
-
-    def _budget(self, number: int, solved: Solved, costs: Floats, rows: Rows) -> BudgetRow:
-        """Correct the solution on validation windows, then read the test windows with it and its rivals."""
-        settings, budget, title = self.settings, solved.budget, f"budget {number + 1}"
-        known_ = known(self.knapsack, settings.templates, budget, settings.length)
-        eligible = {name: plan for name, plan in known_.items() if self._fits(plan, budget)}
-        around = Neighbourhood(self.knapsack, costs, budget, eligible)
-        tried = around.search(
-            rows.validation,
-            settings.correction.trials,
-            settings.seed,
-            lambda done, total: self.listener.progress(f"{title}: correction", done, total),
-        )
-        best = tried[0]
-        others = {"solved": solved.plan} | known_
-        drawn = random_plans(self.knapsack, budget, RANDOM_TESTED, settings.seed)
-        others |= {f"random plan {n + 1}": plan for n, plan in enumerate(drawn)}
-        read = []
-        for done, (name, plan) in enumerate([(best.name, best.plan), *others.items()]):
-            if done == 0 or plan != best.plan:
-                read.append(rows.row(name, number, plan, measure=True))
-            self.listener.progress(f"{title}: test", done + 1, len(others) + 1)
-        rival = rival_of(read)
-        read = [rows.asked(row) if row in (read[0], rival) else row for row in read]
-        found = rows.budget(budget, read[0], read[1:], solved.seconds)
-        if settings.finetune is None:
-            return found
-        how = settings.finetune.how
-        healed = self.bench.healed(best.plan, how, lambda d, t: self.listener.progress(f"{title}: healing", d, t))
-        row = rows.row(f"healed on {how}", number, best.plan, measure=True, healed=healed)
-        return replace(found, healed=rows.asked(row, healed), gain=rows.gain(best.plan, healed))
 
 
 def _plain(demand: Demand | None, measurement: dict[str, Any] | None) -> dict[str, Any] | None:

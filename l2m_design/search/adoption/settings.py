@@ -180,13 +180,18 @@ class AdoptionSettings(Values):
         known: dict[Kept, int] = {}
         for number, option in enumerate(self.options):
             try:
-                kept = option.kept(self.length, self.chunk)
+                found = option.kept(self.length, self.chunk)
             except ValueError as error:
                 raise ValueError(f"options.{number}: {error}; give a larger share, or a smaller chunk") from None
-            for each in kept:
-                if each in known:
-                    raise ValueError(f"options.{number}: {each}: options.{known[each]} gives this cache already")
-                known[each] = number
+            for kept in found:
+                if kept in known:
+                    raise ValueError(f"options.{number}: {kept}: options.{known[kept]} gives this cache already")
+                if not kept.evicts(self.length):
+                    raise ValueError(
+                        f"options.{number}: {kept}: evicts nothing in windows of {self.length} tokens, on which losses "
+                        "are measured: give a smaller one, or a larger `length`"
+                    )
+                known[kept] = number
         if self.windows.recall > self.windows.test:
             raise ValueError(f"windows.recall: {self.windows.recall} of {self.windows.test} test windows")
         return self

@@ -1,0 +1,167 @@
+"""The stages of an adoption study, from costs to tested and healed plans, each on what the one before it found."""
+
+import time
+from dataclasses import dataclass, replace
+from itertools import chain
+
+from l2m_design.architecture.plans import CachePlan
+from l2m_design.estimates import Floats
+from l2m_design.search.adoption.bench import Bench
+from l2m_design.search.adoption.designs import known, random_plans, uniform
+from l2m_design.search.adoption.knapsack import Knapsack
+from l2m_design.search.adoption.results import AdoptionSummary, BudgetRow, Check
+from l2m_design.search.adoption.rows import Rows, rival_of
+from l2m_design.search.adoption.sent import contents
+from l2m_design.search.adoption.table import costs_of, plan_name
+from l2m_design.search.adoption.work import RANDOM_TESTED
+from l2m_design.search.driver import Listener
+from l2m_design.search.study.correction import Neighbourhood
+from l2m_design.search.tracking import Tracker
+
+
+@dataclass(frozen=True)
+class Solved:
+    """A budget of bytes, the plan of least summed cost within it, and the seconds of solving."""
+
+    budget: float
+    plan: CachePlan
+    seconds: float
+
+
+class Measuring:
+    """The stages of a study, each on what the one before it found."""
+
+    def __init__(self, bench: Bench, knapsack: Knapsack, listener: Listener) -> None:
+        self.settings, self.bench, self.knapsack, self.listener = bench.settings, bench, knapsack, listener
+
+    def summary(self, budgets: list[float], tracker: Tracker) -> AdoptionSummary:
+        """Measure everything."""
+        bench = self.bench
+        bench.fit()
+        bench.measure_costs(self.knapsack.units)
+        costs = costs_of(bench.costs, self.knapsack.units, self.settings.windows.costs)
+        rows = Rows(bench, self.knapsack, costs)
+        check = self._random(costs, budgets, rows)
+        solved = [self._solved(costs, budget) for budget in budgets]
+        names = [self._corrected(number, each, costs, rows) for number, each in enumerate(solved)]
+        found = []
+        for number, each in enumerate(solved):
+            found.append(self._tested(number, each, self._ranked(each, names[number], rows), rows))
+            tracker.send(contents(rows.summary(found, check)))
+        return rows.summary(found, check)
+
+    def stored(self, budgets: list[float]) -> AdoptionSummary:
+        """Solve again; the best are those of the measured plans, the solution where there is none."""
+        costs = costs_of(self.bench.costs, self.knapsack.units, self.settings.windows.costs)
+        rows = Rows(self.bench, self.knapsack, costs)
+        found = []
+        for number, budget in enumerate(budgets):
+            solved = self._solved(costs, budget)
+            names: dict[CachePlan, str] = {}
+            for name, plan in self._others(solved).items():
+                names.setdefault(plan, name)
+            ranked = self._ranked(solved, names, rows)
+            names |= {plan: name for name, plan in ranked}
+            best = ranked[0][1] if ranked else solved.plan
+            tested = [plan for plan in names if self.bench.known(plan, "test")]
+            read = [rows.row(names[plan], number, plan) for plan in dict.fromkeys([best, solved.plan, *tested])]
+            row = rows.budget(budget, read[0], read[1:], solved.seconds)
+            found.append(self._healed_before(row, number, ranked, rows))
+        return rows.summary(found, Check(predicted=[], measured=[], spearman=None))
+
+    def _healed_before(self, row: BudgetRow, number: int, ranked: list[tuple[str, CachePlan]], rows: Rows) -> BudgetRow:
+        """With the first of the ranked plans that the model was distilled with."""
+        if self.settings.finetune is None:
+            return row
+        how = self.settings.finetune.how
+        for _, plan in ranked:
+            if healed := self.bench.kept(plan, how):
+                found = rows.row(f"healed on {how}", number, plan, healed=healed)
+                return replace(row, healed=found, gain=rows.gain(plan, healed))
+        return row
+
+    def _ranked(self, solved: Solved, names: dict[CachePlan, str], rows: Rows) -> list[tuple[str, CachePlan]]:
+        """Every plan within a budget that validation windows were read with, the best there first, and its name."""
+        shape = self.knapsack.shape
+        own = [shape.own(layer) for layer in range(len(shape.layers))]
+        kinds = {(kept.cache, kept.choose) for kept in [*own, *self.settings.kept, *self.settings.templates]}
+        plans = [
+            plan
+            for plan in self.bench.measured()
+            if (plan == solved.plan or self._fits(plan, solved.budget))
+            and {(kept.cache, kept.choose) for kept in chain(*plan.layers)} <= kinds
+        ]
+        plans.sort(key=rows.validation)
+        return [(names.get(p) or uniform(p, shape) or f"measured plan {plan_name(p)[:6]}", p) for p in plans]
+
+    def _others(self, solved: Solved) -> dict[str, CachePlan]:
+        """By name, what the best plan is compared with: the solution, known plans, and random ones."""
+        settings, budget = self.settings, solved.budget
+        drawn = random_plans(self.knapsack, budget, RANDOM_TESTED, settings.seed)
+        return (
+            {"solved": solved.plan}
+            | known(self.knapsack, settings.templates, budget, settings.length)
+            | {f"random plan {n + 1}": plan for n, plan in enumerate(drawn)}
+        )
+
+    def _fits(self, plan: CachePlan, budget: float) -> bool:
+        demand, enforce = self.knapsack.rules.demand, self.knapsack.rules.enforce
+        if self.knapsack.bytes(plan) > budget:
+            return False
+        found = demand.judge(plan.state(self.knapsack.shape.head_dim)) if demand else None
+        return not found or (
+            (found.meets_growth or "growth" not in enforce)
+            and (found.meets_level is not False or "level" not in enforce)
+        )
+
+    def _solved(self, costs: Floats, budget: float) -> Solved:
+        began = time.perf_counter()
+        plan = self.knapsack.solve(costs, budget)
+        assert plan  # the budget holds the least one
+        return Solved(budget, plan, time.perf_counter() - began)
+
+    def _random(self, costs: Floats, budgets: list[float], rows: Rows) -> Check:
+        """Measured losses of random plans beside what the costs predict, budget after budget in turn."""
+        count = self.settings.correction.random_plans
+        plans = [
+            plan
+            for turn, budget in enumerate(budgets)
+            for plan in random_plans(self.knapsack, budget, len(range(turn, count, len(budgets))), self.settings.seed)
+        ]
+        measured = []
+        for done, plan in enumerate(plans):
+            measured.append(rows.validation(plan))
+            self.listener.progress("random plans", done + 1, len(plans))
+        return rows.check(plans, measured)
+
+    def _corrected(self, number: int, solved: Solved, costs: Floats, rows: Rows) -> dict[CachePlan, str]:
+        """Measure the solution and plans around it on validation windows; their names."""
+        settings, budget, title = self.settings, solved.budget, f"budget {number + 1}"
+        known_ = known(self.knapsack, settings.templates, budget, settings.length)
+        eligible = {name: plan for name, plan in known_.items() if self._fits(plan, budget)}
+        around = Neighbourhood(self.knapsack, costs, budget, eligible)
+        tried = around.search(
+            rows.validation,
+            settings.correction.trials,
+            settings.seed,
+            lambda done, total: self.listener.progress(f"{title}: correction", done, total),
+        )
+        return {each.plan: each.name for each in tried}
+
+    def _tested(self, number: int, solved: Solved, ranked: list[tuple[str, CachePlan]], rows: Rows) -> BudgetRow:
+        """Read the test windows with the best plan and its rivals, and heal the best."""
+        settings, title = self.settings, f"budget {number + 1}"
+        (_, best), others, read = ranked[0], self._others(solved), []
+        for done, (name, plan) in enumerate([ranked[0], *others.items()]):
+            if done == 0 or plan != best:
+                read.append(rows.row(name, number, plan, measure=True))
+            self.listener.progress(f"{title}: test", done + 1, len(others) + 1)
+        rival = rival_of(read)
+        read = [rows.asked(row) if row in (read[0], rival) else row for row in read]
+        found = rows.budget(solved.budget, read[0], read[1:], solved.seconds)
+        if settings.finetune is None:
+            return found
+        how = settings.finetune.how
+        healed = self.bench.healed(best, how, lambda d, t: self.listener.progress(f"{title}: healing", d, t))
+        row = rows.row(f"healed on {how}", number, best, measure=True, healed=healed)
+        return replace(found, healed=rows.asked(row, healed), gain=rows.gain(best, healed))
