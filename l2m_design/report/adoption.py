@@ -110,14 +110,13 @@ def _chosen(summary: AdoptionSummary, target: str) -> list[str]:
             f"None chosen: not even the plan of the largest budget is shown to lose at most {choice.delta:g} nats a "
             "token; give a larger budget or delta, or more test windows."
         ]
-    length = summary.settings.length
-    where = (
-        "" if length == summary.settings.condition.length else f", measured at {length:,} tokens and not at {target},"
-    )
+    length, aimed = summary.settings.length, summary.settings.condition.length
+    where = "" if length == aimed else f", measured at {length:,} tokens and not at {aimed:,} tokens,"
     return [
         f"Chosen: {row.picture} ({row.name}): {size(row.state_bytes)} of state at {target}: {row.share:.3g} of the "
         f"model's {size(summary.start.bytes)}. Its late loss{where} is {estimate(row.difference, sign=True)} nats a "
-        f"token above the model's own; with {100 * choice.confidence:.0f}% confidence it is at most {choice.delta:g} above."
+        f"token above the model's own; with {100 * choice.confidence:.0f}% confidence it is at most {choice.delta:g} "
+        "above."
     ]
 
 

@@ -105,14 +105,7 @@ class Measuring:
         )
 
     def _fits(self, plan: CachePlan, budget: float) -> bool:
-        demand, enforce = self.knapsack.rules.demand, self.knapsack.rules.enforce
-        if self.knapsack.bytes(plan) > budget:
-            return False
-        found = demand.judge(plan.state(self.knapsack.shape.head_dim)) if demand else None
-        return not found or (
-            (found.meets_growth or "growth" not in enforce)
-            and (found.meets_level is not False or "level" not in enforce)
-        )
+        return self.knapsack.bytes(plan) <= budget and self.knapsack.meets(plan)
 
     def _solved(self, costs: Floats, budget: float) -> Solved:
         began = time.perf_counter()
