@@ -246,11 +246,11 @@ def _trained(
 
 def _sized(layers: list[dict[str, Any]], vocabulary: int, parameters: int) -> Architecture:
     """The width whose parameters are nearest to what is asked."""
-    drawings = [
+    architectures = [
         Architecture.parse({"vocabulary": vocabulary, "width": width, "layers": layers}, "acceptance")
         for width in range(64, 1025, 64)
     ]
-    return min(drawings, key=lambda drawn: abs(drawn.parameters - parameters))
+    return min(architectures, key=lambda each: abs(each.parameters - parameters))
 
 
 def _share_of_peak(rate: float, device: torch.device) -> float | None:

@@ -1,4 +1,4 @@
-"""`l2m export ARCHITECTURE`: a drawing as files that others can read."""
+"""`l2m export ARCHITECTURE`: an architecture as files that others can read."""
 
 import math
 from pathlib import Path
@@ -18,37 +18,35 @@ UNITS = {"K": 1e3, "M": 1e6, "B": 1e9}
 
 def command(
     architecture: Annotated[
-        str, typer.Argument(help="A YAML drawing, a card, a study's report folder, or a plan (plan.yaml).")
+        str, typer.Argument(help="A YAML architecture, a card, a study's report folder, or a plan (plan.yaml).")
     ],
     to: Annotated[
         str,
         typer.Option(
-            help="card (YAML and JSON), yaml, json, huggingface (its first target that carries the drawing), or one "
-            f"by name: {TARGETS}; of a plan huggingface, remote (with our code) or native."
+            help="card (YAML and JSON), yaml, json, huggingface (its first target that fits the architecture), or "
+            f"one by name: {TARGETS}; of a plan huggingface, remote (with our code) or native."
         ),
     ] = "card",
     out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("exported"),
     weights: Annotated[
         Path | None,
-        typer.Option(
-            help="Trained weights of the drawing, or fresh; by default those of a folder of `l2m train`, else fresh."
-        ),
+        typer.Option(help="Trained weights, or fresh; by default those of a folder of `l2m train`, else fresh."),
     ] = None,
     tokenizer: Annotated[
         str | None,
         typer.Option(
             help="A folder of tokenizer files, bytes, or none; by default what lies beside --weights, or without "
-            "them beside the drawing."
+            "them beside the architecture."
         ),
     ] = None,
     scale: Annotated[
-        str | None, typer.Option(metavar="PARAMETERS", help="Grow the drawing to about so many, such as 350M.")
+        str | None, typer.Option(metavar="PARAMETERS", help="Grow the architecture to about so many, such as 350M.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of fresh weights.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace an export that is there.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Export a drawing; what is written is loaded back and compared before it is called done."""
+    """Export an architecture; what is written is loaded back and compared before it is called done."""
     from l2m_design.library.export import export
 
     parameters = None if scale is None else _parameters(scale)

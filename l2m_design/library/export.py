@@ -1,4 +1,4 @@
-"""`l2m.export`: a drawing, with trained weights where there are some, as files that others can read."""
+"""`l2m.export`: an architecture, with trained weights where there are some, as files that others can read."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -52,13 +52,13 @@ def export(
     seed: int = 0,
     force: bool = False,
 ) -> "Exported":
-    """Write a drawing in one of FORMS; what is written is loaded back and compared before it is called done.
+    """Write an architecture in one of FORMS; what is written is loaded back and compared before it is called done.
 
-    source: what `l2m.train` answers; a drawing, or the path of one, of a card, of a study's report folder or of a plan
-    (in one of PLANNED, with the weights of its model); or a folder of `l2m train`, whose weights are taken unless
+    source: what `l2m.train` answers; an architecture; the path of one, of a card, of a study's report folder, or of a
+    plan (in one of PLANNED, with the weights of its model); or a folder of `l2m train`, whose weights are taken unless
     weights names others, or "fresh" ones, drawn from the seed.
     tokenizer: a folder, bytes, none, or by default what lies beside the weights, else beside the source. parameters:
-    grow the drawing to about so many. force: replace what is there. Answers what was written, JSON-ready. Raises
+    grow the architecture to about so many. force: replace what is there. Answers what was written, JSON-ready. Raises
     BadInput, and WorkFailed when the proof fails.
     """
     if isinstance(source, str | Path) and is_plan(source):
@@ -79,13 +79,13 @@ def export(
                 force=force,
             )
     source, out = str(Path(source).expanduser()), Path(out).expanduser()
-    drawing, about, grown = Architecture.load(source), known(source), None
+    architecture, about, grown = Architecture.load(source), known(source), None
     file = None if to in CARDS or parameters is not None else trained_weights(weights, source)
     spoken = carried(tokenizer, file, source)
     if parameters is not None:
-        drawing, about, grown = _grown(drawing, source, parameters)
+        architecture, about, grown = _grown(architecture, source, parameters)
     if to in CARDS:
-        content = card(drawing, None, {"source": source}).knowing(about)
+        content = card(architecture, None, {"source": source}).knowing(about)
         if parameters is None and (beside := trained_weights(None, source)):
             content = replace(content, provenance=of_these_weights(content.provenance, beside))
         result = _card(content, to, out, force, spoken)
@@ -93,7 +93,7 @@ def export(
         from l2m_design.export.huggingface import Export, export_huggingface
 
         target = None if to == "huggingface" else to
-        work = Export(drawing, file, seed, about, spoken)
+        work = Export(architecture, file, seed, about, spoken)
         result = export_huggingface(work, out, target, force)
         result["weights"] = str(file) if file else None
     if grown:
@@ -102,19 +102,19 @@ def export(
 
 
 def _check_form(to: str, weights: str | Path | None, parameters: int | None) -> None:
-    """Raises BadInput where a drawing cannot be written so."""
+    """Raises BadInput where an architecture cannot be written so."""
     if to not in FORMS:
         raise BadInput(f"`to`: found '{to}', allowed: {', '.join(FORMS)}")
     if weights and to in CARDS:
         raise BadInput(f"`weights`: not for `to` {to}, which writes none")
     if weights and parameters is not None and str(weights) != FRESH:
-        raise BadInput("`weights`: are of the drawing as it is, not of one that `parameters` makes")
+        raise BadInput("`weights`: are of the architecture as it is, not of one that `parameters` makes")
 
 
 def _planned(source: str, to: str, out: Path, force: bool, given: Json) -> "Exported":
     """The model of a plan, with its caches: by a class of transformers where one carries them, else with our code.
 
-    given: what is for drawings alone.
+    given: what is for architectures alone.
     """
     from l2m_design.export.planned import export_plan
 
@@ -122,7 +122,7 @@ def _planned(source: str, to: str, out: Path, force: bool, given: Json) -> "Expo
         raise BadInput(f"`to`: found '{to}', allowed for a plan: {', '.join(PLANNED)}")
     for name, value in given.items():
         if value is not None:
-            raise BadInput(f"`{name}`: is for drawings; a plan has the weights and the tokenizer of its model")
+            raise BadInput(f"`{name}`: is for architectures; a plan has the weights and the tokenizer of its model")
     native = {"huggingface": None, "remote": False, "native": True}[to]
     found = export_plan(source, out, native=native, force=force)
     held: Bytes = {"tokens": found["cache_tokens"], "held": found["cache_bytes"], "law": found["cache_bytes"]}
@@ -149,21 +149,21 @@ def trained_weights(given: str | Path | None, source: str) -> Path | None:
     return beside if beside.is_file() else None
 
 
-def _grown(drawing: Architecture, source: str, parameters: int) -> "tuple[Architecture, Known, Scaled]":
-    """The scaled drawing, its own verdict and provenance, and what has grown."""
+def _grown(architecture: Architecture, source: str, parameters: int) -> "tuple[Architecture, Known, Scaled]":
+    """The scaled architecture, its own verdict and provenance, and what has grown."""
     from l2m_design.export.targets import pick
 
-    made = scaled(drawing, parameters)
+    made = scaled(architecture, parameters)
     demand = known_demand(source)
     judged = Judged.by(demand, made) if demand else None
     provenance: Provenance = {
         "l2m_design": __version__,
         "drawing": made.fingerprint,
-        "scaled_from": drawing.fingerprint,
+        "scaled_from": architecture.fingerprint,
         "source": source,
     }
     grown: Scaled = {
-        **summary(drawing, made),
+        **summary(architecture, made),
         "label": pick(made)[0].label(made),
         "verdict": judged.plain() if judged else None,
     }
@@ -171,11 +171,11 @@ def _grown(drawing: Architecture, source: str, parameters: int) -> "tuple[Archit
 
 
 def _card(content: Card, to: str, out: Path, force: bool, spoken: Carried | None) -> "Exported":
-    drawing = content.architecture
+    architecture = content.architecture
     if spoken:
-        spoken.check(drawing)
+        spoken.check(architecture)
     with placed(out, force, (*CARD_FILES, *(() if holds_weights(out) else TOKENIZER_FILES))) as staging:
-        check_neighbours(drawing, out)
+        check_neighbours(architecture, out)
         write_card(content, staging, CARDS[to])
         if spoken:
             spoken.write(staging)

@@ -94,4 +94,4 @@ def test_a_plan_is_no_drawing(place: Path) -> None:
     assert done.returncode == 2
     assert "--to: found 'card', allowed for a plan: huggingface, remote, native" in done.stderr
     done = one_thread("export", "plan.yaml", "--to", "remote", "--weights", "fresh", cwd=place)
-    assert "--weights: is for drawings" in done.stderr
+    assert "--weights: is for architectures" in done.stderr
