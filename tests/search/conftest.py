@@ -18,8 +18,11 @@ from l2m_design.search.record import Record
 from l2m_design.search.results.reading import plain
 from l2m_design.search.run import Folders, Search
 from l2m_design.search.settings import load_study
+from l2m_design.settings import to_yaml
 from l2m_design.training.run import Rung
+from tests.search.adopted import ADOPTION
 
+CUT = (0.05, 0.15, 0.25)  # what a past that is cut loses, by document
 SPACE = """
 depth: 2
 parameters: 12000
@@ -230,3 +233,43 @@ def records(opened, trained) -> list[Record]:
 @pytest.fixture
 def store(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/mlflow.db"
+
+
+@pytest.fixture(scope="module")
+def one_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """To make a new store takes longer than a study."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.mktemp('tracked')}/mlflow.db")
+        yield
+
+
+@pytest.fixture
+def place(tmp_path: Path, tiny_llama: Path, many_texts: Path) -> Path:
+    (tmp_path / "model").symlink_to(tiny_llama)
+    (tmp_path / "study.yaml").write_text(to_yaml(ADOPTION))
+    return tmp_path
+
+
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Training by a formula: windows are bad, sparse keys as good as attention, half the learning rate is better."""
+    ran: list[Any] = []
+
+    def pretend(job, on_rung, on_step, time_limit=None, stop=None) -> Outcome:
+        ran.append(job)
+        drawing = Architecture.parse(job.architecture, "job")
+        loss = 2.0 + 0.1 * drawing.picture.count("W") + 0.05 * drawing.picture.count("M")
+        loss += 0.01 * (job.recipe["learning_rate"] > 0.009) + 0.001 * (job.recipe["seed"] % 2)
+        recall = 0.2 * drawing.picture.count("M") if job.corpus.startswith("santa-fe:beta=0.5,keys=8,") else None
+        return Outcome(result={
+            "late_loss": loss, "late_by_document": [loss, loss + 0.1], "test_late_loss": loss,
+            "test_late_by_document": [loss, loss + 0.1, loss + 0.2], "loss_by_position": [loss] * 8,
+            "mi_captured_nats": 1.0, "curve": [(1024, loss)], "parameters": 1, "tokens": 2048, "train_seconds": 1.0,
+            "evaluate_seconds": 0.1,
+            "peak_memory_bytes": 10**9, "device": "cpu", "seed": job.recipe["seed"], "late_excess_nats": recall,
+            "decode_ms": 2.0 if job.latency else None,
+            "test_late_by_context": {str(c): [loss + x for x in CUT] for c in job.recipe["contexts"] or ()},
+        })  # fmt: skip
+
+    monkeypatch.setattr(processes, "run_isolated", pretend)
+    return ran

@@ -2,50 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
 
-from l2m_design.architecture import Architecture
 from l2m_design.errors import BadInput
-from l2m_design.report import words
-from l2m_design.report.page import write_page
 from l2m_design.search.driver import Listener
-from l2m_design.search.executors import processes
-from l2m_design.search.executors.processes import Outcome
 from l2m_design.search.results.reselect import reselected
 from l2m_design.search.results.values import Summary
 from l2m_design.search.settings import load_study
 
-CUT = (0.05, 0.15, 0.25)  # what a past that is cut loses, by document
-REMEDY = "; recipe.recompute: true takes less memory, a larger GPU has more"
 FINALISTS = "finalists={top: 2, seeds: 3, tokens: 4096, lengths: [32, 64], rates: [0.5, 1.0]}"
-
-
-@pytest.fixture
-def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Training by a formula: windows are bad, sparse keys as good as attention, half the learning rate is better."""
-    ran: list[Any] = []
-
-    def pretend(job, on_rung, on_step, time_limit=None, stop=None) -> Outcome:
-        ran.append(job)
-        drawing = Architecture.parse(job.architecture, "job")
-        loss = 2.0 + 0.1 * drawing.picture.count("W") + 0.05 * drawing.picture.count("M")
-        loss += 0.01 * (job.recipe["learning_rate"] > 0.009) + 0.001 * (job.recipe["seed"] % 2)
-        recall = 0.2 * drawing.picture.count("M") if job.corpus.startswith("santa-fe:beta=0.5,keys=8,") else None
-        return Outcome(result={
-            "late_loss": loss, "late_by_document": [loss, loss + 0.1], "test_late_loss": loss,
-            "test_late_by_document": [loss, loss + 0.1, loss + 0.2], "loss_by_position": [loss] * 8,
-            "mi_captured_nats": 1.0, "curve": [(1024, loss)], "parameters": 1, "tokens": 2048, "train_seconds": 1.0,
-            "evaluate_seconds": 0.1,
-            "peak_memory_bytes": 10**9, "device": "cpu", "seed": job.recipe["seed"], "late_excess_nats": recall,
-            "decode_ms": 2.0 if job.latency else None,
-            "test_late_by_context": {str(c): [loss + x for x in CUT] for c in job.recipe["contexts"] or ()},
-        })  # fmt: skip
-
-    monkeypatch.setattr(processes, "run_isolated", pretend)
-    return ran
 
 
 def test_every_finalist_runs_every_seed_and_length_once_at_its_best_rate(opened, jobs) -> None:
@@ -206,7 +173,6 @@ def test_pareto_tells_loss_state_and_latency_apart(opened, jobs, latency: bool) 
     search = opened("search.trials=5", *overrides)
     summary = search.run()
     assert summary["trials"]["complete"] + summary["trials"]["pruned"] == 12
-    import optuna
 
     (study, _) = optuna.get_all_study_summaries(search.storage_url)
     assert len(study.directions) == 2 + latency
@@ -221,7 +187,6 @@ def test_pareto_tells_loss_state_and_latency_apart(opened, jobs, latency: bool) 
 def test_constraints_are_recorded_by_name_for_every_trial(opened, jobs) -> None:
     search = opened("search.trials=1", "search.memory_gib=2")
     summary = search.run()
-    import optuna
 
     loaded = optuna.load_study(study_name="tiny", storage=search.storage_url)
     for trial in loaded.trials:
@@ -230,65 +195,6 @@ def test_constraints_are_recorded_by_name_for_every_trial(opened, jobs) -> None:
         value = next(v for k, v in trial.system_attrs.items() if k.endswith(":memory"))
         assert value == pytest.approx(10**9 / (2 * 2**30) - 1)  # what training took
     assert summary["trials"]["complete"] == 8
-
-
-def test_who_took_more_memory_than_allowed_is_infeasible_and_never_chosen(opened, jobs) -> None:
-    search = opened("search.trials=1", "search.memory_gib=0.5")
-    summary = search.run()
-    assert summary["trials"]["complete"] == 8
-    assert not any(record["feasible"] for record in summary["records"])
-    assert summary["chosen"] is None
-    settings = search.settings.model_copy(update={"choice": search.settings.choice.model_copy(update={"delta": 1.0})})
-    again = reselected(settings, search.space, search.storage_url, search.folder.path, search.report_folder, print)
-    assert again.chosen is None
-
-
-STARVED = Outcome(reason="out of memory: CUDA out of memory. Tried to allocate 2.00 GiB.", out_of_memory=True)
-
-
-def starving(monkeypatch: pytest.MonkeyPatch, letter: str) -> None:
-    """Memory runs out for every model with this type of layer."""
-    trained = processes.run_isolated
-
-    def starve(job: Any, *arguments: Any, **named: Any) -> Outcome:
-        outcome = trained(job, *arguments, **named)
-        return STARVED if letter in Architecture.parse(job.architecture, "job").picture else outcome
-
-    monkeypatch.setattr(processes, "run_isolated", starve)
-
-
-def test_who_runs_out_of_memory_is_infeasible_and_not_drawn_again(opened, jobs, monkeypatch) -> None:
-    starving(monkeypatch, "M")
-    rates = "search.rates=[0.5, 1.0]"
-    search = opened("search.trials=4", "search.known_designs=false", rates, "search.enforce=[]", "search.seed=1")
-    summary = search.run()
-    starved = [record for record in summary["records"] if "M" in record["picture"]]
-    assert {record["state"] for record in starved} == {"infeasible"}
-    assert not any(record["feasible"] for record in starved)
-    assert len({record["fingerprint"] for record in starved}) == len(starved) > 0
-    assert summary["trials"] == {"complete": 4, "pruned": 0, "infeasible": len(starved), "failed": 0}
-    told = optuna.load_study(study_name="tiny", storage=search.storage_url).trials
-    memory = {trial.number: trial.constraints["memory"] for trial in told}
-    assert {number for number, lacks in memory.items() if lacks > 0} == {record["number"] for record in starved}
-    assert f"{len(starved)} out of memory" in words.rejected(search.summary)
-
-
-def test_a_baseline_that_runs_out_of_memory_is_named_as_missing_and_no_finalist(opened, jobs, monkeypatch) -> None:
-    starving(monkeypatch, "A")
-    search = opened(FINALISTS, "search.trials=1", "choice.reference=full attention")
-    summary = search.run()
-    said = [note for note in summary["notes"] if note.startswith("all attention is missing")]
-    assert said == [f"all attention is missing, nothing is compared with it: {STARVED.reason}{REMEDY}"]
-    assert summary["choice"]["said"] == ["Nothing can be chosen: the reference was not trained to the end."]
-    assert "all attention" not in {row["name"] for row in summary["finalists"]}
-    write_page(search.summary, Path(summary["report"]))
-    assert "all attention is missing" in Path(summary["report"]).read_text()
-
-
-def test_a_space_whose_training_memory_cannot_hold_is_refused(opened, jobs) -> None:
-    with pytest.raises(BadInput, match=r"search\.memory_gib: 0\.0001 GiB hold the training of no drawing"):
-        opened("search.memory_gib=0.0001").run()
-    assert jobs == []
 
 
 def test_a_study_without_full_attention_says_so_before_any_work_and_takes_the_best_it_has(opened, jobs) -> None:

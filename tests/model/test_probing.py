@@ -1,0 +1,153 @@
+"""Probes apart: each candidate in a process of its own, with a limit, and what was found is cached."""
+
+import contextlib
+import fcntl
+import json
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+
+from l2m_design.model import probes, probing, remembered
+from l2m_design.model.candidates import Candidate
+from l2m_design.model.kernels import TORCH
+from l2m_design.model.probes import Apart, chosen, probe_all
+from l2m_design.model.probing import Probe
+from tests.model.test_kernels import FLEX, GPU, stand_in
+
+
+def apart(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str, limit: float = 30.0) -> Apart:
+    """FlexAttention for windows, probed by a Python that runs a script in its place."""
+    python = folder / "python"
+    python.write_text(f"#!{sys.executable}\nimport fcntl, os, sys, time\n{script}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(probes.sys, "executable", str(python))
+    return Apart(FLEX, torch.device("cuda"), limit)
+
+
+def test_a_candidate_is_probed_in_a_process_of_its_own() -> None:
+    probe = Apart(FLEX, torch.device("cuda")).wait()
+    assert (probe.name, probe.field, probe.dtype) == ("FlexAttention", "window", "bfloat16")
+    assert probe.loads
+    assert probe.used or torch.cuda.is_available() or probe.reason.startswith("fails: ")
+
+
+def test_a_candidate_that_takes_too_long_costs_its_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whatever its process started ends with it, and so gives back the lock that both hold."""
+    stage = Probe("FlexAttention", "window", "bfloat16", True, loads=True, reason="compiling")
+    script = f"""
+print({probing.MARK + json.dumps(stage.plain())!r}, flush=True)
+held = open({str(tmp_path / "held")!r}, "w")
+fcntl.flock(held, fcntl.LOCK_EX)
+os.fork()
+time.sleep(60)"""
+    began = time.monotonic()
+    probe = apart(monkeypatch, tmp_path, script, limit=1.5).wait()
+    assert time.monotonic() - began < 10
+    assert probe == replace(stage, reason="compiling takes more than 2 s")
+    with (tmp_path / "held").open() as held:
+        for _ in range(50):
+            with contextlib.suppress(BlockingIOError):
+                return fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            time.sleep(0.1)
+    pytest.fail("what the process started still runs")
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        ("os.kill(os.getpid(), 11)", "starting ends its process (signal 11)"),
+        ("sys.exit('no device')", "starting ends its process (exit 1): no device"),
+    ],
+)
+def test_a_crash_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, end: str, words: str) -> None:
+    assert apart(monkeypatch, tmp_path, end).wait().reason == words
+
+
+class Once:
+    """Stands for Apart: counts what is probed, and has one answer."""
+
+    made: ClassVar[list[Candidate]] = []
+    reason = ""
+
+    def __init__(self, candidate: Candidate, device: torch.device, limit: float) -> None:
+        self.candidate = candidate
+        self.made.append(candidate)
+
+    def wait(self) -> Probe:
+        return replace(probing.unseen(self.candidate), loads=True, used=not self.reason, reason=self.reason)
+
+    def stop(self) -> None:
+        pass
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Once]:
+    monkeypatch.setenv("L2M_CACHE", str(tmp_path))
+    monkeypatch.setattr(probes, "Apart", Once)
+    monkeypatch.setattr(Once, "made", [])
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
+    return Once
+
+
+def test_what_was_probed_is_not_probed_again_until_something_changes(
+    counted: type[Once], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = probe_all([FLEX], GPU)
+    assert probe_all([FLEX], GPU) == first
+    assert len(counted.made) == 1
+    probe_all([FLEX], GPU, fresh=True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "another GPU")
+    probe_all([FLEX], GPU)
+    monkeypatch.setattr(remembered, "version", lambda name: "another version")
+    probe_all([FLEX], GPU)
+    probe_all([replace(FLEX, dtype=torch.float32)], GPU)
+    assert len(counted.made) == 5
+
+
+@pytest.mark.parametrize("kept", ["{broken", "[]", "{}"])
+def test_a_broken_cache_is_written_anew(counted: type[Once], tmp_path: Path, kept: str) -> None:
+    (tmp_path / "probes.json").write_text(kept)
+    probe_all([FLEX], GPU)
+    assert probe_all([FLEX], GPU)[0].used
+    assert len(counted.made) == 1
+    found = json.loads((tmp_path / "probes.json").read_text())
+    (tmp_path / "probes.json").write_text(json.dumps({key: {"unknown": 1} for key in found}))
+    assert probe_all([FLEX], GPU)[0].used
+    assert len(counted.made) == 2
+
+
+@pytest.mark.parametrize(
+    ("reason", "times"), [("compiling takes more than 60 s", 1), ("fails: CUDA out of memory. Tried", 2)]
+)
+def test_a_reason_of_the_moment_is_not_cached(
+    counted: type[Once], monkeypatch: pytest.MonkeyPatch, reason: str, times: int
+) -> None:
+    monkeypatch.setattr(Once, "reason", reason)
+    for _ in range(2):
+        assert probe_all([FLEX], GPU)[0].reason == reason
+    assert len(counted.made) == times
+
+
+def test_a_cache_that_cannot_be_written_leaves_probes_as_they_are(
+    counted: type[Once], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("L2M_CACHE", str(tmp_path / "file"))
+    assert probe_all([FLEX], GPU)[0].used
+
+
+def test_a_candidate_that_passed_apart_and_does_not_load_here_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> Any:
+        raise ImportError("no symbol")
+
+    monkeypatch.setattr(probes, "CANDIDATES", (stand_in("causal", broken),))
+    passed = Probe("stand-in", "causal", "float32", True, loads=True, used=True)
+    kernels, found = chosen([passed])
+    assert kernels == TORCH
+    assert found[0].reason == "does not load: no symbol"
+    assert not found[0].used

@@ -1,0 +1,181 @@
+"""Studies with `start` that cannot be are refused in one line, before any weights are loaded."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from l2m_design.errors import BadInput
+from l2m_design.search.adoption.knapsack import units_of
+from l2m_design.search.adoption.settings import AdoptionSettings
+from l2m_design.settings import to_yaml
+from tests.search.adopted import ADOPTION, study
+
+pytestmark = pytest.mark.usefixtures("one_store")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"start": "nowhere/at/all"}, "start: nowhere/at/all: no such file or folder"),
+        ({"length": 200}, "length: 200: .* has 128 positions; give at most as many"),
+        ({"condition": {"length": 4096}}, "condition.length: 4096: .* has 128 positions"),
+        ({"condition": {"length": 64}}, "condition.length: 64 is below the measured length, 100"),
+        ({"budgets": [0.01]}, "budgets.0: 0.01: .* bytes are below the least plan, W W: .* of the model's"),
+        ({"budgets": [900]}, "budgets.0: 900: 900 bytes are below the least plan"),
+        ({"budgets": []}, "budgets: "),
+        ({"budgets": [0.7, 0.5, 0.7]}, "budgets.2: 0.7: budgets.0 is as large; give one"),
+        ({"budgets": [1e30]}, r"budgets.0: 1e\+30: 1e\+30 bytes are more than the .* of the model itself"),
+        ({"options": []}, "options: "),
+        ({"options": [{"cache": "windw", "share": 0.5}]}, "options.0.cache: input should be 'window'"),
+        ({"options": [{"cache": "window"}]}, "options.0: cache: window needs a share or a window"),
+        ({"options": [{"cache": "none", "share": 0.5}]}, "options.0: share and window: cache: none holds nothing"),
+        (
+            {"options": [{"cache": "window", "share": 0.5, "exponent": 0.5}]},
+            "exponent and choose: are for cache: sparse",
+        ),
+        ({"options": [{"cache": "window", "window": 20, "sinks": 4}]}, "options.0: sinks: is for .*, found window"),
+        (
+            {"options": [{"cache": "window", "share": 0.3}, {"cache": "window", "window": 31}]},
+            "options.1: window 31: options.0 gives this cache already",
+        ),
+        ({"options": [{"cache": "window", "share": [0.3, 0.3]}]}, "options.0: window 31: options.0 gives this cache"),
+        (
+            {"options": [{"cache": "window", "window": 100}]},
+            "options.0: window 100: evicts nothing in windows of 100 tokens",
+        ),
+        ({"options": [{"cache": "sinks+window", "window": 97}]}, "options.0: window 97 . 4 sinks: evicts nothing"),
+        ({"options": [{"cache": "sparse", "window": 50}]}, "window: is for cache: window and sinks"),
+        ({"options": [{"cache": "sparse", "share": 0.1}]}, "options.0: 10 tokens are too few .* a smaller chunk"),
+        ({"options": [{"cache": "window", "share": 0.5, "sink": 3}]}, "unknown key 'sink'; did you mean 'sinks'"),
+        ({"finetune": {"tokens": 9, "rank": 4}}, "finetune: rank: is for method: lora, found all"),
+        ({"chunk": 12}, "chunk: 12 must be a power of two"),
+        ({"windows": {"recall": 11, "test": 10}}, "windows.recall: 11 of 10 test windows"),
+        (
+            {"windows": {"recall": 2, "test": 10, "costs": 2}},
+            "windows.recall: 2: 100 tokens: the facts .* need .* or more; give a larger `length`, or windows.recall: 0",
+        ),
+        (
+            {"windows": {"test": 9, "recall": 0}},
+            "windows.test: 9 windows of 100 tokens are of 9 test documents .* at least 10",
+        ),
+        (
+            {"windows": {"test": 4000, "recall": 0}},
+            "windows.test: 4000: the test documents of .* side by side; .* at most",
+        ),
+        (
+            {"corpus": "one.txt", "windows": {"test": 40, "recall": 0}},
+            "windows.test: 40: the test .* hold [0-9] windows",
+        ),
+        ({"corpus": "texts:tokenizer=bytes"}, "has .* tokens, .* has 256|not the model's own"),
+        ({"demand": {"measure": {"split": "test"}}}, "demand.measure.split: test documents are for the report"),
+        ({"demand": {"beta": 0.7, "prefactor": 1e9}}, "no plan meets it, not even the model's own cache"),
+    ],
+)
+def test_a_study_that_cannot_be_is_refused_in_a_line(place: Path, fields: dict[str, Any], message: str) -> None:
+    (place / "one.txt").write_text("word more " * 400)
+    (place / "study.yaml").write_text(to_yaml(ADOPTION | fields))
+    with pytest.raises(BadInput, match=message) as refused:
+        study(place)  # before any weights are loaded, so that --dry-run refuses it too
+    assert "\n" not in str(refused.value)
+    assert not (place / "runs").exists()
+
+
+def models() -> dict[str, tuple[Any, str]]:
+    """Tiny ones whose caches cannot be replaced, and why."""
+    import transformers as hf
+
+    words = {"vocab_size": 320, "bos_token_id": 0, "eos_token_id": 0}
+    wide = words | {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes = wide | {"intermediate_size": 64, "num_key_value_heads": 1, "max_position_embeddings": 128}
+    mpt = hf.MptConfig(**words, d_model=32, n_heads=2, n_layers=2, max_seq_len=128)
+    layers = ["conv", "full_attention"]
+    return {
+        "bloom": (hf.BloomForCausalLM(hf.BloomConfig(**wide)), "its keys cannot be moved"),
+        "mpt": (hf.MptForCausalLM(mpt), "its keys cannot be moved"),
+        "gpt_neox": (hf.GPTNeoXForCausalLM(hf.GPTNeoXConfig(**sizes)), "its layers are not those of a plain decoder"),
+        "mamba": (
+            hf.MambaForCausalLM(hf.MambaConfig(**words, hidden_size=32, num_hidden_layers=2, state_size=4)),
+            "has no attention whose cache",
+        ),
+        "gemma2": (hf.Gemma2ForCausalLM(hf.Gemma2Config(**sizes, head_dim=16)), "soft caps or learned sinks"),
+        "lfm2": (hf.Lfm2ForCausalLM(hf.Lfm2Config(**sizes, layer_types=layers)), "layers of conv cannot be adopted"),
+    }
+
+
+def test_models_whose_attention_cannot_be_replaced(place: Path, tiny_llama: Path) -> None:
+    for name, (model, message) in models().items():
+        folder = Path(shutil.copytree(tiny_llama, place / name))
+        (folder / "model.safetensors").unlink()
+        model.save_pretrained(folder)
+        refused(place, folder, f"{message}.*; give .* with full or sliding attention in every layer and rotary")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"model_type": "t5"}, "t5: cross attention has no cache to bound; give a decoder with full"),
+        ({"model_type": "bart"}, "bart: cross attention has no cache to bound; give a decoder with full"),
+        ({"model_type": "mllama_text_model"}, "cross attention has no cache to bound; give a decoder with full"),
+        (
+            {"model_type": "mine", "auto_map": {"AutoConfig": "code.Config"}},
+            "needs code of its own .*, which is not run; give a model of a class of transformers",
+        ),
+    ],
+)
+def test_configs_that_tell_it_are_refused_before_weights(place: Path, config: dict[str, Any], message: str) -> None:
+    folder = place / "other"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": 320}))
+    (folder / "code.py").write_text("raise SystemExit('it was run')")
+    refused(place, folder, message)
+
+
+def refused(place: Path, folder: Path, message: str) -> None:
+    (place / "study.yaml").write_text(to_yaml(ADOPTION | {"start": str(folder)}))
+    with pytest.raises(BadInput, match=f"start: {folder}: .*{message}") as found:
+        study(place).run()
+    assert "\n" not in str(found.value)
+    assert not (place / "reports").exists()
+
+
+def test_a_model_without_a_tokenizer_is_not_silently_read_as_bytes(place: Path, tiny_llama: Path) -> None:
+    bare = place / "bare"
+    bare.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (bare / name).symlink_to(tiny_llama / name)
+    (place / "study.yaml").write_text(to_yaml(ADOPTION | {"start": "bare"}))
+    with pytest.raises(
+        BadInput, match=r"start: .*bare: has no tokenizer that can be read; .*:tokenizer=NAME"
+    ) as refused:
+        study(place)
+    assert "\n" not in str(refused.value)
+    meant = study(place, "corpus=texts:tokenizer=bytes")  # 256 tokens fit into the model's, which are more
+    assert meant.corpus.vocabulary == 256
+
+
+def test_nothing_is_reselected_that_was_not_searched(place: Path) -> None:
+    with pytest.raises(BadInput, match="there is no study in"):
+        study(place).reselect()
+    study(place, "correction={random_plans: 0, trials: 1}", "budgets=[0.7]").run()
+    with pytest.raises(BadInput, match="options: window 31 in layer 0 was not measured; search it first"):
+        study(place, "options=[{cache: window, share: 0.3}]").reselect()
+
+
+def test_the_work_is_as_promised(place: Path) -> None:
+    """A table of costs takes at most (1 + options/2) passes a layer."""
+    work = study(place)
+    options = len(work.settings.kept)
+    per_layer = work.work().passes["costs"] / work.settings.windows.costs / len(work.shape.layers)
+    assert per_layer <= 1 + options / 2 + 0.5  # of a model of two layers, of which the output head is much
+    assert work.hours() > 0
+    fast = study(place, "teraflops=1")
+    assert fast.hours() == pytest.approx(work.work().total / 1e12 / 3600)
+
+
+def test_shapes_without_smaller_options_are_refused(place: Path) -> None:
+    settings = AdoptionSettings.parse(ADOPTION, "study")
+    shape = study(place).shape
+    assert len(units_of(shape, settings.kept, "head")) == 2 * shape.kv_heads
