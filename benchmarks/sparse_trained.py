@@ -10,12 +10,20 @@ import json
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
+from torch import Tensor
 
 from l2m_design.architecture import Architecture
-from l2m_design.corpus import open_corpus
+from l2m_design.corpus import Corpus, open_corpus
+from l2m_design.corpus.base import unigram_nats
+from l2m_design.model import LanguageModel
 from l2m_design.model.backends import keep_freed_memory
+from l2m_design.model.rules import BIRTH, Window
+from l2m_design.model.use import ALPHA, LN_U, Use
+from l2m_design.training.batches import held_out_windows
+from l2m_design.training.evaluate import evaluate
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.result import paired_difference
 from l2m_design.training.run import train
@@ -57,7 +65,7 @@ def run(arm: str, seed: int, tokens: int) -> dict[str, Any]:
         if done % 64 == 0:
             print(f"{arm}, seed {seed}: step {done} of {total}, {time.perf_counter() - began:.0f} s", flush=True)
 
-    _, result = train(model, corpus, recipe, torch.device("cpu"), on_step=on_step)
+    trained, result = train(model, corpus, recipe, torch.device("cpu"), on_step=on_step)
     return {
         "arm": arm,
         "seed": seed,
@@ -68,7 +76,24 @@ def run(arm: str, seed: int, tokens: int) -> dict[str, Any]:
         "test_late_by_document": result.test_late_by_document,
         "test_late_by_context": result.test_late_by_context,
         "train_seconds": round(result.train_seconds, 1),
+        "read_otherwise": read_otherwise(trained, corpus, recipe) if "use" in arm else {},
     }
+
+
+def read_otherwise(model: LanguageModel, corpus: Corpus, recipe: Recipe) -> dict[str, float]:
+    """Test loss over the second half of the windows when other rules choose for the same weights: is it the choice?"""
+    windows = held_out_windows(corpus, "test", recipe.length, recipe.windows)
+    first = unigram_nats(corpus.documents("train"), corpus.vocabulary)
+    found = {}
+    for name, scores in (("without the correction", uncorrected), ("the last tokens", Window.scores)):
+        with mock.patch.object(Use, "scores", scores):
+            found[name] = evaluate(model, windows, torch.device("cpu"), first).late_loss
+    return found
+
+
+def uncorrected(use: Use, records: Tensor, heads: Tensor, current: int, chunk: int) -> Tensor:
+    """Use without the attention received."""
+    return records[..., LN_U] - records[..., ALPHA] * (current - records[..., BIRTH]).log() + use.ln_worth[heads]
 
 
 def table(found: list[dict[str, Any]]) -> None:
