@@ -45,7 +45,7 @@ LENGTH, FIT_LENGTH, CHUNK, SINKS, BATCH = 4096, 2048, 32, 4, 3
 FIT_WINDOWS = 6
 CPU = torch.device("cpu")
 REPEAT = (2, 512)  # tokens of context by which a token is known again, and how far back
-SHARES = {"1/2": 0.5, "1/4": 0.25, "1/8": 0.125, "1/16": 0.0625}
+SHARES = {"all": 2.0, "1/2": 0.5, "1/4": 0.25, "1/8": 0.125, "1/16": 0.0625}
 POWERS = {"t^0.5": 0.5, "t^0.67": 0.67, "t^0.8": 0.8}  # equal to 1/8 at the end of the window
 USE = ("use/model", "use/layer", "use/head")
 RIVALS = ("h2o", "tova", "expected", "key norm", "head windows", "streaming-llm")
@@ -65,6 +65,7 @@ def plan() -> list[Arm]:
     arms = [Arm("full"), Arm("window"), *map(Arm, USE), *map(Arm, RIVALS), Arm("oracle"), Arm("full", task="recall")]
     recalling = ("window", "use/model", "h2o")
     arms += [Arm(cache, budget, task="recall") for budget in ("1/8", "1/16") for cache in recalling]
+    arms += [Arm("use/model", "all", task="recall")]  # a control: what the full cache tells
     arms += [Arm(cache, budget, task="recall") for budget in ("1/2", "1/4") for cache in recalling[:2]]
     arms += [Arm(cache, budget) for budget in ("1/16", "1/4", *POWERS) for cache in ("use/model", "window")]
     arms += [Arm(cache, "1/8", 2048) for cache in ("full", "window", "use/model", "h2o")]

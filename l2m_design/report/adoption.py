@@ -128,9 +128,9 @@ def compared(budget: BudgetRow) -> list[str]:
     if budget.over is not None:
         part = f" ({estimate(budget.lost)} of what that plan loses)" if budget.lost else ""
         said.append(
-            f"{at} the searched plan loses {estimate(row.difference, sign=True)} nats a token; less the loss of the "
-            f"best uniform plan, {budget.rival}, that is {estimate(budget.over, sign=True)}, paired over "
-            f"documents{part}: {_better(budget.over)}."
+            f"{at} the searched plan loses {estimate(row.difference, sign=True)} nats a token. Minus the loss of the "
+            f"best uniform plan ({budget.rival}), paired over documents: {estimate(budget.over, sign=True)}{part}; "
+            f"{_better(budget.over)}."
         )
     said += [_unmeasured(at, each, budget) for each in (row, *budget.others) if each.difference is None]
     if budget.healed and budget.gain:
