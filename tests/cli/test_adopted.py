@@ -8,7 +8,7 @@ import pytest
 
 from l2m_design.settings import to_yaml
 from tests.command import l2m
-from tests.search.test_adoption import STUDY
+from tests.search.adopted import ADOPTION
 
 one_thread = partial(l2m, OMP_NUM_THREADS="1")
 
@@ -16,7 +16,7 @@ one_thread = partial(l2m, OMP_NUM_THREADS="1")
 @pytest.fixture
 def place(tmp_path: Path, tiny_llama: Path, many_texts: Path) -> Path:
     (tmp_path / "model").symlink_to(tiny_llama)
-    (tmp_path / "study.yaml").write_text(to_yaml(STUDY | {"choice": {"delta": 5.0}}))
+    (tmp_path / "study.yaml").write_text(to_yaml(ADOPTION | {"choice": {"delta": 5.0}}))
     return tmp_path
 
 
