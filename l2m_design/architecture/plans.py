@@ -7,19 +7,23 @@ from typing import Any, Literal, NamedTuple, get_args
 from l2m_design.architecture.schedules import RECORD, GlobalBudget
 from l2m_design.laws import Dtypes, Fixed, StateLaw, StateTerm, Tokens
 
-ADOPTABLE = "full or sliding attention in every layer and rotary positions (as Llama, Mistral, Qwen, SmolLM)"
+ADOPTABLE = (
+    "full or sliding attention with rotary positions (as Llama, Mistral, Qwen, SmolLM), and recurrent layers beside it "
+    "(as LFM2, Qwen3-Next, Granite 4, Bamba)"
+)
 WHOLE, SLIDING = "full_attention", "sliding_attention"
+RECURRENT = ("linear_attention", "conv")  # layer types that keep a state of fixed size, which no plan changes
 
-Cache = Literal["full", "window", "sinks+window", "sparse", "none"]
+Cache = Literal["full", "window", "sinks+window", "sparse", "none", "recurrent"]
 Choose = Literal["use", "attention_mass"]
 CACHES: tuple[Cache, ...] = get_args(Cache)
 RECORDS: dict[str, int] = {"use": RECORD, "attention_mass": 2}  # float32 numbers beside key and value in a slot
-LETTERS: dict[str, str] = {"full": "A", "window": "W", "sinks+window": "W", "sparse": "S", "none": "-"}
+LETTERS: dict[str, str] = {"full": "A", "window": "W", "sinks+window": "W", "sparse": "S", "none": "-", "recurrent": "R"}
 
 
 class Shape(NamedTuple):
-    """What adoption needs to know of a model: layer types, query heads, kv heads, channels of a head, and the tokens
-    that sliding layers read.
+    """What adoption needs to know of a model: layer types, query heads, kv heads, channels of a head, the tokens that
+    sliding layers read, and, where it is known, what each recurrent layer keeps, in the order of layers.
     """
 
     layers: tuple[str, ...]
@@ -27,6 +31,7 @@ class Shape(NamedTuple):
     kv_heads: int
     head_dim: int
     window: int
+    states: tuple["Kept", ...] = ()
 
     @property
     def whole(self) -> list[int]:
@@ -35,6 +40,9 @@ class Shape(NamedTuple):
 
     def own(self, layer: int) -> "Kept":
         """What a layer of the model keeps by itself."""
+        if self.layers[layer] in RECURRENT:
+            before = sum(kind in RECURRENT for kind in self.layers[:layer])
+            return self.states[before] if self.states else Kept("recurrent")
         return FULL if self.layers[layer] == WHOLE else Kept("window", self.window)
 
 
@@ -46,7 +54,8 @@ class Kept:
     sinks+window: the first `sinks` tokens too. none: nothing; a token reads itself alone. sparse: the own and the
     previous chunk of `chunk` tokens, and of older ones B(t) slots a head: `window` of them, or, with an exponent,
     keep · t^exponent; the kv heads of a layer that keep alike compete for them, by predicted use or by the attention
-    received (choose).
+    received (choose). recurrent: the layer as a whole keeps `elements` numbers in the model's dtype and `floats` in
+    float32, whatever the length; kind: of laws.STATE_KINDS, where it is known.
     """
 
     cache: Cache
@@ -56,6 +65,9 @@ class Kept:
     exponent: float = 0.0
     keep: float = 0.0
     choose: Choose = "use"
+    elements: int = 0
+    floats: int = 0
+    kind: str = ""
 
     @classmethod
     def of_plain(cls, data: Mapping[str, Any]) -> "Kept":
@@ -106,6 +118,10 @@ class Kept:
         slot = 2 * head_dim
         if self.cache == "none":
             return StateLaw()
+        if self.cache == "recurrent":
+            kind = self.kind or None
+            numbers = ((self.elements, None), (self.floats, "float32"))
+            return StateLaw(tuple(StateTerm(count, Fixed(), dtype, kind) for count, dtype in numbers if count))
         if self.cache == "sparse":
             records = StateTerm(RECORDS[self.choose], self.budget, "float32")
             counts = StateTerm(1, Fixed(), "float32")
@@ -115,7 +131,7 @@ class Kept:
         return StateLaw((StateTerm(slot, Tokens(cap), None, kind),))
 
     def __str__(self) -> str:
-        if self.cache in ("full", "none"):
+        if self.cache in ("full", "none", "recurrent"):
             return self.cache
         if self.cache == "sparse":
             local = 2 * self.chunk
@@ -127,16 +143,21 @@ class Kept:
 FULL, NONE = Kept("full"), Kept("none")
 
 
+def entries(kept: Kept, kv_heads: int) -> int:
+    """Of a layer all of which keeps this, in a plan."""
+    return 1 if kept.cache == "recurrent" else kv_heads
+
+
 @dataclass(frozen=True)
 class CachePlan:
-    """What every kv head keeps: layers[i][g], as many heads in each layer."""
+    """What every kv head keeps: layers[i][g], as many heads in each layer of attention; a recurrent layer is one."""
 
     layers: tuple[tuple[Kept, ...], ...]
 
     @classmethod
     def alike(cls, layers: Iterable[Kept], kv_heads: int) -> "CachePlan":
         """All heads of a layer keep alike."""
-        return cls(tuple((kept,) * kv_heads for kept in layers))
+        return cls(tuple((kept,) * entries(kept, kv_heads) for kept in layers))
 
     @classmethod
     def own(cls, shape: Shape) -> "CachePlan":
@@ -150,8 +171,8 @@ class CachePlan:
         for layer in layers:
             heads = [layer] if isinstance(layer, Mapping) else list(layer)
             kept = tuple(Kept.of_plain(head) for head in heads)
-            found.append(kept * kv_heads if isinstance(layer, Mapping) else kept)
-            if len(found[-1]) != kv_heads:
+            found.append(kept * entries(kept[0], kv_heads) if isinstance(layer, Mapping) else kept)
+            if len(found[-1]) != entries(found[-1][0], kv_heads):
                 raise ValueError(f"{len(found[-1])} caches for {kv_heads} kv heads")
         return cls(tuple(found))
 
@@ -189,7 +210,7 @@ class CachePlan:
 
     @property
     def picture(self) -> str:
-        """One letter a layer: A all tokens, W a window, S sparse, - none, H heads that keep unlike."""
+        """One letter a layer: A all tokens, W a window, S sparse, - none, R recurrent, H heads that keep unlike."""
         return " ".join(LETTERS[heads[0].cache] if len(set(heads)) == 1 else "H" for heads in self.layers)
 
     def native(self, shape: Shape) -> int | None:

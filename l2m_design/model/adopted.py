@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache
 
-from l2m_design.architecture.plans import ADOPTABLE, SLIDING, WHOLE, Shape
+from l2m_design.architecture.plans import ADOPTABLE, RECURRENT, SLIDING, WHOLE, Shape
 from l2m_design.architecture.schedules import GlobalBudget
 from l2m_design.errors import BadInput
 from l2m_design.model.competing import (
@@ -27,8 +27,9 @@ from l2m_design.model.competing import (
     remembered,
     starts,
 )
+from l2m_design.model.hybrid import Recurrent, cache_for, cache_name, recurrent_layers, sizes_of, states_in
 from l2m_design.model.rules import RECEIVED, Rule
-from l2m_design.model.turned import cache_name, rotary_rates, turned
+from l2m_design.model.turned import rotary_rates, turned
 from l2m_design.model.use import Use
 
 ATTENTION = "l2m_read"
@@ -44,12 +45,14 @@ class Reader(Protocol):
 
 class AdoptedState(NamedTuple):
     """Slots of all layers of full attention, the tokens of the own and the previous chunk (near: keys, values
-    [b h n .], records [b h n r]), what sliding layers hold (keys, values [b g n .] each), and tokens read.
+    [b h n .], records [b h n r]), what sliding layers hold (keys, values [b g n .] each), states of recurrent layers,
+    and tokens read.
     """
 
     slots: Slots
     near: tuple[Tensor, Tensor, Tensor]
     windows: tuple[tuple[Tensor, Tensor], ...]
+    recurrent: tuple[Recurrent, ...]
     seen: int
 
 
@@ -96,14 +99,14 @@ class Piece:
         self.windows.append((keys[:, :, -(window - 1) :], values[:, :, -(window - 1) :]))
         return y
 
-    def after(self, t: int) -> AdoptedState:
-        """The state after the t tokens of the piece."""
+    def after(self, t: int, recurrent: tuple[Recurrent, ...]) -> AdoptedState:
+        """The state after the t tokens of the piece, with these states of recurrent layers."""
         received = torch.stack([torch.cat([layer[row] for layer in self.received]) for row in range(len(self._starts))])
         records = self.before.slots.records.clone()
         records[..., RECEIVED] += received
         near = tuple(torch.cat(parts, 1) for parts in zip(*self.near, strict=True))
         slots = self.before.slots._replace(records=records)
-        return AdoptedState(slots, near, tuple(self.windows), self.before.seen + t)  # type: ignore[arg-type]
+        return AdoptedState(slots, near, tuple(self.windows), recurrent, self.before.seen + t)  # type: ignore[arg-type]
 
 
 class AdoptedModel(nn.Module):
@@ -125,6 +128,7 @@ class AdoptedModel(nn.Module):
         h, d = len(self.shape.whole) * g, self.shape.head_dim
         self.use: Any = Use(h, d, d) if rule is None else rule
         self.rivals = {"head": 1, "layer": g, "model": h}[allocate]
+        self._recurrent = sizes_of(model)
         self.rates: Tensor
         self.register_buffer("rates", rotary_rates(model).float(), persistent=False)
 
@@ -140,9 +144,9 @@ class AdoptedModel(nn.Module):
         none = like.new_zeros(batch, h, 0, d)
         records = torch.zeros(batch, h, 0, self.use.width, device=like.device)
         window = none[:, : self.shape.kv_heads]
-        sliding = len(self.shape.layers) - len(self.shape.whole)
+        sliding = self.shape.layers.count(SLIDING)
         return AdoptedState(
-            no_slots(h, none, d, self.use.width), (none, none, records), ((window, window),) * sliding, 0
+            no_slots(h, none, d, self.use.width), (none, none, records), ((window, window),) * sliding, (), 0
         )
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -168,18 +172,20 @@ class AdoptedModel(nn.Module):
     def elements(self, length: int) -> int:
         """Numbers cached for one sequence after `length` tokens."""
         slots, index, window = self._cached(length)
-        return slots * (2 * self.shape.head_dim + self.use.width) + index + window
+        recurrent = sum(map(sum, self._recurrent))
+        return slots * (2 * self.shape.head_dim + self.use.width) + index + window + recurrent
 
     def cache_bytes(self, length: int) -> int:
         """Their bytes: keys and values in the model's type, records and counts of slots in four bytes each."""
         slots, index, window = self._cached(length)
         size = self.model.get_input_embeddings().weight.element_size()
-        return slots * (2 * self.shape.head_dim * size + 4 * self.use.width) + 4 * index + window * size
+        recurrent = sum(own * size + 4 * floats for own, floats in self._recurrent)
+        return slots * (2 * self.shape.head_dim * size + 4 * self.use.width) + 4 * index + window * size + recurrent
 
     def _cached(self, length: int) -> tuple[int, int, int]:
         """Slots, heads that are counted, and numbers in sliding windows."""
         heads = len(self.shape.whole) * self.shape.kv_heads
-        sliding = len(self.shape.layers) - len(self.shape.whole)
+        sliding = self.shape.layers.count(SLIDING)
         window = sliding * self.shape.kv_heads * min(length, self.shape.window - 1) * 2 * self.shape.head_dim
         return heads * self.budget.count(length), heads, window
 
@@ -200,8 +206,8 @@ class AdoptedModel(nn.Module):
 
     def _piece(self, tokens: Tensor, state: AdoptedState, last: bool) -> tuple[Tensor, AdoptedState]:
         piece = Piece(state, self.use, self.shape, self.rates, self.budget.chunk)
-        logits = read_by(self.model, tokens, state.seen, piece, last)
-        return logits, piece.after(tokens.shape[1])
+        logits, recurrent = read_on(self.model, tokens, state.seen, piece, state.recurrent, last)
+        return logits, piece.after(tokens.shape[1], recurrent)
 
 
 class FullModel:
@@ -209,6 +215,7 @@ class FullModel:
 
     def __init__(self, model: Any) -> None:
         self._model = model.eval()
+        self._recurrent = sum(map(sum, sizes_of(model)))
 
     @torch.no_grad()
     def prefill(self, tokens: Tensor, state: Any = None, last: bool = False) -> tuple[Tensor, Any]:
@@ -221,18 +228,31 @@ class FullModel:
         """Numbers cached for one sequence after `length` tokens."""
         shape = shape_of(self._model)
         whole, slot = len(shape.whole), 2 * shape.kv_heads * shape.head_dim
-        return slot * (whole * length + (len(shape.layers) - whole) * min(length, shape.window))
+        sliding = shape.layers.count(SLIDING)
+        return slot * (whole * length + sliding * min(length, shape.window)) + self._recurrent
 
 
 def read_by(model: Any, tokens: Tensor, seen: int, attention: Reader, last: int = 0) -> Tensor:
     """Logits [b t v_] of tokens [b t], or their embeddings [b t d], that stand behind `seen` ones, with `attention` in
     the place of the model's; those of the `last` tokens alone, where it is not 0.
     """
+    return read_on(model, tokens, seen, attention, (), last)[0]
+
+
+def read_on(
+    model: Any, tokens: Tensor, seen: int, attention: Reader, states: tuple[Recurrent, ...], last: int = 0
+) -> tuple[Tensor, tuple[Recurrent, ...]]:
+    """The same of a model that may have recurrent layers: logits, and their states after the tokens; states: before
+    them, none where nothing was read.
+    """
     at = torch.arange(seen, seen + tokens.shape[1], device=tokens.device).expand(tokens.shape[:2])
     given = {"input_ids" if tokens.ndim == 2 else "inputs_embeds": tokens, ATTENTION: attention}
+    cache = cache_for(model, states) if recurrent_layers(model.config) else None
+    if cache is not None:
+        given |= {cache_name(model): cache}
     with attended(model):
-        said = model(**given, position_ids=at, use_cache=False, logits_to_keep=int(last))
-    return said.logits
+        said = model(**given, position_ids=at, use_cache=cache is not None, logits_to_keep=int(last))
+    return said.logits, () if cache is None else states_in(cache)
 
 
 @contextmanager
@@ -266,8 +286,8 @@ def unturned(key: Tensor, seen: int, rates: Tensor) -> Tensor:
 
 
 def shape_of(model: Any, bounded: bool = True) -> Shape:
-    """Raises BadInput where a layer is of another type than full or sliding attention, or, if full attention is to be
-    bounded, none is of the former.
+    """Raises BadInput where a layer is of another type than full or sliding attention or a recurrence that keeps its
+    own state, or, if full attention is to be bounded, none is full.
     """
     return shape_in(model.config, bounded, getattr(model, "_is_stateful", False))
 
@@ -286,8 +306,8 @@ def shape_in(whole: Any, bounded: bool = True, stateful: bool = False) -> Shape:
     if layers is None:
         windowed = window is not None and getattr(config, "use_sliding_window", True)
         layers = [SLIDING if windowed else WHOLE] * count
-    strange = sorted(set(layers) - {WHOLE, SLIDING})
-    if strange or stateful:
+    strange = sorted(set(layers) - {WHOLE, SLIDING} - set(RECURRENT))
+    if strange or (stateful and not set(layers) & set(RECURRENT)):
         raise BadInput(
             f"{config.model_type}: layers of {', '.join(strange) or 'a state'} cannot be adopted; give a model with "
             f"{ADOPTABLE}; `l2m check` judges this one as it is"

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from l2m_design.architecture.plans import CachePlan, Kept
+from l2m_design.architecture.plans import RECURRENT, CachePlan, Kept, entries
 from l2m_design.errors import BadInput
-from l2m_design.model.adopted import read_by, shape_of, unturned
+from l2m_design.model.adopted import read_on, shape_of, unturned
 from l2m_design.model.competing import Contest, Far, Slots, compete, no_slots, ragged_attention, remembered, starts
+from l2m_design.model.hybrid import Recurrent
 from l2m_design.model.rules import RECEIVED, HeavyHitters, Rule
 from l2m_design.model.turned import rotary_rates
 from l2m_design.model.use import Use
@@ -37,9 +38,10 @@ class Chosen(NamedTuple):
 
 
 class PlannedState(NamedTuple):
-    """What the parts of all layers hold, and tokens read."""
+    """What the parts of all layers of attention hold, states of the recurrent ones, and tokens read."""
 
     parts: tuple[Held | Chosen, ...]
+    recurrent: tuple[Recurrent, ...]
     seen: int
 
 
@@ -185,9 +187,9 @@ class Reading:
         y, self._after[at] = self._parts[at].read(self._state.parts[at], self._state.seen, new)
         return y
 
-    def after(self, t: int) -> PlannedState:
-        """The state after the t tokens."""
-        return PlannedState(tuple(self._after), self._state.seen + t)
+    def after(self, t: int, recurrent: tuple[Recurrent, ...]) -> PlannedState:
+        """The state after the t tokens, with these states of recurrent layers."""
+        return PlannedState(tuple(self._after), recurrent, self._state.seen + t)
 
 
 def layers_of(parts: list[Part]) -> Iterator[int]:
@@ -215,6 +217,8 @@ class PlannedModel(nn.Module):
         found: list[Part] = []
         for layer in range(len(plan.layers)):
             for kept, group in plan.groups(layer).items():
+                if kept.cache == "recurrent":
+                    continue
                 if kept.cache == "sparse":
                     assert rates is not None
                     found.append(SparsePart(layer, group, kept, self._rule(layer, group, kept, rule), rates[layer]))
@@ -224,11 +228,14 @@ class PlannedModel(nn.Module):
 
     def _check(self) -> None:
         plan, shape = self.plan, self.shape
-        if len(plan.layers) != len(shape.layers) or any(len(heads) != shape.kv_heads for heads in plan.layers):
+        counts = [entries(heads[0], shape.kv_heads) for heads in plan.layers]
+        if len(plan.layers) != len(shape.layers) or list(map(len, plan.layers)) != counts:
             raise BadInput(
                 f"a plan of {len(plan.layers)} layers for a model of {len(shape.layers)} with {shape.kv_heads} kv heads"
             )
         for layer, heads in enumerate(plan.layers):
+            if (heads[0].cache == "recurrent") != (shape.layers[layer] in RECURRENT):
+                raise BadInput(f"layer {layer} is of {shape.layers[layer]}: its plan says {heads[0]}")
             own = shape.own(layer).reach
             if own is not None and any(kept.reach is None or kept.reach > own for kept in heads):
                 raise BadInput(f"layer {layer} reads the last {own} tokens: its plan may shrink that window alone")
@@ -248,7 +255,7 @@ class PlannedModel(nn.Module):
     def empty(self, batch: int) -> PlannedState:
         """Nothing read yet."""
         like = self.model.get_input_embeddings().weight.new_zeros(batch, self.shape.kv_heads, 0, self.shape.head_dim)
-        return PlannedState(tuple(part.empty(like) for part in self.parts), 0)  # type: ignore[operator]
+        return PlannedState(tuple(part.empty(like) for part in self.parts), (), 0)  # type: ignore[operator]
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits [b t v_] of tokens [b t], read as generation reads them."""
@@ -258,8 +265,8 @@ class PlannedModel(nn.Module):
         """Logits [b t v_] of tokens [b t], or of the last ones [b last v_], and the state after them."""
         state = state or self.empty(len(tokens))
         reading = Reading(list(self.parts), state)  # type: ignore[arg-type]
-        logits = read_by(self.model, tokens, state.seen, reading, last)
-        return logits, reading.after(tokens.shape[1])
+        logits, recurrent = read_on(self.model, tokens, state.seen, reading, state.recurrent, last)
+        return logits, reading.after(tokens.shape[1], recurrent)
 
     def step(self, token: Tensor, state: PlannedState) -> tuple[Tensor, PlannedState]:
         """Logits [b v_] after one token [b], and the new state."""

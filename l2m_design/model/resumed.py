@@ -13,7 +13,7 @@ from l2m_design.errors import BadInput
 def decoder_layers(model: Any) -> nn.ModuleList:
     """The layers of a causal language model. Raises BadInput where they are not those of a plain decoder."""
     layers = getattr(model.base_model, "layers", None)
-    if not isinstance(layers, nn.ModuleList) or not all(hasattr(layer, "self_attn") for layer in layers):
+    if not isinstance(layers, nn.ModuleList) or not any(hasattr(layer, "self_attn") for layer in layers):
         raise BadInput(
             f"{model.config.model_type}: its layers are not those of a plain decoder (base_model.layers with self_attn)"
             f"; give a model with {ADOPTABLE}"

@@ -1,6 +1,5 @@
 """Keys moved to other rotary positions: those of a Hugging Face model, whose rates are read off and tried."""
 
-import inspect
 from typing import Any
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor
 
 from l2m_design.architecture.plans import ADOPTABLE
 from l2m_design.errors import BadInput
+from l2m_design.model.hybrid import cache_name, recurrent_layers
 
 PROBE = 64  # positions that a key is turned by, to see whether the model would
 
@@ -35,29 +35,32 @@ def rotary_rates(model: Any) -> Tensor:
     rates = getattr(getattr(model.base_model, "rotary_emb", None), "inv_freq", None)
     if rates is not None and kind not in ("dynamic", "longrope"):
         one, other = _keys_at(model, 0), _keys_at(model, PROBE)
-        still = [bool(torch.allclose(a, b, rtol=1e-3, atol=1e-6)) for a, b in zip(one, other, strict=True)]
-        moved = [turned(a, PROBE, rates) for a in one]
-        turns = [float((a - b).abs().max()) <= 1e-2 * float(b.abs().max()) for a, b in zip(moved, other, strict=True)]
-        if all(a or b for a, b in zip(still, turns, strict=True)) and not all(still):
-            return torch.stack([0 * rates if stays else rates for stays in still])
+        found = [None if a is None or b is None else _turns(a, b, rates) for a, b in zip(one, other, strict=True)]
+        if "otherwise" not in found and "turns" in found:
+            return torch.stack([rates if how == "turns" else 0 * rates for how in found])
     raise BadInput(
         f"{model.config.model_type}: its keys cannot be moved to other positions (no rotary positions, or others than "
         f"Llama's{f': {kind}' if kind else ''}); give a model with {ADOPTABLE}"
     )
 
 
-def _keys_at(model: Any, position: int) -> list[Tensor]:
-    """The keys of every layer [b g 1 k] for one token of random embedding at a position."""
+def _turns(one: Tensor, other: Tensor, rates: Tensor) -> str:
+    """How a key moves from one position to the other: still, turns by the rates, or otherwise."""
+    if torch.allclose(one, other, rtol=1e-3, atol=1e-6):
+        return "still"
+    missing = float((turned(one, PROBE, rates) - other).abs().max())
+    return "turns" if missing <= 1e-2 * float(other.abs().max()) else "otherwise"
+
+
+def _keys_at(model: Any, position: int) -> list[Tensor | None]:
+    """The keys of every layer [b g 1 k] for one token of random embedding at a position; None where it has none."""
     from transformers import DynamicCache
 
-    weight, cache = model.get_input_embeddings().weight, DynamicCache()
+    weight = model.get_input_embeddings().weight
+    cache = DynamicCache(config=model.config) if recurrent_layers(model.config) else DynamicCache()
     drawn = torch.randn(1, 1, weight.shape[1], generator=torch.Generator().manual_seed(0))
     given = {"inputs_embeds": (drawn * weight.float().std().cpu()).to(weight), cache_name(model): cache}
     at = torch.full((1, 1), position, device=weight.device)
     model(**given, position_ids=at, use_cache=True)
-    return [layer.keys.float() for layer in cache.layers]
-
-
-def cache_name(model: Any) -> str:
-    """What a Hugging Face model calls its cache: until transformers 5.23, past_key_values."""
-    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+    keys = [getattr(layer, "keys", None) for layer in cache.layers]
+    return [None if key is None else key.float() for key in keys]

@@ -4,14 +4,15 @@ import copy
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from l2m_design.architecture.plans import CachePlan, Kept
+from l2m_design.architecture.plans import CachePlan, Kept, Shape
+from l2m_design.architecture.readers.carried import recurrent_states
 from l2m_design.architecture.schedules import GlobalBudget
 from l2m_design.corpus import Corpus
 from l2m_design.errors import BadInput, WorkFailed, named
@@ -35,6 +36,11 @@ PIECE = 512
 
 Rows = NDArray[np.int64]
 Progress = Callable[[int, int], None]
+
+
+def with_states(config: Any, shape: Shape) -> Shape:
+    """The shape of a model, with what its recurrent layers keep. Raises BadInput where that is not known."""
+    return shape._replace(states=recurrent_states(config.get_text_config().to_dict(), shape.layers))
 
 
 class Replacement(NamedTuple):
@@ -67,7 +73,7 @@ class StartModel:
         self.rule: Use | None = None
         self.begin: int | None = None
         with named(f"start: {source}"), torch.inference_mode():
-            self.shape = shape_of(self._model, bounded=False)
+            self.shape = with_states(self._model.config, shape_of(self._model, bounded=False))
             self._rates = rotary_rates(self._model)
             decoder_layers(self._model)
             self.planned(CachePlan.own(self.shape)).prefill(torch.zeros(1, 1, dtype=torch.long, device=self._device))

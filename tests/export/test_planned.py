@@ -11,22 +11,27 @@ import pytest
 import torch
 
 from l2m_design.architecture.plans import FULL, CachePlan, Kept
+from l2m_design.architecture.readers import published
 from l2m_design.errors import BadInput
 from l2m_design.export.planned import RULE, export_plan
 from l2m_design.export.plans import PlanCard, is_plan
+from l2m_design.laws import StateLaw
+from l2m_design.model.adopted import shape_of
 from l2m_design.model.planned import PlannedModel
 from l2m_design.model.weights import write_tensors
+from l2m_design.training.start import with_states
 from tests.export.test_adopted import NEW, PROMPT, STRANGER
+from tests.model.hybrids import HYBRIDS, hybrid
 from tests.model.test_adopted import build, tokens
 from tests.model.test_planned import mixed, rule
 
 WINDOW = Kept("window", 24)
 
 
-def card(folder: Path, plan: CachePlan, kind: str = "Llama", **fields: Any) -> Path:
+def card(folder: Path, plan: CachePlan, kind: str = "Llama", heads: int = 6, **fields: Any) -> Path:
     """A plan file, its rule, and the model that it is for."""
-    build(kind).save_pretrained(folder / "model")
-    write_tensors(folder / RULE, rule(6, 16).state_dict(), {})
+    (hybrid(kind) if kind in HYBRIDS else build(kind)).save_pretrained(folder / "model")
+    write_tensors(folder / RULE, rule(heads, 16).state_dict(), {})
     told = {"picture": plan.picture, "state_bytes": 1, "length": 75, "losses": "Measured.", "study": "s"}
     made = PlanCard(start=str(folder / "model"), plan=plan.plain(), start_fingerprint="x", **told | fields)
     made.save(folder / "plan.yaml")
@@ -55,6 +60,22 @@ def test_any_plan_is_read_by_the_code_in_its_folder(tmp_path: Path) -> None:
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert done.stdout.strip() == f"AdoptedLlamaForCausalLM {want}"
+
+
+@pytest.mark.parametrize("kept", [Kept("sinks+window", 10, 3), Kept("sparse", 12, 2, 8)], ids=["window", "sparse"])
+def test_recurrent_layers_of_a_hybrid_go_on_in_generation(tmp_path: Path, kept: Kept) -> None:
+    """Loaded back, it generates as read whole, and holds the bytes of its law, those of recurrent layers included."""
+    model = hybrid("Qwen3Next")
+    own = CachePlan.own(with_states(model.config, shape_of(model, bounded=False)))
+    source = card(tmp_path, own.but(1, [0, 1], kept), kind="Qwen3Next", heads=4)
+    found = export_plan(source, tmp_path / "out", native=None, force=False)
+    assert found["format"] == "AdoptedQwen3NextForCausalLM"
+    assert judged(tmp_path / "out").bytes(500, "float32") == own.but(1, [0, 1], kept).bytes(500, 16, "float32")
+
+
+def judged(folder: Path) -> StateLaw:
+    """What `l2m check` counts."""
+    return published(folder, "transformers").state
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def models() -> dict[str, tuple[Any, str]]:
     wide = words | {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     sizes = wide | {"intermediate_size": 64, "num_key_value_heads": 1, "max_position_embeddings": 128}
     mpt = hf.MptConfig(**words, d_model=32, n_heads=2, n_layers=2, max_seq_len=128)
-    layers = ["conv", "full_attention"]
+    beside = {"mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_state": 4}
     return {
         "bloom": (hf.BloomForCausalLM(hf.BloomConfig(**wide)), "its keys cannot be moved"),
         "mpt": (hf.MptForCausalLM(mpt), "its keys cannot be moved"),
@@ -101,7 +101,7 @@ def models() -> dict[str, tuple[Any, str]]:
             "has no attention whose cache",
         ),
         "gemma2": (hf.Gemma2ForCausalLM(hf.Gemma2Config(**sizes, head_dim=16)), "soft caps or learned sinks"),
-        "lfm2": (hf.Lfm2ForCausalLM(hf.Lfm2Config(**sizes, layer_types=layers)), "layers of conv cannot be adopted"),
+        "falcon_h1": (hf.FalconH1ForCausalLM(hf.FalconH1Config(**sizes, **beside)), "layers of hybrid cannot be adopted"),
     }
 
 
@@ -110,7 +110,7 @@ def test_models_whose_attention_cannot_be_replaced(place: Path, tiny_llama: Path
         folder = Path(shutil.copytree(tiny_llama, place / name))
         (folder / "model.safetensors").unlink()
         model.save_pretrained(folder)
-        refused(place, folder, f"{message}.*; give .* with full or sliding attention in every layer and rotary")
+        refused(place, folder, f"{message}.*; give .* with full or sliding attention with rotary")
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,8 @@ def units_of(shape: Shape, kept: list[Kept], grain: str) -> list[Unit]:
     found = []
     for layer in range(len(shape.layers)):
         own = shape.own(layer)
+        if own.cache == "recurrent":
+            continue
         fitting = [each for each in kept if own.reach is None or (each.reach or own.reach) < own.reach]
         heads = tuple(range(shape.kv_heads))
         groups = [heads] if grain == "layer" else [(head,) for head in heads]

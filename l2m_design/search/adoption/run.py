@@ -29,7 +29,7 @@ from l2m_design.search.tracking import Tracker, check_experiment, check_uri
 from l2m_design.settings import to_json, write_atomically
 from l2m_design.training.batches import held_out_windows
 from l2m_design.training.lora import check_lora
-from l2m_design.training.start import StartModel, speed
+from l2m_design.training.start import StartModel, speed, with_states
 
 FACTS = "start.json"
 
@@ -47,7 +47,7 @@ class Adoption:
             check_lora("finetune.method")
         self.config: Any = load_config(settings.start, "start:")
         with named(f"start: {settings.start}"):
-            self.shape: Shape = shape_in(self.config, bounded=False)
+            self.shape: Shape = with_states(self.config, shape_in(self.config, bounded=False))
         own = own_tokenizer(settings.start)
         self.corpus = open_corpus(settings.corpus, otherwise=own)
         self._check_tokenizer(own)
