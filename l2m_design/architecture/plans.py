@@ -14,11 +14,19 @@ ADOPTABLE = (
 WHOLE, SLIDING = "full_attention", "sliding_attention"
 RECURRENT = ("linear_attention", "conv")  # layer types that keep a state of fixed size, which no plan changes
 
-Cache = Literal["full", "window", "sinks+window", "sparse", "none", "recurrent"]
+Cache = Literal["full", "window", "sinks+window", "sparse", "none", "share", "recurrent"]
 Choose = Literal["use", "attention_mass"]
 CACHES: tuple[Cache, ...] = get_args(Cache)
 RECORDS: dict[str, int] = {"use": RECORD, "attention_mass": 2}  # float32 numbers beside key and value in a slot
-LETTERS: dict[str, str] = {"full": "A", "window": "W", "sinks+window": "W", "sparse": "S", "none": "-", "recurrent": "R"}
+LETTERS: dict[str, str] = {
+    "full": "A",
+    "window": "W",
+    "sinks+window": "W",
+    "sparse": "S",
+    "none": "-",
+    "share": "a",
+    "recurrent": "R",
+}
 
 
 class Shape(NamedTuple):
@@ -54,7 +62,8 @@ class Kept:
     sinks+window: the first `sinks` tokens too. none: nothing; a token reads itself alone. sparse: the own and the
     previous chunk of `chunk` tokens, and of older ones B(t) slots a head: `window` of them, or, with an exponent,
     keep · t^exponent; the kv heads of a layer that keep alike compete for them, by predicted use or by the attention
-    received (choose). recurrent: the layer as a whole keeps `elements` numbers in the model's dtype and `floats` in
+    received (choose). share: nothing; all heads of the layer read the cache of the nearest layer of attention
+    below that has one. recurrent: the layer as a whole keeps `elements` numbers in the model's dtype and `floats` in
     float32, whatever the length; kind: of laws.STATE_KINDS, where it is known.
     """
 
@@ -116,7 +125,7 @@ class Kept:
     def state(self, head_dim: int) -> StateLaw:
         """The law of one kv head; a sparse one counts its slots in four bytes."""
         slot = 2 * head_dim
-        if self.cache == "none":
+        if self.cache in ("none", "share"):
             return StateLaw()
         if self.cache == "recurrent":
             kind = self.kind or None
@@ -131,6 +140,8 @@ class Kept:
         return StateLaw((StateTerm(slot, Tokens(cap), None, kind),))
 
     def __str__(self) -> str:
+        if self.cache == "share":
+            return "cache below"
         if self.cache in ("full", "none", "recurrent"):
             return self.cache
         if self.cache == "sparse":
@@ -140,7 +151,7 @@ class Kept:
         return f"window {self.window:,}" + (f" + {self.sinks} sinks" if self.sinks else "")
 
 
-FULL, NONE = Kept("full"), Kept("none")
+FULL, NONE, SHARE = Kept("full"), Kept("none"), Kept("share")
 
 
 def entries(kept: Kept, kv_heads: int) -> int:
@@ -186,6 +197,13 @@ class CachePlan:
         changed = tuple(kept if head in chosen else old for head, old in enumerate(self.layers[layer]))
         return CachePlan((*self.layers[:layer], changed, *self.layers[layer + 1 :]))
 
+    def source(self, layer: int) -> int | None:
+        """The layer whose cache a layer of attention reads: its own, or with `share` the nearest one below that has
+        one; None where there is none.
+        """
+        own = ("share", "recurrent") if self.layers[layer][0].cache == "share" else ()
+        return next((at for at in range(layer, -1, -1) if self.layers[at][0].cache not in own), None)
+
     def groups(self, layer: int) -> dict[Kept, tuple[int, ...]]:
         """The heads of a layer by what they keep, in the order of the first of each."""
         found: dict[Kept, tuple[int, ...]] = {}
@@ -210,7 +228,9 @@ class CachePlan:
 
     @property
     def picture(self) -> str:
-        """One letter a layer: A all tokens, W a window, S sparse, - none, R recurrent, H heads that keep unlike."""
+        """One letter a layer: A all tokens, W a window, S sparse, - none, a the cache below, R recurrent, H heads that
+        keep unlike.
+        """
         return " ".join(LETTERS[heads[0].cache] if len(set(heads)) == 1 else "H" for heads in self.layers)
 
     def native(self, shape: Shape) -> int | None:

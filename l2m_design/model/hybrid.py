@@ -34,7 +34,7 @@ def cache_for(model: Any, states: tuple[Recurrent, ...]) -> Any:
     except (ImportError, TypeError):
         raise BadInput(f"{model.config.model_type}: its recurrent layers need {NEEDED}") from None
 
-    class Passing(DynamicLayer):
+    class Passing(DynamicLayer):  # type: ignore[misc]
         """Stores nothing."""
 
         def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:

@@ -46,16 +46,28 @@ class PlannedState(NamedTuple):
 
 
 class New(NamedTuple):
-    """New tokens on their way through a layer: queries [b h t k], keys [b g t k] and values [b g t v] of some heads."""
+    """New tokens on their way through a layer: queries [b h t k], keys [b g t k] and values [b g t v] of some heads.
+
+    reads: the queries that are answered; those of another layer where it shares this one's cache.
+    """
 
     query: Tensor
     key: Tensor
     value: Tensor
+    reads: Tensor
     scaling: float
 
     def cut(self, first: int, last: int) -> "New":
         """Some of the tokens."""
-        return New(self.query[:, :, first:last], self.key[:, :, first:last], self.value[:, :, first:last], self.scaling)
+        query, key, value = (z[:, :, first:last] for z in self[:3])
+        reads = query if self.reads is self.query else self.reads[:, :, first:last]
+        return New(query, key, value, reads, self.scaling)
+
+    def of_heads(self, heads: list[int]) -> "New":
+        """Some of the kv heads, and their queries."""
+        grouped = [z.unflatten(1, (self.key.shape[1], -1))[:, heads].flatten(1, 2) for z in (self.query, self.reads)]
+        query, reads = grouped[0], grouped[0] if self.reads is self.query else grouped[1]
+        return New(query, self.key[:, heads], self.value[:, heads], reads, self.scaling)
 
 
 class Part(nn.Module):
@@ -87,7 +99,7 @@ class Part(nn.Module):
         mask = None if t in (1, s) and self.kept.cache == "full" else self._mask(t, s, seen, new.query.device)
         causal = mask is None and t > 1
         y = F.scaled_dot_product_attention(
-            new.query, keys, values, attn_mask=mask, scale=new.scaling, is_causal=causal, enable_gqa=True
+            new.reads, keys, values, attn_mask=mask, scale=new.scaling, is_causal=causal, enable_gqa=True
         )
         return y, self._cached(keys, values)
 
@@ -141,6 +153,8 @@ class SparsePart(Part):
         keys, values, notes = (torch.cat(pair, 2) for pair in zip(held.near, added, strict=True))
         far = Far(held.slots, starts(held.slots), 0)
         y, received, near = ragged_attention(new.query, far, (keys, values), new.scaling)
+        if new.reads is not new.query:  # which tokens stay is for the layer that has the cache to say
+            y, _, _ = ragged_attention(new.reads, far, (keys, values), new.scaling)
         previous = keys.shape[2] - new.key.shape[2] - seen % self.kept.chunk  # a token's own chunk does not count
         notes[:, :, :previous, RECEIVED] += near[:, :, :previous]
         known = held.slots.records.clone()
@@ -166,21 +180,25 @@ class SparsePart(Part):
 class Reading:
     """Tokens on their way through all layers: attention asks it for what to read."""
 
-    def __init__(self, parts: list[Part], state: PlannedState) -> None:
+    def __init__(self, parts: list[Part], state: PlannedState, plan: CachePlan) -> None:
+        self._plan, self._last = plan, dict[int, New]()
         self._of = {layer: [at for at, part in enumerate(parts) if part.layer == layer] for layer in layers_of(parts)}
         self._parts, self._state, self._after = parts, state, list(state.parts)
 
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
         """Attention [b h t v] of a layer's new queries, keys and values [b . t .]."""
-        new = New(query, key, value, scaling)
+        new = New(query, key, value, query, scaling)
+        if layer not in self._of:
+            layer = self._plan.source(layer) or 0
+            new = self._last[layer]._replace(reads=query)
+        else:
+            self._last = {layer: new}
         if len(self._of[layer]) == 1:
             return self._read(self._of[layer][0], new)
-        grouped = query.unflatten(1, (key.shape[1], -1))
-        y = query.new_empty(*grouped.shape[:-1], value.shape[-1])
+        y = query.new_empty(len(query), key.shape[1], query.shape[1] // key.shape[1], query.shape[2], value.shape[-1])
         for at in self._of[layer]:
             heads = list(self._parts[at].heads)
-            some = New(grouped[:, heads].flatten(1, 2), key[:, heads], value[:, heads], scaling)
-            y[:, heads] = self._read(at, some).unflatten(1, (len(heads), -1))
+            y[:, heads] = self._read(at, new.of_heads(heads)).unflatten(1, (len(heads), -1))
         return y.flatten(1, 2)
 
     def _read(self, at: int, new: New) -> Tensor:
@@ -217,7 +235,7 @@ class PlannedModel(nn.Module):
         found: list[Part] = []
         for layer in range(len(plan.layers)):
             for kept, group in plan.groups(layer).items():
-                if kept.cache == "recurrent":
+                if kept.cache in ("recurrent", "share"):
                     continue
                 if kept.cache == "sparse":
                     assert rates is not None
@@ -236,6 +254,8 @@ class PlannedModel(nn.Module):
         for layer, heads in enumerate(plan.layers):
             if (heads[0].cache == "recurrent") != (shape.layers[layer] in RECURRENT):
                 raise BadInput(f"layer {layer} is of {shape.layers[layer]}: its plan says {heads[0]}")
+            if "share" in {kept.cache for kept in heads} and (len(set(heads)) > 1 or plan.source(layer) is None):
+                raise BadInput(f"layer {layer}: all its heads share a cache below, or none; there must be one")
             own = shape.own(layer).reach
             if own is not None and any(kept.reach is None or kept.reach > own for kept in heads):
                 raise BadInput(f"layer {layer} reads the last {own} tokens: its plan may shrink that window alone")
@@ -264,7 +284,7 @@ class PlannedModel(nn.Module):
     def prefill(self, tokens: Tensor, state: Any = None, last: int = 0) -> tuple[Tensor, PlannedState]:
         """Logits [b t v_] of tokens [b t], or of the last ones [b last v_], and the state after them."""
         state = state or self.empty(len(tokens))
-        reading = Reading(list(self.parts), state)  # type: ignore[arg-type]
+        reading = Reading(list(self.parts), state, self.plan)  # type: ignore[arg-type]
         logits, recurrent = read_on(self.model, tokens, state.seen, reading, state.recurrent, last)
         return logits, reading.after(tokens.shape[1], recurrent)
 

@@ -120,17 +120,18 @@ class StartModel:
     def costs(self, tokens: Rows, wanted: list[Replacement]) -> Iterator[tuple[Replacement | None, float]]:
         """Late losses of one window [t], nats a token: of the model itself (None), then of each replacement alone.
 
-        What enters each layer is recorded in the first pass; every other begins at the layer that it changes. Wanted in
-        the order of layers.
+        What enters each layer is recorded in the first pass; every other begins at the layer that it changes, or at the
+        one whose cache that layer shares. Wanted in the order of layers.
         """
         given = behind_start(torch.from_numpy(tokens[None]).to(self._device), self.begin)
         own, late = CachePlan.own(self.shape), late_of(tokens)
         with recorded(self._model) as hidden:
             yield None, self._late(self.planned(own), given, late)
         for each in wanted:
-            changed = self.planned(own.but(each.layer, each.heads, each.kept))
-            with resumed(self._model, each.layer, hidden[each.layer]):
-                loss = self._late(changed, given, late)
+            plan = own.but(each.layer, each.heads, each.kept)
+            first = plan.source(each.layer) or 0
+            with resumed(self._model, first, hidden[first]):
+                loss = self._late(self.planned(plan), given, late)
             yield each, loss
 
     def _late(self, reader: PlannedModel, given: Tensor, late: int) -> float:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from l2m_design.architecture.plans import FULL, NONE, CachePlan, Kept
+from l2m_design.architecture.plans import FULL, NONE, SHARE, CachePlan, Kept
 from l2m_design.errors import BadInput
 from l2m_design.model.adopted import AdoptedModel, shape_of
 from l2m_design.model.generate import select_rows
@@ -105,6 +105,47 @@ def test_heads_of_a_layer_may_keep_unlike() -> None:
     assert (all_kept - want).abs().max() < 1e-5
     assert (whole - want).abs().max() > 1e-4
     assert plan.picture == "S H H"
+
+
+@pytest.mark.parametrize("kept", [*EVERY.values(), FULL], ids=[*EVERY, "full"])
+def test_a_shared_cache_is_that_of_the_layer_below(kept: Kept) -> None:
+    """In pieces and whole, without a byte of its own; the layer reads keys and values of the one below."""
+    model = build("Llama")
+    made = planned(model, CachePlan.alike((kept, SHARE, SHARE), 2))
+    with torch.no_grad():
+        whole, _ = made.prefill(tokens())
+        state, parts = made.empty(2), []
+        for first, last in ((0, 5), (5, 40), (40, 41), (41, LENGTH)):
+            logits, state = made.prefill(tokens()[:, first:last], state)
+            parts.append(logits)
+        assert held_bytes(state.parts) == made.cache_bytes(LENGTH)
+    assert (torch.cat(parts, 1) - whole).abs().max() < 1e-5
+    assert made.cache_bytes(LENGTH) == planned(model, CachePlan.alike((kept, NONE, NONE), 2)).cache_bytes(LENGTH)
+    assert made.plan.picture.endswith("a a")
+
+
+def test_shared_keys_in_the_weights_make_a_shared_cache_the_model_itself() -> None:
+    """Two layers whose keys and values are alike: the second needs no cache of its own."""
+    model = build("Llama")
+    reads: list[torch.Tensor] = []
+    below, above = (model.model.layers[at].self_attn for at in (0, 1))
+    for name in ("k_proj", "v_proj"):
+        getattr(below, name).register_forward_hook(lambda *given: reads.append(given[2]))
+        getattr(above, name).register_forward_hook(lambda *_: reads.pop(0))
+    own = CachePlan.own(shape_of(model, bounded=False))
+    with torch.no_grad():
+        want = model(tokens()).logits
+        reads.clear()
+        made = planned(model, own.but(1, [0, 1], SHARE))
+        reads.clear()
+        assert (made(tokens()) - want).abs().max() < 1e-5
+
+
+def test_a_cache_that_nobody_below_has_is_refused() -> None:
+    own = CachePlan.own(shape_of(build("Llama"), bounded=False))
+    for plan in (own.but(0, [0, 1], SHARE), own.but(1, [0], SHARE)):
+        with pytest.raises(BadInput, match="all its heads share a cache below, or none"):
+            planned(build("Llama"), plan)
 
 
 def test_heads_that_compete_in_a_layer_read_as_an_adopted_model_does() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from l2m_design.architecture.plans import NONE, CachePlan, Kept
+from l2m_design.architecture.plans import NONE, SHARE, CachePlan, Kept
 from l2m_design.errors import BadInput
 from l2m_design.laws import Dtypes
 from l2m_design.report.adoption import compared, outcome
@@ -52,6 +52,21 @@ def test_a_cost_is_the_loss_of_the_plan_with_that_replacement_alone(place: Path)
     costs = costs_of(measured.costs, work.units, 2)
     assert (costs[:, 0] == 0).all()
     assert np.isfinite(costs).all()
+
+
+def test_a_shared_cache_costs_what_its_plan_loses(place: Path) -> None:
+    """The pass begins at the layer whose cache is shared; the first layer can share none."""
+    work = study(place, "options=[{cache: share}, {cache: window, share: 0.2}]")
+    assert [[str(kept) for kept in unit.options] for unit in work.units] == [
+        ["full", "window 21"],
+        ["full", "cache below", "window 21"],
+    ]
+    measured = bench(work, place / "bench")
+    measured.measure_costs(work.units)
+    plan = CachePlan.own(work.shape).but(1, work.units[1].heads, SHARE)
+    alone = [measured.costs[cost_key(window, work.units[1], 1)]["late"] for window in range(2)]
+    assert alone == pytest.approx(measured.losses(plan, "validation"), abs=1e-5)
+    assert work.knapsack(None).bytes(plan) * 2 == work.knapsack(None).own_bytes
 
 
 def test_what_was_measured_is_not_measured_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,8 @@ pytestmark = pytest.mark.usefixtures("one_store")
         ({"options": [{"cache": "windw", "share": 0.5}]}, "options.0.cache: input should be 'window'"),
         ({"options": [{"cache": "window"}]}, "options.0: cache: window needs a share or a window"),
         ({"options": [{"cache": "none", "share": 0.5}]}, "options.0: share and window: cache: none holds nothing"),
+        ({"options": [{"cache": "share", "share": 0.5}]}, "options.0: share and window: cache: share holds nothing"),
+        ({"options": [{"cache": "share"}], "grain": "head"}, "options.0: cache: share needs grain: layer"),
         (
             {"options": [{"cache": "window", "share": 0.5, "exponent": 0.5}]},
             "exponent and choose: are for cache: sparse",
@@ -91,7 +93,7 @@ def models() -> dict[str, tuple[Any, str]]:
     wide = words | {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     sizes = wide | {"intermediate_size": 64, "num_key_value_heads": 1, "max_position_embeddings": 128}
     mpt = hf.MptConfig(**words, d_model=32, n_heads=2, n_layers=2, max_seq_len=128)
-    beside = {"mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_state": 4}
+    falcon = {"mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_state": 4}
     return {
         "bloom": (hf.BloomForCausalLM(hf.BloomConfig(**wide)), "its keys cannot be moved"),
         "mpt": (hf.MptForCausalLM(mpt), "its keys cannot be moved"),
@@ -101,7 +103,10 @@ def models() -> dict[str, tuple[Any, str]]:
             "has no attention whose cache",
         ),
         "gemma2": (hf.Gemma2ForCausalLM(hf.Gemma2Config(**sizes, head_dim=16)), "soft caps or learned sinks"),
-        "falcon_h1": (hf.FalconH1ForCausalLM(hf.FalconH1Config(**sizes, **beside)), "layers of hybrid cannot be adopted"),
+        "falcon_h1": (
+            hf.FalconH1ForCausalLM(hf.FalconH1Config(**sizes, **falcon)),
+            "layers of hybrid cannot be adopted",
+        ),
     }
 
 

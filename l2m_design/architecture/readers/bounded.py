@@ -77,7 +77,7 @@ def _of_plan(block: Block, plan: CachePlan, layer: int) -> Block:
             parts += [Slots(slot, kept.budget), records, counts]
         elif kept.cache == "full":
             parts.append(Keys(slot, "attention"))
-        elif kept.cache != "none":
+        elif kept.cache not in ("none", "share"):
             parts.append(Keys(slot, "window", kept.window + kept.sinks))
     letters = {LETTERS[kept.cache] for kept in plan.layers[layer]}
     letter = letters.pop() if len(letters) == 1 else "S"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from l2m_design.architecture.plans import CachePlan, Kept, Shape
+from l2m_design.architecture.plans import RECURRENT, CachePlan, Kept, Shape
 from l2m_design.condition import Demand
 from l2m_design.estimates import Floats
 from l2m_design.laws import Dtypes, StateLaw
@@ -36,6 +36,8 @@ def units_of(shape: Shape, kept: list[Kept], grain: str) -> list[Unit]:
         if own.cache == "recurrent":
             continue
         fitting = [each for each in kept if own.reach is None or (each.reach or own.reach) < own.reach]
+        if not set(shape.layers[:layer]) - set(RECURRENT):
+            fitting = [each for each in fitting if each.cache != "share"]
         heads = tuple(range(shape.kv_heads))
         groups = [heads] if grain == "layer" else [(head,) for head in heads]
         found += [Unit(layer, group, (own, *(each for each in fitting if each != own))) for group in groups]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from l2m_design.architecture.plans import NONE, Choose, Kept
+from l2m_design.architecture.plans import NONE, SHARE, Choose, Kept
 from l2m_design.errors import BadInput
 from l2m_design.search.settings import DemandSettings, beside
 from l2m_design.settings import Json, Values, override, read_mapping
@@ -23,14 +23,15 @@ Budget = Annotated[float, Field(gt=0.0)]
 class OptionSettings(Values):
     """A cache that layers may take; with a list of shares, one for each.
 
-    cache: window, sinks+window, sparse, or none (a token reads itself alone). share: of the study's `length`, the
+    cache: window, sinks+window, sparse, none (a token reads itself alone), or share (the layer reads the cache of the
+    nearest layer of attention below, and has none of its own; needs grain: layer). share: of the study's `length`, the
     tokens that are held then; of a sparse cache the own and the previous chunk and the sinks are among them. window: in
     tokens, instead. sinks: first tokens that stay, of sinks+window and sparse; 4 unless given. exponent: slots of a
     sparse cache grow as t^exponent and are that share at `length`; without one they are fixed. choose: use (predicted
     use, fitted to the training split), or attention_mass (H2O).
     """
 
-    cache: Literal["window", "sinks+window", "sparse", "none"]
+    cache: Literal["window", "sinks+window", "sparse", "none", "share"]
     share: Share | Annotated[tuple[Share, ...], Field(strict=False, min_length=1)] | None = None
     window: Annotated[int, Field(ge=2, le=2**24)] | None = None
     sinks: Annotated[int, Field(ge=1, le=65536)] | None = None
@@ -40,9 +41,10 @@ class OptionSettings(Values):
     @model_validator(mode="after")
     def _fits_its_cache(self) -> Self:
         given = (self.share is not None) + (self.window is not None)
-        if self.cache == "none" and given:
-            raise ValueError("share and window: cache: none holds nothing")
-        if self.cache != "none" and given != 1:
+        empty = self.cache in ("none", "share")
+        if empty and given:
+            raise ValueError(f"share and window: cache: {self.cache} holds nothing")
+        if not empty and given != 1:
             raise ValueError(f"cache: {self.cache} needs a share or a window, one of them")
         if self.cache == "sparse" and self.window is not None:
             raise ValueError("window: is for cache: window and sinks+window; give a share")
@@ -61,8 +63,8 @@ class OptionSettings(Values):
 
     def kept(self, length: int, chunk: int) -> list[Kept]:
         """What a head keeps, for each share. Raises ValueError where a share is too small."""
-        if self.cache == "none":
-            return [NONE]
+        if self.cache in ("none", "share"):
+            return [NONE if self.cache == "none" else SHARE]
         template = self.template(chunk)
         if self.window is not None:
             return [template.holding(self.window - 1 + template.sinks, length)]
@@ -179,6 +181,8 @@ class AdoptionSettings(Values):
             raise ValueError(f"condition.length: {self.condition.length} is below the measured length, {self.length}")
         known: dict[Kept, int] = {}
         for number, option in enumerate(self.options):
+            if option.cache == "share" and self.grain == "head":
+                raise ValueError(f"options.{number}: cache: share needs grain: layer, whose heads share together")
             try:
                 found = option.kept(self.length, self.chunk)
             except ValueError as error:
