@@ -13,8 +13,8 @@ from l2m_design.architecture.thinning import Thinning
 from l2m_design.errors import BadInput
 from l2m_design.model.attention import KeyValues
 from l2m_design.model.eviction import Eviction
-from l2m_design.model.language import LanguageModel, build, compact
 from l2m_design.model.hybrid import cache_name
+from l2m_design.model.language import LanguageModel, build, compact
 from l2m_design.model.turned import rotary_rates, turned
 
 WHOLE = "full_attention"
