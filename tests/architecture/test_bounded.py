@@ -8,6 +8,7 @@ import pytest
 
 from l2m_design.architecture.readers.published import published
 from l2m_design.errors import BadInput
+from l2m_design.library.check import check
 
 LLAMA = {
     "model_type": "llama",
@@ -39,6 +40,21 @@ def test_the_law_is_the_caches(tmp_path: Path) -> None:
     assert found.state.exponent == 0.8
     assert found.picture == "S S S"
     assert any("Full attention keeps what `l2m_cache` says" in note for note in found.notes)
+
+
+def test_a_bounded_cache_holds_no_more_nats_than_the_full_one(tmp_path: Path) -> None:
+    """Its elements are some of the full cache's: where it evicts, it counts for less."""
+    layers = [{"cache": "sparse", "window": 40, "chunk": 8}, {"cache": "window", "window": 30}, {"cache": "full"}]
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "config.json").write_text(json.dumps({key: LLAMA[key] for key in LLAMA if key != "auto_map"}))
+    for cache in (CACHE, {"layers": layers}):
+        bounded, whole = (check(path, 0.7, length=4096) for path in (written(tmp_path, cache), full))
+        kinds = {term.kind for term in bounded.subject.state.terms}
+        assert kinds == {"attention"}
+        for length in (1024, 4096):
+            held = [each.demand.held(each.subject.state, length) for each in (bounded, whole)]
+            assert all(ours <= theirs for ours, theirs in zip(*held, strict=True)), length
 
 
 def test_other_runtimes_read_the_full_cache(tmp_path: Path) -> None:

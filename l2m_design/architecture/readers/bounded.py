@@ -47,7 +47,7 @@ def _bounded(block: Block, budget: GlobalBudget, heads: int) -> Block:
     if block.shares is not None or not parts or not full:
         return block
     slots = [Slots(part.slot, budget) for part in parts if isinstance(part, Keys)]
-    counts = Memory(heads, "sparse_attention", dict.fromkeys(READS, "float32"))
+    counts = Memory(heads, "attention", dict.fromkeys(READS, "float32"))
     kept: tuple[Part, ...] = (*slots, Slots(RECORD * heads, budget, "float32"), counts)
     return replace(block, mixer=replace(block.mixer, kind="bounded attention", letter="S", parts=kept))
 
@@ -72,13 +72,13 @@ def _of_plan(block: Block, plan: CachePlan, layer: int) -> Block:
     for kept, group in plan.groups(layer).items():
         slot = sum(slots) * len(group) // len(plan.layers[layer])
         if kept.cache == "sparse":
-            counts = Memory(len(group), "sparse_attention", dict.fromkeys(READS, "float32"))
+            counts = Memory(len(group), "attention", dict.fromkeys(READS, "float32"))
             records = Slots(RECORDS[kept.choose] * len(group), kept.budget, "float32")
             parts += [Slots(slot, kept.budget), records, counts]
         elif kept.cache == "full":
             parts.append(Keys(slot, "attention"))
         elif kept.cache not in ("none", "share"):
-            parts.append(Keys(slot, "window", kept.window + kept.sinks))
+            parts.append(Keys(slot, "attention", kept.window + kept.sinks))
     letters = {LETTERS[kept.cache] for kept in plan.layers[layer]}
     letter = letters.pop() if len(letters) == 1 else "S"
     return replace(block, mixer=replace(block.mixer, kind="planned attention", letter=letter, parts=tuple(parts)))

@@ -178,8 +178,8 @@ class Slots:
     dtype: str | None = None
 
     def term(self, runtime: str) -> StateTerm:
-        """As many slots as the budget says, the heads' mean."""
-        return StateTerm(self.slot, self.budget, self.dtype, "sparse_attention")
+        """As many slots as the budget says, the heads' mean; an element is one of the full cache, and holds as much."""
+        return StateTerm(self.slot, self.budget, self.dtype, "attention")
 
 
 Part = Keys | Memory | Columns | Slots
