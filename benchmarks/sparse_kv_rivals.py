@@ -1,5 +1,5 @@
-"""Two rivals of the study of sparse caches, in a model that is not trained for them: slots that are means of many tokens,
-and tokens that a recurrent state could not absorb.
+"""Two rivals of the study of sparse caches, in a model that is not trained for them: slots that are means of many
+tokens, and tokens that a recurrent state could not absorb.
 """
 
 from typing import Any, NamedTuple

@@ -1,5 +1,8 @@
-"""The study of sparse caches: its two rivals against slow twins."""
+"""The study of sparse caches: its file, and two rivals against slow twins."""
 
+import json
+import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,12 +11,15 @@ import pytest
 import torch
 
 from l2m_design.architecture.schedules import GlobalBudget
+from l2m_design.errors import BadInput
 from l2m_design.model.adopted import AdoptedModel
 from l2m_design.model.rules import BIRTH
+from l2m_design.settings import override, read_mapping, to_yaml
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
 from sparse_kv_rivals import WRITE, Exceptions, Means, Merged, joined
+from sparse_kv_settings import CONFIG, Arm, SparseStudy
 
 CHUNK, SINKS, LENGTH = 8, 2, 76
 
@@ -34,6 +40,53 @@ def tokens() -> torch.Tensor:
 
 def budget(slots: int) -> GlobalBudget:
     return GlobalBudget(CHUNK, "fixed", window=slots, sinks=SINKS)
+
+
+def test_the_shipped_study_holds_every_arm_of_its_results() -> None:
+    study = SparseStudy.load_study(CONFIG)
+    plans = {part: study.plan(part) for part in ("first", "final")}  # type: ignore[arg-type]
+    for line in Path(study.results).read_text().splitlines():
+        row = json.loads(line)
+        assert Arm(*(row[name] for name in Arm._fields)) in plans[row["part"]]
+    assert study.conditions() == read_mapping(Path(study.results).with_suffix(".yaml"))
+
+
+@pytest.mark.parametrize("budget", ["1/8", "1/16", "t^0.5", "t^0.8"])
+def test_a_budget_is_its_share_of_the_text_at_the_end(budget: str) -> None:
+    study = SparseStudy.load_study(CONFIG)
+    slots = study.budget_of(Arm("window", budget, 4096)).count(4096)
+    assert slots == pytest.approx(256 if budget == "1/16" else 512, abs=0 if "/" in budget else 4)  # set by chunk
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("chunk=33", "chunk: 33 must be a power of two"),
+        ("arms=[{caches: [h3o]}]", "arms.0.caches.0"),
+        ("arms=[{caches: [h2o], budgets: [1/64]}]", "arms.0: 1/64 of 4096 tokens is 64; two chunks and the sinks"),
+        ("arms=[{caches: [h2o], length: 8192}]", "arms.0.length: 8192 is above the study's length, 4096"),
+        ("texts.first.code=[zipfile.py, threading.py, difflib.py]", "texts: zipfile.py is in first and in final"),
+        ("texts.fit.docs=[url.md]", "texts.fit: as many texts of each corpus are needed, found 3 novels, 3 of code, 1"),
+        ("lenght=4096", "unknown key 'lenght'; did you mean 'length'?"),
+    ],
+)
+def test_a_wrong_study_is_refused_by_field(setting: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(to_yaml(override(read_mapping(CONFIG), [setting])))
+    with pytest.raises(BadInput, match=f"^{re.escape(str(path))}: {re.escape(message)}"):
+        SparseStudy.load_study(path)
+
+
+def test_lines_found_under_other_conditions_are_not_added_to(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    results = tmp_path / "found.jsonl"
+    results.with_suffix(".yaml").write_text(to_yaml(SparseStudy.load_study(CONFIG).conditions()))
+    path.write_text(to_yaml(override(read_mapping(CONFIG), ["chunk=64", f"results={results}"])))
+    command = [sys.executable, str(CONFIG.parents[1] / "benchmarks" / "sparse_kv.py"), "--dry-run", "--config", path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        1, f"{results}: its lines are of another study (chunk: 32 -> 64): give another file as `results`\n",
+    )  # fmt: skip
 
 
 def test_exceptions_rank_what_a_delta_rule_written_token_by_token_misses() -> None:
@@ -60,7 +113,9 @@ def test_exceptions_rank_what_a_delta_rule_written_token_by_token_misses() -> No
 @pytest.mark.parametrize("room", [0, 3, 6])
 def test_means_are_those_of_tokens_added_one_by_one(room: int) -> None:
     torch.manual_seed(0)
-    held = Means(torch.randn(1, 1, 5, 8), torch.randn(1, 1, 5, 4), torch.rand(1, 1, 5), torch.tensor([[[1, 1, 3.0, 2, 1]]]))
+    held = Means(
+        torch.randn(1, 1, 5, 8), torch.randn(1, 1, 5, 4), torch.rand(1, 1, 5), torch.tensor([[[1, 1, 3.0, 2, 1]]])
+    )
     aged = Means(torch.randn(1, 1, 6, 8), torch.randn(1, 1, 6, 4), torch.rand(1, 1, 6), torch.ones(1, 1, 6))
     got = joined(held, aged, room, SINKS)
     slots = [[*(z[0, 0, slot] for z in held)] for slot in range(5)]
