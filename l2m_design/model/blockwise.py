@@ -20,8 +20,8 @@ _FLASH_BACK: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_
 class Block(NamedTuple):
     """Queries `rows` read the keys `far` [b or 1, g or 1, n] by index and those of `columns`.
 
-    hidden: makes [.. rows n+columns], broadcast to [b g rows n+columns], True where a query does not read a key, or what
-    is added to the scaled products, -inf there.
+    hidden: makes [.. rows n+columns], broadcast to [b g rows n+columns], True where a query does not read a key; or
+    what is added to the scaled products, -inf there.
     """
 
     rows: slice
