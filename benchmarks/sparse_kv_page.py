@@ -1,7 +1,7 @@
 """The page of the study of sparse caches in SmolLM2, from what benchmarks/sparse_kv.py found.
 
-Run: python benchmarks/sparse_kv_page.py. Reads reports/sparse-kv/adopted.jsonl and writes adopted.txt and index.html
-beside it; the words are in sparse_kv_page.html.
+Run: python benchmarks/sparse_kv_page.py. Reads the results of configs/sparse-kv.yaml, reports/sparse-kv/adopted.jsonl,
+and writes adopted.txt and index.html beside them; the words are in sparse_kv_page.html.
 """
 
 import html
@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from sheet import write
-from sparse_kv import RESULTS, Arm, plan
+from sparse_kv_settings import CONFIG, Arm, SparseStudy
 from sparse_kv_texts import CORPORA
 from surprise import kept_rows
 
@@ -19,6 +19,10 @@ from l2m_design.estimates import Estimate
 from l2m_design.report.figures.style import GREY, INK, LINES, STYLE, as_svg, figure
 from l2m_design.training.result import REPLICATES, paired_difference
 
+STUDY = SparseStudy.load_study(CONFIG)
+RESULTS = Path(STUDY.results).resolve()
+PLAN = list(dict.fromkeys([*STUDY.plan("final"), *STUDY.plan("first")]))
+MAIN = Arm("window", STUDY.growing_to, STUDY.length)  # the budget that the figure is about
 Losses = dict[Arm, dict[tuple[str, str], dict[str, Any]]]
 ALL = "all"
 CELL = 42  # letters of a corpus' column
@@ -35,9 +39,15 @@ def losses() -> Losses:
     return found
 
 
+def whole(found: Losses, length: int) -> dict[tuple[str, str], dict[str, Any]]:
+    """What the full cache finds on windows of this length."""
+    rows = (rows for arm, rows in found.items() if (arm.cache, arm.length, arm.task) == ("full", length, "late"))
+    return next(rows, {})
+
+
 def excess(found: Losses, arm: Arm, corpus: str, part: str = "") -> dict[str, float]:
     """By document of a corpus, or of all, late loss above the full cache's, nats a token."""
-    full = found.get(Arm("full", length=arm.length), {})
+    full = whole(found, arm.length)
     return {
         document: row["late"] - full[name, document]["late"]
         for (name, document), row in found.get(arm, {}).items()
@@ -64,8 +74,8 @@ def gains(found: Losses) -> list[str]:
     for length in sorted({arm.length for arm in found}, reverse=True):
         for corpus in CORPORA:
             for part in ("first", "final"):
-                lost = excess(found, Arm("window", length=length), corpus, part)
-                full = found.get(Arm("full", length=length), {})
+                lost = excess(found, MAIN._replace(length=length), corpus, part)
+                full = whole(found, length)
                 late = [row["late"] for (name, _), row in full.items() if name == corpus and row["part"] == part]
                 if lost:
                     verdict = "" if np.mean(list(lost.values())) >= ENOUGH else "  too little to judge"
@@ -83,7 +93,7 @@ def arms(found: Losses, part: str) -> list[str]:
         f"{name}: late loss above the full cache's, nats a token; ratio to the window's on the same texts, with 95%",
         " " * 27 + "  ".join(f"{corpus:{CELL}}" for corpus in (*CORPORA, ALL)).rstrip(),
     ]
-    for arm in plan():
+    for arm in PLAN:
         if arm.task != "late" or arm.cache == "full" or not excess(found, arm, ALL, part):
             continue
         cells = []
@@ -105,7 +115,7 @@ def arms(found: Losses, part: str) -> list[str]:
 def recall(found: Losses) -> list[str]:
     """Share of the digits right and nats a digit, of the needle and the keys."""
     lines = ["recall: digits right, and nats a digit; chance is 10% and 2.3 nats"]
-    for arm in plan():
+    for arm in PLAN:
         rows = list(found.get(arm, {}).values())
         if arm.task == "recall" and rows:
             cells = [
@@ -120,10 +130,12 @@ def recall(found: Losses) -> list[str]:
 def ratios_svg(found: Losses) -> str:
     """Late loss above the full cache's over the window's on the same texts, at one budget, by text and of all texts."""
     caches = [
-        arm.cache for arm in plan() if arm == Arm(arm.cache) and arm in found and arm.cache not in ("full", "window")
+        arm.cache
+        for arm in PLAN
+        if arm == MAIN._replace(cache=arm.cache) and arm in found and arm.cache not in ("full", "window")
     ]
-    window = {corpus: excess(found, Arm("window"), corpus) for corpus in (*CORPORA, ALL)}
-    pooled = {cache: ratio(excess(found, Arm(cache), ALL), window[ALL]).value for cache in caches}
+    window = {corpus: excess(found, MAIN, corpus) for corpus in (*CORPORA, ALL)}
+    pooled = {cache: ratio(excess(found, MAIN._replace(cache=cache), ALL), window[ALL]).value for cache in caches}
     rows = sorted(caches, key=lambda cache: -pooled[cache])
     with matplotlib.rc_context(STYLE):
         sheet, axes = figure(height=0.34 * len(rows) + 1.4)
@@ -131,7 +143,7 @@ def ratios_svg(found: Losses) -> str:
             points = [
                 (lost / window[corpus][name], row + 0.18 * (index - 1))
                 for row, cache in enumerate(rows)
-                for name, lost in excess(found, Arm(cache), corpus).items()
+                for name, lost in excess(found, MAIN._replace(cache=cache), corpus).items()
             ]
             axes.plot(*zip(*points, strict=True), "o", color=LINES[index], ms=4.5, label=f"{corpus}, a text each")
         axes.plot([pooled[cache] for cache in rows], range(len(rows)), "|", color=INK, ms=15, mew=2, label="all texts")

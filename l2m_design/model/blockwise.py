@@ -20,7 +20,8 @@ _FLASH_BACK: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_
 class Block(NamedTuple):
     """Queries `rows` read the keys `far` [b or 1, g or 1, n] by index and those of `columns`.
 
-    hidden: makes [.. rows n+columns], broadcast to [b g rows n+columns], True where a query does not read a key.
+    hidden: makes [.. rows n+columns], broadcast to [b g rows n+columns], True where a query does not read a key; or
+    what is added to the scaled products, -inf there.
     """
 
     rows: slice
@@ -30,25 +31,24 @@ class Block(NamedTuple):
 
     def take(self, z: Tensor) -> Tensor:
         """[b g s .] -> [b g n+columns .], z contiguous."""
-        here = z[:, :, self.columns]
         if self.far is None:
-            return here
-        taken = z.flatten(0, 2).index_select(0, self._flat(z)).unflatten(0, (z.shape[0], z.shape[1], -1))
-        return torch.cat([taken, here], dim=2)
+            return z[:, :, self.columns]
+        return z.flatten(0, 2).index_select(0, self._flat(z)).unflatten(0, (z.shape[0], z.shape[1], -1))
 
     def give(self, total: Tensor, part: Tensor) -> None:
         """Add a gradient [b g n+columns .] of what `take` took to that of the whole [b g s .], contiguous."""
-        n = 0 if self.far is None else self.far.shape[-1]
-        total[:, :, self.columns] += part[:, :, n:]
-        if self.far is not None:
-            total.view(-1, total.shape[-1]).index_add_(0, self._flat(total), part[:, :, :n].flatten(0, 2))
+        if self.far is None:
+            total[:, :, self.columns] += part
+        else:
+            total.view(-1, total.shape[-1]).index_add_(0, self._flat(total), part.flatten(0, 2))
 
     def _flat(self, z: Tensor) -> Tensor:
-        """[b·g·n] rows of z [b g s .] as a matrix."""
+        """[b·g·(n+columns)] rows of z [b g s .] as a matrix."""
         assert self.far is not None
         b, g, s, _ = z.shape
         first = torch.arange(0, b * g * s, s, device=z.device).view(b, g, 1)
-        return (first + self.far).flatten()
+        near = torch.arange(self.columns.start, self.columns.stop, device=z.device)
+        return torch.cat([first + self.far, first + near], dim=-1).flatten()
 
 
 @torch.compiler.disable  # its loop would be unrolled
@@ -130,7 +130,7 @@ def _stack(z: Tensor) -> Tensor:
 
 
 def _mask(block: Block, share: int, bias: Tensor | None, number: int) -> Tensor:
-    """[. . share·rows columns]: what is hidden, or with a bias what is added, -inf where hidden."""
+    """[. . share·rows columns]: what is hidden, or what is added, -inf where hidden."""
     hidden = block.hidden()
     hidden = hidden[(None,) * (4 - hidden.ndim)]
     hidden = hidden.repeat(1, 1, share, 1) if share > 1 else hidden
@@ -143,6 +143,8 @@ def _flashes(key: Tensor, value: Tensor) -> bool:
 
 
 def _additive(hidden: Tensor, like: Tensor) -> Tensor:
+    if hidden.dtype != torch.bool:
+        return hidden.to(like.dtype)
     zero = torch.zeros((), dtype=like.dtype, device=like.device)
     return torch.where(hidden, -torch.inf, zero)
 

@@ -78,8 +78,20 @@ def compete(slots: Slots, aged: Slots, rule: Rule, contest: Contest) -> Slots:
 
 
 def best_of(scores: Tensor, contest: Contest) -> Tensor:
-    """[b groups m] places of the best of each group, of scores [b groups n]; of equals, the first."""
-    return scores.argsort(dim=-1, descending=True, stable=True)[..., : contest.budget * contest.rivals]
+    """[b groups m] places of the best of each group, of scores [b groups n], ascending; of equals, the first stay."""
+    stay, n = contest.budget * contest.rivals, scores.shape[-1]
+    if stay >= n:
+        return torch.arange(n, device=scores.device).expand(scores.shape)
+    scores = scores.nan_to_num(torch.inf, torch.inf, -torch.inf)
+    last = scores.topk(n - stay, largest=False).values.amax(-1, keepdim=True)  # few go: cheaper than to sort all
+    better, equal = scores > last, scores == last
+    better |= equal & (equal.cumsum(-1) <= stay - better.sum(-1, keepdim=True))
+    return places(better)
+
+
+def places(chosen: Tensor) -> Tensor:
+    """[.. m] where chosen [.. n] is True, as often in every row; ascending."""
+    return chosen.nonzero()[:, -1].view(*chosen.shape[:-1], -1)
 
 
 def remembered(records: Tensor, memory: float) -> Tensor:

@@ -15,7 +15,7 @@ from l2m_design.architecture.mixers import SparseAttention
 from l2m_design.architecture.schedules import RECORD, GlobalBudget
 from l2m_design.model.attention import HeadAttention, KeyValues, Lent
 from l2m_design.model.blockwise import Block, block_attention
-from l2m_design.model.competing import Contest, Far, Slots, best_of, compete, no_slots, ragged_attention, starts
+from l2m_design.model.competing import Contest, Far, Slots, best_of, compete, no_slots, places, ragged_attention, starts
 from l2m_design.model.kernels import TORCH, Kernels
 from l2m_design.model.mixer import PLAIN, Pass
 from l2m_design.model.rules import RECEIVED
@@ -136,7 +136,8 @@ class _Stream:
         self.cached = self.begins.new_zeros(b, self.groups, 0)
         self.counts = self.begins.new_zeros(b, g)
         self.rows = self.columns = slice(0, 0)
-        self.far = self.there = self.begins.new_zeros(b, g, 0)
+        self.far = self.begins.new_zeros(b, g, 0)
+        self.there = self.far.bool()
 
     def blocks(self) -> Iterator[Block]:
         """One a chunk; each must be read, and `receive` told, before the next."""
@@ -182,7 +183,8 @@ class _Stream:
         heads = self.first_heads + rivals // self.length
         scores = self.mixer.use.scores(records.flatten(1, 2), heads.flatten(1, 2), current, c).view_as(rivals)
         scores = scores.masked_fill(rivals % self.length < contest.sinks, torch.inf)
-        self.cached = rivals.gather(2, best_of(scores, contest)).sort(dim=2).values
+        stays = torch.zeros(self.records.shape[:3], dtype=torch.bool, device=rivals.device)
+        self.cached = places(stays.scatter_(2, rivals.gather(2, best_of(scores, contest)), True))
         self._read()
 
     def _read(self) -> None:
@@ -209,9 +211,10 @@ class _Hidden:
         self.there, self.rows, self.columns = there, rows, columns
 
     def __call__(self) -> Tensor:
-        """[b g rows far+columns]."""
+        """[b g rows far+columns], -inf there, else 0."""
         device = self.there.device
         row = torch.arange(self.rows.start, self.rows.stop, device=device)[:, None]
         future = torch.arange(self.columns.start, self.columns.stop, device=device) > row
-        far = ~self.there.bool()[:, :, None].expand(-1, -1, len(row), -1)
-        return torch.cat([far, future.expand(*far.shape[:3], -1)], dim=-1)
+        far, near = (torch.zeros(z.shape, device=device).masked_fill_(z, -torch.inf) for z in (~self.there, future))
+        shape = *self.there.shape[:2], len(row), -1
+        return torch.cat([far[:, :, None].expand(shape), near.expand(shape)], dim=-1)

@@ -253,7 +253,10 @@ def load_study(path: str | Path, overrides: tuple[str, ...] = ()) -> tuple[Study
     """
     inner = [setting.removeprefix("space.") for setting in overrides if setting.startswith("space.")]
     outer = [setting for setting in overrides if not setting.startswith("space.")]
-    settings = StudySettings.parse(override(read_mapping(path), outer), str(path))
+    data = read_mapping(path)
+    if script := data.get("script"):
+        raise BadInput(f"{path}: script: is run by `python {script}`, not by `l2m search`")
+    settings = StudySettings.parse(override(data, outer), str(path))
     settings = settings.model_copy(update={"corpus": beside(Path(path).parent, settings.corpus)})
     place = Path(path).parent / settings.space
     if not place.is_file():

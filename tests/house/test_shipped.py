@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 
 from l2m_design.architecture import Architecture
+from l2m_design.errors import BadInput
 from l2m_design.search.adoption.settings import is_adoption, load_adoption
 from l2m_design.search.settings import load_study
 from l2m_design.search.space.space import Space
+from l2m_design.settings import read_mapping
 
 REPOSITORY = Path(__file__).parents[2]
+CONFIGS = {path: read_mapping(path).get("script") for path in sorted((REPOSITORY / "configs").glob("*.yaml"))}
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "search_spaces").glob("*.yaml")), ids=lambda p: p.name)
@@ -21,11 +24,21 @@ def test_a_shipped_space_loads_and_says_what_for(path: Path) -> None:
     assert space.draw(lambda name, options: options[0], 256).parameters > 0
 
 
-@pytest.mark.parametrize("path", sorted((REPOSITORY / "configs").glob("*.yaml")), ids=lambda p: p.name)
+@pytest.mark.parametrize("path", [path for path, script in CONFIGS.items() if script is None], ids=lambda p: p.name)
 def test_a_shipped_study_loads_and_says_what_for(path: Path) -> None:
     assert path.read_text().startswith("# ")
     settings = load_adoption(path) if is_adoption(path) else load_study(path)[0]
     assert settings.name == path.stem
+
+
+@pytest.mark.parametrize("path", [path for path, script in CONFIGS.items() if script], ids=lambda p: p.name)
+def test_a_config_of_a_script_names_it_and_is_no_study_of_a_search(path: Path) -> None:
+    """tests/benchmarks holds what else is in it."""
+    script = CONFIGS[path]
+    assert f"python {script}" in path.read_text().split("\nscript:")[0]
+    assert path.name in (REPOSITORY / str(script)).read_text()
+    with pytest.raises(BadInput, match=f"by `python {script}`, not by `l2m search`"):
+        load_study(path)
 
 
 @pytest.mark.parametrize(

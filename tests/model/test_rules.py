@@ -7,6 +7,7 @@ import torch
 
 from l2m_design.architecture.schedules import GlobalBudget
 from l2m_design.model.adopted import AdoptedModel, AdoptedState
+from l2m_design.model.competing import Contest, best_of
 from l2m_design.model.rules import (
     BIRTH,
     RECEIVED,
@@ -82,6 +83,16 @@ def test_a_rule_holds_its_budget_and_all_is_exact_where_all_is_held(name: str) -
     with torch.no_grad():
         want = made.model(tokens()).logits
     assert (adopted(name, 500).prefill(tokens())[0] - want).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("budget", [1, 5, 12, 20])
+def test_the_best_stay_and_of_equals_the_first(budget: int) -> None:
+    """As a stable sort finds them, where many are equal, endless or not a number."""
+    scores = torch.randint(0, 4, (3, 2, 40), generator=torch.Generator().manual_seed(budget)).float()
+    scores[0, 0, 30], scores[1, 1, :6], scores[2, 0, 7] = torch.nan, torch.inf, -torch.inf
+    order = scores.nan_to_num(torch.inf, torch.inf, -torch.inf).argsort(dim=-1, descending=True, stable=True)
+    got = best_of(scores, Contest(2, budget, 9, CHUNK, SINKS))
+    assert got.tolist() == order[..., : 2 * budget].sort(dim=-1).values.tolist()
 
 
 def test_a_window_holds_the_last_tokens() -> None:
