@@ -5,10 +5,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from l2m_design.architecture.mixers import Attention, HeadMixer, KeyValueMixer
-from l2m_design.model.banded import banded_attention
+from l2m_design.model.banded import attend, banded_attention
 from l2m_design.model.competing import Slots
 from l2m_design.model.kernels import TORCH, Kernels
 from l2m_design.model.mixer import PLAIN, Mixer, Pass, RMSNorm, ShortConvolution, linear
@@ -111,12 +110,12 @@ class CacheMixer(Mixer):
         """The convolution's state before the first token; no channels without one."""
         return like.new_zeros(batch, 0, 0) if self.conv is None else self.conv.empty(batch)
 
-    def turned(self, z: Tensor, seen: int) -> Tensor:
-        """[b h t k] with rotary positions from `seen` on, or as it is without positions."""
+    def turned(self, seen: int, *parts: Tensor) -> list[Tensor]:
+        """Each of [b h t k] with rotary positions from `seen` on, or as it is without positions."""
         if self.rope_theta is None:
-            return z
-        at = torch.arange(seen, seen + z.shape[2], device=z.device)
-        return rotate(z, at, self.rope_theta)
+            return list(parts)
+        at = torch.arange(seen, seen + parts[0].shape[2], device=parts[0].device)
+        return rotate(parts, at, self.rope_theta)
 
 
 class HeadAttention(CacheMixer):
@@ -158,28 +157,16 @@ class HeadAttention(CacheMixer):
         parts = [self.query(x)] if self.shares else [self.query(x), self.key(x), self.value(x)]
         parts, conv = self.convolved(parts, state)
         query, *kept = (z.unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for z in parts)
-        query = self.turned(self.query_norm(query), state.seen)
+        query = self.query_norm(query)
         if self.shares:
-            return Projected(query, state.keys, state.values, conv)
-        key, value = self.key_norm(kept[0]), kept[1]
-        return Projected(query, self.turned(key, state.seen), value, conv, self.scored(key, value, state.seen))
+            return Projected(self.turned(state.seen, query)[0], state.keys, state.values, conv)
+        plain, value = self.key_norm(kept[0]), kept[1]
+        query, key = self.turned(state.seen, query, plain)
+        return Projected(query, key, value, conv, self.scored(plain, value, state.seen))
 
     def scored(self, key: Tensor, value: Tensor, seen: int) -> Tensor | None:
         """[b s t] of new tokens' keys before rotation and values [b g t k], in a layer that chooses by scores."""
         return None
-
-
-def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Softmax attention of query [b h t k] over keys, values [b g s k], h a multiple of g.
-
-    mask: boolean, True where attended, broadcast to [b 1 t s]. The heads of a group are rows of one matrix, so
-    keys are never repeated.
-    """
-    share = query.shape[1] // keys.shape[1]
-    rows = query.unflatten(1, (-1, share)).flatten(2, 3)
-    mask = mask if mask is None or share == 1 else mask.repeat(*[1] * (mask.ndim - 2), share, 1)
-    y = F.scaled_dot_product_attention(rows, keys, values, attn_mask=mask)
-    return y.unflatten(2, (share, -1)).flatten(1, 2)
 
 
 def lower_right_mask(t: int, s: int, device: torch.device) -> Tensor:

@@ -7,6 +7,7 @@ by softmax of q · norm(y_k) over the copies and nothing (a logit of 0), and add
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -53,12 +54,13 @@ class CheckpointedMixer(StateSpaceMixer):
         """See StateSpaceMixer."""
         query = F.linear(wide(x), wide(self.query.weight)).unflatten(-1, (self.heads, -1))
         pieces = list(segments(new.values, new.dt, self.rates, new.B, new.C, state.seen))
-        times = [self._times(piece, x.device) for piece in pieces]
+        ends = self._ends(pieces, x.device)
+        times = [end[:-1] for end in ends]
         running, taken, ssm = [], [wide(state.copies)], wide(state.ssm)
-        for piece, at in zip(pieces, times, strict=True):
+        for piece, end in zip(pieces, ends, strict=True):
             grown = piece.summed.exp().transpose(1, 2)[..., None]
             running.append(piece.inside(piece.decays) + piece.reads(ssm[:, None])[:, 0] * grown)
-            states = _states(piece, ssm, at)
+            states = _states(piece, ssm, end)
             ssm = states[:, -1]
             taken.append(states[:, :-1])
         copies = torch.cat(taken, dim=1) if any(len(at) for at in times) else taken[0]
@@ -71,8 +73,10 @@ class CheckpointedMixer(StateSpaceMixer):
                 running[index] = running[index] + checkpoint(self._recalled, *given, use_reentrant=False)
         return torch.cat(running, dim=1), ssm.to(state.ssm.dtype), copies.to(state.copies.dtype)
 
-    def _times(self, piece: Segment, device: torch.device) -> Tensor:
-        return torch.from_numpy(self.spec.snapshots.times(piece.first, piece.last)).to(device)
+    def _ends(self, pieces: list[Segment], device: torch.device) -> list[Tensor]:
+        """For each segment the numbers of tokens after which its state is copied, and its last; sent at once."""
+        each = [np.append(self.spec.snapshots.times(piece.first, piece.last), piece.last) for piece in pieces]
+        return list(torch.from_numpy(np.concatenate(each)).to(device).split([len(part) for part in each]))
 
     def _recalled(self, piece: Segment, copies: Tensor, query: Tensor, hidden: Tensor) -> Tensor:
         """[b c h p] what the segment's tokens take from copies [b k h p n] by query [b c h p]; hidden [c k]."""
@@ -83,9 +87,9 @@ class CheckpointedMixer(StateSpaceMixer):
         return (reads * weights[..., None]).sum(1)
 
 
-def _states(piece: Segment, start: Tensor, times: Tensor) -> Tensor:
-    """[b m+1 h p n] the states after `times` tokens and at the segment's end, from the state before it."""
-    at = torch.cat([times, times.new_tensor([piece.last])]) - piece.first - 1
+def _states(piece: Segment, start: Tensor, ends: Tensor) -> Tensor:
+    """[b m+1 h p n] the states after so many tokens each, from the state before the segment."""
+    at = ends - piece.first - 1
     grown = piece.summed[..., at].exp().transpose(1, 2)[..., None, None]
     return piece.sums(piece.decays[:, :, at].transpose(1, 2)) + start[:, None] * grown
 

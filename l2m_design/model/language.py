@@ -193,7 +193,7 @@ class LanguageModel(nn.Module):
             raise BadInput(f"tokens: at least one token in each sequence is needed, found shape {list(tokens.shape)}")
         if tokens.is_floating_point() or tokens.is_complex():
             raise BadInput(f"tokens: whole numbers are expected, found {str(tokens.dtype).removeprefix('torch.')}")
-        low, high = int(tokens.min()), int(tokens.max())
+        low, high = torch.stack(tokens.aminmax()).tolist()  # a GPU is waited for once
         if low < 0 or high >= self.architecture.vocabulary:
             wrong = low if low < 0 else high
             raise BadInput(f"tokens: {wrong} is not in the vocabulary of {self.architecture.vocabulary} tokens")

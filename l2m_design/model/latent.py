@@ -67,12 +67,13 @@ class LatentMixer(CacheMixer):
         parts, conv = self.convolved([query] if self.shares else [query, self.down(x)], state)
         query = parts[0].unflatten(-1, (self.heads, -1)).transpose(1, 2)
         still, rope = query.split([self.head_dim, self.rope_dim], dim=-1)
-        rope = self.turned(self.query_rope_norm(rope), state.seen)
-        query = torch.cat([self.query_norm(still), rope], dim=-1)
+        still, ropes = self.query_norm(still), [self.query_rope_norm(rope)]
         if self.shares:
+            query = torch.cat([still, *self.turned(state.seen, *ropes)], dim=-1)
             return Projected(query, state.keys, state.values, conv)
         latent, key = parts[1][:, None].split([self.kv_rank, self.rope_dim], dim=-1)
-        return Projected(query, self.latent_norm(latent), self.turned(self.key_rope_norm(key), state.seen), conv)
+        rope, key = self.turned(state.seen, *ropes, self.key_rope_norm(key))
+        return Projected(torch.cat([still, rope], dim=-1), self.latent_norm(latent), key, conv)
 
     def read(self, query: Tensor, lent: Lent, given: Pass) -> tuple[Tensor, KeyValues]:
         """See CacheMixer."""

@@ -14,6 +14,7 @@ from l2m_design.architecture.schedules import ChunkSchedule, GlobalBudget, bit_r
 from l2m_design.model.blockwise import Block, block_attention
 
 QUERIES = 256  # of a block at most: fewer gather more, more read what they hide
+QUERIES_OFF_CPU = 1024  # where launching a block's operations takes longer than reading what it hides
 
 
 @lru_cache(maxsize=64)
@@ -79,25 +80,44 @@ def positions(held: Tensor) -> Tensor:
 def held_blocks(until: Tensor, chunk: int, queries: int | None = None) -> Iterator[Block]:
     """Blocks of neighbouring chunks that read their local chunks and what is held of older ones.
 
-    queries: tokens of a block; by default as many as are read from far and a chunk, at most QUERIES, so that less
-    than twice of what is needed is read.
+    queries: tokens of a block; by default, on a CPU, as many as are read from far and a chunk, at most QUERIES, so
+    that less than twice of what is needed is read. Asks a device for numbers once.
     """
     t = until.shape[-1]
+    if queries is None and until.device.type != "cpu":
+        queries = QUERIES_OFF_CPU
     most = max(1, (queries or QUERIES) // chunk)
-    far = positions(until[..., :0] > 0)
+    read = _read_from_far(until, chunk)
+    far = torch.empty(*until.shape[:2], 0, dtype=torch.int64, device=until.device)
     seen = 0
     first = 0
     while first * chunk < t:
         local = max(0, first - 1) * chunk
         aged = torch.arange(seen, local, device=until.device).expand(*until.shape[:2], -1)
         far = torch.cat([far, aged], dim=-1)
-        far = far[until.gather(-1, far) > first].view(*until.shape[:2], -1)
+        far = _chosen(far, until.gather(-1, far) > first, read[first])
         seen = local
         size = most if queries else min(most, 1 + far.shape[-1] // chunk)
         rows = slice(first * chunk, min(t, (first + size) * chunk))
         columns = slice(local, rows.stop)
         yield Block(rows, far if far.shape[-1] else None, columns, _Hidden(until, far, rows, columns, chunk))
         first += size
+
+
+def _read_from_far(until: Tensor, chunk: int) -> list[int]:
+    """By number of a chunk, how many older tokens than its local ones it reads, the same in every row."""
+    t = until.shape[-1]
+    chunks = torch.arange(-(-t // chunk), device=until.device)
+    gone = torch.maximum(until[0, 0], torch.arange(t, device=until.device) // chunk + 2).sort().values
+    aged = (chunks - 1).clamp(min=0) * chunk
+    found: list[int] = (aged - torch.searchsorted(gone, chunks, right=True)).tolist()
+    return found
+
+
+def _chosen(z: Tensor, where: Tensor, count: int) -> Tensor:
+    """[b' s count] of z [b' s n], where `where` is True, as often in every row; the device is not asked how often."""
+    found = where.nonzero_static(size=where.shape[0] * where.shape[1] * count)[:, -1]
+    return z.gather(-1, found.view(*where.shape[:2], count))
 
 
 class _Hidden:

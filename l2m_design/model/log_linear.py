@@ -54,38 +54,42 @@ class LogLinearMixer(StateSpaceMixer):
         """See StateSpaceMixer."""
         weights = F.softplus(F.linear(wide(x), wide(self.level_weights.weight), wide(self.level_bias)))
         weights = weights.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [b h t levels]
-        levels, pieces = wide(state.levels), []
-        for piece in segments(new.values, new.dt, self.rates, new.B, new.C, state.seen):
+        levels, read = wide(state.levels), []
+        pieces = list(segments(new.values, new.dt, self.rates, new.B, new.C, state.seen))
+        for piece, (old, fresh) in zip(pieces, _sent(pieces, levels.device), strict=True):
             here = weights[:, :, piece.first - state.seen : piece.last - state.seen]
-            y, levels = self._segment(piece, here, levels)
-            pieces.append(y)
-        return torch.cat(pieces, dim=1), levels.to(state.levels.dtype)
+            y, levels = self._segment(piece, here, levels, old, fresh)
+            read.append(y)
+        return torch.cat(read, dim=1), levels.to(state.levels.dtype)
 
-    def _segment(self, piece: Segment, weights: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
-        """y [b c h p] of a segment with level weights [b h c levels], and the levels after it."""
+    def _segment(
+        self, piece: Segment, weights: Tensor, levels: Tensor, old: Tensor, fresh: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """y [b c h p] of a segment with level weights [b h c levels], and the levels after it; the blocks before it and
+        after it [blocks 2].
+        """
         most = self.spec.levels - 1
         at = torch.arange(piece.first, piece.last, device=levels.device)
         level = _level(at[:, None], at[None, :]).clamp(max=most)
         mix = weights.gather(-1, level.expand(*weights.shape[:2], -1, -1))
         y = piece.inside(mix * piece.decays)
-        old = blocks(piece.first)
-        if old:
-            starts = torch.tensor([start for start, _ in old], device=levels.device)
-            level = _level(at[:, None], starts[None, :]).clamp(max=most)
+        if len(old):
+            level = _level(at[:, None], old[None, :, 0]).clamp(max=most)
             mix = weights.gather(-1, level.expand(*weights.shape[:2], -1, -1))  # [b h c old]
             mix = (mix * piece.summed.exp()[..., None]).permute(0, 3, 2, 1)[..., None]
-            held = levels[:, [slot for _, slot in old]]
+            held = levels.index_select(1, old[:, 1])
             y = y + (piece.reads(held) * mix).sum(1)
-        return y, self._after(piece, levels, old, at)
+        return y, self._after(piece, levels, fresh, at)
 
-    def _after(self, piece: Segment, levels: Tensor, old: list[tuple[int, int]], at: Tensor) -> Tensor:
-        """[b slots h p n] after the segment: every block is a sum of old blocks and of new tokens inside it."""
-        fresh = blocks(piece.last)
+    def _after(self, piece: Segment, levels: Tensor, there: Tensor, at: Tensor) -> Tensor:
+        """[b slots h p n] after the segment: every block is a sum of old blocks and of new tokens inside it; `there`
+        are the blocks [blocks 2] on the device.
+        """
+        old, fresh = blocks(piece.first), blocks(piece.last)
         slots = piece.last.bit_length()
         to_end = (piece.summed[..., -1:] - piece.summed).exp()
-        first = torch.tensor([start for start, _ in fresh], device=at.device)[:, None]
-        size = torch.tensor([1 << slot for _, slot in fresh], device=at.device)[:, None]
-        inside = ((at >= first) & (at < first + size)).to(to_end.dtype)  # [blocks c]
+        first, slot_there = there[:, :1], there[:, 1:]
+        inside = ((at >= first) & (at < first + (1 << slot_there))).to(to_end.dtype)  # [blocks c]
         sums = list(piece.sums(to_end[:, None] * inside[:, None]).unbind(1))
         for index, (start, slot) in enumerate(fresh):
             for old_start, old_slot in old:
@@ -104,6 +108,13 @@ def blocks(t: int) -> list[tuple[int, int]]:
             result.append((start, bit))
             start += 1 << bit
     return result
+
+
+def _sent(pieces: list[Segment], device: torch.device) -> list[tuple[Tensor, Tensor]]:
+    """The blocks [blocks 2] before and after each segment on the device, sent to it at once."""
+    each = [part for piece in pieces for part in (blocks(piece.first), blocks(piece.last))]
+    there = torch.tensor([block for part in each for block in part], device=device).split([len(part) for part in each])
+    return list(zip(there[::2], there[1::2], strict=True))
 
 
 def _level(reader: Tensor, read: Tensor) -> Tensor:

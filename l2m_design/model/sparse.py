@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from l2m_design.architecture.mixers import SparseAttention
 from l2m_design.architecture.mixers.sparse import TAUGHT, VALUE_HIDDEN
-from l2m_design.model.attention import HeadAttention, KeyValues, Lent, attend, joined, lower_right_mask
+from l2m_design.model.attention import HeadAttention, KeyValues, Lent, joined, lower_right_mask
+from l2m_design.model.banded import attend
 from l2m_design.model.eviction import Eviction, take
 from l2m_design.model.kernels import TORCH, Kernels
 from l2m_design.model.lifetimes import still_held

@@ -15,7 +15,7 @@ from l2m_design.model.catalogue import build_mixer
 from l2m_design.model.delta_rule import delta_scan
 from l2m_design.model.log_linear import blocks
 from l2m_design.model.mixer import EPS, GatedNorm, RMSNorm, ShortConvolution, gated_norm
-from l2m_design.model.selective import selective_scan
+from l2m_design.model.selective import RUN, in_runs, selective_scan
 from l2m_design.model.ssd import chunked_scan
 from l2m_design.model.ssm import A_RANGE, DT_RANGE
 
@@ -144,6 +144,16 @@ def test_log_linear_equals_a_sum_over_all_pairs() -> None:
                 share = weights[:, t, :, level] * (summed[:, t] - summed[:, s]).exp() * (C[:, t] * B[:, s]).sum(-1)
                 y[:, t] += (share * new.dt[:, s])[..., None] * new.values[:, s]
         torch.testing.assert_close(mixer(x, mixer.empty(2))[0], close(mixer, y, new), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("length", [1, RUN - 1, RUN, 3 * RUN, 3 * RUN + 7])
+def test_a_recurrence_in_runs_equals_the_recurrence(length: int) -> None:
+    added, decay, start = (z.detach() for z in draw((length, 2, 3), (length, 2, 3), (2, 3)))
+    decay, state, expected = decay.sigmoid(), start, []
+    for t in range(length):
+        state = added[t] + decay[t] * state
+        expected.append(state)
+    torch.testing.assert_close(in_runs(added.clone(), decay, start), torch.stack(expected), atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("t", [0, 1, 2, 3, 12, 64, 1000, 1023])

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from l2m_design.architecture import Attention, LatentAttention, SparseAttention
-from l2m_design.model.banded import banded_attention
+from l2m_design.model.banded import banded_attention, stacked_attention
 from l2m_design.model.catalogue import build_mixer
 from l2m_design.model.rotary import rotate
 
@@ -125,12 +125,40 @@ def test_banded_attention_and_its_gradient_equal_a_mask(t: int, s: int, window: 
         torch.testing.assert_close(ours, theirs, atol=1e-11, rtol=0)
 
 
+@pytest.mark.parametrize("t", [1, 70, 300])
+@pytest.mark.parametrize(("window", "sinks"), [(1, 0), (7, 0), (33, 5), (150, 70), (200, 3)])
+def test_blocks_stacked_for_a_gpu_equal_blocks_one_by_one(t: int, window: int, sinks: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((2, 4, t, 8), (2, 2, t, 8), (2, 2, t, 5), (2, 4, t, 5))
+    query, key, value, dy = (torch.randn(z, generator=generator, dtype=torch.float64) for z in shapes)
+    inputs = [z.requires_grad_() for z in (query, key, value)]
+    y = stacked_attention(query, key, value, window, sinks)
+    expected = banded_attention(query, key, value, window, sinks)
+    torch.testing.assert_close(y, expected, atol=1e-12, rtol=0)
+    for ours, theirs in zip(torch.autograd.grad(y, inputs, dy), torch.autograd.grad(expected, inputs, dy), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-11, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_rotation_has_the_bits_of_its_formula(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x, dy = torch.randn(2, 2, 3, 50, 16).to(dtype)
+    x.requires_grad_()
+    y = rotate([x], torch.arange(7, 57), 10000.0)[0]
+    angles = torch.arange(7, 57).float()[:, None] * 10000.0 ** (-torch.arange(8.0) / 8)
+    cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
+    first, second = x.chunk(2, dim=-1)
+    expected = torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    assert torch.equal(y, expected)
+    assert torch.equal(*(torch.autograd.grad(z, x, dy)[0] for z in (y, expected)))
+
+
 def test_rotation_depends_on_distance_only() -> None:
     torch.manual_seed(0)
     q, k = torch.randn(2, 1, 1, 1, 8)
 
     def score(i: int, j: int) -> float:
-        turned = [rotate(z, torch.tensor([p]), 10000.0) for z, p in ((q, i), (k, j))]
+        turned = [rotate([z], torch.tensor([p]), 10000.0)[0] for z, p in ((q, i), (k, j))]
         return float((turned[0] * turned[1]).sum())
 
     assert score(7, 3) == pytest.approx(score(107, 103), abs=1e-4)
