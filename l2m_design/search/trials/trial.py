@@ -61,7 +61,7 @@ class Trial:
 
     def on_rung(self, rung: Rung) -> bool:
         """Rungs are compared as ends are. Baselines run to their end; only feasible candidates set the bar."""
-        if self._recalls:
+        if self.recalls:
             return True
         if rung.tokens not in self._answers:  # a run that goes on from its checkpoint tells its looks again
             self.rungs.append((rung.tokens, round(rung.late_loss, 5)))
@@ -77,13 +77,19 @@ class Trial:
         return self.asked.report(objectives(self.descriptor.settings.search, self.record, loss))
 
     @property
-    def _recalls(self) -> bool:
+    def stage(self) -> str:
+        """What its next job is: recall or training."""
+        return "recall" if self.recalls else "training"
+
+    @property
+    def recalls(self) -> bool:
+        """Is its next job, or the one that runs, on the recall source?"""
         asked = self.descriptor.settings.recall
         return bool(asked and asked.stage == "trials" and not self._recalled)
 
     def on_end(self, outcome: Outcome) -> None:
         """What became of its job."""
-        if self._recalls:
+        if self.recalls:
             self._recalled = True
             self.record = self._with_recall(outcome)
         else:
