@@ -7,20 +7,29 @@ from pathlib import Path
 from l2m_design import __version__
 from l2m_design.search.adoption.results import AdoptionSummary, PlanRow
 from l2m_design.search.adoption.settings import AdoptionSettings
+from l2m_design.search.tracking import views
 from l2m_design.search.tracking.content import RUNNING, Content, Shown, judged_metrics, run_name
 from l2m_design.search.tracking.study import LEDGER, flat, kept_identity, kept_source
 from l2m_design.search.tracking.tracker import StudyRun, Tracker
 
 
 def adoption_tracker(
-    uri: str, settings: AdoptionSettings, corpus: dict[str, str], folder: Path, searching: bool = True
+    uri: str,
+    settings: AdoptionSettings,
+    corpus: dict[str, str],
+    folder: Path,
+    identity: str | None = None,
+    searching: bool = True,
 ) -> Tracker:
-    """The tracker of a study in its folder. corpus: name and fingerprint; searching: from here and now, else it is sent
-    again.
+    """The tracker of a study in its folder. corpus: name and fingerprint; identity: that of the folder unless it is
+    given; searching: from here and now, else it is sent again.
     """
     params = {"version": __version__} | flat(settings.plain())
-    run = StudyRun(settings.name, params, corpus | {"source": settings.corpus}, kept_source(folder, searching))
-    return Tracker(uri, run, Shown(settings.condition), folder / LEDGER, kept_identity(folder), system=searching)
+    corpus, source = corpus | {"source": settings.corpus}, kept_source(folder, searching)
+    run = StudyRun(settings.name, params, corpus, source, views.of_adoption())
+    return Tracker(
+        uri, run, Shown(settings.condition), folder / LEDGER, identity or kept_identity(folder), system=searching
+    )
 
 
 def finish_adoption(tracker: Tracker, summary: AdoptionSummary, path: Path) -> None:

@@ -189,19 +189,26 @@ def _die_with_parent() -> None:
 def _child(connection: Connection, job: Job) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    last, points = 0.0, list[tuple[int, float]]()
+    last, reached, points = 0.0, (0, 0), list[tuple[int, float]]()
+
+    def tell() -> None:
+        nonlocal last
+        last = time.monotonic()
+        connection.send(("step", (*reached, [*points])))
+        points.clear()
 
     def on_step(done: int, total: int) -> None:
-        nonlocal last
+        nonlocal reached
+        reached = done, total
         if time.monotonic() - last > 0.25 or done == total:
-            last = time.monotonic()
-            connection.send(("step", (done, total, [*points])))
-            points.clear()
+            tell()
 
     def on_loss(tokens: int, nats: float) -> None:
         points.append((tokens, round(nats, DIGITS)))
 
     def on_rung(rung: Rung) -> bool:
+        if points:
+            tell()
         connection.send(("rung", rung))
         return bool(connection.recv())
 

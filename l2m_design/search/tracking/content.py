@@ -16,6 +16,7 @@ from l2m_design.terms import REACH_LIMIT, Terms
 from l2m_design.training.result import Result
 
 STATE_LENGTHS = (1024, 4096, 16384, 65536, 262144)
+DIGITS = 5  # behind the point, as results are kept
 RUNNING = "RUNNING"
 STATUS = {"complete": "FINISHED", "pruned": "KILLED", "infeasible": "KILLED", "failed": "FAILED"}
 LOSS, RUNG = "train_loss", "rung_late_loss"
@@ -173,7 +174,7 @@ def trial_metrics(record: Record, terms: Terms) -> dict[str, float]:
     metrics = _size_metrics(record.drawing, terms) | judged_metrics(record.judgement)
     metrics |= {"state_bytes_target": record.state_bytes, "learning_rate_factor": record.rate}
     if record.value is not None:
-        metrics["objective"] = record.value
+        metrics["objective"] = round(record.value, DIGITS)
     if record.recall is not None:
         metrics["recall_excess_nats"] = record.recall
     if record.seconds:
@@ -211,7 +212,7 @@ def run_metrics(result: Result) -> dict[str, float]:
         "compile_seconds": result.compile_seconds,
     }
     if result.train_seconds:
-        metrics["tokens_per_second"] = result.tokens / result.train_seconds
+        metrics["tokens_per_second"] = round(result.tokens / result.train_seconds, 1)
     gains, reached = gains_from(result)
     metrics |= {f"context_gain_{c}": gain.value for c, gain in gains.items()}
     optional = {
@@ -225,6 +226,5 @@ def run_metrics(result: Result) -> dict[str, float]:
 def curves(record: Record) -> list[Point]:
     """(name, tokens read, nats): the training loss and the looks at the rungs."""
     points = [(RUNG, tokens, loss) for tokens, loss in record.rungs]
-    if record.outcome:
-        points += [(LOSS, tokens, loss) for tokens, loss in record.outcome.curve]
-    return points
+    curve = record.outcome.curve if record.outcome else record.curve
+    return points + [(LOSS, tokens, loss) for tokens, loss in curve]

@@ -52,14 +52,15 @@ class Made:
 
 
 class Runs:
-    """The runs of a study, by RUN. study: its name; identity: what tells it from all others of that name.
+    """The runs of a study, by RUN. study: its name; identity: what tells it from all others of that name;
+    views: tags of its experiment, where that is made.
 
     Raises what MLflow raises, and BadInput where the experiment was deleted.
     """
 
-    def __init__(self, uri: str, study: str, identity: str) -> None:
+    def __init__(self, uri: str, study: str, identity: str, views: Mapping[str, str]) -> None:
         self.uri, self.identity = uri, identity
-        self._study = study
+        self._study, self._views = study, views
         self.client: Any = None
         self.experiment: str | None = None
         self._there: dict[str, Seen] | None = None  # none until they are looked up
@@ -79,7 +80,8 @@ class Runs:
         if seen and not store.named_experiment():
             self.experiment = seen.experiment
         else:
-            self.experiment = store.made_experiment(self.client, self.uri, store.experiment_name(self._study))
+            name = store.experiment_name(self._study)
+            self.experiment = store.made_experiment(self.client, self.uri, name, self._views)
         return seen if seen and seen.experiment == self.experiment else None
 
     def _active(self, run: str) -> Seen | None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,14 +76,17 @@ def found_experiment(client: Any, uri: str, name: str) -> str | None:
     return str(found.experiment_id)
 
 
-def made_experiment(client: Any, uri: str, name: str) -> str:
-    """The experiment's id; it is made where there is none. Raises as `found_experiment`, and what MLflow raises."""
+def made_experiment(client: Any, uri: str, name: str, tags: Mapping[str, str] | None = None) -> str:
+    """The experiment's id; it is made, with these tags, where there is none.
+
+    Raises as `found_experiment`, and what MLflow raises.
+    """
     from mlflow.exceptions import MlflowException
 
     if known := found_experiment(client, uri, name):
         return known
     try:
-        return str(client.create_experiment(name, tags={KIND: TRAINING}))
+        return str(client.create_experiment(name, tags={KIND: TRAINING, **(tags or {})}))
     except MlflowException as error:
         if error.error_code == "RESOURCE_ALREADY_EXISTS" and (made := found_experiment(client, uri, name)):
             return made  # by another search at the same moment

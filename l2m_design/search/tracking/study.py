@@ -11,6 +11,7 @@ from l2m_design.search.results.finalists import FinalRun
 from l2m_design.search.results.summary import metrics
 from l2m_design.search.results.values import Summary
 from l2m_design.search.study.descriptor import Descriptor
+from l2m_design.search.tracking import views
 from l2m_design.search.tracking.content import DESIGN, Shown, of_entrant
 from l2m_design.search.tracking.source import source_tags
 from l2m_design.search.tracking.tracker import StudyRun, Tracker
@@ -26,10 +27,10 @@ def kept_source(folder: Path, anew: bool) -> dict[str, str]:
     return read_kept(folder / SOURCE)
 
 
-def kept_identity(folder: Path) -> str:
-    """What tells the study of this folder from all others; made once."""
+def kept_identity(folder: Path, otherwise: str | None = None) -> str:
+    """What tells the study of this folder from all others; made once, from chance unless `otherwise` is given."""
     if not (known := read_kept(folder / UID)):
-        known = {"uid": secrets.token_hex(8)}
+        known = {"uid": otherwise or secrets.token_hex(8)}
         write_atomically(folder / UID, to_json(known))
     return str(known["uid"])
 
@@ -49,7 +50,7 @@ def study_tracker(uri: str, study: Descriptor, folder: Path, identity: str, sear
     """The tracker of a study in its folder. searching: from here and now, else it is sent again."""
     params = {"asked_exponent": study.demand.exponent, "version": __version__} | flat(study.settings.public())
     corpus = {"name": study.corpus["name"], "fingerprint": study.corpus["fingerprint"], "source": study.settings.corpus}
-    run = StudyRun(study.settings.name, params, corpus, kept_source(folder, searching))
+    run = StudyRun(study.settings.name, params, corpus, kept_source(folder, searching), views.of_search())
     shown, system = Shown(study.demand.terms, study.resolved), searching and study.settings.executor == "local"
     return Tracker(uri, run, shown, folder / LEDGER, identity, system=system)
 

@@ -39,13 +39,14 @@ LONGEST_DIGEST = 36
 @dataclass(frozen=True)
 class StudyRun:
     """What a study's own run shows from its start. corpus: name, fingerprint and the words that open it; tags: those of
-    every run, as its source.
+    every run, as its source; views: tags of its experiment.
     """
 
     name: str
     params: Mapping[str, object] = field(default_factory=dict)
     corpus: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    views: Mapping[str, str] = field(default_factory=dict)
 
 
 class Tracker:
@@ -67,7 +68,7 @@ class Tracker:
     ) -> None:
         self.uri = uri
         self._study, self._shown, self._ledger = study, shown, ledger
-        self._runs = Runs(uri, study.name, identity or secrets.token_hex(8))
+        self._runs = Runs(uri, study.name, identity or secrets.token_hex(8), study.views)
         self._ledgers: dict[str, dict[str, str]] = read_kept(ledger)
         self._sent = self._ledgers.setdefault(uri, {})
         self._parent_run: Seen | None = None

@@ -32,6 +32,7 @@ class Trial:
     known: Records
     folder: Path
     rungs: list[tuple[int, float]] = field(default_factory=list)
+    curve: list[tuple[int, float]] = field(default_factory=list)
     began: float = field(default_factory=time.perf_counter)
     _spent: float = 0.0
     _recalled: bool = False
@@ -118,7 +119,8 @@ class Trial:
             return replace(record, reason="the loss is not finite", rungs=rungs[:-1], stopped_seconds=self._spent)
         if outcome.stopped:
             reason = f"behind the {self.descriptor.settings.search.pruner} rule after {rungs[-1][0]} tokens"
-            return replace(record, state="pruned", reason=reason, stopped_seconds=round(self._spent, 3))
+            spent = round(self._spent, 3)
+            return replace(record, state="pruned", reason=reason, stopped_seconds=spent, curve=self.curve)
         if outcome.out_of_memory:
             return replace(record, state="infeasible", reason=outcome.reason, feasible=False, too_large=True)
         if outcome.result is None:
