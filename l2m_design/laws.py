@@ -128,6 +128,15 @@ def growth_words(exponent: float, logarithmic: bool) -> str:
     return "log t" if logarithmic else "none"
 
 
+def size(count: float) -> str:
+    """Bytes in words: 512 B, 3.1 MiB."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            return f"{count:,.0f} {unit}" if count >= 100 else f"{count:.3g} {unit}"
+        count /= 1024
+    raise AssertionError
+
+
 class Growth(Protocol):
     """How many slots a layer holds after t tokens."""
 

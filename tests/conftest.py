@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+os.environ["MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"] = "false"  # the load of the machine is no part of any answer
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks a hub; where none answers, its retries would cost half a minute
 
 TESTS = Path(__file__).parent

@@ -36,7 +36,7 @@ class How(NamedTuple):
 
 def search(study: Path, overrides: list[str], how: How) -> None:
     """Search, or say what would be."""
-    from l2m_design.library.adopt import adopted, open_adoption
+    from l2m_design.library.adopt import adopted, finished, open_adoption
     from l2m_design.search.driver import Listener
     from l2m_design.search.run import Interrupted
 
@@ -54,7 +54,7 @@ def search(study: Path, overrides: list[str], how: How) -> None:
     except Interrupted as stopped:
         warn(f"l2m: interrupted: {stopped}; go on with: {how.again_with(study, overrides, [])}")
         raise typer.Exit(1) from None
-    _show(adopted(work, summary), how.as_json)
+    _show(finished(work, summary), how.as_json)
 
 
 def _plan(work: "Adoption", as_json: bool) -> None:

@@ -127,7 +127,7 @@ def _places() -> list[Check]:
     import tempfile
 
     from l2m_design.corpus.tokens import cache_folder
-    from l2m_design.search.tracking import default_uri
+    from l2m_design.search.tracking.store import default_uri
 
     folder = cache_folder()
     try:

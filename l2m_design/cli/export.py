@@ -44,6 +44,12 @@ def command(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of fresh weights.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace an export that is there.")] = False,
+    register: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Make it the next version of this registered model in MLflow.")
+    ] = None,
+    tracking: Annotated[
+        str | None, typer.Option(help="With --register: MLflow URI; by default a sqlite file here.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Export an architecture; what is written is loaded back and compared before it is called done."""
@@ -59,6 +65,8 @@ def command(
         parameters=parameters,
         seed=seed,
         force=force,
+        register=register,
+        tracking=tracking,
     )
     print_json(result) if as_json else _say(result)
 
@@ -79,6 +87,8 @@ def _parameters(scale: str) -> int:
 
 def _say(result: "Exported") -> None:
     files = result["files"]
+    if made := result.get("registered"):
+        say(f"Registered: {made['name']}, version {made['version']}; {made['uri']} names it.")
     say(*(f"Wrote {file}" for file in files if not Path(file).name.startswith("l2m_")))
     if code := [file for file in files if Path(file).name.startswith("l2m_")]:
         say(f"Wrote {len(code)} files of code beside them")

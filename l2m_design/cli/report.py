@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from l2m_design.cli.terminal import Json, print_json, say
+from l2m_design.cli.terminal import Json, print_json, say, warn
 
 
 def command(
@@ -16,6 +16,14 @@ def command(
         Path | None, typer.Option(help="The page to write; by default index.html beside study.json.")
     ] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of study.json, and stop.")] = False,
+    resend: Annotated[
+        bool, typer.Option("--resend", help="Send the study to MLflow again: whatever the store lacks.")
+    ] = False,
+    tracking: Annotated[
+        str | None, typer.Option(help="With --resend: MLflow URI; by default a sqlite file here.")
+    ] = None,
+    runs: Annotated[Path, typer.Option(help="With --resend: the --runs of the search.")] = Path("runs"),
+    storage: Annotated[str | None, typer.Option(help="With --resend: the --storage of the search.")] = None,
     as_json: Json = False,
 ) -> None:
     """Write one self-contained HTML page and say what the study found."""
@@ -27,6 +35,9 @@ def command(
         return
     if study is None:
         raise BadInput("STUDY: give a study's report folder, as reports/quickstart, or --schema")
+    if resend:
+        _resend(study, (tracking, runs, storage), as_json)
+        return
     page = out or (study if study.is_dir() else study.parent) / "index.html"
     try:
         name, said = _written(study, page)
@@ -36,6 +47,18 @@ def command(
         print_json({"study": name, "report": str(page), "outcome": said})
     else:
         say(*said, f"Report: {page}")
+
+
+def _resend(study: Path, places: tuple[str | None, Path, str | None], as_json: bool) -> None:
+    from l2m_design.library.resend import resend
+
+    tracking, runs, storage = places
+    uri, notes = resend(study, tracking=tracking, runs=runs, storage=storage)
+    if as_json:
+        print_json({"tracking_uri": uri, "notes": notes})
+    else:
+        warn(*notes)
+        say(f"In MLflow: mlflow ui --backend-store-uri {uri}")
 
 
 def _written(study: Path, page: Path) -> tuple[str, list[str]]:

@@ -50,7 +50,7 @@ def command(
 
 def _architectures(study: Path, overrides: list[str], how: "adopted.How", storage: str | None) -> None:
     """Search a space of architectures."""
-    from l2m_design.library.search import open_study, written
+    from l2m_design.library.search import finished, open_study
     from l2m_design.library.search import reselect as choose_again
     from l2m_design.report import words
     from l2m_design.search.driver import Listener
@@ -75,7 +75,7 @@ def _architectures(study: Path, overrides: list[str], how: "adopted.How", storag
         kept = ["--storage", shown(storage)] if storage else []
         warn(f"l2m: interrupted: {stopped}; go on with: {how.again_with(study, overrides, kept)}")
         raise typer.Exit(1) from None
-    _show(written(summary, work.corpus), how.as_json)
+    _show(finished(work, summary), how.as_json)
 
 
 def _trouble(sentence: str) -> None:

@@ -43,3 +43,4 @@ class Exported(Written, total=False):
     failed: dict[str, str]
     weights: str | None
     scaled: Scaled
+    registered: dict[str, str]

@@ -2,18 +2,21 @@
 
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from l2m_design.export.plans import PlanCard
+from l2m_design.library.published import publish
 from l2m_design.report.adoption import outcome, write_adoption
+from l2m_design.report.markdown import of_adoption
 from l2m_design.search.adoption.bench import RULE, healed_path
 from l2m_design.search.adoption.results import AdoptionSummary, PlanRow, plain
 from l2m_design.search.adoption.run import Adoption
 from l2m_design.search.adoption.settings import load_adoption
+from l2m_design.search.results.reading import STUDY
 from l2m_design.search.run import Folders
-from l2m_design.search.tracking import default_uri
-from l2m_design.settings import Json
+from l2m_design.search.tracking.store import default_uri
+from l2m_design.settings import Json, to_json, write_atomically
 
 PLAN = "plan.yaml"
 
@@ -55,6 +58,15 @@ def open_adoption(
     """A study that can be searched; see library.search.open_study. Raises BadInput."""
     folders = Folders(Path(runs), Path(reports))
     return Adoption(load_adoption(study, tuple(overrides)), folders, tracking or default_uri())
+
+
+def finished(work: Adoption, summary: AdoptionSummary) -> AdoptionResult:
+    """Write what a search found, and show it in MLflow; what that could not do is one of its notes."""
+    result = adopted(work, summary)
+    if told := publish(work.tracker, of_adoption(summary), result.files, summary.notes):
+        summary = replace(summary, notes=[*summary.notes, *told])
+        write_atomically(Path(summary.report).with_name(STUDY), to_json(plain(summary)))
+    return AdoptionResult(summary, result.files)
 
 
 def adopted(work: Adoption, summary: AdoptionSummary) -> AdoptionResult:

@@ -27,6 +27,9 @@ from l2m_design.export.placing import placed
 from l2m_design.export.plans import is_plan
 from l2m_design.export.study import known_demand
 from l2m_design.export.tokenizer import Carried, carried
+from l2m_design.library.registered import registered
+from l2m_design.search.tracking.registry import check_model_name
+from l2m_design.search.tracking.store import check_uri, default_uri
 from l2m_design.settings import Json
 from l2m_design.training.result import WEIGHTS
 
@@ -51,6 +54,8 @@ def export(
     parameters: int | None = None,
     seed: int = 0,
     force: bool = False,
+    register: str | None = None,
+    tracking: str | None = None,
 ) -> "Exported":
     """Write an architecture in one of FORMS; what is written is loaded back and compared before it is called done.
 
@@ -58,9 +63,32 @@ def export(
     plan (in one of PLANNED, with the weights of its model); or a folder of `l2m train`, whose weights are taken unless
     weights names others, or "fresh" ones, drawn from the seed.
     tokenizer: a folder, bytes, none, or by default what lies beside the weights, else beside the source. parameters:
-    grow the architecture to about so many. force: replace what is there. Answers what was written, JSON-ready. Raises
-    BadInput, and WorkFailed when the proof fails.
+    grow the architecture to about so many. force: replace what is there. register: the name of a model in MLflow's
+    registry, at `tracking` (its URI); the folder becomes its next version. Answers what was written, JSON-ready. Raises
+    BadInput, and WorkFailed when the proof fails or the store does not take it.
     """
+    if register is not None:
+        check_model_name(register)
+        check_uri(tracking or default_uri())
+    result = _export(
+        source, to, out, weights=weights, tokenizer=tokenizer, parameters=parameters, seed=seed, force=force
+    )
+    if register is not None:
+        result["registered"] = registered(Path(out).expanduser(), register, tracking or default_uri(), result)
+    return result
+
+
+def _export(
+    source: "str | Path | Architecture | Trained",
+    to: str,
+    out: str | Path,
+    *,
+    weights: str | Path | None,
+    tokenizer: str | None,
+    parameters: int | None,
+    seed: int,
+    force: bool,
+) -> "Exported":
     if isinstance(source, str | Path) and is_plan(source):
         given: Json = {"weights": weights, "tokenizer": tokenizer, "parameters": parameters}
         return _planned(str(source), to, Path(out).expanduser(), force, given)
@@ -68,7 +96,7 @@ def export(
     if not isinstance(source, str | Path):
         with TemporaryDirectory() as folder:
             source.save(Path(folder) if hasattr(source, "model") else Path(folder) / "architecture.yaml")
-            return export(
+            return _export(
                 folder,
                 to,
                 out,

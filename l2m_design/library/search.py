@@ -1,25 +1,28 @@
 """`l2m.search`: a study from its file to a page, a chosen drawing and a summary."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from l2m_design.architecture import Architecture
 from l2m_design.corpus import Corpus
 from l2m_design.export.study import write_chosen
-from l2m_design.library.adopt import AdoptionResult, adopted, open_adoption
+from l2m_design.library.adopt import AdoptionResult, open_adoption
+from l2m_design.library.adopt import finished as adoption_finished
+from l2m_design.library.published import publish
 from l2m_design.report import words
+from l2m_design.report.markdown import of_study
 from l2m_design.report.page import at_a_glance, write_page
 from l2m_design.search.adoption.settings import is_adoption
 from l2m_design.search.driver import Listener
-from l2m_design.search.results.reading import plain
+from l2m_design.search.results.reading import STUDY, plain
 from l2m_design.search.results.reselect import reselected
 from l2m_design.search.results.values import Summary
 from l2m_design.search.run import Folders, Search
 from l2m_design.search.settings import load_study
-from l2m_design.search.tracking import default_uri
-from l2m_design.settings import Json
+from l2m_design.search.tracking.store import default_uri
+from l2m_design.settings import Json, to_json, write_atomically
 
 
 @dataclass(frozen=True, repr=False)
@@ -98,9 +101,18 @@ def search(
     """
     if is_adoption(study):
         start = open_adoption(study, overrides, **places)
-        return adopted(start, start.run(fresh, resume, listener))
+        return adoption_finished(start, start.run(fresh, resume, listener))
     work = open_study(study, overrides, **places)
-    return written(work.run(fresh, resume, listener), work.corpus)
+    return finished(work, work.run(fresh, resume, listener))
+
+
+def finished(work: Search, summary: Summary) -> StudySummary:
+    """Write what a search found, and show it in MLflow; what that could not do is one of its notes."""
+    found = written(summary, work.corpus)
+    if told := publish(work.tracker, of_study(summary), found.files, summary.notes):
+        summary = replace(summary, notes=[*summary.notes, *told])
+        write_atomically(Path(summary.report).with_name(STUDY), to_json(plain(summary)))
+    return StudySummary(summary, found.files)
 
 
 def reselect(work: Search, listener: Listener) -> StudySummary:

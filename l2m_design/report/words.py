@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
+from l2m_design import laws
 from l2m_design.estimates import Estimate
 from l2m_design.laws import growth_words
 from l2m_design.search.results.choice import BEST, Verdict
@@ -16,16 +17,8 @@ if TYPE_CHECKING:  # what measures and searches takes long to import, and `l2m c
     from l2m_design.search.results.values import ChoiceMade, Chosen, Summary
 
 Standing = Literal["keeps up", "worse", "undecided", "fails the condition"]
+size = laws.size
 MARKS = {True: "met", False: "not met", None: "not decided"}
-
-
-def size(count: float) -> str:
-    """Bytes in words: 512 B, 3.1 MiB."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024 or unit == "GiB":
-            return f"{count:,.0f} {unit}" if count >= 100 else f"{count:.3g} {unit}"
-        count /= 1024
-    raise AssertionError
 
 
 def letter(number: int) -> str:

@@ -18,7 +18,8 @@ from l2m_design.search.results import finalists
 from l2m_design.search.results.finalists import RECALL, FinalJob, FinalRun, run_recipe
 from l2m_design.search.study.draws import Draws, Past, before
 from l2m_design.search.study.ledger import Ledger
-from l2m_design.search.tracking import Tracker
+from l2m_design.search.tracking.content import LOSS, RUNG, finalist_key
+from l2m_design.search.tracking.tracker import Tracker
 from l2m_design.search.trials import recall
 from l2m_design.search.trials.trial import Trial, begun
 from l2m_design.training.result import Result
@@ -65,6 +66,7 @@ class Trials:
 
     def run(self) -> None:
         """Until everything that is planned is done."""
+        self._bench.tracker.stage("trials")
         bench, planned = self._bench, self._settings.search.trials + len(self._baselines)
         while True:
             drew = len(self._ready) <= bench.executor.free and self._draw()
@@ -78,6 +80,7 @@ class Trials:
             if not drew and not self._open:
                 return
             bench.ledger.sign()
+            bench.tracker.stream()
             bench.listener.progress("trials", min(self._records.trained, planned), planned)
             self._hear(AT_ONCE if drew else LOOK)
 
@@ -149,9 +152,11 @@ class Trials:
         self._ready.append(trial)
 
     def _submit(self, trial: Trial) -> None:
-        job = trial.job()
+        job, number = trial.job(), trial.record.number
         assert job
-        self._bench.executor.submit(trial.record.number, job)
+        self._bench.executor.submit(number, job)
+        self._bench.tracker.begin_trial(trial.record)
+        self._bench.tracker.tell(str(number), stage=trial.stage)
 
     def _hear(self, timeout: float) -> None:
         event = self._bench.executor.next(timeout)
@@ -160,8 +165,12 @@ class Trials:
         trial = self._open[int(event.key)]
         if isinstance(event, Stepped):
             self._bench.listener.step(trial.name, event.done, event.total, trial.reached)
+            if not trial.recalls:
+                trial.curve += event.points
+                self._bench.tracker.tell(event.key, [(LOSS, *point) for point in event.points])
         elif isinstance(event, Looked):
             event.answer(trial.on_rung(event.rung))
+            self._bench.tracker.tell(event.key, [(RUNG, *look) for look in trial.rungs[-1:]])
         else:
             trial.on_end(event.outcome)
             if trial.job():
@@ -206,17 +215,23 @@ def _worked_off(bench: Bench, jobs: list[FinalJob], what: str) -> None:
     recipe = finalists.final_recipe(ledger.descriptor.settings)
     there = {run.job.fingerprint for run in ledger.runs(recipe.fingerprint)}
     wanted = {job.fingerprint: job for job in jobs}
+    bench.tracker.stage(what)
     left = [(key, job) for key, job in wanted.items() if key not in there]
     open_: dict[int | str, FinalJob] = {}
+    keys: dict[int | str, str] = {}
     while left or open_:
         while left and executor.free:
             key, job = left.pop(0)
             open_[key] = job
             executor.submit(key, _final_job(bench, job))
+            bench.tracker.begin_finalist(begun_run := FinalRun(job, None, recipe=recipe.fingerprint))
+            keys[key] = finalist_key(begun_run)
         ledger.sign()
+        bench.tracker.stream()
         event = executor.next(LOOK)
         if isinstance(event, Stepped):
             bench.listener.step(_final_name(open_[event.key]), event.done, event.total, "")
+            bench.tracker.tell(keys[event.key], [(LOSS, *point) for point in event.points])
         elif isinstance(event, Looked):
             event.answer(True)
         elif isinstance(event, Ended):

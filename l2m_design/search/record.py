@@ -23,7 +23,8 @@ class Record:
     learning rate. recall: late excess over Bayes on the recall source, nats a fact, and the seconds it took.
     too_large: training it takes more memory than the study allows, whatever the condition says. stopped_seconds: that a
     run which was stopped at a rung had trained and evaluated. drawing_seconds: until it was drawn and judged; rejected:
-    how many drawings were refused unasked before it. generation: of a genetic sampler, by Optuna's key.
+    how many drawings were refused unasked before it. generation: of a genetic sampler, by Optuna's key. curve:
+    (tokens, training loss in nats) of a run that was stopped at a rung; that of a finished one is in its result.
     """
 
     number: int
@@ -52,6 +53,7 @@ class Record:
     drawing_seconds: float = 0.0
     rejected: int = 0
     generation: dict[str, int] = field(default_factory=dict)
+    curve: list[tuple[int, float]] = field(default_factory=list)
 
     def copied_from(self, twin: "Record") -> "Record":
         """This record with the fate of an equal earlier drawing."""
@@ -105,8 +107,8 @@ class Record:
     @classmethod
     def of_plain(cls, data: Mapping[str, Any]) -> "Record":
         """The record that `plain` wrote."""
-        rungs = [(tokens, loss) for tokens, loss in data.get("rungs", ())]
-        return cls(**{**data, "rungs": rungs})
+        points = {name: [(tokens, loss) for tokens, loss in data.get(name, ())] for name in ("rungs", "curve")}
+        return cls(**{**data, **points})
 
     def judged(self, demand: Demand, enforced: Iterable[str]) -> "Record":
         """The same trial under another demand, length or dtype: its state, verdict and feasibility anew."""

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from l2m_design import __version__
 from l2m_design.condition import Demand
 from l2m_design.corpus import Corpus, open_corpus
 from l2m_design.errors import BadInput
@@ -23,7 +22,7 @@ from l2m_design.search.executors.local import local_executor
 from l2m_design.search.folder import DATABASE, StudyFolder, leaving_no_trace, read_kept
 from l2m_design.search.results.finalists import final_recipe, recipes
 from l2m_design.search.results.reading import plain
-from l2m_design.search.results.summary import metrics, summarise
+from l2m_design.search.results.summary import summarise
 from l2m_design.search.results.values import Summary
 from l2m_design.search.settings import StudySettings
 from l2m_design.search.space.space import Space, check_space
@@ -31,7 +30,9 @@ from l2m_design.search.study.database import Database, shown
 from l2m_design.search.study.descriptor import Descriptor, identity_of
 from l2m_design.search.study.draws import lag_of
 from l2m_design.search.study.ledger import Ledger, check_free, move_aside
-from l2m_design.search.tracking import Tracker, check_experiment, check_uri
+from l2m_design.search.tracking.store import check_experiment, check_uri
+from l2m_design.search.tracking.study import finish_study, study_tracker
+from l2m_design.search.tracking.tracker import Tracker
 from l2m_design.search.trials.recall import check_recall
 from l2m_design.settings import Json, to_json, write_atomically
 from l2m_design.training.batches import held_out_windows
@@ -60,6 +61,7 @@ class Search:
         self.folder = StudyFolder(folders.runs / settings.name)
         self.report_folder = folders.reports / settings.name
         self._tracking_uri = tracking_uri
+        self.tracker: Tracker | None = None  # once it runs
         self.space = space
         self.corpus: Corpus = open_corpus(settings.corpus)
         check_uri(tracking_uri)
@@ -101,7 +103,7 @@ class Search:
         self._check_machine()
         with leaving_no_trace(self.folder, self.report_folder):
             self._check_folders()
-            check_experiment(self._tracking_uri)
+            check_experiment(self._tracking_uri, self.settings.name)
             return self._searched(fresh, resume, listener)
 
     def _searched(self, fresh: bool, resume: bool, listener: Listener) -> Summary:
@@ -130,7 +132,9 @@ class Search:
                     self.folder.forget()
                 raise
             try:
-                tracker = self._tracker(ledger)
+                self.tracker = tracker = study_tracker(
+                    self._tracking_uri, ledger.descriptor, self.folder.path, ledger.uid
+                )
                 with tracker.ending():
                     with self.folder.sitting():
                         exhausted = self._work(ledger, listener, tracker)
@@ -253,8 +257,7 @@ class Search:
         summary = replace(summary, report=str(page), tracking_uri=self._tracking_uri, notes=[*summary.notes, *said])
         write_atomically(path, to_json(plain(summary)))
         recipe = final_recipe(self.settings).fingerprint if self.settings.finalists else ""
-        tracker.sync(ledger.records.all, ledger.runs(recipe), last=True)
-        tracker.finish(metrics(summary), [path])
+        finish_study(tracker, summary, ledger.runs(recipe), path)
         if tracker.notes:
             summary = replace(summary, notes=[*summary.notes, *tracker.notes])
             write_atomically(path, to_json(plain(summary)))
@@ -283,13 +286,3 @@ class Search:
             law = PowerLaw.of_plain(law.plain())
             write_atomically(kept, to_json({"law": law.plain(), "measurement": measurement}))
         return measurement, demands.demand_of(law, settings, self.settings.condition)
-
-    def _tracker(self, ledger: Ledger) -> Tracker:
-        flat: Json = {"asked_exponent": ledger.descriptor.demand.exponent, "version": __version__}
-        for section, values in self.settings.public().items():
-            if isinstance(values, dict):
-                flat |= {f"{section}.{key}": value for key, value in values.items() if value is not None}
-            else:
-                flat[section] = values
-        kept = self.folder.path / "tracked.json"
-        return Tracker(self._tracking_uri, self.settings.name, flat, self.settings.condition.dtypes, kept, ledger.uid)

@@ -60,6 +60,8 @@ def train_together(
     on_step: Callable[[int, int], None] = lambda done, total: None,
     on_ready: Callable[[], None] = lambda: None,
     checkpoint_seconds: float = 60.0,
+    *,
+    on_loss: Callable[[int, float], None] | None = None,
 ) -> tuple[LanguageModel, Result]:
     """Train with this process as the first of `count`, as `train` does; the others end with it, however it ends.
 
@@ -80,6 +82,7 @@ def train_together(
             plan.checkpoint,
             checkpoint_seconds,
             ranks,
+            on_loss=on_loss,
         )
 
 

@@ -173,13 +173,14 @@ def train(
     checkpoint_seconds: float = 60.0,
     ranks: Ranks = ALONE,
     probes: tuple[Probe, ...] | None = None,
+    on_loss: Callable[[int, float], None] | None = None,
 ) -> tuple[LanguageModel, Result]:
     """Train and evaluate one candidate; on_rung answers whether to go on.
 
-    on_ready: called when all is built and compiled, before the first step; from here on time counts. checkpoint: where
-    to keep the run's state at rungs, every so many seconds and on an interrupt, and to go on from when it is there
-    (rungs already passed are reported again). ranks: this is the first of several processes, which share each batch.
-    probes: of the kernels to choose from; made here where they are not given.
+    on_ready: called before the first step, when all is compiled; from here on time counts. checkpoint: where to keep
+    the run's state at rungs, every so many seconds and on an interrupt, and to go on from (rungs already passed are
+    reported again). ranks: this is the first of several processes, which share each batch. probes: of the kernels to
+    choose from; else made here. on_loss: receives each point of the curve as it is known: tokens read, nats a token.
 
     Raises BadInput when documents are too short or vocabulary, device or processes do not fit, Stopped when told to
     stop, FloatingPointError when the loss is not finite, torch.OutOfMemoryError when a GPU does not hold one window.
@@ -209,15 +210,14 @@ def train(
     on_ready()
     watch = Stopwatch(progress.seconds)
     try:
-        _optimise(run, progress, look, on_step, keep)
+        _optimise(run, progress, look, on_step, keep, on_loss)
         watch.into("train")
         result = _result(run, progress, validation, first, watch)
     except (Stopped, FloatingPointError, torch.OutOfMemoryError):
         kept.remove()
         raise
     except KeyboardInterrupt:
-        watch.into("train")
-        kept.write(run.work.model, run.work.optimiser, progress)
+        keep(at_rung=True)
         raise
     kept.remove()
     return run.work.model, result
@@ -235,7 +235,7 @@ def follow(
     """The part in a run of every process but the first, which leads in `train`. Raises as `train` does."""
     run = _prepared(architecture, corpus, recipe, device, ranks)
     progress = _begin(run.work, _kept(checkpoint, 0.0, architecture, corpus, recipe))
-    _optimise(run, progress, lambda step: True, lambda done, total: None, lambda at_rung: None)
+    _optimise(run, progress, lambda step: True, lambda done, total: None, lambda at_rung: None, None)
 
 
 def _kept(path: Path | None, every: float, architecture: Architecture, corpus: Corpus, recipe: Recipe) -> Checkpoint:
@@ -248,9 +248,11 @@ def _optimise(
     look: Callable[[int], bool],
     on_step: Callable[[int, int], None],
     keep: Callable[[bool], None],
+    on_loss: Callable[[int, float], None] | None,
 ) -> None:
     work, recipe = run.work, run.work.recipe
     looks = set(recipe.rung_steps)
+    points = {piece.stop: piece for piece in _pieces(recipe.steps)} if on_loss else {}
     for step in sorted(progress.looked):
         if not work.ranks.answer(look(step), work.device):
             raise Stopped
@@ -258,6 +260,9 @@ def _optimise(
         with whole_step():
             progress.losses[progress.step] = take_step(work, batch, progress.step)
             progress.step += 1
+        if on_loss and (piece := points.get(progress.step)):
+            mean = progress.losses[piece.start : piece.stop].double().mean()
+            on_loss(progress.step * recipe.batch * recipe.length, float(mean))
         on_step(progress.step, recipe.steps)
         if progress.step in looks:
             if not torch.isfinite(progress.losses[progress.step - 1]):
@@ -315,8 +320,14 @@ def _result(run: _Run, progress: Progress, validation: Windows, first: Floats, w
 
 def _curve(values: Floats, tokens: int) -> list[tuple[int, float]]:
     """(tokens read, mean loss in nats) at up to CURVE_POINTS points of the steps' losses, `tokens` a step."""
-    pieces = np.array_split(np.arange(len(values)), min(CURVE_POINTS, len(values)))
-    return [(int(piece[-1] + 1) * tokens, float(values[piece].mean())) for piece in pieces]
+    pieces = _pieces(len(values))
+    return [(piece.stop * tokens, float(values[piece.start : piece.stop].mean())) for piece in pieces]
+
+
+def _pieces(steps: int) -> list[range]:
+    """The steps of each point of the curve."""
+    pieces = np.array_split(np.arange(steps), min(CURVE_POINTS, steps))
+    return [range(int(piece[0]), int(piece[-1]) + 1) for piece in pieces]
 
 
 def _peak_memory(device: torch.device) -> int:

@@ -58,7 +58,7 @@ def test_plans_are_runs_in_mlflow(place: Path) -> None:
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{place}/mlflow.db")
-    experiment = client.get_experiment_by_name("l2m-design")
+    experiment = client.get_experiment_by_name("l2m-design/small")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
     plans = [run for run in runs if "mlflow.parentRunId" in run.data.tags]

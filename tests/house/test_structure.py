@@ -32,7 +32,7 @@ DOORS = {
     "optuna": ("search/study/",),
     "peft": ("training/lora.py",),
     "ray": ("search/executors/ray.py",),
-    "mlflow": ("search/tracking.py", "library/tracked.py"),
+    "mlflow": ("search/tracking/", "library/tracked.py"),
     "transformers": ("corpus/tokenizers.py", "information/scores/huggingface.py", "model/", "export/"),
     "matplotlib": ("report/figures/",),
     "jinja2": ("report/page.py", "report/picture.py"),

@@ -6,7 +6,7 @@ from typing import Any
 from l2m_design.search.adoption.run import Adoption
 from l2m_design.search.adoption.settings import load_adoption
 from l2m_design.search.run import Folders
-from l2m_design.search.tracking import default_uri
+from l2m_design.search.tracking.store import default_uri
 
 ADOPTION: dict[str, Any] = {
     "name": "small",

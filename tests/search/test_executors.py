@@ -74,7 +74,7 @@ def test_a_killed_trial_goes_on_from_its_checkpoint(opened, exactly_once, monkey
                     trial.kill()
             return on_rung(rung)
 
-        outcome = train(job, kill_at_the_third, lambda done, total: began.append(done) or on_step(done, total), *rest)
+        outcome = train(job, kill_at_the_third, lambda *of: began.append(of[0]) or on_step(*of), *rest)
         starts.append(began[0])
         return outcome
 

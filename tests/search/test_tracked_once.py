@@ -16,13 +16,21 @@ from mlflow import MlflowClient
 from l2m_design.search.record import Record
 from l2m_design.search.results.finalists import FinalJob, FinalRun
 from l2m_design.search.run import Interrupted
-from l2m_design.search.tracking import EXPERIMENT, PARENT, RUN, STUDY, Tracker
+from l2m_design.search.tracking.content import DESIGN, Shown
+from l2m_design.search.tracking.runs import PARENT, RUN, STUDY
+from l2m_design.search.tracking.store import EXPERIMENT
+from l2m_design.search.tracking.tracker import StudyRun, Tracker
+from l2m_design.terms import Terms
 from l2m_design.training.result import Result
 from tests.command import l2m
 from tests.search.conftest import result
 from tests.search.sent import parents_of, runs_of, sent_runs, trials_of
 
-CALLS = ("create_run", "log_batch", "set_terminated", "log_text", "update_run", "log_artifact")
+SHOWN = Shown(Terms())
+CALLS = ("log_inputs", "create_run", "log_batch", "set_terminated", "log_text", "update_run", "log_artifact")
+
+
+CORPUS = {"name": "stdlib", "fingerprint": "f" * 64, "source": "stdlib"}
 
 
 class Killed(BaseException):
@@ -57,14 +65,14 @@ def test_a_send_that_is_cut_off_anywhere_is_completed_and_nothing_is_sent_twice(
 
     def send(name: str) -> None:
         ledger = tmp_path / f"{name}.json"
-        tracker = Tracker(uri, name, {"seed": 0, "b@d name": 1}, "float32", ledger, identity=name)
+        tracker = Tracker(uri, StudyRun(name, {"seed": 0, "b@d name": 1}, CORPUS), SHOWN, ledger, name)
         tracker.sync(records[:1], [final])
         tracker.finish({"chosen_loss": 1.5}, [outcome])
         assert tracker.notes == []
 
     send("whole")
     expected = sent_runs(uri, "whole")
-    assert Counter(status for _, status, *_ in expected) == {"FINISHED": 3}
+    assert Counter(status for _, status, *_ in expected) == {"FINISHED": 4}  # with the run of the finalist's design
     killed = 0
     for number in range(1, 100):
         left["calls"], name = number / 2, f"killed-{number}"
@@ -77,7 +85,7 @@ def test_a_send_that_is_cut_off_anywhere_is_completed_and_nothing_is_sent_twice(
             assert sent_runs(uri, name) == expected, name
         else:
             break
-    assert killed == 2 * 16  # log_text calls log_artifact
+    assert killed == 2 * 19  # log_text calls log_artifact
 
 
 def test_a_search_killed_while_it_sends_goes_on_with_every_trial_once(study: Path, store: str) -> None:
@@ -86,12 +94,14 @@ def test_a_search_killed_while_it_sends_goes_on_with_every_trial_once(study: Pat
 import os, signal, sys
 from mlflow import MlflowClient
 from l2m_design.cli import main
-log, calls = MlflowClient.log_batch, []
+log, end, ended = MlflowClient.log_batch, MlflowClient.set_terminated, []
+def ending(*arguments, **named):
+    ended.append(end(*arguments, **named))
 def dying(*arguments, **named):
-    calls.append(log(*arguments, **named))
-    if len(calls) == 3:
+    log(*arguments, **named)
+    if ended:
         os.kill(os.getpid(), signal.SIGKILL)
-MlflowClient.log_batch = dying
+MlflowClient.log_batch, MlflowClient.set_terminated = dying, ending
 sys.argv = ["l2m", "search", "study.yaml", "--set", "search.trials=0", "--tracking", sys.argv[1]]
 main()
 """
@@ -105,7 +115,7 @@ main()
     answer = json.loads(done.stdout)
     assert not any(note.startswith("tracking") for note in answer["notes"])
     kept = json.loads((study.parent / "reports/tiny/study.json").read_text())["records"]
-    expected = {f"{row['number']:03d} {row['picture']}": row["state"] for row in kept}
+    expected = {str(row["number"]): row["state"] for row in kept}
     assert trials_of(store).keys() == expected.keys()
     assert set(trials_of(store).values()) == {"FINISHED"}
     assert set(expected.values()) == {"complete"}
@@ -128,7 +138,9 @@ def test_an_interrupt_ends_open_runs_as_killed_and_the_resumed_study_takes_them_
     with pytest.raises(Interrupted):
         opened().run()
     assert parents_of(store) == ["KILLED"]
-    assert Counter(trials_of(store).values()) == {"FINISHED": 2, "KILLED": 1}
+    left = Counter(trials_of(store).values())
+    assert left.keys() == {"FINISHED", "KILLED"}
+    assert left["FINISHED"] == 2
     summary = opened().run(resume=True)
     assert not any(note.startswith("tracking") for note in summary["notes"])
     assert parents_of(store) == ["FINISHED"]
@@ -187,13 +199,13 @@ def test_a_fresh_study_of_the_same_settings_has_runs_of_its_own(opened, trained,
 def test_what_an_earlier_version_sent_is_not_sent_again(uri: str, records: list[Record], tmp_path: Path) -> None:
     """It set no tags, and a finalist's recipe was not in its ledger."""
     client, ledger = MlflowClient(uri), tmp_path / "ledger.json"
-    Tracker(uri, "makes the experiment", {}, "float32", tmp_path / "other.json").sync([])
+    client.create_experiment(EXPERIMENT)
     experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
     parent = client.create_run(experiment).info.run_id
     final = FinalRun(FinalJob("all attention", records[0].architecture, 64, 1.0, 1), None, "failed", "a recipe")
     sent = {"parent": parent, "experiment": experiment, "0": "0" * 32, final.job.fingerprint: "1" * 32}
     ledger.write_text(json.dumps({uri: sent}))
-    tracker = Tracker(uri, "old", {}, "float32", ledger, "old")
+    tracker = Tracker(uri, StudyRun("old"), SHOWN, ledger, "old")
     tracker.sync(records[:2], [final])
     tracker.finish({}, [])
     assert tracker.notes == []
@@ -205,17 +217,18 @@ def test_what_an_earlier_version_sent_is_not_sent_again(uri: str, records: list[
 def test_finalists_of_another_recipe_are_other_runs(uri: str, records: list[Record], tmp_path: Path) -> None:
     job = FinalJob("all attention", records[0].architecture, 64, 1.0, 1)
     finals = [FinalRun(job, Result.of_plain(result(loss)), None, str(loss)) for loss in (1.0, 2.0)]
-    tracker = Tracker(uri, "finals", {}, "float32", tmp_path / "ledger.json", "finals")
+    tracker = Tracker(uri, StudyRun("finals"), SHOWN, tmp_path / "ledger.json", "finals")
     for runs in (finals[:1], finals[1:], finals):
         tracker.sync([], runs)
-    losses = [histories["late_loss"] for key, _, _, histories, _ in sent_runs(uri, "finals") if key != PARENT]
+    sent = [(key, histories) for key, _, _, histories, _ in sent_runs(uri, "finals") if key != PARENT]
+    losses = [histories["late_loss"] for key, histories in sent if not key.startswith(DESIGN)]
     assert losses == [[(0, 1.0)], [(0, 2.0)]]
 
 
 def test_a_run_that_a_slow_server_made_twice_is_deleted(uri: str, records: list[Record], tmp_path: Path) -> None:
-    tracker = Tracker(uri, "twice", {}, "float32", tmp_path / "ledger.json", "twice")
+    tracker = Tracker(uri, StudyRun("twice"), SHOWN, tmp_path / "ledger.json", "twice")
     tracker.sync(records[:1])
-    [one] = [run for run in tracker._found() if run.data.tags[RUN] == "0"]
+    [one] = [run for run in tracker._runs.found() if run.data.tags[RUN] == "0"]
     client = MlflowClient(uri)
     other = client.create_run(one.info.experiment_id, tags={STUDY: "twice", RUN: "0"}).info.run_id
     tracker.finish({}, [])

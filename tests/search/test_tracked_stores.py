@@ -19,24 +19,27 @@ import pytest
 from mlflow import MlflowClient
 
 from l2m_design.errors import BadInput
-from l2m_design.search import tracking
 from l2m_design.search.record import Record
-from l2m_design.search.tracking import EXPERIMENT, PARENT, RUN, STUDY, Tracker
+from l2m_design.search.tracking import store as stores
+from l2m_design.search.tracking.content import Shown
+from l2m_design.search.tracking.runs import PARENT, RUN, STUDY
+from l2m_design.search.tracking.tracker import StudyRun, Tracker
+from l2m_design.terms import Terms
 from tests.command import l2m
-from tests.search.sent import parents_of, runs_of, sent_runs, trials_of
+from tests.search.sent import TINY, parents_of, runs_of, sent_runs, trials_of
 
 
 def test_a_deleted_experiment_is_told_before_training_with_its_remedy(opened, trained, study: Path, store: str) -> None:
     opened("search.trials=0").run()
     before = {run.info.run_id for run in runs_of(store)}
     done, client = len(trained), MlflowClient(store)
-    number = client.get_experiment_by_name(EXPERIMENT).experiment_id
+    number = client.get_experiment_by_name(TINY).experiment_id
     client.delete_experiment(number)
     refused = l2m("search", "study.yaml", "--fresh", "--tracking", store, cwd=study.parent)
     assert refused.returncode == 2
     assert refused.stderr == (
-        f"l2m: --tracking {store}: the experiment 'l2m-design' was deleted; restore it (MLFLOW_TRACKING_URI={store} "
-        f"mlflow experiments restore --experiment-id {number}), or name another in MLFLOW_EXPERIMENT_NAME\n"
+        f"l2m: --tracking {store}: the experiment 'l2m-design/tiny' was deleted; restore it (MLFLOW_TRACKING_URI="
+        f"{store} mlflow experiments restore --experiment-id {number}), or name another in MLFLOW_EXPERIMENT_NAME\n"
     )
     assert not (study.parent / "runs" / "tiny.1").exists()
     with pytest.raises(BadInput, match="was deleted"):
@@ -52,7 +55,7 @@ def test_another_experiment_is_named_in_the_environment(
 ) -> None:
     opened("search.trials=0").run()
     client = MlflowClient(store)
-    client.delete_experiment(client.get_experiment_by_name(EXPERIMENT).experiment_id)
+    client.delete_experiment(client.get_experiment_by_name(TINY).experiment_id)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "elsewhere")
     summary = opened("search.trials=0").run(resume=True)
     assert not any(note.startswith("tracking") for note in summary["notes"])
@@ -69,15 +72,15 @@ def test_an_experiment_that_is_deleted_while_a_study_runs_costs_no_trial(
         log(self, run, **named)
         sent.append(run)
         if len(sent) == 3:
-            self.delete_experiment(self.get_experiment_by_name(EXPERIMENT).experiment_id)
+            self.delete_experiment(self.get_experiment_by_name(TINY).experiment_id)
 
     monkeypatch.setattr(MlflowClient, "log_batch", deleting)
     summary = opened("search.trials=0").run()
     assert summary["trials"]["complete"] == 7
     [note] = [note for note in summary["notes"] if note.startswith("tracking")]
-    assert "the experiment 'l2m-design' was deleted; restore it" in note
+    assert "the experiment 'l2m-design/tiny' was deleted; restore it" in note
     client = MlflowClient(store)
-    client.restore_experiment(client.get_experiment_by_name(EXPERIMENT).experiment_id)
+    client.restore_experiment(client.get_experiment_by_name(TINY).experiment_id)
     opened("search.trials=0").run(resume=True)
     assert len(trials_of(store)) == len(summary["records"])
     assert set(trials_of(store).values()) == {"FINISHED"}
@@ -129,9 +132,9 @@ def test_an_artifact_store_that_hangs_holds_up_nothing(
         time.sleep(60)
 
     monkeypatch.setattr(MlflowClient, "log_text", hanging)
-    tracker = Tracker(uri, "hangs", {}, "float32", tmp_path / "ledger.json", "hangs")
+    tracker = Tracker(uri, StudyRun("hangs"), Shown(Terms()), tmp_path / "ledger.json", "hangs")
     tracker.sync([])
-    monkeypatch.setattr(tracking, "LONGEST_WAIT", 2.0)
+    monkeypatch.setattr(stores, "LONGEST_WAIT", 2.0)
     tracker.sync([replace(record, number=number) for number, record in enumerate(records)])
     assert len(asked) == 1  # then the store is left alone
     assert tracker.trouble is None
@@ -140,7 +143,7 @@ def test_an_artifact_store_that_hangs_holds_up_nothing(
         "them, and artifacts go with the next search of this study"
     ]
     monkeypatch.setattr(MlflowClient, "log_text", store)
-    monkeypatch.setattr(tracking, "LONGEST_WAIT", 30.0)
+    monkeypatch.setattr(stores, "LONGEST_WAIT", 30.0)
     tracker.sync(records, last=True)
     assert tracker.notes == []
     children = [one for one in sent_runs(uri, "hangs") if one[0] != PARENT]

@@ -17,7 +17,7 @@ from l2m_design.search import demand as demands
 from l2m_design.search.adoption.bench import Bench, Stored, check_recall
 from l2m_design.search.adoption.knapsack import Knapsack, Rules, Unit, units_of
 from l2m_design.search.adoption.results import AdoptionSummary, plain
-from l2m_design.search.adoption.sent import contents, flat, metrics
+from l2m_design.search.adoption.sent import adoption_tracker, finish_adoption
 from l2m_design.search.adoption.settings import AdoptionSettings
 from l2m_design.search.adoption.stages import Measuring
 from l2m_design.search.adoption.work import Work, work_of
@@ -25,7 +25,8 @@ from l2m_design.search.driver import Listener
 from l2m_design.search.folder import StudyFolder, leaving_no_trace, read_kept
 from l2m_design.search.results.reading import STUDY
 from l2m_design.search.run import Folders, Interrupted
-from l2m_design.search.tracking import Tracker, check_experiment, check_uri
+from l2m_design.search.tracking.store import check_experiment, check_uri
+from l2m_design.search.tracking.tracker import Tracker
 from l2m_design.settings import to_json, write_atomically
 from l2m_design.training.batches import held_out_windows
 from l2m_design.training.lora import check_lora
@@ -42,6 +43,7 @@ class Adoption:
         self.folder = StudyFolder(folders.runs / settings.name)
         self.report_folder = folders.reports / settings.name
         self.tracking_uri = tracking_uri
+        self.tracker: Tracker | None = None  # once it runs
         check_uri(tracking_uri)
         if settings.finetune and settings.finetune.method == "lora":
             check_lora("finetune.method")
@@ -120,7 +122,7 @@ class Adoption:
         with leaving_no_trace(self.folder, self.report_folder):
             for place in (self.folder.path.parent, self.report_folder):
                 place.mkdir(parents=True, exist_ok=True)
-            check_experiment(self.tracking_uri)
+            check_experiment(self.tracking_uri, self.settings.name)
             with self.folder.alone():
                 return self._alone(fresh, resume, listener)
 
@@ -146,7 +148,7 @@ class Adoption:
                 for name in (FACTS, "identity.json", "demand.json"):
                     (self.folder.path / name).unlink(missing_ok=True)
             raise
-        tracker = self._tracker()
+        self.tracker = tracker = self._tracker()
         try:
             with tracker.ending(), self.folder.sitting():
                 found = Measuring(bench, knapsack, listener).summary(budgets, tracker)
@@ -225,15 +227,14 @@ class Adoption:
         return demands.demand_of(law, settings, self.settings.condition), known_["measurement"]
 
     def _tracker(self) -> Tracker:
-        kept = self.folder.path / "tracked.json"
-        return Tracker(self.tracking_uri, self.settings.name, flat(self.settings), self.settings.condition.dtypes, kept)
+        corpus = {"name": self.corpus.name, "fingerprint": self.corpus.fingerprint}
+        return adoption_tracker(self.tracking_uri, self.settings, corpus, self.folder.path)
 
     def _finished(self, summary: AdoptionSummary, tracker: Tracker) -> AdoptionSummary:
         path = self.report_folder / STUDY
         summary = replace(summary, report=str(self.report_folder / "index.html"), tracking_uri=self.tracking_uri)
         write_atomically(path, to_json(plain(summary)))
-        tracker.send(contents(summary), last=True)
-        tracker.finish(metrics(summary), [path])
+        finish_adoption(tracker, summary, path)
         if tracker.notes:
             summary = replace(summary, notes=[*summary.notes, *tracker.notes])
             write_atomically(path, to_json(plain(summary)))

@@ -2,30 +2,54 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
+from l2m_design import __version__
 from l2m_design.search.adoption.results import AdoptionSummary, PlanRow
 from l2m_design.search.adoption.settings import AdoptionSettings
-from l2m_design.search.tracked import Content
-from l2m_design.settings import Json
+from l2m_design.search.tracking import views
+from l2m_design.search.tracking.content import RUNNING, Content, Shown, judged_metrics, run_name
+from l2m_design.search.tracking.study import LEDGER, flat, kept_identity, kept_source
+from l2m_design.search.tracking.tracker import StudyRun, Tracker
 
 
-def flat(settings: AdoptionSettings) -> Json:
-    """The study's settings, a param each."""
-    found: Json = {}
-    for section, values in settings.plain().items():
-        if isinstance(values, dict):
-            found |= {f"{section}.{key}": value for key, value in values.items() if value is not None}
-        else:
-            found[section] = values
-    return found
+def adoption_tracker(
+    uri: str,
+    settings: AdoptionSettings,
+    corpus: dict[str, str],
+    folder: Path,
+    identity: str | None = None,
+    searching: bool = True,
+) -> Tracker:
+    """The tracker of a study in its folder. corpus: name and fingerprint; identity: that of the folder unless it is
+    given; searching: from here and now, else it is sent again.
+    """
+    params = {"version": __version__} | flat(settings.plain())
+    corpus, source = corpus | {"source": settings.corpus}, kept_source(folder, searching)
+    run = StudyRun(settings.name, params, corpus, source, views.of_adoption())
+    return Tracker(
+        uri, run, Shown(settings.condition), folder / LEDGER, identity or kept_identity(folder), system=searching
+    )
+
+
+def finish_adoption(tracker: Tracker, summary: AdoptionSummary, path: Path) -> None:
+    """Send what was not sent, mark the chosen plan, and end the study's run. path: of study.json. Never raises."""
+    tracker.send(contents(summary), last=True)
+    tracker.finish(metrics(summary), [path], [plan_key(summary.chosen)] if summary.chosen else [])
 
 
 def contents(summary: AdoptionSummary) -> list[tuple[str, Callable[[], Content]]]:
     """A run for each plan that test windows were read with, by its key."""
-    return [(f"{row.fingerprint} {row.healed}", partial(_content, row)) for row in summary.rows if row.difference]
+    return [(plan_key(row), partial(of_plan, row)) for row in summary.rows if row.difference]
 
 
-def _content(row: PlanRow) -> Content:
+def plan_key(row: PlanRow) -> str:
+    """What tells a plan's run from all others of the study."""
+    return f"{row.fingerprint} {row.healed}"
+
+
+def of_plan(row: PlanRow) -> Content:
+    """A plan's run; RUNNING before test windows were read with it."""
     metrics: dict[str, float] = {"state_bytes_target": row.state_bytes, "state_share": row.share}
     known = {"predicted_loss_above": row.predicted, "late_loss_above": row.validation, "p_at_most_delta": row.p}
     metrics |= {name: value for name, value in known.items() if value is not None}
@@ -33,16 +57,20 @@ def _content(row: PlanRow) -> Content:
         if gap:
             metrics |= {name: gap.value, f"{name}_low": gap.low, f"{name}_high": gap.high}
     metrics |= {f"recall_{what}": share for what, share in row.recall.items()}
+    metrics |= {f"context_gain_{c}": gain.value for c, gain in row.context_gain.items()}
     if row.effective_context is not None:
         metrics["effective_context"] = row.effective_context
-    if row.judgement:
-        metrics["growth_exponent"] = row.judgement.growth_exponent
     return Content(
-        name=f"{row.name}, budget {row.budget + 1}",
-        status="FINISHED",
-        tags={"state": "plan", "picture": row.picture},
-        params={"plan": row.fingerprint, "healed": row.healed, "budget": row.budget},
-        metrics=metrics,
+        name=run_name(row.picture, row.state_bytes),
+        status="FINISHED" if row.difference else RUNNING,
+        tags={
+            "state": "complete" if row.difference else "running",
+            "stage": "healing" if row.healed else "test",
+            "picture": row.picture,
+            "design": row.name,
+        },
+        params={"plan": row.fingerprint, "healed": row.healed, "budget": row.budget + 1},
+        metrics=metrics | (judged_metrics(row.judgement) if row.judgement else {}),
         series=[],
         architecture={"layers": row.layers},
     )
@@ -55,4 +83,6 @@ def metrics(summary: AdoptionSummary) -> dict[str, float]:
         found["predicted_measured_spearman"] = summary.check.spearman.value
     if summary.chosen:
         found |= {"chosen_state_bytes": summary.chosen.state_bytes, "chosen_share": summary.chosen.share}
+        if summary.chosen.difference:
+            found["chosen_test_late_loss_above"] = summary.chosen.difference.value
     return found

@@ -9,14 +9,14 @@ from l2m_design.estimates import Floats
 from l2m_design.search.adoption.bench import Bench
 from l2m_design.search.adoption.designs import known, random_plans, uniform
 from l2m_design.search.adoption.knapsack import Knapsack
-from l2m_design.search.adoption.results import AdoptionSummary, BudgetRow, Check
+from l2m_design.search.adoption.results import AdoptionSummary, BudgetRow, Check, PlanRow
 from l2m_design.search.adoption.rows import Rows, rival_of
-from l2m_design.search.adoption.sent import contents
+from l2m_design.search.adoption.sent import contents, of_plan, plan_key
 from l2m_design.search.adoption.table import costs_of, plan_name
 from l2m_design.search.adoption.work import RANDOM_TESTED
 from l2m_design.search.driver import Listener
 from l2m_design.search.study.correction import Neighbourhood
-from l2m_design.search.tracking import Tracker
+from l2m_design.search.tracking.tracker import Tracker
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,19 @@ class Measuring:
     def summary(self, budgets: list[float], tracker: Tracker) -> AdoptionSummary:
         """Measure everything."""
         bench = self.bench
+        tracker.stage("costs")
         bench.fit()
         bench.measure_costs(self.knapsack.units)
         costs = costs_of(bench.costs, self.knapsack.units, self.settings.windows.costs)
         rows = Rows(bench, self.knapsack, costs)
+        tracker.stage("correction")
         check = self._random(costs, budgets, rows)
         solved = [self._solved(costs, budget) for budget in budgets]
         names = [self._corrected(number, each, costs, rows) for number, each in enumerate(solved)]
+        tracker.stage("test")
         found = []
         for number, each in enumerate(solved):
-            found.append(self._tested(number, each, self._ranked(each, names[number], rows), rows))
+            found.append(self._tested(number, each, self._ranked(each, names[number], rows), rows, tracker))
             tracker.send(contents(rows.summary(found, check)))
         return rows.summary(found, check)
 
@@ -141,12 +144,15 @@ class Measuring:
         )
         return {each.plan: each.name for each in tried}
 
-    def _tested(self, number: int, solved: Solved, ranked: list[tuple[str, CachePlan]], rows: Rows) -> BudgetRow:
+    def _tested(
+        self, number: int, solved: Solved, ranked: list[tuple[str, CachePlan]], rows: Rows, tracker: Tracker
+    ) -> BudgetRow:
         """Read the test windows with the best plan and its rivals, and heal the best."""
         settings, title = self.settings, f"budget {number + 1}"
         (_, best), others, read = ranked[0], self._others(solved), []
         for done, (name, plan) in enumerate([ranked[0], *others.items()]):
             if done == 0 or plan != best:
+                begin(tracker, rows.row(name, number, plan))
                 read.append(rows.row(name, number, plan, measure=True))
             self.listener.progress(f"{title}: test", done + 1, len(others) + 1)
         rival = rival_of(read)
@@ -155,6 +161,18 @@ class Measuring:
         if settings.finetune is None:
             return found
         how = settings.finetune.how
-        healed = self.bench.healed(best, how, lambda d, t: self.listener.progress(f"{title}: healing", d, t))
+        begin(tracker, replace(rows.row(f"healed on {how}", number, best), healed=True))
+
+        def on_step(done: int, total: int) -> None:
+            self.listener.progress(f"{title}: healing", done, total)
+            tracker.stream()
+
+        healed = self.bench.healed(best, how, on_step)
         row = rows.row(f"healed on {how}", number, best, measure=True, healed=healed)
         return replace(found, healed=rows.asked(row, healed), gain=rows.gain(best, healed))
+
+
+def begin(tracker: Tracker, row: PlanRow) -> None:
+    """A plan's run starts, where test windows were not read with it before."""
+    if not row.difference:
+        tracker.begin(plan_key(row), lambda: of_plan(row))

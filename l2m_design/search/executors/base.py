@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from l2m_design.search.executors.processes import Job, Outcome
+from l2m_design.search.executors.processes import Job, Outcome, Points
 from l2m_design.training.run import Rung
 
 LOOK = 0.5  # seconds
@@ -18,11 +18,12 @@ Key = int | str
 
 @dataclass(frozen=True)
 class Stepped:
-    """A job trained `done` of `total` steps."""
+    """A job trained `done` of `total` steps. points: of its training curve, since the last event of this kind."""
 
     key: Key
     done: int
     total: int
+    points: Points
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Callbacks:
     """Whom a running job calls: at a rung (answers whether to go on), after steps, and to ask whether it must end."""
 
     on_rung: Callable[[Rung], bool]
-    on_step: Callable[[int, int], None]
+    on_step: Callable[[int, int, Points], None]
     stopped: Callable[[], bool]
 
 
@@ -123,7 +124,7 @@ class Executor:
     def _callbacks(self, key: Key) -> Callbacks:
         return Callbacks(
             lambda rung: self._look(key, rung),
-            lambda done, total: self._events.put(Stepped(key, done, total)),
+            lambda *found: self._events.put(Stepped(key, *found)),
             self._stopped.is_set,
         )
 

@@ -28,8 +28,12 @@ from l2m_design.training.step import OutOfMemory
 
 TORCH_IMPORTS_AT_FIRST_USE = "torch._dynamo"  # three seconds that every optimiser would spend again
 ATTEMPTS, LOOK = 3, 0.5
+DIGITS = 5  # of a loss behind the point, as a Result keeps them
 STARTING = threading.Lock()
 SIGNAL_WORDS = {signal.SIGKILL: "killed (out of memory?)", signal.SIGSEGV: "crashed (segmentation fault)"}
+
+
+Points = list[tuple[int, float]]  # of the training curve: tokens read, nats a token
 
 
 @dataclass(frozen=True)
@@ -72,14 +76,15 @@ class Outcome:
 def run_isolated(
     job: Job,
     on_rung: Callable[[Rung], bool],
-    on_step: Callable[[int, int], None] = lambda done, total: None,
+    on_step: Callable[[int, int, Points], None] = lambda done, total, points: None,
     time_limit: float | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Train in a child process; whatever happens to the child comes back as an Outcome.
 
-    time_limit: seconds from where the child is ready for its first step, so that compiling does not count. stop: asked
-    twice a second; where it says so, the child is ended.
+    on_step: receives the steps done and in all, and the points of the training curve since its last call. time_limit:
+    seconds from where the child is ready for its first step, so that compiling does not count. stop: asked twice a
+    second; where it says so, the child is ended.
     """
     context = _context()
     ours, theirs = context.Pipe()
@@ -99,7 +104,7 @@ def run_isolated(
 def _listen(
     ours: Connection,
     on_rung: Callable[[Rung], bool],
-    on_step: Callable[[int, int], None],
+    on_step: Callable[[int, int, Points], None],
     time_limit: float | None,
     stop: Callable[[], bool],
 ) -> Outcome | None:
@@ -133,7 +138,7 @@ def _listen(
 def run_stubbornly(
     job: Job,
     on_rung: Callable[[Rung], bool] = lambda rung: True,
-    on_step: Callable[[int, int], None] = lambda done, total: None,
+    on_step: Callable[[int, int, Points], None] = lambda done, total, points: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """As run_isolated; a child that was killed goes on from its checkpoint, ATTEMPTS runs at most."""
@@ -184,15 +189,26 @@ def _die_with_parent() -> None:
 def _child(connection: Connection, job: Job) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    last = 0.0
+    last, reached, points = 0.0, (0, 0), list[tuple[int, float]]()
+
+    def tell() -> None:
+        nonlocal last
+        last = time.monotonic()
+        connection.send(("step", (*reached, [*points])))
+        points.clear()
 
     def on_step(done: int, total: int) -> None:
-        nonlocal last
+        nonlocal reached
+        reached = done, total
         if time.monotonic() - last > 0.25 or done == total:
-            last = time.monotonic()
-            connection.send(("step", (done, total)))
+            tell()
+
+    def on_loss(tokens: int, nats: float) -> None:
+        points.append((tokens, round(nats, DIGITS)))
 
     def on_rung(rung: Rung) -> bool:
+        if points:
+            tell()
         connection.send(("rung", rung))
         return bool(connection.recv())
 
@@ -200,7 +216,7 @@ def _child(connection: Connection, job: Job) -> None:
         connection.send(("ready", None))
 
     try:
-        outcome = _train(job, on_rung, on_step, on_ready)
+        outcome = _train(job, on_rung, on_step, on_ready, on_loss)
     except Stopped:
         outcome = Outcome(stopped=True)
     except (EOFError, ConnectionError):
@@ -218,6 +234,7 @@ def _train(
     on_rung: Callable[[Rung], bool],
     on_step: Callable[[int, int], None],
     on_ready: Callable[[], None],
+    on_loss: Callable[[int, float], None],
 ) -> Outcome:
     architecture = Architecture.parse(job.architecture, "candidate")
     recipe = Recipe.parse(job.recipe, "recipe")
@@ -226,12 +243,14 @@ def _train(
     device = pick_device(job.device)
     if job.processes == 1:
         corpus = open_corpus(job.corpus)
-        model, result = train(architecture, corpus, recipe, device, on_rung, on_step, on_ready, checkpoint)
+        model, result = train(
+            architecture, corpus, recipe, device, on_rung, on_step, on_ready, checkpoint, on_loss=on_loss
+        )
     else:
         check_processes(job.processes, device)
         threads = max(1, (job.threads or usable_cores()) // job.processes)
         plan = Plan(architecture, job.corpus, recipe, str(device), threads, checkpoint)
-        model, result = train_together(job.processes, plan, on_rung, on_step, on_ready)
+        model, result = train_together(job.processes, plan, on_rung, on_step, on_ready, on_loss=on_loss)
     if job.latency:
         result = replace(result, decode_ms=decode_milliseconds(model, recipe.length, device))
     return Outcome(result=result.plain(), note=_kept(model, job.weights))

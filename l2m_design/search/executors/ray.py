@@ -41,7 +41,7 @@ class Runner:
     def run(self, job: Job) -> Outcome:
         """Run a job to its end. Raises BadInput where this node cannot: other corpus, no such kernel."""
         self._check(job)
-        return processes.run_stubbornly(job, self._look, lambda done, total: self._events.put(("step", (done, total))))
+        return processes.run_stubbornly(job, self._look, lambda *found: self._events.put(("step", found)))
 
     def take(self) -> list[tuple[str, Any]]:
         """What happened since the last call; waits a moment for something."""

@@ -309,4 +309,7 @@ def metrics(summary: Summary) -> dict[str, float]:
     chosen = summary.chosen
     if chosen and chosen.loss is not None:
         found |= {"chosen_late_loss": chosen.loss, "chosen_state_bytes": float(chosen.state_bytes)}
+        found |= {"chosen_growth_exponent": chosen.growth_exponent, "chosen_parameters": float(chosen.parameters)}
+    if chosen and chosen.effective_context is not None:
+        found["chosen_effective_context"] = float(chosen.effective_context)
     return found

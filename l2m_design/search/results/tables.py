@@ -26,7 +26,7 @@ def trial_row(record: Record, reference: Record | None) -> TrialRow:
     paired = (
         paired_difference(outcome.test_late_by_document, rival.test_late_by_document) if outcome and rival else None
     )
-    gains, reached = _gains(outcome)
+    gains, reached = gains_from(outcome) if outcome else ({}, None)
     return TrialRow(
         trial=record.number,
         design=record.design,
@@ -54,9 +54,8 @@ def trial_row(record: Record, reference: Record | None) -> TrialRow:
     )
 
 
-def _gains(outcome: Result | None) -> tuple[dict[int, Gap], int | None]:
-    if outcome is None:
-        return {}, None
+def gains_from(outcome: Result) -> tuple[dict[int, Gap], int | None]:
+    """What a run gains from far context, and its effective context, see gains_of; none where it was not measured."""
     own = outcome.seed
     cut = {int(c): {own: losses} for c, losses in outcome.test_late_by_context.items()}
     return gains_of({own: outcome.test_late_by_document}, cut)

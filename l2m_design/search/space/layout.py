@@ -154,6 +154,18 @@ class Layout(Values):
             layers.append(self.mixer(kind, {name: picks[f"{where}.{name}"] for name in self.uses([kind])}))
         return layers
 
+    def used(self, picks: Picks) -> Picks:
+        """Of these answers those that the layers have: a layer of attention has no d_state."""
+        questions = dict(self.choice_names())
+        if not questions.keys() <= picks.keys():
+            return picks
+        period, had = self._period(picks), {"period"}
+        for layer, kind in enumerate(self.kinds_of(picks)):
+            where = f"layer{layer % period}"
+            had |= {f"{where}.kind"}
+            had |= {f"{'all' if self.sizes == 'shared' else where}.{name}" for name in self.uses([kind])}
+        return {name: pick for name, pick in picks.items() if name in had or name not in questions}
+
     def asked(self, pick: Pick) -> Layers:
         """The layers by the answers of `pick(name, options)`, which hears every question."""
         return self.arranged({name: pick(name, options) for name, options in self.choice_names()})

@@ -32,6 +32,7 @@ class Trial:
     known: Records
     folder: Path
     rungs: list[tuple[int, float]] = field(default_factory=list)
+    curve: list[tuple[int, float]] = field(default_factory=list)
     began: float = field(default_factory=time.perf_counter)
     _spent: float = 0.0
     _recalled: bool = False
@@ -61,7 +62,7 @@ class Trial:
 
     def on_rung(self, rung: Rung) -> bool:
         """Rungs are compared as ends are. Baselines run to their end; only feasible candidates set the bar."""
-        if self._recalls:
+        if self.recalls:
             return True
         if rung.tokens not in self._answers:  # a run that goes on from its checkpoint tells its looks again
             self.rungs.append((rung.tokens, round(rung.late_loss, 5)))
@@ -77,13 +78,19 @@ class Trial:
         return self.asked.report(objectives(self.descriptor.settings.search, self.record, loss))
 
     @property
-    def _recalls(self) -> bool:
+    def stage(self) -> str:
+        """What its next job is: recall or training."""
+        return "recall" if self.recalls else "training"
+
+    @property
+    def recalls(self) -> bool:
+        """Is its next job, or the one that runs, on the recall source?"""
         asked = self.descriptor.settings.recall
         return bool(asked and asked.stage == "trials" and not self._recalled)
 
     def on_end(self, outcome: Outcome) -> None:
         """What became of its job."""
-        if self._recalls:
+        if self.recalls:
             self._recalled = True
             self.record = self._with_recall(outcome)
         else:
@@ -112,7 +119,8 @@ class Trial:
             return replace(record, reason="the loss is not finite", rungs=rungs[:-1], stopped_seconds=self._spent)
         if outcome.stopped:
             reason = f"behind the {self.descriptor.settings.search.pruner} rule after {rungs[-1][0]} tokens"
-            return replace(record, state="pruned", reason=reason, stopped_seconds=round(self._spent, 3))
+            spent = round(self._spent, 3)
+            return replace(record, state="pruned", reason=reason, stopped_seconds=spent, curve=self.curve)
         if outcome.out_of_memory:
             return replace(record, state="infeasible", reason=outcome.reason, feasible=False, too_large=True)
         if outcome.result is None:

@@ -1,0 +1,43 @@
+"""A folder of an export as a version of a registered model."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from l2m_design.errors import BadInput, WorkFailed, first_line
+from l2m_design.search.tracking import store
+from l2m_design.search.tracking.source import source_tags
+
+ALIAS = "champion"  # of the version that was registered last; MLflow's word for the one in use
+FOLDER = "model"  # of the run's artifacts
+NAME = re.compile(r"[^/:]+")  # as MLflow takes it
+
+
+def check_model_name(name: str) -> None:
+    """Raises BadInput where MLflow would not take it."""
+    if not NAME.fullmatch(name) or not name.strip():
+        raise BadInput(f"--register: found '{name}', a name without / and : is expected")
+
+
+def register(uri: str, folder: Path, name: str, study: str | None, tags: Mapping[str, str]) -> dict[str, str]:
+    """Store a folder as artifacts of a run, and as the next version of a registered model, which ALIAS then names.
+
+    study: in whose experiment the run is made. Answers name, version, alias and the URI that loads it. Raises
+    WorkFailed where the store does not take it.
+    """
+    try:
+        client = store.connected(uri)
+        experiment = store.made_experiment(client, uri, store.experiment_name(study))
+        run = client.create_run(experiment, tags={**source_tags(Path.cwd()), **tags}, run_name=f"export {name}")
+        client.log_artifacts(run.info.run_id, str(folder), FOLDER)
+        if not client.search_registered_models(f"name = '{name.replace(chr(39), chr(39) * 2)}'"):
+            client.create_registered_model(name)
+        kept = f"{run.info.artifact_uri}/{FOLDER}"
+        version = str(client.create_model_version(name, kept, run.info.run_id, tags={**tags}).version)
+        client.set_registered_model_alias(name, ALIAS, version)
+        client.set_terminated(run.info.run_id)
+    except BadInput:
+        raise
+    except Exception as error:  # a tracking server may fail in any way
+        raise WorkFailed(f"--register: {uri} did not take it: {type(error).__name__}: {first_line(error)}") from None
+    return {"name": name, "version": version, "alias": ALIAS, "uri": f"models:/{name}@{ALIAS}"}

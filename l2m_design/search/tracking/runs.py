@@ -1,0 +1,161 @@
+"""The runs of one study in the store: looked up by their tags before they are made, and sent only what they lack."""
+
+import re
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from l2m_design.search.tracking import store
+
+STUDY, RUN = "l2m.study", "l2m.run"  # tags: the study's identity; PARENT, a trial's number, or a finalist's fingerprint
+PARENT = "parent"
+OURS = "fingerprint"  # param: of the architecture that a run is of
+METRICS, PARAMS = 800, 100  # of one call; MLflow takes 1000 things, 100 of them params
+NO_NAME = re.compile(r"[^\w.: -]")  # what MLflow refuses in the name of a param
+LONGEST_TAG = 5000
+Point = tuple[str, int, float]  # name, step (tokens read), value
+
+
+@dataclass
+class Seen:
+    """What a run is known to hold in the store. steps: by metric, as far as they were asked for; new: made here, so
+    that it holds nothing else.
+    """
+
+    id: str
+    status: str
+    experiment: str
+    params: dict[str, str]
+    tags: dict[str, str]
+    values: dict[str, float]
+    steps: dict[str, set[int]] = field(default_factory=dict)
+    new: bool = False
+
+    @classmethod
+    def of(cls, run: Any, new: bool = False) -> "Seen":
+        """A run as MLflow answers it."""
+        data, info = run.data, run.info
+        return cls(
+            info.run_id, info.status, info.experiment_id, {**data.params}, {**data.tags}, {**data.metrics}, new=new
+        )
+
+
+@dataclass(frozen=True)
+class Made:
+    """How a run is made. seconds: that its work took before it was made; fingerprint: of its architecture."""
+
+    name: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    fingerprint: str | None = None
+
+
+class Runs:
+    """The runs of a study, by RUN. study: its name; identity: what tells it from all others of that name;
+    views: tags of its experiment, where that is made.
+
+    Raises what MLflow raises, and BadInput where the experiment was deleted.
+    """
+
+    def __init__(self, uri: str, study: str, identity: str, views: Mapping[str, str]) -> None:
+        self.uri, self.identity = uri, identity
+        self._study, self._views = study, views
+        self.client: Any = None
+        self.experiment: str | None = None
+        self._there: dict[str, Seen] | None = None  # none until they are looked up
+
+    def forget(self) -> None:
+        """What the store holds is looked up anew."""
+        self.experiment = self._there = None
+
+    def open(self, parent: str | None) -> Seen | None:
+        """Find or make the experiment, at the first call; the run with this id, where it is there and not deleted.
+
+        A study whose runs lie in another experiment stays there, unless the environment names one.
+        """
+        if self.client is None:
+            self.client = store.connected(self.uri)
+        seen = self._active(parent) if parent else None
+        if seen and not store.named_experiment():
+            self.experiment = seen.experiment
+        else:
+            name = store.experiment_name(self._study)
+            self.experiment = store.made_experiment(self.client, self.uri, name, self._views)
+        return seen if seen and seen.experiment == self.experiment else None
+
+    def _active(self, run: str) -> Seen | None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            found = self.client.get_run(run)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+        return Seen.of(found) if found.info.lifecycle_stage == "active" else None
+
+    def found(self, asked: str = "") -> list[Any]:
+        """The study's runs in the store, the oldest first; of them those that are asked for."""
+        asked = " and ".join(filter(None, (f"tags.`{STUDY}` = '{self.identity}'", asked)))
+        order, found, token = ["attributes.start_time"], list[Any](), None
+        while True:
+            page = self.client.search_runs([self.experiment], asked, order_by=order, page_token=token)
+            found += page
+            if not (token := page.token):
+                return found
+
+    def at(self, key: str, made: Made) -> Seen:
+        """The run with this key, made where there is none, or where the one there is of another architecture."""
+        if self._there is None:
+            self._there = {run.data.tags.get(RUN, ""): Seen.of(run) for run in reversed(self.found())}
+        known = self._there.get(key)
+        if known and made.fingerprint and known.params.get(OURS, made.fingerprint) != made.fingerprint:
+            self.client.delete_run(known.id)  # drawn anew after the search was cut off
+            known = None
+        if known is None:
+            tags = {**made.tags, STUDY: self.identity, RUN: key}
+            start = int((time.time() - made.seconds) * 1000)
+            run = self.client.create_run(self.experiment, start_time=start, tags=tags, run_name=made.name)
+            self._there[key] = known = Seen.of(run, new=True)
+        return known
+
+    def log(
+        self,
+        run: Seen,
+        metrics: Mapping[str, float],
+        params: Mapping[str, object],
+        series: Iterable[Point] = (),
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Send what the run lacks."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        series, now = list(series), int(time.time() * 1000)
+        for key in {name for name, _, _ in series} & run.values.keys() - run.steps.keys():
+            history = [] if run.new else self.client.get_metric_history(run.id, key)
+            run.steps[key] = {metric.step for metric in history}
+        points = [(key, 0, value) for key, value in metrics.items() if run.values.get(key) != value]
+        points += [(key, step, value) for key, step, value in series if step not in run.steps.get(key, ())]
+        named = {NO_NAME.sub("_", key): str(value)[:500] for key, value in params.items() if value is not None}
+        named = {key: value for key, value in named.items() if key not in run.params}
+        told = {key: value[:LONGEST_TAG] for key, value in (tags or {}).items() if run.tags.get(key) != value}
+        entities, kept = [Metric(key, value, now, step) for key, step, value in points], list(named.items())
+        lacks = [RunTag(key, value) for key, value in told.items()]
+        while entities or kept or lacks:
+            first = [Param(key, value) for key, value in kept[:PARAMS]]
+            self.client.log_batch(run.id, metrics=entities[:METRICS], params=first, tags=lacks)
+            entities, kept, lacks = entities[METRICS:], kept[PARAMS:], []
+        run.params |= named
+        run.tags |= told
+        for key, step, value in points:
+            run.values[key] = value
+            run.steps.setdefault(key, set()).add(step)
+
+    def status(self, run: Seen, status: str) -> None:
+        """Open a run again, or end it."""
+        if status == "RUNNING":
+            self.client.update_run(run.id, status=status)
+        else:
+            self.client.set_terminated(run.id, status)
+        run.status = status
