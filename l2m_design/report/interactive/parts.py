@@ -9,6 +9,7 @@ from l2m_design.report.designs import Design
 from l2m_design.report.words import size
 from l2m_design.settings import Json
 
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 INK, FAINT = "@ink", "@faint"  # colours of the page's theme, which its script looks up
 
 
@@ -86,7 +87,14 @@ def length_axis(title: str, low: float, high: float) -> Json:
 def axis(title: str, log: bool = False) -> Json:
     """An axis of plain or logarithmic numbers."""
     if log:
-        return {"type": "log", "title": {"text": title}, "exponentformat": "power", "dtick": 1}
+        powers = range(-12, 16)
+        names = [f"{10.0**power:,.6g}" if -4 <= power <= 4 else f"10{str(power).translate(RAISED)}" for power in powers]
+        return {
+            "type": "log",
+            "title": {"text": title},
+            "tickvals": [10.0**power for power in powers],
+            "ticktext": names,
+        }
     return {"title": {"text": title}}
 
 
