@@ -16,6 +16,7 @@ TESTS = Path(__file__).parent
 # what starts processes, trains, compiles, needs a server or reads much; single tests are marked where they stand
 INTEGRATION = (
     "benchmarks/",
+    "browser/",
     "calibration/",
     "cli/",
     "end_to_end/",

@@ -1,101 +1,96 @@
 """The report page: a study's summary as one HTML file that needs nothing else."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
+from l2m_design.architecture import Architecture
 from l2m_design.report import words
-from l2m_design.report.figures import study as figures
+from l2m_design.report.colours import MIXERS
+from l2m_design.report.designs import Design, designs
+from l2m_design.report.drawn import finalists_drawn, interactive, svgs
+from l2m_design.report.picture import rendered
 from l2m_design.report.words import size
-from l2m_design.search.results.paired import Gap
-from l2m_design.search.results.values import Finalist, Summary, TrialRow
+from l2m_design.search.results.values import Summary
 from l2m_design.settings import to_yaml, write_atomically
-
-MOST_DRAWN = 12
 
 
 def write_page(summary: Summary, path: Path) -> None:
     """Render a study's summary to `path`, atomically."""
-    environment = Environment(
-        loader=PackageLoader("l2m_design.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    environment.filters |= {"size": size, "estimate": words.estimate, "tokens": words.tokens}
-    environment.globals |= {"standing": words.standing}
-    text = environment.get_template("study.html.j2").render(
-        summary=summary,
-        marks=words.MARKS,
-        timed=any(row.decode_ms for row in summary.baselines + summary.front),
-        outcome=words.outcome(summary),
-        rejected=words.rejected(summary),
-        context_seconds=_context_seconds(summary),
-        caveats=words.caveats(summary),
-        figures=_figures(summary),
-        settings=to_yaml(summary.settings.public()),
-        space=to_yaml(summary.space.plain()),
-        drawing=to_yaml(summary.chosen.architecture.plain()) if summary.chosen else None,
+    named = designs(summary)
+    text = rendered(
+        "study.html.j2",
+        {
+            "summary": summary,
+            "marks": words.MARKS,
+            "size": size,
+            "estimate": words.estimate,
+            "tokens": words.tokens,
+            "standing": words.standing,
+            "timed": any(row.decode_ms for row in summary.baselines + summary.front),
+            "outcome": words.outcome(summary),
+            "headline": words.headline(summary),
+            "facts": words.facts(summary),
+            "rejected": words.rejected(summary),
+            "context_seconds": _context_seconds(summary),
+            "caveats": words.caveats(summary),
+            "designs": {design.key: design for design in named},
+            "strips": {design.key: strip(design.architecture) for design in named},
+            "mixers": _mixers(named),
+            "svgs": svgs(summary, named),
+            "figures": interactive(summary, named),
+            "settings": to_yaml(summary.settings.public()),
+            "space": to_yaml(summary.space.plain()),
+            "drawing": to_yaml(summary.chosen.architecture.plain()) if summary.chosen else None,
+        },
     )
     write_atomically(path, text)
 
 
+def write_figures(summary: Summary, folder: Path) -> list[Path]:
+    """Every figure of the page as an SVG file of a folder; answers the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for name, svg in svgs(summary, designs(summary)).items():
+        files.append(folder / f"{name}.svg")
+        write_atomically(files[-1], svg)
+    return files
+
+
 def at_a_glance(summary: Summary) -> str:
     """The answer and its figure as HTML, for a notebook."""
-    figure = _finalists_drawn(summary) if summary.finalists else _figures(summary)["loss"]
+    named = designs(summary)
+    figure = finalists_drawn(summary, named) if summary.finalists else svgs(summary, named)["front"]
     said = "".join(f"<p>{escape(sentence)}</p>" for sentence in words.outcome(summary))
     return f"<div>{said}{figure or ''}</div>"
 
 
-def _figures(summary: Summary) -> dict[str, str | None]:
-    """SVG by name; none where there is nothing to draw."""
-    demand, measurement = summary.demand, summary.demand.measurement
-    chosen = summary.chosen.trial if summary.chosen else None
-    shown = _drawn(summary)
-    drawings = {name: row.architecture for name, row in shown.items()}
-    results = {record.number: record.outcome for record in summary.records}
-    profiles = {
-        name: result.loss_by_position
-        for name, row in shown.items()
-        if row.trial is not None and (result := results.get(row.trial))
-    }
-    drawn: dict[str, str | None] = {
-        "profile": figures.losses(profiles) if profiles else None,
-        "information": None,
-        "reference": None,
-        "state": figures.state_and_demand(drawings, demand.demand, measurement.longest if measurement else None),
-        "loss": figures.loss_and_state(summary.records, [row.trial for row in summary.front], chosen),
-        "excess": _excess(summary.finalists),
-        "finalists": _finalists_drawn(summary),
-        "gains": figures.context_gains(gains) if (gains := _gains(summary)) else None,
-    }
-    if measurement:
-        drawn["information"] = figures.information(measurement, demand.law)
-        if measurement.losses_nats:
-            drawn["reference"] = figures.losses({"reference model": measurement.losses_nats}, "h_t, nats")
-    return drawn
+@dataclass(frozen=True)
+class Layer:
+    """A cell of a layer strip: its letter, its colour, and what it is in words."""
+
+    letter: str
+    colour: str
+    said: str
 
 
-def _gains(summary: Summary) -> dict[str, dict[int, Gap]]:
-    """By model, what the past beyond so many tokens gains: of finalists at the choice's length, else of trials."""
-    if summary.finalists:
-        length = summary.choice.length
-        gains = {row.title: row.lengths[length].context_gain for row in summary.finalists if length in row.lengths}
-    else:
-        gains = {name: row.context_gain for name, row in _drawn(summary).items()}
-    return {name: found for name, found in gains.items() if found}
+def strip(architecture: Architecture) -> list[Layer]:
+    """The layers of an architecture, one cell each."""
+    cells = []
+    for number, (letter, layer) in enumerate(zip(architecture.picture.split(), architecture.layers, strict=True)):
+        word, colour = MIXERS[letter.upper()]
+        options = ", ".join(
+            f"{name} {value}" for name, value in layer.plain().items() if name != "kind" and value is not None
+        )
+        cells.append(Layer(letter, colour, f"layer {number}: {word} ({options})"))
+    return cells
 
 
-def _finalists_drawn(summary: Summary) -> str | None:
-    """Late loss against state of the finalists, as far as their error is known."""
-    choice = summary.choice
-    points = {
-        row.title: figures.Point(row.state_bytes, at.difference, words.standing(row.name, choice))
-        for row in summary.finalists
-        if (at := row.lengths.get(choice.length)) and at.difference
-    }
-    return figures.finalists(points, choice.delta) if points else None
+def _mixers(named: Sequence[Design]) -> dict[str, tuple[str, str]]:
+    """Word and colour by letter, of the mixer types that the page shows."""
+    seen = {letter.upper() for design in named for letter in design.architecture.picture.split()}
+    return {letter: MIXERS[letter] for letter in MIXERS if letter in seen}
 
 
 def _context_seconds(summary: Summary) -> float:
@@ -104,21 +99,3 @@ def _context_seconds(summary: Summary) -> float:
     trials = [record.outcome.context_seconds for record in summary.records if record.outcome]
     some = [seconds for seconds in (at or trials) if seconds]
     return sum(some) / len(some) if some else 0.0
-
-
-def _excess(rows: list[Finalist]) -> str | None:
-    """Excess over Bayes by finalist and length, where the corpus knows it."""
-    found = {row.name: {length: at.late_excess_bits_by_seed for length, at in row.lengths.items()} for row in rows}
-    known = {name: lengths for name, lengths in found.items() if any(lengths.values())}
-    return figures.excess(known) if known else None
-
-
-def _drawn(summary: Summary) -> dict[str, TrialRow]:
-    """Chosen first, then the front, then the baselines, each drawing once: the curves of the figures, by name."""
-    chosen: list[TrialRow] = [summary.chosen] if summary.chosen else []
-    named: dict[str, TrialRow] = {}
-    for row in chosen + summary.front + summary.baselines:
-        if len(named) < MOST_DRAWN and all(row.fingerprint != seen.fingerprint for seen in named.values()):
-            name = row.design or f"trial {row.trial}: {row.picture}"
-            named["chosen: " + name if row in chosen else name] = row
-    return named

@@ -1,14 +1,17 @@
 """A figure as a picture or a page: the ending of the file's name says which."""
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from l2m_design.errors import BadInput
 from l2m_design.settings import write_atomically
 
+STATIC = Path(__file__).with_name("static")
 ENDINGS = (".png", ".svg", ".html")
 
 
@@ -19,11 +22,22 @@ def check_ending(path: Path) -> None:
 
 
 def rendered(page: str, told: Mapping[str, Any]) -> str:
-    """A template with what is told."""
+    """A template with what is told, and the style and scripts that it shares with the others."""
     environment = Environment(
         loader=PackageLoader("l2m_design.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    return environment.get_template(page).render(**told)
+    return environment.get_template(page).render(asset=asset, as_script=as_script, **told)
+
+
+def asset(name: str) -> Markup:
+    """A file of static/, to stand in a page as it is."""
+    return Markup((STATIC / name).read_text(encoding="utf-8"))  # noqa: S704 - a file of this package
+
+
+def as_script(data: object) -> Markup:
+    """JSON inside a script element: no text of it can end the element or begin a comment."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704 - escaped
 
 
 def save(path: Path, svg: Callable[[], str], file: Callable[[str], bytes], page: str, told: Mapping[str, Any]) -> None:

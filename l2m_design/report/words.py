@@ -14,9 +14,9 @@ if TYPE_CHECKING:  # what measures and searches takes long to import, and `l2m c
     from l2m_design.information.measured import Measured
     from l2m_design.search.cost import Cost
     from l2m_design.search.record import Record
-    from l2m_design.search.results.values import ChoiceMade, Chosen, Summary
+    from l2m_design.search.results.values import ChoiceMade, Chosen, Finalist, Summary
 
-Standing = Literal["keeps up", "worse", "undecided", "fails the condition"]
+Standing = Literal["keeps up", "worse", "undecided", "fails the condition", "not judged"]
 size = laws.size
 MARKS = {True: "met", False: "not met", None: "not decided"}
 
@@ -123,6 +123,44 @@ def outcome(summary: "Summary") -> list[str]:
     return said
 
 
+def headline(summary: "Summary") -> str:
+    """The answer in a line."""
+    chosen = summary.chosen
+    if chosen is None:
+        return "No design was chosen"
+    name = (
+        chosen.name[:1].upper() + chosen.name[1:] if chosen.design or chosen.trial is not None else "The study's design"
+    )
+    return {
+        "confirmed": f"{name} keeps up with the least state",
+        "not confirmed": f"{name} was chosen, but it does not keep up",
+        "undecided": f"{name} was chosen; whether it keeps up is open",
+        None: f"{name} was chosen",
+    }[summary.verdict]
+
+
+def facts(summary: "Summary") -> list[tuple[str, str, str]]:
+    """The answer in numbers: what, how much, beside what."""
+    chosen, terms = summary.chosen, summary.demand.terms
+    if chosen is None:
+        return []
+    full = next((row.state_bytes for row in summary.baselines if row.design == REFERENCE), 0)
+    ratio = full / chosen.state_bytes
+    saved = f"full attention: {size(full)}, {ratio:.3g} times as much" if ratio > 1 else ""
+    found = [(f"state at {terms.length:,} tokens", size(chosen.state_bytes), saved)]
+    loss = chosen.test_loss.value if chosen.test_loss else chosen.loss
+    if loss is not None:
+        gap = f"minus {summary.reference}: {estimate(chosen.difference, sign=True)}" if chosen.difference else ""
+        found.append(("late loss, nats a token", f"{loss:.3f}", gap))
+    if chosen.effective_context is not None:
+        found.append(("effective context", f"{chosen.effective_context:,} tokens", f"window {summary.choice.length:,}"))
+    required = growth_words(summary.demand.exponent, summary.demand.law.form == "logarithm")
+    met = f"required: {required}, {MARKS[chosen.meets_growth]}"
+    found.append(("growth of the state", f"t^{chosen.growth_exponent:.2f}", met))
+    found.append(("parameters", f"{chosen.parameters:,}", ""))
+    return found
+
+
 def _context_warning(summary: "Summary") -> list[str]:
     """Where no model used far context, its losses cannot judge designs for it."""
     choice = summary.choice
@@ -187,6 +225,13 @@ def standing(name: str, choice: "ChoiceMade") -> Standing:
     if name in choice.worse:
         return "worse"
     return "undecided" if name in choice.standings else "fails the condition"
+
+
+def standing_of(row: "Finalist", summary: "Summary") -> Standing:
+    """What the tests say of a finalist; of the first studies, which made none, whether it meets the condition."""
+    if summary.verdict is None:
+        return "not judged" if row.feasible else "fails the condition"
+    return standing(row.name, summary.choice)
 
 
 def _saved(summary: "Summary", chosen: "Chosen") -> str:

@@ -35,7 +35,7 @@ DOORS = {
     "mlflow": ("search/tracking/", "library/tracked.py"),
     "transformers": ("corpus/tokenizers.py", "information/scores/huggingface.py", "model/", "export/"),
     "matplotlib": ("report/figures/",),
-    "jinja2": ("report/page.py", "report/picture.py"),
+    "jinja2": ("report/picture.py",),
     "typer": ("cli/",),
     "rich": ("cli/",),
     "pyarrow": ("corpus/records.py", "corpus/shapes.py", "information/scores/table.py"),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import matplotlib
 import matplotlib.ticker
@@ -11,16 +12,29 @@ from matplotlib.axes import Axes
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from l2m_design.architecture import Architecture
 from l2m_design.condition import Demand
 from l2m_design.estimates import Estimate, Floats
 from l2m_design.information.measured import Measured
 from l2m_design.laws import PowerLaw
-from l2m_design.report.figures.style import BAD, DATA, GOOD, GREY, INK, LINES, STYLE, as_svg, figure, log_axes
+from l2m_design.report.designs import Design
+from l2m_design.report.figures.style import (
+    BAD,
+    DATA,
+    GOOD,
+    GREY,
+    INK,
+    STYLE,
+    as_svg,
+    figure,
+    legend_below,
+    literal,
+    log_axes,
+)
 from l2m_design.report.figures.supply import band, required
 from l2m_design.report.words import Standing, size
 from l2m_design.search.record import Record
 
+STYLES = {"solid": "-", "dash": "--", "dot": ":"}
 AWAY = (10, -10, 24, -24, 38, -38, 52)  # points between a finalist and its name
 
 
@@ -57,40 +71,45 @@ def information(measurement: Measured, law: PowerLaw) -> str:
                 values = [estimate.value if estimate.value > 0 else np.nan for estimate in control]
                 axes.plot(n, values, style, color=GREY, lw=1.2, label=f"control: {name}")
         log_axes(axes, "n, tokens on each side", "I(n;n), nats")
-        axes.legend()
+        legend_below(drawing)
         return as_svg(drawing)
 
 
-def losses(by_position: dict[str, list[float]], label: str = "loss, nats a token") -> str:
+Looks = Mapping[str, tuple[str, str]]  # colour and dash by name
+
+
+def losses(by_position: Mapping[str, list[float]], looks: Looks, label: str = "loss, nats a token") -> str:
     """Position-wise losses against position, averaged over bins that grow with position."""
     with matplotlib.rc_context(STYLE):
-        drawing, axes = figure(3.6, 9.6)
-        for color, (name, values) in zip(LINES * 9, by_position.items(), strict=False):
+        drawing, axes = figure(4.4)
+        for name, values in by_position.items():
+            color, style = looks.get(name, (INK, "solid"))
             values_ = np.array(values)
             edges = np.unique(np.geomspace(1, len(values_) + 1, 25).astype(int))
             places = [(a + b - 1) / 2 for a, b in pairwise(edges)]
             means = [values_[a - 1 : b - 1].mean() for a, b in pairwise(edges)]
-            axes.plot(places, means, color=color, label=name, lw=1.4)
+            axes.plot(places, means, color=color, ls=STYLES[style], label=literal(name), lw=1.4)
         axes.set_xscale("log", base=2)
         axes.set_xlabel("position in the window, tokens")
         axes.set_ylabel(label)
-        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        legend_below(drawing)
         return as_svg(drawing)
 
 
-def state_and_demand(drawings: dict[str, Architecture], demand: Demand, measured: float | None) -> str:
+def state_and_demand(shown: Sequence[Design], demand: Demand, measured: float | None) -> str:
     """Nats that states can hold at L/2 against context length L, beside the nats that the data require.
 
-    Lines are central capacities, bands reach from the lowest to the highest. measured: the longest context, in tokens,
-    on which the law was measured.
+    Lines are central capacities; the band of the chosen design reaches from the lowest to the highest. measured: the
+    longest context, in tokens, on which the law was measured.
     """
     with matplotlib.rc_context(STYLE):
-        drawing, axes = figure(4.4, 9.6)
+        drawing, axes = figure(5.0)
         terms = demand.terms
         lengths = np.unique(np.geomspace(terms.shortest, 16 * terms.length, 60).astype(int))
-        for color, (name, drawn) in zip(LINES * 9, drawings.items(), strict=False):
-            band(axes, demand, drawn.state, lengths, color)
-            axes.plot([], [], color=color, lw=1.6, label=name)
+        for each in shown:
+            color, style = each.colour, STYLES[each.dash]
+            band(axes, demand, each.architecture.state, lengths, color, style=style, filled=each.chosen)
+            axes.plot([], [], color=color, ls=style, lw=1.6, label=literal(each.label))
         if demand.has_level:
             required(axes, demand, lengths)
             axes.plot([], [], color=INK, lw=1.4, ls="--", label="required by the data")
@@ -107,30 +126,29 @@ def state_and_demand(drawings: dict[str, Architecture], demand: Demand, measured
                 textcoords="offset points",
             )
         log_axes(axes, "context length L, tokens", "nats: held at L/2 (lines), required (dashed)")
-        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        legend_below(drawing)
         return as_svg(drawing)
 
 
-def loss_and_state(records: Sequence[Record], front: Sequence[int | None], chosen: int | None) -> str:
-    """Late loss against state bytes at the target; infeasible drawings crossed, the front joined."""
+def loss_and_state(
+    records: Sequence[Record], front: Sequence[int | None], chosen: int | None, colours: Mapping[int, str]
+) -> str:
+    """Late loss against state bytes at the target, the front joined. colours: of designs that have one, by trial."""
     with matplotlib.rc_context(STYLE):
         drawing, axes = figure(4.4)
         done = [r for r in records if r.state == "complete" and r.copy_of is None]
-        for feasible, marker, color, label in (
-            (True, "o", DATA, "meets the condition"),
-            (False, "x", BAD, "does not (a baseline)"),
-        ):
+        for feasible, marker, label in ((True, "o", "meets the condition"), (False, "x", "does not (a baseline)")):
             rows = [r for r in done if r.feasible == feasible]
             if rows:
                 axes.scatter(
                     [r.state_bytes for r in rows],
                     [r.late_loss or 0.0 for r in rows],
                     marker=marker,
-                    color=color,
-                    s=28,
-                    label=label,
+                    color=[colours.get(r.number, GREY) for r in rows],
+                    s=30,
                     zorder=3,
                 )
+                axes.plot([], [], marker, color=INK, ms=5, label=label)
         rejected = [r.state_bytes for r in records if r.state == "infeasible"]
         if rejected:
             axes.plot(
@@ -147,17 +165,16 @@ def loss_and_state(records: Sequence[Record], front: Sequence[int | None], chose
         axes.plot(
             [r.state_bytes for r in line],
             [r.late_loss or 0.0 for r in line],
-            color=DATA,
+            color=GREY,
             lw=1,
-            alpha=0.5,
+            alpha=0.7,
         )
         _name_points(axes, done, chosen)
         axes.set_xscale("log", base=2)
         axes.set_xlabel("state at the target length, bytes")
         axes.set_ylabel("late loss, nats a token")
         axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: size(x)))
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize=8)
+        legend_below(drawing)
         return as_svg(drawing)
 
 
@@ -170,7 +187,7 @@ def _name_points(axes: Axes, done: list[Record], chosen: int | None) -> None:
         loss = r.late_loss or 0.0
         if (r.design and loss == best[r.design]) or r.number == chosen:
             axes.annotate(
-                f"chosen: {r.picture}" if r.number == chosen else r.design or "",
+                f"chosen: {r.picture}" if r.number == chosen else literal(r.design or ""),
                 (r.state_bytes, loss),
                 fontsize=8,
                 xytext=(5, 4),
@@ -181,11 +198,12 @@ def _name_points(axes: Axes, done: list[Record], chosen: int | None) -> None:
 
 @dataclass(frozen=True)
 class Point:
-    """A finalist: state_bytes at the target length, late loss less the reference's, and what the tests say of it."""
+    """A finalist: state_bytes at the target length, late loss less the reference's, what the tests say, its colour."""
 
     state_bytes: int
     difference: Estimate
     standing: Standing
+    colour: str
 
 
 def finalists(points: dict[str, Point], delta: float) -> str:
@@ -193,34 +211,28 @@ def finalists(points: dict[str, Point], delta: float) -> str:
 
     The band is what is within delta of the lowest.
     """
-    marks: dict[Standing, tuple[str, str]]
-    marks = {"keeps up": ("o", GOOD), "undecided": ("o", DATA), "worse": ("v", BAD), "fails the condition": ("x", BAD)}
+    marks: dict[Standing, dict[str, Any]]
+    marks = {"keeps up": {"marker": "o"}, "undecided": {"marker": "o", "mfc": "white"}, "worse": {"marker": "v"},
+             "fails the condition": {"marker": "x"}, "not judged": {"marker": "o"}}  # fmt: skip
     with matplotlib.rc_context(STYLE):
-        drawing, axes = figure(3.8, 6.4)
+        drawing, axes = figure(4.4)
         lowest = min(point.difference.value for point in points.values())
         axes.axhspan(lowest, lowest + delta, color=GOOD, alpha=0.10, lw=0)
-        for standing, (marker, color) in marks.items():
+        for standing, look in marks.items():
             own = [point for point in points.values() if point.standing == standing]
-            if not own:
-                continue
-            value, low, high = _ends([point.difference for point in own])
-            axes.errorbar(
-                [point.state_bytes for point in own],
-                value,
-                yerr=[value - low, high - value],
-                fmt=marker,
-                ms=6,
-                color=color,
-                capsize=2,
-                label=standing,
-            )
+            for point in own:
+                value, low, high = _ends([point.difference])
+                bars = [value - low, high - value]
+                axes.errorbar([point.state_bytes], value, yerr=bars, ms=7, capsize=2, color=point.colour, **look)
+            if own:
+                axes.plot([], [], ls="", color=INK, ms=7, label=standing, **look)
         axes.set_xscale("log", base=2)
         axes.margins(x=0.18, y=0.25)
         _name_finalists(axes, points)
         axes.set_xlabel("state at the target length, bytes")
         axes.set_ylabel("late loss - reference, nats a token")
         axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: size(x)))
-        axes.legend(fontsize=8)
+        legend_below(drawing, 4)
         return as_svg(drawing)
 
 
@@ -239,7 +251,7 @@ def _name_finalists(axes: Axes, points: dict[str, Point]) -> None:
         nearest = sorted(AWAY, key=lambda away: (abs(away), (away > 0) == bool(index % 2)))  # in turn above and below
         for away in nearest:
             named = axes.annotate(
-                name,
+                literal(name),
                 (point.state_bytes, point.difference.high if away > 0 else point.difference.low),
                 fontsize=8,
                 color=INK,
@@ -256,37 +268,35 @@ def _name_finalists(axes: Axes, points: dict[str, Point]) -> None:
             named.remove()
 
 
-def context_gains(gains: Mapping[str, Mapping[int, Estimate]]) -> str:
+def context_gains(gains: Mapping[str, Mapping[int, Estimate]], looks: Looks) -> str:
     """What the past beyond c tokens gains on the same tokens, nats a token, against c; bars are 95% intervals."""
     with matplotlib.rc_context(STYLE):
-        drawing, axes = figure(3.8, 9.6)
+        drawing, axes = figure(4.4)
         for number, (name, found) in enumerate(gains.items()):
             at = np.array(sorted(found)) * 2.0 ** (0.04 * (number - len(gains) / 2))  # beside each other
             value, low, high = _ends([found[c] for c in sorted(found)])
-            style = ("-", "--", ":")[number // len(LINES) % 3]
+            color, style = looks.get(name, (INK, "solid"))
             bars = [value - low, high - value]
-            axes.errorbar(
-                at, value, yerr=bars, color=LINES[number % len(LINES)], ls=style, lw=1.4, capsize=2, label=name
-            )
+            axes.errorbar(at, value, yerr=bars, color=color, ls=STYLES[style], lw=1.4, capsize=2, label=literal(name))
         axes.axhline(0, color=GREY, lw=0.8)
         axes.set_xscale("log", base=2)
         axes.set_xlabel("past cut to c tokens")
         axes.set_ylabel("gain from beyond c, nats a token")
         axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
-        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        legend_below(drawing)
         return as_svg(drawing)
 
 
-def excess(by_length: dict[str, dict[int, list[float]]]) -> str:
+def excess(by_length: Mapping[str, Mapping[int, list[float]]], looks: Looks) -> str:
     """Excess over Bayes in bits a fact against context length, by design; a dot a seed, lines through their means."""
     with matplotlib.rc_context(STYLE):
-        drawing, axes = figure(4.4, 9.6)
-        for number, (name, lengths) in enumerate(by_length.items()):
-            color, style = LINES[number % len(LINES)], ("-", "--", ":")[number // len(LINES) % 3]
+        drawing, axes = figure(5.0)
+        for name, lengths in by_length.items():
+            color, style = looks.get(name, (INK, "solid"))
             at = sorted(lengths)
-            axes.plot(at, [np.mean(lengths[x]) for x in at], color=color, ls=style, lw=1.5, label=name)
+            axes.plot(at, [np.mean(lengths[x]) for x in at], color=color, ls=STYLES[style], lw=1.5, label=literal(name))
             for x in at:
                 axes.plot([x] * len(lengths[x]), lengths[x], ".", ms=4, color=color, alpha=0.6)
         log_axes(axes, "context length, tokens", "late excess, bits a fact")
-        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        legend_below(drawing)
         return as_svg(drawing)

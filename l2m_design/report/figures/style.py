@@ -7,20 +7,22 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-INK, GREY, DATA, GOOD, BAD, ALSO = "#1c2733", "#8a94a0", "#1f6fb2", "#2a8c5a", "#c0392b", "#a0672c"
-LINES = [
-    "#2a8c5a",
-    "#1f6fb2",
-    "#a0672c",
-    "#7b4fa3",
-    "#3b9c9c",
-    "#b0457b",
-    "#6b7680",
-    "#8a9a2b",
-    "#d08c2c",
-    "#5566cc",
-    "#2f4f4f",
-    "#c06060",
+from l2m_design.report.colours import ALSO, BAD, DATA, GOOD, GREY, INK, LINES
+
+__all__ = [
+    "ALSO",
+    "BAD",
+    "DATA",
+    "GOOD",
+    "GREY",
+    "INK",
+    "LINES",
+    "STYLE",
+    "as_svg",
+    "figure",
+    "legend_below",
+    "literal",
+    "log_axes",
 ]
 STYLE: Any = {
     "font.size": 10,
@@ -59,3 +61,14 @@ def log_axes(axes: Axes, x: str, y: str) -> None:
     axes.set_yscale("log")
     axes.set_xlabel(x)
     axes.set_ylabel(y)
+
+
+def legend_below(drawing: Figure, columns: int = 2) -> None:
+    """A legend under the axes, where its marks are not taken for data."""
+    if any(axes.get_legend_handles_labels()[0] for axes in drawing.axes):
+        drawing.legend(loc="outside lower left", ncols=columns, fontsize=9, frameon=False)
+
+
+def literal(text: str) -> str:
+    """Text without mathematics in it: a dollar sign is one, and a name that begins with _ stays in the legend."""
+    return ("\u200b" if text.startswith("_") else "") + text.replace("$", r"\$")

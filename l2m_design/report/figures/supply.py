@@ -50,11 +50,13 @@ def _figure(states: Mapping[str, StateLaw], demand: Demand, longest: int) -> Fig
     return sheet
 
 
-def band(axes: Axes, demand: Demand, state: StateLaw, lengths: Lengths, color: str) -> float:
+def band(
+    axes: Axes, demand: Demand, state: StateLaw, lengths: Lengths, color: str, *, style: str = "-", filled: bool = True
+) -> float:
     """A state's nats at its central capacity, between the lowest and the highest; the last of the line."""
     low, value, high = zip(*(demand.held(state, max(1, int(length) // 2)) for length in lengths), strict=True)
-    axes.plot(lengths, value, color=color, lw=1.6)
-    if low != high:
+    axes.plot(lengths, value, color=color, lw=1.6, ls=style)
+    if filled and low != high:
         axes.fill_between(lengths, low, high, color=color, alpha=0.12, lw=0)
     return float(value[-1])
 

@@ -1,0 +1,1 @@
+"""The page's interactive figures: traces and layouts for plotly as plain values, without any library."""
