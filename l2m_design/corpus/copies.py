@@ -82,9 +82,7 @@ def open_copies(fingerprint: str, find: Callable[[], Copies]) -> Copies:
             np.savez_compressed(file, equal=found.equal, like=found.like)
         os.replace(temporary, path)
     except OSError as error:
-        raise BadInput(
-            f"token cache {folder}: {error.strerror or error}; set L2M_CACHE to a folder that can be written"
-        ) from None
+        raise BadInput(f"token cache {folder}: {error.strerror or error}; set L2M_CACHE to a writable folder") from None
     return found
 
 

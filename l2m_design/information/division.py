@@ -36,12 +36,13 @@ def divided(
     """
     total, most = documents.size, int(documents.lengths.max(initial=0))
     if most < 2 * longest:
-        raise BadInput(f"{name}: no document holds the asked {2 * longest} tokens; the longest has {most}")
+        raise BadInput(f"{name}: no document is as long as the required {2 * longest} tokens; the longest has {most}")
     wanted = prime or min(PRIME, int(PRIME_SHARE * total))
     tune = max(4 * longest, min(TUNE, int(TUNE_SHARE * total)))
     if wanted + tune + 4 * longest > total:
         raise BadInput(
-            f"{name}: {total:,} tokens are too few to prime the coder with {wanted:,}, to tune it with {tune:,} and to "
+            f"{name}: {total:,} tokens are too few to prime the compressor with {wanted:,}, to tune it with {tune:,} "
+            "and to "
             f"measure others; give a smaller `prime` or `longest`, or more documents"
         )
     by_families = _by_families(documents, longest, wanted, tune, rng)

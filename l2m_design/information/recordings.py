@@ -50,7 +50,7 @@ def normalised(documents: Documents, channels: int, how: str, name: str) -> Reco
     if how != "none" and not (spread > 0).all():
         document, channel = np.argwhere(~(spread > 0))[0].tolist()
         raise BadInput(
-            f"{name}: document {document}, channel {channel} is constant, so it has no scale; leave it out, or give "
+            f"{name}: document {document}, channel {channel} is constant and cannot be scaled; leave it out, or give "
             "`normalise` none"
         )
     if how == "copula":

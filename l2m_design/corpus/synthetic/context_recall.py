@@ -39,7 +39,7 @@ class FuzzyRecallSettings(TaskSettings):
                 f"key_tokens ({self.key_tokens})"
             )
         if 2 * (self.key_tokens + self.value_tokens) > self.length:
-            raise ValueError(f"length ({self.length}) must hold two pairs of key_tokens and value_tokens")
+            raise ValueError(f"length ({self.length}) must be long enough for two pairs of key_tokens and value_tokens")
         return self
 
 

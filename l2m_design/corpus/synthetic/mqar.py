@@ -22,12 +22,13 @@ class MqarSettings(TaskSettings):
     @model_validator(mode="after")
     def _fit(self) -> Self:
         if self.length % 2:
-            raise ValueError(f"length ({self.length}) must be even: keys and values come in twos")
+            raise ValueError(f"length ({self.length}) must be even, since each key is followed by its value")
         if self.pairs > self.keys:
-            raise ValueError(f"pairs ({self.pairs}) must be distinct, keys ({self.keys}) are too few for them")
+            raise ValueError(f"pairs ({self.pairs}) must have distinct keys, but keys is only {self.keys}")
         if 4 * self.pairs > self.length:
             raise ValueError(
-                f"pairs ({self.pairs}) take 4 tokens each, shown and asked; length ({self.length}) is short"
+                f"pairs ({self.pairs}) take 4 tokens each (key and value, shown and queried); length ({self.length}) "
+                "is too short"
             )
         return self
 
@@ -93,12 +94,12 @@ class Mqar(RecallTask):
 
     def _asked(self, rng: np.random.Generator) -> list[int]:
         """[pairs] the slots that ask, in their order."""
-        left, asked = self.settings.pairs, []
+        left, slots = self.settings.pairs, []
         for s, uniform in enumerate(rng.random(self._slots).tolist()):
             if left and uniform < np.exp(self._log_law[s] + self._log_sets[s + 1, left] - self._log_sets[s, left + 1]):
-                asked.append(s)
+                slots.append(s)
                 left -= 1
-        return asked
+        return slots
 
     def _first_of_slots(self, firsts: Tokens) -> Floats:
         """[b slots] nats of the first tokens of slots [b slots]."""

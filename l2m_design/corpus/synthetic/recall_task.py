@@ -68,7 +68,7 @@ class RecallTask(Corpus):
 
     def _behind_start(self, tokens: Tokens) -> Tokens:
         if not (tokens[:, 0] == self.start).all():
-            raise ValueError(f"windows of {self.name} must start with token {self.start}, as its documents do")
+            raise ValueError(f"windows of {self.name} must start with token {self.start}, like its documents")
         return np.asarray(tokens[:, 1:], dtype=np.int64)
 
     @abstractmethod

@@ -20,7 +20,9 @@ class SelectiveCopySettings(TaskSettings):
     @model_validator(mode="after")
     def _fit(self) -> Self:
         if 2 * self.copied + 1 > self.length:
-            raise ValueError(f"copied ({self.copied}) stand twice about a separator; length ({self.length}) is short")
+            raise ValueError(
+                f"copied ({self.copied}) occur twice with a separator between; length ({self.length}) is too short"
+            )
         return self
 
 
@@ -55,8 +57,8 @@ class SelectiveCopy(RecallTask):
         m = np.maximum(settings.copied - (np.cumsum(wanted, axis=1) - wanted), 0)
         r = self._places - np.arange(spread.shape[1])
         with np.errstate(divide="ignore"):  # a place that must be of the other sort is impossible: infinity
-            told = np.log(r) - np.where(wanted, np.log(m), np.log(np.maximum(r - m, 0)))
-        nats[:, : self._places] = told + np.log(np.where(wanted, settings.values, settings.fillers))
+            choice = np.log(r) - np.where(wanted, np.log(m), np.log(np.maximum(r - m, 0)))
+        nats[:, : self._places] = choice + np.log(np.where(wanted, settings.values, settings.fillers))
         nats[:, self._places : self._places + 1] = np.where(
             tokens[:, self._places : self._places + 1] == self.separator, 0.0, np.inf
         )

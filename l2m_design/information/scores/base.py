@@ -87,7 +87,7 @@ class Scores:
         limit = self.scorer.context
         if limit is not None and longest > limit:
             raise BadInput(
-                f"{self.scorer.name}: its context ends at {limit} tokens, {longest} are asked (2 x the longest n); "
+                f"{self.scorer.name}: its context is {limit} tokens, required are {longest} (2 x the longest n); "
                 f"give `longest` {2 ** int(np.log2(max(2, limit // 2)))} or less"
             )
 
