@@ -56,7 +56,7 @@ def _changes(stack: Stack, demand: Demand) -> Iterator[Change]:
 
 
 def _thin(stack: Stack, demand: Demand, layers: tuple[int, ...]) -> dict[int, StateLaw]:
-    """Those of the layers that keep every key, thinned to the asked exponent; none where that thins nothing."""
+    """Those of the layers that keep every key, thinned to the required exponent; none where that thins nothing."""
     exponent = two_digits(demand.exponent)
     if not 0 < exponent < 1 or demand.terms.length < 2 * THIN_CHUNK:
         return {}
@@ -79,8 +79,8 @@ def _also_thinned(change: Change, demand: Demand, kept: dict[int, StateLaw]) -> 
 
 def free(stack: Stack, demand: Demand) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Numbers of the layers that growth does not need, those that pay most first, and of the growing ones it keeps."""
-    asked, length = demand.exponent, demand.terms.length
-    growing = [i for i, law in enumerate(stack.layers) if law.exponent > 0 and law.exponent >= asked]
+    required, length = demand.exponent, demand.terms.length
+    growing = [i for i, law in enumerate(stack.layers) if law.exponent > 0 and law.exponent >= required]
     may = [i for i in growing if keeps_tokens(stack.layers[i])]
     may.sort(key=lambda i: (-stack.layers[i].elements(length), i))
     stays = [i for i in growing if i not in may]

@@ -38,13 +38,13 @@ def test_the_law_is_the_caches(tmp_path: Path) -> None:
     assert found.state.bytes(5000, "bfloat16") == 3 * 2 * (slots * (2 * 2 * 16 + 4 * 4) + 4)
     assert found.state.exponent == 0.8
     assert found.picture == "S S S"
-    assert any("Full attention keeps what `l2m_cache` says" in note for note in found.notes)
+    assert any("Full attention has the cache that `l2m_cache` describes" in note for note in found.notes)
 
 
 def test_other_runtimes_read_the_full_cache(tmp_path: Path) -> None:
     found = published(written(tmp_path, CACHE), "vllm")
     assert found.state.exponent == 1
-    assert any("with the full cache" in note for note in found.notes)
+    assert any("uses the full cache" in note for note in found.notes)
 
 
 def test_the_code_without_its_settings_is_strange(tmp_path: Path) -> None:

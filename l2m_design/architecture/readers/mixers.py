@@ -1,7 +1,7 @@
 """The mixers of published models: what each keeps and how many trainable numbers it has, by its sizes.
 
 Counts are those of the transformers classes (tests hold them to the classes), biases and norms included.
-Letters are those of the picture of a drawing, and: K KDA, N linear attention, R RG-LRU, V RWKV, G gated short
+Letters are those of the picture of an architecture, and: K KDA, N linear attention, R RG-LRU, V RWKV, G gated short
 convolution, X cross-attention, H attention beside a state space in one layer, - no mixer.
 """
 
@@ -93,13 +93,13 @@ class Attention:
         """The layer at a model width."""
         inputs = width if self.inputs is None else self.inputs
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        asked = linear(inputs, queries * (2 if self.gated else 1), self.bias)
+        queried = linear(inputs, queries * (2 if self.gated else 1), self.bias)
         kept = 2 * linear(inputs, keys, self.bias)
         out = linear(queries, width, self.bias if self.out_bias is None else self.out_bias)
         kind, letter = ("attention", "A") if self.window is None else ("window", "W")
         if self.borrowed:
-            return Mixer(kind, letter, (), asked + out)
-        return Mixer(kind, letter, (Keys(2 * keys, kind, self.window),), asked + kept + out)
+            return Mixer(kind, letter, (), queried + out)
+        return Mixer(kind, letter, (Keys(2 * keys, kind, self.window),), queried + kept + out)
 
 
 @dataclass(frozen=True)
