@@ -140,7 +140,7 @@ class Trials:
         )
         twin = past.running_twin(found) if past else None
         if twin is not None and record.spends:
-            record = replace(record, state="pruned", reason=f"drawn before, as trial {twin}", copy_of=twin)
+            record = replace(record, state="pruned", reason=f"duplicate of trial {twin}", copy_of=twin)
         trial = Trial(record, found, self._descriptor, asked, known, self._bench.folder)
         if trial.job() is None:
             self._end(trial)

@@ -26,7 +26,7 @@ def within(seconds: float, call: Callable[[], Any]) -> Any:
     if errors:
         raise errors[0]
     if not answers:
-        raise TimeoutError(f"no answer within {seconds:.0f} s")
+        raise TimeoutError(f"no response within {seconds:.0f} s")
     return answers[0]
 
 

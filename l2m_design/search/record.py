@@ -17,7 +17,7 @@ State = Literal["complete", "pruned", "infeasible", "failed"]
 class Record:
     """One asked candidate and what became of it.
 
-    value: late loss + price · log2(state bytes), nats a token, for complete trials. verdict: the condition's
+    value: late loss + price · log2(state bytes), nats per token, for complete trials. verdict: the condition's
     answer, JSON-ready. rungs: (tokens, late loss) looks. reason: why it was rejected, pruned or failed.
     design: the baseline's name. copy_of: the trial whose result a duplicate reuses. rate: factor of the recipe's
     learning rate. recall: late excess over Bayes on the recall source, nats a fact, and the seconds it took.
@@ -90,7 +90,7 @@ class Record:
 
     @property
     def late_loss(self) -> float | None:
-        """Late loss on validation documents, nats a token."""
+        """Late loss on validation documents, nats per token."""
         return self.result["late_loss"] if self.result else None
 
     @property

@@ -82,8 +82,9 @@ class Search:
         documents = len(set(windows.cluster.tolist()))
         if documents < FEWEST_DOCUMENTS:
             raise BadInput(
-                f"{self.corpus.name}: {documents} test documents hold windows of {self.settings.compared_at} tokens, "
-                f"at least {FEWEST_DOCUMENTS} are needed to confirm a choice: give more or shorter documents, shorter "
+                f"{self.corpus.name}: {documents} test documents are long enough for windows of "
+                f"{self.settings.compared_at} tokens, at least {FEWEST_DOCUMENTS} are needed to confirm a choice: give "
+                "more or shorter documents, shorter "
                 "finalists.lengths, a larger recipe.windows, or no finalists"
             )
 
@@ -115,7 +116,7 @@ class Search:
             new = self.folder.open(identity, fresh, resume)
             own = self.folder.path / DATABASE
             if resume and not database and not own.exists():
-                raise BadInput(f"--resume: {own}, which holds the trials, is gone; give --fresh")
+                raise BadInput(f"--resume: {own}, the database of trials, is missing; give --fresh")
             try:
                 with self.folder.sitting():
                     database = database or Database(self.storage_url, listener.trouble)
@@ -138,7 +139,7 @@ class Search:
             except KeyboardInterrupt:
                 trained = ledger.records.trained
                 planned = self.settings.search.trials + len(plan.baselines(ledger.descriptor))
-                raise Interrupted(f"{trained} of {planned} trials are kept") from None
+                raise Interrupted(f"{trained} of {planned} trials are saved") from None
             finally:
                 ledger.end()
 
@@ -151,7 +152,7 @@ class Search:
         try:
             self._check_machine()
         except BadInput as error:
-            said.append(f"this machine cannot run the study: {error}")
+            said.append(f"this study cannot run on this machine: {error}")
         descriptor = self._expected()
         if self.settings.demand.measure is None:
             plan.check_feasible(descriptor, self.settings.space)
@@ -243,7 +244,7 @@ class Search:
                 folder.mkdir(parents=True, exist_ok=True)
                 tempfile.TemporaryFile(dir=folder).close()
             except OSError as error:
-                raise BadInput(f"{option} {folder}: cannot be written ({error.strerror})") from None
+                raise BadInput(f"{option} {folder}: is not writable ({error.strerror})") from None
 
     def _finish(self, ledger: Ledger, measurement: Json | None, tracker: Tracker, exhausted: bool) -> Summary:
         """Write study.json and close the tracked run; what tracking could not do is noted."""
@@ -262,7 +263,10 @@ class Search:
 
     def _exhausted(self, ledger: Ledger) -> str:
         drawn, planned = ledger.records.drawn, self.settings.search.trials
-        return f"{drawn} of {planned} planned trials: the last {STALLED} drawings were all rejected or drawn before"
+        return (
+            f"{drawn} of {planned} planned trials: the last {STALLED} sampled architectures were all rejected or "
+            "duplicates"
+        )
 
     def _demand(self, listener: Listener) -> tuple[Json | None, Demand]:
         """Measured once a study and kept, or given. Test documents are never measured."""

@@ -97,7 +97,9 @@ def cache_losses(
         half = slice(tokens.shape[1] // 2, None)
         nats = streamed_nats(model, tokens, device, start)[:, half]
         if not np.isfinite(nats).all():
-            raise WorkFailed("the model's losses are not finite: its weights hold NaN or infinities, or overflow")
+            raise WorkFailed(
+                "the model's losses are not finite: its weights contain NaN or infinities, or its activations overflow"
+            )
         again = repeats(tokens, *repeat)[:, half]
         late.append(float(nats.mean()))
         repeated.append(float(nats[again].mean()) if again.any() else np.nan)

@@ -50,9 +50,9 @@ class Ranks:
         """What the first process says."""
         if self.count == 1:
             return goes_on
-        said = torch.tensor(float(goes_on), device=device)
-        distributed.broadcast(said, 0)
-        return bool(said)
+        flag = torch.tensor(float(goes_on), device=device)
+        distributed.broadcast(flag, 0)
+        return bool(flag)
 
     def agree(self, number: int, device: torch.device) -> bool:
         """Has every process the same number?"""

@@ -33,7 +33,7 @@ class Work:
 
 
 def take_step(work: Work, batch: NDArray[np.int64], step: int) -> Tensor:
-    """One step of the optimiser on a batch [b length+1]; the loss before it, nats a token."""
+    """One step of the optimiser on a batch [b length+1]; the loss before it, nats per token."""
     model, ranks, recipe, taught = work.model, work.ranks, work.recipe, work.model.value_parameters
     work.optimiser.rate(recipe.rate(step))
     work.optimiser.zero_grad()
@@ -58,7 +58,7 @@ def softness(share: float) -> float | None:
 
 
 def gradients(work: Work, tokens: Tensor, soft: float | None = None) -> Tensor:
-    """Give every parameter its gradient of the mean loss of tokens [b t]; that loss, nats a token.
+    """Give every parameter its gradient of the mean loss of tokens [b t]; that loss, nats per token.
 
     soft: see softness.
 

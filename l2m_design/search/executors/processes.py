@@ -243,5 +243,5 @@ def _kept(model: LanguageModel, weights: str | None) -> str | None:
         if weights:
             save_weights(model, Path(weights))
     except OSError as error:
-        return f"the weights could not be kept: {error.strerror or error}"
+        return f"the weights could not be saved: {error.strerror or error}"
     return None

@@ -252,7 +252,7 @@ def _at_length(
 
 
 def gains_of(whole: Losses, cut: Mapping[int, Losses]) -> tuple[dict[int, Gap], int | None]:
-    """What far context gains on the same tokens, nats a token by context, and the effective context in tokens."""
+    """What far context gains on the same tokens, nats per token by context, and the effective context in tokens."""
     gains = {c: found for c, losses in cut.items() if (found := gap(losses, whole))}
     return gains, effective_context(gains) if gains else None
 

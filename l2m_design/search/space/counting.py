@@ -50,7 +50,9 @@ def _check_apart(space: Layout) -> None:
         for values in space.values(space.uses([kind])):
             other, theirs = origins.setdefault(own(space.mixer(kind, values)), (kind, values))
             if theirs != values:
-                raise BadInput(f"kinds: {other} and {kind} can be the same layer; with sizes: shared leave one out")
+                raise BadInput(
+                    f"kinds: {other} and {kind} can be the same layer; leave one of them out with sizes: shared"
+                )
 
 
 def _subsets(items: list[Any]) -> Iterator[tuple[Any, ...]]:

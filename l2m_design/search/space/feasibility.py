@@ -128,12 +128,12 @@ def refusal(space: Space, demand: Demand, vocabulary: int, where: str, enforced:
         (drawing.state for drawing in fitting), key=lambda state: (state.exponent, state.logarithmic), default=None
     )
     offered = most.growth if most else "none"
-    said = f"growth required: {demand.growth}, offered at most: {offered}"
+    said = f"required growth: {demand.growth}, available at most: {offered}"
     if (most and demand.grows(most)) or "growth" not in enforced:
         slacks = [min(demand.room(drawing.state, n) for n in demand.grid(demand.terms.length)) for drawing in fitting]
-        said = f"the largest state is {math.exp(max(slacks, default=-math.inf)):.2g} times what is asked"
+        said = f"the largest state is {math.exp(max(slacks, default=-math.inf)):.2g} times the required one"
     change = nearest_change(space, demand, vocabulary, enforced)
-    return f"{where}: no drawing of it meets the condition ({said}); nearest change: {change}"
+    return f"{where}: no architecture of this space meets the condition ({said}); smallest change: {change}"
 
 
 def largest_meets(space: Space, judge: Judge, vocabulary: int) -> bool:
@@ -149,14 +149,14 @@ def nearest_change(space: Space, demand: Demand, vocabulary: int, enforced: Sequ
     judge = judged_by(demand, enforced)
     for said, changed in _larger(space, demand.exponent):
         if largest_meets(changed, judge, vocabulary):
-            return f"{said} would meet it"
+            return f"{said} would be enough"
     attention = next((t for t in space.kinds.values() if _is_full_attention(t)), ATTENTION)
     names = [value[1:] for value in attention.values() if isinstance(value, str) and value.startswith("$")]
     for values in space.values(names):
         full = {field: values[v[1:]] if isinstance(v, str) and v[1:] in values else v for field, v in attention.items()}
         mixed = [[full, *layers[1:]] for layers in _extremes(space)]
         if any(map(judge, _fitting(space, mixed, vocabulary))):
-            return "a kind of full attention, in one layer, would meet it"
+            return "full attention in one layer would be enough"
     return _smaller(space, demand, vocabulary, enforced)
 
 
@@ -228,9 +228,11 @@ def _smaller(space: Space, demand: Demand, vocabulary: int, enforced: Sequence[s
         while long - short > max(1, short // 100):
             middle = (short + long) // 2
             short, long = (middle, long) if some(length=middle) else (short, middle)
-        return f"condition.length: {short} instead of {demand.terms.length} would meet it"
+        return f"condition.length: {short} instead of {demand.terms.length} would be enough"
     ends = ["upper", "value", "lower"]
     for end in ends[ends.index(demand.terms.end) + 1 :]:
         if some(end=end):
-            return f"condition.end: {end} instead of {demand.terms.end} would meet it"
-    return "none of a larger size, a layer of full attention, a smaller length or a lower end of beta would meet it"
+            return f"condition.end: {end} instead of {demand.terms.end} would be enough"
+    return (
+        "none found: larger sizes, a layer of full attention, a smaller length and a lower end of beta are not enough"
+    )

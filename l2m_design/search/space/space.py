@@ -1,4 +1,4 @@
-"""Space: a layout of choices from which architectures are drawn, all of one parameter count or of equal flops."""
+"""Space: choices that define architectures of equal parameter count or equal flops."""
 
 import math
 from bisect import bisect_left
@@ -20,12 +20,12 @@ BESIDE = 3  # suitable widths that are tried on each side of the one that the as
 
 
 class Space(Layout):
-    """A layout, and what all its candidates share.
+    """Layers to choose from, and what all candidates have in common.
 
-    equal: what the width is solved for: `parameters`, or `flops`, the forward floating-point operations of a token.
-    parameters: how many each candidate has. flops_per_token: with equal flops, how many each candidate takes.
-    flops_length: context at which they are counted, tokens. tolerance: how far a candidate may be from the budget,
-    relative to it. tied_embeddings: one matrix for input and output embeddings. mlp: the MLP of every layer, such as
+    equal: what all candidates have in common: parameters, or flops, the forward floating-point operations per token.
+    parameters: number of parameters of each candidate. flops_per_token: with equal flops, the flops per token of each
+    candidate. flops_length: context length at which flops are counted, in tokens. tolerance: allowed relative deviation
+    from the budget. tied_embeddings: use one matrix for input and output embeddings. mlp: MLP of every layer, such as
     {ratio: 2.75}.
     """
 
@@ -136,22 +136,22 @@ class Space(Layout):
         """Which part of the smallest drawing goes over the budget."""
         width = next((w for w in WIDTHS if _suits(specs, w)), None)
         if width is None:
-            return f"kinds: no width up to {WIDTHS[-1]} suits every layer"
+            return f"kinds: no width up to {WIDTHS[-1]} is possible for every layer"
         name, budget = self.budget
         whole = self.spent(self._sketch(specs, width, vocabulary))
         parts = [self._part(spec, width) for spec in specs]
         spent = whole - sum(parts)
         if spent > budget:
             return (
-                f"{name}: {budget:.12g} cannot hold the embeddings and MLPs alone: at the least "
+                f"{name}: {budget:.12g} is too small for the embeddings and MLPs: at the smallest "
                 f"width, {width}, they take {spent:.12g}"
             )
         for index, (layer, part) in enumerate(zip(specs, parts, strict=True)):
             spent += part
             if spent > budget:
                 return (
-                    f"{name}: {budget:.12g} cannot hold layer {index} ({layer.kind}): at the least "
-                    f"width, {width}, the drawing takes {whole:.12g}"
+                    f"{name}: {budget:.12g} is too small for layer {index} ({layer.kind}): at the smallest "
+                    f"width, {width}, the architecture takes {whole:.12g}"
                 )
         return f"{name}: no width meets {budget:.12g} within {self.tolerance:.0%}; give a larger tolerance or budget"
 

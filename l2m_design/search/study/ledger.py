@@ -47,7 +47,7 @@ class Ledger:
         kept = self._attrs.get(STUDY)
         if descriptor is None:
             if kept is None:
-                raise BadInput(f"study {name} in {database.shown}: was never begun; start it with l2m search")
+                raise BadInput(f"study {name} in {database.shown}: was never started; start it with l2m search")
             descriptor = Descriptor.of_plain(json.loads(kept))
         elif kept is not None:
             old = Descriptor.of_plain(json.loads(kept)).identity
@@ -101,8 +101,8 @@ class Ledger:
         if time.monotonic() - self._signed > AGAIN or not self._signed:
             if (holder := self._attrs.get(DRIVER)) and not _own(holder) and _lives(holder):
                 raise WorkFailed(
-                    f"study {self.name}: process {holder['pid']} on {holder['host']} searches it now, since this one "
-                    "was silent for long; nothing finished is lost"
+                    f"study {self.name}: process {holder['pid']} on {holder['host']} has taken over the search, since "
+                    "this process did not respond for long; finished trials are saved"
                 )
             self._signed = time.monotonic()
             process = psutil.Process(os.getpid())
@@ -174,8 +174,8 @@ def check_free(database: Database, name: str) -> None:
     holder = database.study(name).user_attrs.get(DRIVER) if name in database.studies else None
     if holder and not _own(holder) and _lives(holder):
         raise BadInput(
-            f"study {name} in {database.shown}: is searched by process {holder['pid']} on {holder['host']}; a study "
-            f"has one driver (one that was killed on another host counts as alive for {FRESH:.0f} s)"
+            f"study {name} in {database.shown}: is being searched by process {holder['pid']} on {holder['host']}; "
+            f"only one process may search a study (one killed on another host counts as alive for {FRESH:.0f} s)"
         )
 
 

@@ -139,9 +139,12 @@ class Candidates:
         if not self.fits_memory(found.architecture):
             needs = TRAINING_BYTES * found.architecture.parameters / GIB
             limit = self._settings.search.memory_gib
-            return f"its training needs {needs:.2g} GiB at least, search.memory_gib is {limit:g}"
+            return f"its training needs at least {needs:.2g} GiB, but search.memory_gib is {limit:g}"
         if not verdict.meets_growth and "growth" in enforced:
-            return f"its state's growth is {verdict.growths[0]}, the data require {verdict.growths[1]}"
+            return f"its state grows as {verdict.growths[0]}, required is {verdict.growths[1]}"
         assert verdict.room is not None
         length, room = min(verdict.room.items(), key=lambda item: item[1])
-        return f"at {length} tokens its state is {math.exp(-room):.2g} times too small, at the highest capacity of it"
+        return (
+            f"at {length} tokens its state is {math.exp(-room):.2g} times too small, even at the highest capacity per "
+            "element"
+        )

@@ -95,12 +95,12 @@ class Trial:
         """The record with its excess on the recall source; none where that run failed."""
         settings, record = self.descriptor.settings, self.record
         if outcome.result is None:
-            return replace(record, note=f"trial {record.number}: no recall: {outcome.reason}")
+            return replace(record, note=f"trial {record.number}: recall was not measured: {outcome.reason}")
         seconds = outcome.result["train_seconds"] + outcome.result["evaluate_seconds"]
         record = replace(record, recall=outcome.result["late_excess_nats"], recall_seconds=seconds)
         assert settings.recall
         if settings.recall.keep < 1 and not record.design and recall.behind(record, self.known, settings):
-            reason = f"its recall ({record.recall:.3f} nats a fact over Bayes) is not in the best "
+            reason = f"its recall ({record.recall:.3f} nats per fact above the Bayes loss) is not among the best "
             return replace(record, state="pruned", reason=f"{reason}{settings.recall.keep:.0%}")
         return record
 
@@ -116,7 +116,7 @@ class Trial:
         if outcome.out_of_memory:
             return replace(record, state="infeasible", reason=outcome.reason, feasible=False, too_large=True)
         if outcome.result is None:
-            return replace(record, reason=outcome.reason or "ended without a word")
+            return replace(record, reason=outcome.reason or "ended without a message")
         size = math.log2(max(1, record.state_bytes))
         value = outcome.result["late_loss"] + self.descriptor.settings.search.price * size
         return replace(record, state="complete", result=outcome.result, value=value)
