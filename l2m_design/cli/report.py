@@ -1,4 +1,4 @@
-"""`l2m report STUDY`: the report page of a searched study, made again from its summary."""
+"""`l2m report STUDY`: write the report page of a study again, from its study.json."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,15 +10,13 @@ from l2m_design.cli.terminal import Json, print_json, say
 
 def command(
     study: Annotated[
-        Path | None, typer.Argument(help="A study's report folder, as reports/quickstart, or its study.json.")
+        Path | None, typer.Argument(help="Report folder of a study, such as reports/quickstart, or its study.json.")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The page to write; by default index.html beside study.json.")
-    ] = None,
-    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of study.json, and stop.")] = False,
+    out: Annotated[Path | None, typer.Option(help="HTML file to write. Default: index.html beside study.json.")] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of study.json and stop.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write one self-contained HTML page and say what the study found."""
+    """Write the report of a finished study as one self-contained HTML page, and print its result."""
     from l2m_design.errors import BadInput
     from l2m_design.search.schema import schema as study_schema
 
@@ -26,20 +24,20 @@ def command(
         print_json(study_schema())
         return
     if study is None:
-        raise BadInput("STUDY: give a study's report folder, as reports/quickstart, or --schema")
+        raise BadInput("STUDY: give the report folder of a study, such as reports/quickstart, or --schema")
     page = out or (study if study.is_dir() else study.parent) / "index.html"
     try:
-        name, said = _written(study, page)
+        name, outcome = _write(study, page)
     except OSError as error:
         raise BadInput(f"--out {page}: cannot be written ({error.strerror})") from None
     if as_json:
-        print_json({"study": name, "report": str(page), "outcome": said})
+        print_json({"study": name, "report": str(page), "outcome": outcome})
     else:
-        say(*said, f"Report: {page}")
+        say(*outcome, f"Report: {page}")
 
 
-def _written(study: Path, page: Path) -> tuple[str, list[str]]:
-    """The study's name and its answer in sentences; its page is written."""
+def _write(study: Path, page: Path) -> tuple[str, list[str]]:
+    """Write the page; return the name of the study and its result in sentences."""
     from l2m_design.report import adoption, words
     from l2m_design.report.page import write_page
     from l2m_design.search.adoption.results import load_adoption_summary

@@ -73,7 +73,7 @@ def test_the_outcome_names_choice_state_and_difference(summary: Summary) -> None
     assert "Nearest to failing: trial 0 (all attention), late loss +0.010" in said
     assert "late loss and gain from beyond 16 tokens at most 0.02 nats" in said
     assert "gain lost +0.000 [-0.010, +0.010]" in said
-    assert "Halving the state costs, nats a token: a to b (2 KiB) +0.010 [+0.000, +0.020] (knee); a to b" in said
+    assert "Halving the state costs, nats per token: a to b (2 KiB) +0.010 [+0.000, +0.020] (knee); a to b" in said
 
 
 def test_losses_that_cannot_judge_long_context_are_said_first(summary: Summary) -> None:
@@ -85,7 +85,7 @@ def test_losses_that_cannot_judge_long_context_are_said_first(summary: Summary) 
 
 
 def test_no_choice_is_said(summary: Summary, tmp_path: Path) -> None:
-    choice = replace(summary.choice, said=["Nothing qualifies: no trained candidate meets the condition."])
+    choice = replace(summary.choice, said=["No model qualifies: no trained candidate meets the condition."])
     nothing = replace(summary, chosen=None, front=[], choice=choice)
     write_page(nothing, tmp_path / "index.html")
     assert "no trained candidate meets the condition" in (tmp_path / "index.html").read_text()
@@ -140,7 +140,7 @@ def test_the_page_is_made_again_from_its_summary(summary: Summary, tmp_path: Pat
 @pytest.mark.parametrize("text", ["{", "[]", '{"study": 1}'])
 def test_what_is_no_summary_is_bad_input(text: str, tmp_path: Path) -> None:
     (tmp_path / "study.json").write_text(text)
-    with pytest.raises(BadInput, match="not a study's summary"):
+    with pytest.raises(BadInput, match="not the summary of a study"):
         load_summary(tmp_path)
 
 
@@ -149,14 +149,14 @@ def test_a_summary_that_lacks_what_is_read_is_bad_input(summary: Summary, tmp_pa
     del data["demand"]["measurement"]["resampled"]
     (tmp_path / "study.json").write_text(json.dumps(data))
     with pytest.raises(
-        BadInput, match=r"written by version 0, this one cannot read it: demand\.measurement\.resampled"
+        BadInput, match=r"written by version 0, which this version cannot read: demand\.measurement\.resampled"
     ):
         load_summary(tmp_path)
 
 
 def test_a_summary_of_a_later_schema_is_bad_input(summary: Summary, tmp_path: Path) -> None:
     (tmp_path / "study.json").write_text(to_json(plain(summary) | {"schema": 2}))
-    with pytest.raises(BadInput, match=r"cannot read it: schema: input should be 1, found 2"):
+    with pytest.raises(BadInput, match=r"cannot read: schema: input should be 1, found 2"):
         load_summary(tmp_path)
 
 
