@@ -107,7 +107,7 @@ class Terms(Values):
         return Dtypes(whole.model, self.kv_dtype or whole.cache, self.state_dtype)
 
     def capacity(self, kind: str | None) -> tuple[float, float, float]:
-        """Lowest, central and highest nats an element of a kind of layer."""
+        """Lowest, central and highest nats per element of a mixer type."""
         own = kind if kind in self.nats_by_kind else OTHER
         value = self.nats_by_kind.get(own, self.nats_per_element)
         low, high = self.nats_range.get(own, (value, value))

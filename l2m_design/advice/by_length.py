@@ -1,4 +1,4 @@
-"""Length by length: what the data ask for, what a model holds, and the member of its family that would do."""
+"""Length by length: what the data require, what a model holds, and the member of its family that would do."""
 
 import math
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ def required_at(demand: Demand, length: int, state: StateLaw) -> Required:
 def by_length(
     stack: Stack, width: int, dimensions: Sequence[Dimension], demand: Demand, lengths: Sequence[int]
 ) -> list[AtLength]:
-    """JSON-ready rows, one a length.
+    """JSON-ready rows, one for each length.
 
     held_elements: after half the context, which the level compares with what is required; state_elements and
     state_bytes: at the length itself. meets: growth, and the level up to the length. member: see `members`.

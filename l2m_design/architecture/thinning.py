@@ -1,4 +1,4 @@
-"""Thinning: a sparse cache for a model that was trained with full attention, in one setting for all its layers."""
+"""A bounded cache for a model that was trained with full attention, with the same settings in all layers."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -14,10 +14,12 @@ TRAINING_FREE = ("surprise", "spread", "key_norm", "attention_mass", "recency")
 
 
 class Thinning(Values):
-    """A cache of `slots` tokens in all: own and previous chunk, the first `sinks`, and what `choose` says.
+    """A cache of `slots` tokens: the current and the previous chunk, the first `sinks` tokens, and tokens by the rule
+    `choose`.
 
-    recency with sinks keeps what StreamingLLM does (arXiv 2309.17453), and is it with positions: cache, which count
-    from the first slot of the cache and not of the text; attention_mass is H2O. `value` must be taught first.
+    recency with sinks caches the same tokens as StreamingLLM (arXiv 2309.17453); with positions: cache, which count
+    from the first slot of the cache and not of the text, it is StreamingLLM. attention_mass is H2O. The score of
+    `value` must be trained first.
     """
 
     choose: Choice

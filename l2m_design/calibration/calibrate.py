@@ -1,4 +1,4 @@
-"""Calibration: the capacity of a state element, in nats, measured for each kind of layer on Santa Fe sources.
+"""Calibration: the capacity of a state element, in nats, measured for each mixer type on Santa Fe sources.
 
 One-layer models of several state sizes are trained on documents of exactly one window. What a model captured of the
 exact I(n;n), n half the window, is read off its own losses on the fact tokens (keys tell nothing of each other): early

@@ -55,7 +55,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Capacity:
-    """Nats an element of a kind: see the module. full: whether at every length some state lost nothing, without which
+    """Nats per element of a kind: see the module. full: whether at every length some state lost nothing, without which
     value and low are of states that lost something. sizes: the smallest of each length that was enough, or the largest;
     seeds: of these, most: of any.
     """

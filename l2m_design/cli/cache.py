@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from l2m_design.library.cache import Losses, PublishedModel, Use
 
 KNOWN = (
-    "sinks+window (or recency: the most recent tokens, with rotary positions of the text), streaming-llm (the same, "
-    "with positions in the cache; Hugging Face models only), use (tokens by predicted use, kv heads compete for slots; "
-    "Hugging Face models only), key_norm, attention_mass (H2O), surprise, spread, value (models of `l2m train` only)"
+    "sinks+window (the most recent tokens; also called recency), key_norm, attention_mass (H2O), surprise, spread; for "
+    "Hugging Face models also streaming-llm (sinks+window with positions in the cache) and use (by predicted use); for "
+    "models of `l2m train` also value"
 )
 STREAMING, USE = "streaming-llm", "use"
 LAST = ("sinks+window", STREAMING)
@@ -28,9 +28,7 @@ Model = Annotated[
     str, typer.Argument(help="A folder that `l2m train` wrote, a Hugging Face folder or name, or a .gguf file.")
 ]
 Text = Annotated[str, typer.Option(help="Corpus to read: stdlib, a file, folder or glob, ...")]
-Choose = Annotated[
-    list[str], typer.Option(help=f"Rule that chooses which older tokens stay cached: {KNOWN}; repeatable.")
-]
+Choose = Annotated[list[str], typer.Option(help=f"Rule by which older tokens stay cached: {KNOWN}. Repeatable.")]
 Share = Annotated[list[float], typer.Option(help="Size of the cache as a fraction of the full cache; repeatable.")]
 Length = Annotated[
     str, typer.Option(metavar="TOKENS", help="Length of a window, such as 2048 or 2k; the second half is scored.")

@@ -83,7 +83,7 @@ def _trained(settings: "CalibrationSettings", rows: "Rows", device: str) -> "lis
             return measured(settings, rows, pick_device(device), on_progress, lambda row: on_progress.note(_line(row)))
     except KeyboardInterrupt:
         total = len(list(jobs(settings)))
-        warn(f"l2m: interrupted: the finished runs, of {total}, are stored in {rows.path}; continue with: {again}")
+        warn(f"l2m: interrupted: the finished runs of {total} are stored in {rows.path}; continue with: {again}")
         raise typer.Exit(1) from None
 
 

@@ -86,7 +86,7 @@ class TokenFileCorpus(Corpus):
             what = f"{seen.sentence} token {seen.token}, {WHY[seen.why]}"
             does = f"taken for padding and removed (pad={seen.token}; pad=-1 keeps it)"
             if seen.token == IGNORED:
-                does = "ignored labels, removed; documents end before those inside"
+                does = "ignored labels: removed; one inside a row ends the document"
             elif seen.why == "doubtful":
                 does = f"kept; if it is padding, give pad={seen.token} (else pad=-1)"
             notes.insert(0, f"{what}: {does}")

@@ -59,7 +59,7 @@ class Found(TypedDict):
 
 
 def tokens_for(architecture: Architecture) -> Tensor:
-    """[2 t] random tokens, long enough that windows and chunks let go, the last steps across a chunk's border."""
+    """[2 t] random tokens, long enough that windows and chunks evict, the last steps across a chunk's border."""
     windows = [getattr(layer, "window", None) or 0 for layer in architecture.layers]
     chunk = max((getattr(layer, "chunk", 1) for layer in architecture.layers), default=1)
     longest = max(*windows, 4 * chunk, 80) + STEPS

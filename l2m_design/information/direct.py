@@ -51,7 +51,7 @@ def other_documents(points: SplitPoints) -> tuple[NDArray[np.int64], NDArray[np.
     first, second = np.concatenate(mine), np.concatenate(other)
     if not len(first) or (points.document[first] == points.document[second]).any():
         raise BadInput(
-            "`pairing` other and vclub need windows in several documents, no document with half of them or more"
+            "`pairing` other and vclub need windows in several documents; no document may contain half of them or more"
         )
     order = np.argsort(first)
     return first[order], second[order]

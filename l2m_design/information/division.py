@@ -82,15 +82,12 @@ def _by_stretches(documents: Documents, longest: int, prime: int, tune: int, nam
     parts = [Documents(documents.tokens, spans[:, i : i + 2], documents.families) for i in range(3)]
     parts = [part.chosen(part.lengths > 0) for part in parts]
     if not len(parts[0]):
-        raise BadInput(
-            f"{name}: no document begins with {period} tokens to prime the coder with; give a larger `prime`"
-        )
+        raise BadInput(f"{name}: no document has {period} tokens to prime the compressor with; give a larger `prime`")
     for part, what in zip(parts[1:], ("tune on", "measure"), strict=True):
         if not (part.lengths >= 2 * longest).any():
             raise BadInput(
-                f"{name}: fewer than {FEWEST_FAMILIES} families of documents that hold {2 * longest:,} tokens can be "
-                f"divided, and no part of one that is left to {what} holds so many; give a smaller `longest`, or more "
-                "long documents"
+                f"{name}: too few documents have {2 * longest:,} tokens: fewer than {FEWEST_FAMILIES} unrelated ones, "
+                f"and none is left to {what}; give a smaller `longest`, or more long documents"
             )
     return Division(parts[0], parts[1], parts[2], prime, stretches=True)
 

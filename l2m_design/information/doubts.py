@@ -36,7 +36,7 @@ def explained_by(curve: Curve, compressed: Compression | None) -> str | None:
 
 
 def _control_failed(curve: Curve, compressed: Compression) -> bool:
-    """Did shuffled halves tell more than halves in order, beyond chance, and by more than two coders differ? They
+    """Did shuffled halves tell more than halves in order, significantly, and by more than two coders differ? They
     cannot: shuffling each half by itself adds no information, so the coder of shuffled tokens is off.
     """
     beyond_chance = _added_by_order(compressed)[1] < 0
@@ -81,7 +81,7 @@ def still_learning(compressed: Compression) -> list[str]:
 
 
 def _anywhere_above_zero(curve: Curve) -> bool:
-    """Is the amount above 0 at some length, beyond chance over all lengths (Bonferroni)?"""
+    """Is the amount above 0 at some length, significantly over all lengths (Bonferroni)?"""
     draws = curve.resampled(ZERO_DRAWS, np.random.default_rng(0))
     lowest = np.nanquantile(draws, (1 - ZERO_LEVEL) / 2 / len(curve.lengths), axis=0)
     return bool((lowest > 0).any())
@@ -151,14 +151,14 @@ def doubts(curve: Curve, fit: Fit) -> list[str]:
 
 
 def _falls(curve: Curve) -> NDArray[np.bool_]:
-    """[lengths - 1] where the amount is less than at the length before, beyond chance."""
+    """[lengths - 1] where the amount is less than at the length before, significantly."""
     draws = np.diff(curve.resampled(200, np.random.default_rng(0)), axis=1)
     below: NDArray[np.bool_] = np.diff(curve.mean()) < -FALLS * draws.std(axis=0)
     return below
 
 
 def has_fallen(curve: Curve) -> bool:
-    """Is the amount at the longest n less than at a shorter one, beyond chance and by much? No law is then one of a
+    """Is the amount at the longest n less than at a shorter one, significantly and by much? No law is then one of a
     stationary source.
     """
     nats, draws = curve.mean(), curve.resampled(200, np.random.default_rng(0))

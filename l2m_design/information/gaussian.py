@@ -151,7 +151,7 @@ def enough(documents: Documents, n: int) -> bool:
 
 
 def _windows(documents: Documents, n: int, reading: Reading) -> _Rows:
-    """Windows side by side in the documents; groups are documents in turn, or stretches."""
+    """Windows without overlap in the documents; groups are documents in turn, or stretches."""
     each = documents.lengths // (2 * n)
     if reading.whole:
         each = (documents.lengths == 2 * n).astype(np.int64)

@@ -162,7 +162,7 @@ def lengths_of(
 
 
 def _longest(documents: Documents, context: int | None, gaussian: bool) -> int:
-    """What at least 16 documents hold, or half of them where there are few, and 16 windows side by side in all.
+    """What at least 16 documents hold, or half of them where there are few, and 16 windows without overlap in all.
 
     No more than a model's context.
     """

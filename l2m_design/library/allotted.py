@@ -1,4 +1,4 @@
-"""What a server allots for a model's states beside their nominal bytes: `--runtime llama.cpp`, `vllm --paged`."""
+"""What a server allocates for a model's states beside their nominal bytes: `--runtime llama.cpp`, `vllm --paged`."""
 
 from typing import TYPE_CHECKING, TypedDict
 
@@ -24,7 +24,7 @@ NOTES = {
 
 
 class Allotted(TypedDict):
-    """What a server allots, as JSON; nominal_bytes: of the states themselves; groups: see readers.Allotment."""
+    """What a server allocates, as JSON; nominal_bytes: of the states themselves; groups: see readers.Allotment."""
 
     bytes: int
     block_tokens: int | None

@@ -75,8 +75,8 @@ class Reached(TypedDict):
 
 class CheckAnswer(TypedDict):
     """What `l2m check --json` prints of one model: the judgement (see condition.Judgement), where it is decided, the
-    model and its state at `length` tokens, the demand, and what would change the answer. by_length where lengths are
-    requirement for, fits where a memory is, allotted where a server's allotment is counted.
+    model and its state at `length` tokens, the requirement, and what would change the answer. by_length, fits,
+    allotted: only if lengths, a memory, or the bytes that a server allocates are wanted.
     """
 
     enough_state: "Answer | None"
@@ -211,7 +211,7 @@ def _dtypes(state: "StateLaw", dtypes: "Dtypes") -> HeldIn:
 
 
 def _serve(found: CheckAnswer, subject: "Subject", terms: "Terms", memory: "Memory | None", batch: int) -> None:
-    """Add what fits into a memory, and what a server allots, where either is requirement for."""
+    """Add what fits into a memory, and what a server allocates, where either is given."""
     from l2m_design.library.allotted import allotted
 
     dtypes = terms.dtypes

@@ -36,7 +36,7 @@ class Memory:
     ) -> Fits:
         """The longest context that fits.
 
-        allot: what a server allots, which then has to fit in place of the state itself.
+        allot: what a server allocates, which then has to fit in place of the state itself.
         """
         from l2m_design.laws import Dtypes
         from l2m_design.terms import REACH_LIMIT

@@ -36,8 +36,8 @@ class Subject:
     name: a word for what it is, none for an architecture. layers: rows for JSON, with states at the judged length.
     runtime: whose convention the state follows. notes: sentences. stack: what its layers keep; kinds: words for
     them, windows told from full attention. dimensions: sizes of a fixed state that may be another. allot: what its
-    server allots for a length, dtypes and so many sequences, where that is counted. version: of the runtime, where its
-    caches were measured. earlier: what an earlier one holds, where that is known to differ.
+    server allocates for a length, dtypes and so many sequences, where that is counted. version: of the runtime, where
+    its caches were measured. earlier: what an earlier one holds, where that is known to differ.
     """
 
     name: str | None
@@ -90,7 +90,7 @@ def _name(path: Path) -> str:
 
 def read(path: str, runtime: str | None, length: int, overrides: list[str], paged: bool = False) -> Subject:
     """The architecture or the published config at a path, for a context of `length` tokens; paged: with the pages that
-    vLLM allots. Raises BadInput.
+    vLLM allocates. Raises BadInput.
     """
     from l2m_design.architecture.readers import is_published, published
     from l2m_design.errors import BadInput

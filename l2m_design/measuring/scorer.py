@@ -72,7 +72,7 @@ def open_scores(
     """Scores of a corpus' documents by `model`: oracle, train, a folder, a .gguf file, a name, or a server's address.
 
     Settings must be `planned`. What needs torch is imported where it is needed. Raises BadInput, and WorkFailed when a
-    server or a device went away; then the same call goes on where it stopped.
+    server or a device went away; then the same call continues where it stopped.
     """
     documents = documents_of(corpus, settings, values=model == "oracle")
     scorer = _scorer(corpus, settings, model, device, on_progress, scoring)

@@ -89,12 +89,12 @@ class StudyFolder:
 
     @property
     def seconds(self) -> float:
-        """Wall time of the sittings so far."""
+        """Wall time of the sessions so far."""
         return float(read_kept(self.path / "seconds.json").get("total", 0.0))
 
     @contextlib.contextmanager
     def sitting(self) -> Iterator[None]:
-        """Add the wall time of what happens inside; a killed sitting is known to the last EVERY seconds."""
+        """Add the wall time of what happens inside; a killed session is known to the last EVERY seconds."""
         before, began, done = self.seconds, time.perf_counter(), threading.Event()
 
         def keep() -> None:

@@ -17,7 +17,7 @@ ENOUGH_SEEDS = 3
 
 @dataclass(frozen=True)
 class Baseline:
-    """A baseline at one learning rate; picks ask the space for it, unless its drawing is given."""
+    """A baseline at one learning rate; picks ask the space for it, unless its architecture is given."""
 
     name: str
     rate: float
@@ -92,7 +92,7 @@ def check_reference(descriptor: Descriptor) -> None:
 
 
 def check_feasible(descriptor: Descriptor, where: str) -> None:
-    """Raises BadInput, naming the nearest change, when no drawing of the space may be trained."""
+    """Raises BadInput, naming the nearest change, when no architecture of the space may be trained."""
     space, demand, vocabulary = descriptor.resolved, descriptor.demand, descriptor.corpus["vocabulary"]
     enforced, candidates = descriptor.settings.search.enforce, descriptor.candidates
     meets = judged_by(demand, enforced)

@@ -53,7 +53,7 @@ class Folders:
 
 
 class Search:
-    """One study in its folder. Raises BadInput before any work when it cannot run as asked."""
+    """One study in its folder. Raises BadInput before any work when it cannot run."""
 
     def __init__(self, settings: StudySettings, space: Space, folders: Folders, tracking_uri: str) -> None:
         self.settings = settings
@@ -96,7 +96,7 @@ class Search:
     def run(self, fresh: bool = False, resume: bool = False, listener: Listener | None = None) -> Summary:
         """Search to the end and write study.json; answers its summary. Raises Interrupted on Ctrl-C.
 
-        A study that is there goes on where it was; fresh moves it aside, resume insists on it.
+        A study that is there continues where it was; fresh moves it aside, resume insists on it.
         """
         listener = listener or Listener()
         self._check_machine()
@@ -191,7 +191,7 @@ class Search:
         return self._descriptor(demands.demand_of(law, settings, self.settings.condition))
 
     def _check_machine(self) -> None:
-        """Say before any work that this machine cannot compute as asked. Raises BadInput."""
+        """Say before any work that this machine cannot run it. Raises BadInput."""
         if self.settings.executor != "local":
             return  # a cluster's nodes are looked at by its actors
         device = pick_device(self.settings.device)

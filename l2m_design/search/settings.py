@@ -96,9 +96,7 @@ class SearchSettings(Values):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.mode == "pareto" and self.pruner in ("median", "hyperband"):
-            raise ValueError(
-                f"pruner: {self.pruner} compares a single number; allowed with mode: pareto are asha and none"
-            )
+            raise ValueError(f"pruner: {self.pruner} is not allowed with mode: pareto; use asha or none")
         if self.latency and self.mode != "pareto":
             raise ValueError("latency: only with mode: pareto, where it is an objective")
         return self

@@ -1,4 +1,4 @@
-"""Caches compared: what a trained model loses when its cache is thinned, over the same held-out windows."""
+"""Caches compared: what a trained model loses when its cache is bounded, over the same held-out windows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Checkpoints: the whole state of an unfinished run on disk, so that a run cut short goes on as if it had not been.
+"""Checkpoints: the whole state of an unfinished run on disk, so that a run cut short continues as if it had not been.
 
 Kept as safetensors with plain notes beside them: nothing is ever unpickled.
 """

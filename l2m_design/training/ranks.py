@@ -36,7 +36,7 @@ class Ranks:
         """Make gradients their mean over all processes; returns that of the loss.
 
         In one flattened piece, not by DistributedDataParallel: that waits for the gradients of its own forward pass,
-        whereas lessons teach parameters outside of it, and only in some steps.
+        whereas scores train parameters outside of it, and only in some steps.
         """
         if self.count == 1:
             return loss

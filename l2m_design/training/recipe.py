@@ -54,11 +54,9 @@ class Recipe(Values):
     @model_validator(mode="after")
     def _whole_batches(self) -> Self:
         if self.batch_tokens < self.length:
-            raise ValueError(
-                f"batch_tokens ({self.batch_tokens}) must be at least one window of length ({self.length})"
-            )
+            raise ValueError(f"batch_tokens ({self.batch_tokens}) must be at least length ({self.length}), one window")
         if self.tokens < self.batch_tokens:
-            raise ValueError(f"tokens ({self.tokens}) must be at least one batch of batch_tokens ({self.batch_tokens})")
+            raise ValueError(f"tokens ({self.tokens}) must be at least batch_tokens ({self.batch_tokens}), one step")
         if any(not 0 < rung < 1 for rung in self.rungs):
             raise ValueError(f"rungs {list(self.rungs)} must lie between 0 and 1")
         if too_long := [c for c in self.contexts or () if c > self.length // 2]:

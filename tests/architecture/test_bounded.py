@@ -56,7 +56,7 @@ def test_the_code_without_its_settings_is_strange(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cache", [{"chunk": 8}, {"chunk": 0, "law": "power"}, 7, {**CACHE, "slots": 3}])
 def test_settings_that_are_no_cache(tmp_path: Path, cache: Any) -> None:
-    with pytest.raises(BadInput, match="l2m_cache: chunk, law"):
+    with pytest.raises(BadInput, match="l2m_cache: must have chunk, law"):
         published(written(tmp_path, cache))
 
 

@@ -128,9 +128,9 @@ def test_windows_experts_and_tied_embeddings_of_mistral_inference(laid_over, pic
     [
         (
             {"multiple_of": 256},
-            "multiple_of: a params.json of Meta's Llama, which is not read; give the model's config",
+            "multiple_of: a params.json of Meta's Llama, which is not supported; give the config",
         ),
-        ({"kv_lora_rank": 512}, "kv_lora_rank: a params.json of latent attention, which is not read; give the model's"),
+        ({"kv_lora_rank": 512}, "kv_lora_rank: a params.json of latent attention, which is not supported; give the"),
         ({"model_type": "mamba"}, "model_type: input should be 'transformer', found \"mamba\""),
         ({"hidden_dim": None}, "hidden_dim: input should be a valid integer, found null"),
         ({"moe": {"num_experts": 8, "num_experts_per_tok": 2, "num_shared_experts": 1}}, "unknown key 'num_shared_exp"),

@@ -171,7 +171,7 @@ def test_a_folder_that_says_something_else_fails_its_proof(tmp_path: Path) -> No
         judge(moved(architecture), target, tokens, found, logits)
     for wrong, words in (({"cache_bytes": 1}, "has 1 bytes"), ({"seen": 3}, "has read 3"),
                          ({"missing": ["a"]}, "missing: a"),
-                         ({"generation_equal": False}, "other tokens")):  # fmt: skip
+                         ({"generation_equal": False}, "different tokens")):  # fmt: skip
         own = build(architecture)
         with torch.inference_mode():
             said = torch.cat([own(tokens), by_steps(own, tokens)], dim=1)

@@ -22,6 +22,7 @@ NAMES_OPTIONS = (  # the command line, and what shows commands to its users
     "information/compression.py",
 )
 NOT_YET = ("report/", "model/", "search/tracking")  # their messages are not yet reworded
+KEYS = ("config.json: drawing",)  # messages that name a key
 FILES = sorted(ROOT.rglob("*.py"))
 OF_OTHERS = ("--kv-unified", "--swa-full")  # llama.cpp's
 HISTORY = REPOSITORY / "docs" / "lab-book.md"
@@ -72,7 +73,7 @@ def test_messages_of_the_library_name_settings_and_no_options(path: Path) -> Non
 
 @pytest.mark.parametrize("path", [path for path in FILES if not name(path).startswith(NOT_YET)], ids=name)
 def test_messages_use_the_words_of_the_field(path: Path) -> None:
-    found = [text for text in messages(path) if " " in text and FORBIDDEN.search(text)]
+    found = [text for text in messages(path) if " " in text and text not in KEYS and FORBIDDEN.search(text)]
     assert not found, [FORBIDDEN.search(text) for text in found]
 
 

@@ -62,7 +62,7 @@ def test_a_space_without_a_feasible_drawing_is_refused_with_the_nearest_change(o
         ("search.trails=3", r"search: unknown key 'trails'; did you mean 'trials'"),
         ("corpus=nowhere", "no such corpus"),
         ("space=none.yaml", "no file"),
-        ("recipe.length=512", "must be at least one window"),
+        ("recipe.length=512", "must be at least length"),
         ("recipe={length: 512, batch_tokens: 512, tokens: 512}", "no document is as long as the required 513 tokens"),
         ("space.parameters=100", "cannot hold"),
         ("name=../evil", "name"),

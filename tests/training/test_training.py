@@ -109,8 +109,8 @@ def test_documents_too_short_for_the_length_are_bad_input() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"batch_tokens": 64, "length": 128}, "must be at least one window"),
-        ({"tokens": 100}, "must be at least one batch"),
+        ({"batch_tokens": 64, "length": 128}, "must be at least length"),
+        ({"tokens": 100}, "must be at least batch_tokens"),
         ({"rungs": [1.5]}, "between 0 and 1"),
         ({"learning_rate": 0.0}, "greater than 0"),
         ({"token": 5}, "did you mean 'tokens'"),

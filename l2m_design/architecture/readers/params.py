@@ -87,7 +87,9 @@ def of_params(data: Json, where: str) -> tuple[Json, tuple[str, ...]]:
     """The config.json that says the same as a params.json, and that in a sentence; raises BadInput for other forms."""
     for name, of in OTHER_FORMS.items():
         if data.get(name) is not None:
-            raise BadInput(f"{where}: {name}: a params.json {of}, which is not read; give the model's config.json")
+            raise BadInput(
+                f"{where}: {name}: a params.json {of}, which is not supported; give the config.json of the model"
+            )
     config = Params.parse(data, where).config(where)
     towers = " Image encoders are not counted." if data.get("vision_encoder") else ""
     return config, (f"A file of mistral-inference: read as {config['model_type']}, which has the same form.{towers}",)

@@ -7,7 +7,7 @@ Sources: `ideal` is this project's own count (what the mathematics needs); `tran
 measured after a decoding step (tests hold the law to them); `fla` is the cache of flash-linear-attention 0.6, measured
 where that and Triton are installed; `vllm` is its MambaStateShapeCalculator, MambaStateDtypeCalculator and indexer
 cache, `mamba-ssm` the `allocate_inference_cache` of its modules, `llama.cpp` the sizes of its llama_kv_cache and
-llama_memory_recurrent: all three read in source, not run. What servers allot beyond it: `servers`.
+llama_memory_recurrent: all three read in source, not run. What servers allocate beyond it: `servers`.
 """
 
 from collections.abc import Mapping

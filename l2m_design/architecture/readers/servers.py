@@ -1,7 +1,7 @@
-"""Servers: the bytes that vLLM and llama.cpp allot for states, pages and cells that stand empty included.
+"""Servers: the bytes that vLLM and llama.cpp allocate for states, pages and cells that stand empty included.
 
-A law says what is held; a server allots more. llama.cpp allots the whole context when it starts, in cells. vLLM hands
-out pages, and all layers' pages have one size. Sources, read and not run: `_align_hybrid_block_size` and
+A law says what is held; a server allocates more. llama.cpp allocates the whole context when it starts, in cells. vLLM
+hands out pages, and all layers' pages have one size. Sources, read and not run: `_align_hybrid_block_size` and
 `get_kv_cache_groups` of vLLM 0.29, `llama_kv_cache`, `llama_kv_cache_iswa` and `llama_memory_recurrent` of llama.cpp in
 2026; tests hold both to lines of public logs.
 """
@@ -38,7 +38,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Allotment:
-    """What a server allots. block, page: tokens and bytes of vLLM's attention page; why: where what is more than the
+    """What a server allocates. block, page: tokens and bytes of vLLM's attention page; why: where what is more than the
     state itself comes from, a clause.
     """
 
@@ -111,7 +111,7 @@ def vllm(
     page = max(cache.token for cache in caches) * block
     if odd := next((cache.token for cache in caches if page % (cache.token * block)), None):
         raise BadInput(
-            f"`paged`: vLLM's pages for {odd:,} and {page // block:,} bytes per token in one model are not supported; "
+            f"`paged`: a model whose layers store {odd:,} and {page // block:,} bytes per token is not supported; "
             "leave `paged` out for nominal bytes"
         )
     kinds = [(cache.of(), count, _blocks(cache, page // cache.token, length), page // cache.token)

@@ -68,7 +68,7 @@ class Shared(Biased):
         """Attention with norms of queries and keys; queries alone, where the cache is another layer's."""
         bias, out_bias = self.biases
         kv_heads, head_dim = self.heads(index, kind)
-        borrowed = self.shares(index) is not None
+        reads_other = self.shares(index) is not None
         return (
             Attention(
                 self.num_attention_heads,
@@ -77,10 +77,10 @@ class Shared(Biased):
                 self.window if kind == SLIDING else None,
                 bias=bias,
                 out_bias=out_bias,
-                borrowed=borrowed,
+                reads_other=reads_other,
             )
             .mixer(self.hidden_size)
-            .with_more(head_dim if borrowed else 2 * head_dim)
+            .with_more(head_dim if reads_other else 2 * head_dim)
         )
 
     @property

@@ -36,14 +36,15 @@ class MqarSettings(TaskSettings):
 class Mqar(RecallTask):
     """MQAR (Arora et al. 2023, Zoology, arXiv 2312.04927): D pairs of distinct keys and independent values, then slots.
 
-    A slot is two tokens: a key and its value, or two fillers. Each of the D keys is asked once; its slot is drawn from
-    p_s ~ s^(a-1), s = 1, 2, ... behind the pairs, given that no two keys share a slot. (The paper draws the slots one
-    after the other without replacement; the condition makes every set S of D slots as likely as the product of its
+    A slot is two tokens: a key and its value, or two fillers. Each of the D keys is queried once; its slot is drawn
+    from p_s ~ s^(a-1), s = 1, 2, ... behind the pairs, given that no two keys share a slot. (The paper draws the slots
+    one after the other without replacement; the condition makes every set S of D slots as likely as the product of its
     p_s, hence the law of the next slot exact.)
 
     Bayes loss, tokens all uniform over their kind: a new key ln of the keys that are left, its value ln V. With m keys
-    to be asked in the slots s, s+1, ..., slot s asks with probability p_s e_{m-1}(p_{s+1}, ...) / e_m(p_s, ...), e the
-    elementary symmetric polynomials; which of the m is asked costs ln m, its value nothing, a filler ln F.
+    to be queried in the slots s, s+1, ..., slot s is a query with probability p_s e_{m-1}(p_{s+1}, ...) / e_m(p_s,
+    ...), e the elementary symmetric polynomials; which of the m is queried costs ln m, its value nothing, a filler ln
+    F.
     """
 
     def __init__(self, settings: MqarSettings) -> None:
@@ -78,7 +79,7 @@ class Mqar(RecallTask):
         return nats
 
     def answers(self, tokens: Tokens) -> Places:
-        """[b t] values of the keys that are asked."""
+        """[b t] values of the keys that are queried."""
         found = np.zeros(tokens.shape, dtype=bool)
         answers = found[:, self._head + 1 :: 2]
         answers[:] = tokens[:, self._head :: 2][:, : answers.shape[1]] < self.settings.keys

@@ -24,7 +24,7 @@ class Bounded:
 
     @abstractmethod
     def reader(self) -> Any:
-        """What reads: called on tokens [b t] it answers logits [b t v_], and prefill goes on from a state."""
+        """What reads: called on tokens [b t] it answers logits [b t v_], and prefill continues from a state."""
 
     @classmethod
     def _supports_default_dynamic_cache(cls) -> bool:
@@ -74,7 +74,7 @@ class Bounded:
         return answer.to_tuple() if return_dict is False else answer
 
     def _read(self, tokens: Tensor, real: Tensor | None, cache: StateCache | None, last: bool) -> Tensor:
-        """Logits [b t v_], or of the last column [b 1 v_]; the cache, if there is one, goes on."""
+        """Logits [b t v_], or of the last column [b 1 v_]; the cache, if there is one, continues."""
         before = StateCache(len(tokens)).groups if cache is None else cache.groups
         parts, after = [], []
         for group, count in split(before, real, tokens.shape[1]):

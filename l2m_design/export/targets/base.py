@@ -140,7 +140,7 @@ def at_layer(architecture: Architecture, index: int, reason: str) -> str:
 
 
 def lacks(architecture: Architecture, kinds: tuple[type, ...], owner: str) -> str | None:
-    """A refusal where a kind of layer is missing altogether."""
+    """A refusal where a mixer type is missing altogether."""
     for kind in kinds:
         if not any(isinstance(layer, kind) for layer in architecture.layers):
             return f"layers: {owner} needs at least one layer of {kind.__name__}, found none in {architecture.picture}"

@@ -62,7 +62,8 @@ class Scores:
     tokens_scored: int = 0
 
     def of(self, segments: Segments, on_batch: Callable[[int], None] = lambda tokens: None) -> dict[Key, Floats]:
-        """Nats of segments by key, each at least as long as asked. on_batch hears of tokens as they are scored."""
+        """Nats of segments by key, each at least as long as required. on_batch is called with the number of scored "
+        "tokens."""
         wanted: dict[Key, int] = {}
         for key, length in zip(segments.keys(), segments.length.tolist(), strict=True):
             wanted[key] = max(length, wanted.get(key, 0))

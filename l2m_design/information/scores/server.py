@@ -92,7 +92,7 @@ class ServerScorer:
         return logs
 
     def _call(self, path: str, body: Json | None = None) -> dict[str, Any]:
-        """The JSON object that the server answers; a server that is away or busy is asked TRIES times."""
+        """The JSON object that the server answers; a request to an unreachable or busy server is sent TRIES times."""
         headers = {"Content-Type": "application/json"}
         if key := os.environ.get("OPENAI_API_KEY"):
             headers["Authorization"] = f"Bearer {key}"

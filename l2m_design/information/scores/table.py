@@ -68,7 +68,7 @@ class ScoreTable:
         self._release()
 
     def _release(self) -> None:
-        """Let go of the lock, and of the folder where nothing is left in it."""
+        """Release the lock, and of the folder where nothing is left in it."""
         (self._parts / "lock").unlink(missing_ok=True)
         if self._lock:
             self._lock.close()

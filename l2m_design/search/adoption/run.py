@@ -35,7 +35,7 @@ FACTS = "start.json"
 
 
 class Adoption:
-    """One study in its folder. Raises BadInput before any weights are loaded when it cannot run as asked."""
+    """One study in its folder. Raises BadInput before any weights are loaded when it cannot run."""
 
     def __init__(self, settings: AdoptionSettings, folders: Folders, tracking_uri: str) -> None:
         self.settings = settings

@@ -103,7 +103,7 @@ def _listen(
     time_limit: float | None,
     stop: Callable[[], bool],
 ) -> Outcome | None:
-    """Serve the child until it ends; None when it went away without a word."""
+    """Serve the child until it ends; None if it died without a message."""
     deadline = math.inf
     while True:
         try:
@@ -136,7 +136,7 @@ def run_stubbornly(
     on_step: Callable[[int, int], None] = lambda done, total: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
-    """As run_isolated; a child that was killed goes on from its checkpoint, ATTEMPTS runs at most."""
+    """As run_isolated; a child that was killed continues from its checkpoint, ATTEMPTS runs at most."""
     for _ in range(ATTEMPTS):
         outcome = run_isolated(job, on_rung, on_step, job.seconds, stop)
         if not outcome.killed or stop():

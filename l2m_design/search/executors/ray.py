@@ -31,7 +31,7 @@ Say = Callable[[str], None]
 
 
 class Runner:
-    """An actor: runs jobs one after another and keeps what happens until it is asked for."""
+    """An actor: runs jobs one after another and stores their events until they are fetched."""
 
     def __init__(self, kernels: tuple[str, ...]) -> None:
         self._kernels, self._same = kernels, set[tuple[str, str | None]]()
@@ -221,7 +221,7 @@ def _absolute(corpus: str) -> str:
 def share(settings: StudySettings, nodes: list[dict[str, float]]) -> tuple[int, int]:
     """CPUs and GPUs of each job: the most with which all of them find room at once.
 
-    Raises BadInput when what is asked of a node is on none.
+    Raises BadInput if no node has as many.
     """
     cpus = [int(node.get("CPU", 0)) for node in nodes]
     even = next((t for t in range(max(cpus, default=1), 1, -1) if sum(c // t for c in cpus) >= settings.workers), 1)

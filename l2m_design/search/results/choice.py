@@ -29,7 +29,7 @@ class Contender:
     picked_by: late loss, nats per token, on validation documents by the first seed; none where there is no such run.
     losses: on documents that confirm, by seed. cut: of the same with the past cut to the choice's context, empty where
     it was not measured. state_bytes: at the target length. feasible: does it meet what is enforced of the condition?
-    recall_bits: late excess over Bayes on the recall source, bits a judged token, where it was asked for.
+    recall_bits: late excess over Bayes on the recall source, bits per scored token, if it was measured.
     """
 
     name: str

@@ -92,7 +92,7 @@ def _architecture_key(run: FinalRun) -> str:
 
 
 def _best_rate_keys(done: list[Record]) -> dict[str, str]:
-    """By drawing, the key of its trial with the least loss."""
+    """By architecture, the key of its trial with the least loss."""
     found: dict[str, Record] = {}
     for record in done:
         if record.fingerprint not in found or (record.late_loss or 0) < (found[record.fingerprint].late_loss or 0):

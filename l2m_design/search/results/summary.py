@@ -196,7 +196,7 @@ def _standing(found: choice.Standing) -> StandingRow:
 
 
 def _gains_from(shown: Sequence[TrialRow | AtLength], context: int) -> bool | None:
-    """Does any model gain LEAST_GAIN or more, beyond chance, from beyond so many tokens? None where that was not
+    """Does any model gain LEAST_GAIN or more, significantly, from beyond so many tokens? None where that was not
     measured.
     """
     far = [gain for row in shown for c, gain in row.context_gain.items() if c >= context]
@@ -293,7 +293,7 @@ def _at_the_edge(runs: list[FinalRun], settings: StudySettings) -> list[str]:
 
 
 def _seconds(every: list[Record], runs: list[FinalRun], total: float, workers: int) -> Seconds:
-    """Of the whole study, earlier sittings included."""
+    """Of the whole study, earlier sessions included."""
     own = [r for r in every if r.copy_of is None]
     outcomes = [r.outcome for r in own if r.outcome] + [run.result for run in runs if run.result]
     training = sum(o.train_seconds for o in outcomes) + sum(r.recall_seconds for r in own)

@@ -84,7 +84,7 @@ def without_result(records: Iterable[Record]) -> dict[str, list[Record]]:
 
 
 def trial_contenders(records: Iterable[Record], context: int) -> list[Contender]:
-    """Complete trials, feasible or not, each drawing once: one seed, compared on test documents."""
+    """Complete trials, feasible or not, each architecture once: one seed, compared on test documents."""
     done = [r for r in records if r.state == "complete" and r.copy_of is None and r.outcome]
     return [_of_trial(record, context) for record in done]
 
@@ -193,7 +193,7 @@ def reference_name(picked_by: dict[str, float], settings: StudySettings) -> str 
 
 
 def _recall_bits(own: list[FinalRun], trial: float | None) -> float | None:
-    """Excess over Bayes on the recall source, bits a judged token: the finalist's own run, else its trial's."""
+    """Excess over Bayes on the recall source, bits per scored token: the finalist's own run, else its trial's."""
     for run in own:
         if run.job.task == finalists.RECALL and run.result and run.result.late_excess_nats is not None:
             return run.result.late_excess_nats / LOG2

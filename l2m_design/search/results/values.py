@@ -117,7 +117,7 @@ class Finalist:
     """A line about a finalist: its law and verdict, what picked it, and by length what fresh seeds reached.
 
     known: is it a baseline? failed: why runs of it failed. picked_by: late loss of the seed that picks. recall_bits:
-    excess over Bayes on the recall source, bits a judged token.
+    excess over Bayes on the recall source, bits per scored token.
     """
 
     name: str
@@ -165,7 +165,7 @@ class StandingRow:
 class ChoiceMade:
     """How the choice was made: among models of which window (length, in tokens) and recipe, under which rule.
 
-    context: tokens beyond which the gain was asked for, 0 where none was. said: why, in sentences. See choice.Choice.
+    context: tokens beyond which the gain was compared, 0 if it was not. said: why, in sentences. See choice.Choice.
     """
 
     among: Literal["finalists", "trials"]

@@ -94,7 +94,7 @@ class Layout(Values):
 
     @property
     def offered(self) -> list[str]:
-        """Kinds that drawing at random may use."""
+        """Kinds that random sampling may use."""
         drawn = self.kinds if self.pattern is None else dict.fromkeys(self.pattern)
         return [kind for kind in drawn if kind not in self.designs_only]
 
@@ -104,7 +104,7 @@ class Layout(Values):
         return sorted(set(self.periods)) if self.periods else [self.depth]
 
     def kinds_at(self, layer: int) -> list[str]:
-        """Kinds that drawing at random may put there."""
+        """Kinds that random sampling may put there."""
         return self.offered if self.pattern is None else [self.pattern[layer % len(self.pattern)]]
 
     def uses(self, kinds: Sequence[str]) -> list[str]:
@@ -113,7 +113,7 @@ class Layout(Values):
         return [name for name in self.choices if f"${name}" in named]
 
     def choice_names(self) -> Iterator[tuple[str, list[Any]]]:
-        """Every question that `draw` asks, with its options: the same for every drawing."""
+        """Every question that `draw` asks, with its options: the same for every architecture."""
         if len(self.spans) > 1:
             yield "period", list(self.spans)
         for index in range(self.spans[-1]):
@@ -146,7 +146,7 @@ class Layout(Values):
         return period
 
     def offers(self, picks: Picks) -> bool:
-        """May drawing at random give these answers? Not where a layer is of a kind of `designs_only`."""
+        """May random sampling give these answers? Not where a layer is of a kind of `designs_only`."""
         return not set(self.kinds_of(picks)) & set(self.designs_only)
 
     def arranged(self, picks: Picks) -> Layers:
@@ -181,7 +181,7 @@ class Layout(Values):
 
     @property
     def mixers(self) -> Layers:
-        """Every different layer that drawing at random may give."""
+        """Every different layer that random sampling may give."""
         return self.mixers_of(self.offered)
 
     def resolved(self, exponent: float) -> Self:

@@ -61,13 +61,13 @@ class Space(Layout):
         return 6 * budget if name == "parameters" else 3 * budget
 
     def spent(self, architecture: Architecture) -> float:
-        """What a drawing takes of the budget, in its unit."""
+        """What an architecture takes of the budget, in its unit."""
         if self.equal == "flops":
             return architecture.flops(self.flops_length) / self.flops_length
         return architecture.parameters
 
     def misses(self, architecture: Architecture) -> float:
-        """How far a drawing is from the budget, relative to it."""
+        """How far an architecture is from the budget, relative to it."""
         return abs(self.spent(architecture) / self.budget[1] - 1)
 
     def draw(self, pick: Pick, vocabulary: int) -> Architecture:
@@ -81,7 +81,7 @@ class Space(Layout):
         return Architecture.model_validate(dict(self._sketch(layers, width, vocabulary)))
 
     def fitted(self, layers: Layers, vocabulary: int) -> Architecture:
-        """The drawing whose width meets the budget; the MLP's ratio takes up the remainder.
+        """The architecture whose width meets the budget; the MLP's ratio takes up the remainder.
 
         Of the widths that fit within the tolerance, the one whose MLP ratio is nearest the asked. Raises
         BadInput naming the layer that does not fit.
@@ -94,7 +94,7 @@ class Space(Layout):
         raise BadInput(self._misfit(specs, vocabulary))
 
     def _sketch(self, specs: tuple[MixerSpec, ...], width: int, vocabulary: int, hidden: int = 8) -> Architecture:
-        """A drawing that is not yet validated, by default with the smallest MLP."""
+        """An architecture that is not yet validated, by default with the smallest MLP."""
         return Architecture.model_construct(
             vocabulary=vocabulary,
             width=width,
@@ -133,7 +133,7 @@ class Space(Layout):
         return best[1] if best else None
 
     def _misfit(self, specs: tuple[MixerSpec, ...], vocabulary: int) -> str:
-        """Which part of the smallest drawing goes over the budget."""
+        """Which part of the smallest architecture goes over the budget."""
         width = next((w for w in WIDTHS if _suits(specs, w)), None)
         if width is None:
             return f"kinds: no width up to {WIDTHS[-1]} is possible for every layer"
@@ -163,7 +163,7 @@ class Space(Layout):
 
     @property
     def drawings(self) -> int:
-        """How many different drawings the space holds, those of `designs_only` left out."""
+        """How many different architectures the space holds, those of `designs_only` left out."""
         return counting.count(self)
 
 

@@ -33,7 +33,7 @@ FRESH, AGAIN = 60.0, 15.0  # seconds: so old a sign of life counts; how often on
 class Ledger:
     """The entries of one study; who opens it may write, one driver at a time.
 
-    descriptor: of the study that is asked for; none takes the one that is kept. Raises BadInput where the study is not
+    descriptor: of the expected study; None takes the stored one. Raises BadInput where the study is not
     there, or is another.
     """
 
@@ -74,7 +74,7 @@ class Ledger:
         return [trial for trial in found if name in trial.user_attrs]
 
     def begin(self, lag: int) -> None:
-        """Write under this process' name, drawing with this lag. Raises BadInput where another driver writes."""
+        """Write under this process' name, architecture with this lag. Raises BadInput where another driver writes."""
         check_free(self.database, self.name)
         self.sign()
         self._read()
@@ -84,7 +84,7 @@ class Ledger:
             self._set(UID, secrets.token_hex(8))
 
     def _keep_lag(self, lag: int) -> None:
-        """What was drawn, or may have been, keeps the lag of its drawing."""
+        """What was drawn, or may have been, keeps the lag of its architecture."""
         lags: list[list[int]] = self._attrs.get(LAGS, [])
         if not lags or lags[-1][1] != lag:
             last = max((record.number for record in self.records.all), default=-1)

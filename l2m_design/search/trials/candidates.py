@@ -21,7 +21,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Candidate:
-    """A drawing with its verdict; misfit: why no width suits it, or the context does not, if so."""
+    """An architecture with its verdict; misfit: why no width suits it, or the context does not, if so."""
 
     architecture: Architecture
     verdict: Verdict
@@ -30,7 +30,7 @@ class Candidate:
 
     @property
     def key(self) -> tuple[str, float]:
-        """What tells one candidate from another: drawing and learning rate."""
+        """What tells one candidate from another: architecture and learning rate."""
         return self.architecture.fingerprint, self.rate
 
 
@@ -59,7 +59,7 @@ class Candidates:
         return found | ({RATE: list(rates)} if len(rates) > 1 else {})
 
     def drawn(self, pick: Callable[[str, list[Any]], Any], given: Architecture | None = None) -> Candidate:
-        """The candidate of these picks; given: its drawing, where the space's questions cannot draw it."""
+        """The candidate of these picks; given: its architecture, where the space's questions cannot draw it."""
         rates = self._settings.search.rates
         rate = float(pick(RATE, list(rates))) if len(rates) > 1 else rates[0]
         misfit = None
@@ -132,7 +132,7 @@ class Candidates:
         return self.memory(TRAINING_BYTES * architecture.parameters) <= 0
 
     def rejection(self, found: Candidate) -> str:
-        """Why a drawing is infeasible, in words."""
+        """Why an architecture is infeasible, in words."""
         if found.misfit:
             return found.misfit
         verdict, enforced = found.verdict, self._settings.search.enforce

@@ -1,4 +1,4 @@
-"""Trial: one candidate from its drawing to its record; it says which job comes next and hears what became of it."""
+"""Trial: one candidate from its architecture to its record; it gives the next job and receives its outcome."""
 
 import math
 import time
@@ -158,5 +158,5 @@ def begun(
     record = candidates.record(number, found, picks, design)
     if found.misfit or (not record.feasible and not design):
         return replace(record, state="infeasible", reason=candidates.rejection(found))
-    twin = known.twin(record.fingerprint, record.rate, whole=design is not None)
-    return record.copied_from(twin) if twin else record
+    earlier = known.duplicate(record.fingerprint, record.rate, whole=design is not None)
+    return record.copied_from(earlier) if earlier else record
