@@ -35,11 +35,13 @@ Length = Annotated[
 ]
 Windows = Annotated[int, typer.Option(help="Number of windows, at least 8, spread over all documents.")]
 Chunk = Annotated[int, typer.Option(help="Tokens that are read at a time; the two newest chunks are always cached.")]
-Sinks = Annotated[int, typer.Option(help="First tokens that are never evicted.")]
+Sinks = Annotated[int, typer.Option(help="Number of first tokens of a window that are never evicted.")]
 Teach = Annotated[int, typer.Option(help="For `value`: steps that train the score, on the training split.")]
 Allocate = Annotated[
     str,
-    typer.Option(help="For `use`: who competes for slots: tokens of one `head`, kv heads of a `layer` or `model`."),
+    typer.Option(
+        help="For `use`: which tokens compete for slots: those of each `head`, `layer`, or the whole `model`."
+    ),
 ]
 Growth = Annotated[
     float | None,
@@ -84,10 +86,10 @@ def command(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Compare a trained model's late loss (second half of windows) with bounded KV caches to that with the full cache.
+    """Measure how much the late loss (second half of windows) of a trained model rises with a bounded KV cache.
 
-    Each window begins with the model's start token, if it has one. It counts as one of the sinks, the first tokens
-    of a window.
+    Every window begins with the start token of the model, if it has one, which counts as one of the sinks (the first
+    tokens of a window).
     """
     from l2m_design.corpus import open_corpus
     from l2m_design.errors import BadInput

@@ -31,7 +31,7 @@ Runtime = Annotated[
     typer.Option(
         help="Software whose cache layout counts for a published model: transformers, vllm, llama.cpp, mamba-ssm, fla; "
         "or ideal, only what must be stored.",
-        show_default="transformers; for models of mamba-ssm and fla these",
+        show_default="transformers, or mamba-ssm or fla for their own models",
     ),
 ]
 Paged = Annotated[
@@ -44,7 +44,8 @@ Dtype = Annotated[
 KvDtype = Annotated[
     str | None,
     typer.Option(
-        help="Data type of the KV cache: one of --dtype, float8, int8, q8_0 or q4_0.", show_default="that of the model"
+        help="Data type of the KV cache: float32, bfloat16, float16, float8, int8, q8_0 or q4_0.",
+        show_default="that of the model",
     ),
 ]
 StateDtype = Annotated[
@@ -74,7 +75,7 @@ Fits = Annotated[
     str | None,
     typer.Option(metavar="MEMORY", help="Print the longest context whose state fits in this memory, such as 16GiB."),
 ]
-Batch = Annotated[int, typer.Option(min=1, help="Number of sequences that share the memory of --fits or of --paged.")]
+Batch = Annotated[int, typer.Option(min=1, help="Number of sequences in memory at once, for --fits and --paged.")]
 Plot = Annotated[
     Path | None, typer.Option(help="Plot the state against the requirement by length: .png, .svg or .html.")
 ]

@@ -75,13 +75,13 @@ Control = Annotated[
 Pairing = Annotated[
     str,
     typer.Option(
-        help="Y in the term that is subtracted, log p(Y): of the same document, of an other document (direct only), or "
-        "none: the loss of the first half instead (profile only)."
+        help="Term that is subtracted, log p(Y): same (Y of the same document), other (Y of another document, direct "
+        "only) or none (losses of the first half minus those of the second instead, profile only)."
     ),
 ]
 Bigram = Annotated[
     str,
-    typer.Option(help="paper: correct for a model that starts without context by bigrams, as published; or none."),
+    typer.Option(help="paper: correct the first two tokens, which are scored without context, as published; or none."),
 ]
 Normalise = Annotated[
     str | None,
@@ -92,7 +92,7 @@ Normalise = Annotated[
 Split = Annotated[str | None, typer.Option(help="Documents to read: train, validation or test. Default: all.")]
 Table = Annotated[
     Path | None,
-    typer.Option(help="File of the model's scores, .parquet: written if new, read instead of scoring if it exists."),
+    typer.Option(help="File of the model's scores, .parquet: existing scores are reused, new ones are added."),
 ]
 Plot = Annotated[Path | None, typer.Option(help="Plot I(n;n) against n: .png, .svg or .html.")]
 Published = Annotated[

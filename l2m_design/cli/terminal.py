@@ -16,7 +16,7 @@ Set = Annotated[
     list[str],
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the file, dotted for nested keys; repeatable."),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[str, typer.Option(help="Device to compute on: auto, cpu, cuda or cuda:N.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would run, in numbers, and stop.")]
 
 TargetLength = Annotated[str, typer.Option(metavar="TOKENS", help="Target context length, such as 131072 or 128k.")]

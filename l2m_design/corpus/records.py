@@ -223,7 +223,7 @@ def streamed(name: str, config: str | None, split: str, field: str, documents: i
     try:
         import datasets
     except ImportError:
-        raise BadInput("hf: needs the package datasets: pip install 'l2m-design[datasets]'") from None
+        raise BadInput("hf: needs the package datasets: pip install datasets") from None
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{key}.")
     try:

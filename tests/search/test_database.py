@@ -106,7 +106,7 @@ def test_a_missing_driver_says_what_to_install(study: Path, monkeypatch, capsys)
     monkeypatch.setitem(sys.modules, "psycopg", None)
     monkeypatch.chdir(study.parent)
     said = _refused(monkeypatch, capsys, "search", "study.yaml", "--storage", "postgresql://joe:secret@host/name")
-    assert "needs a driver: pip install 'l2m-design[postgres]'" in said
+    assert "needs a driver: pip install 'psycopg[binary]'" in said
     assert "secret" not in said
 
 

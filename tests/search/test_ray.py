@@ -16,7 +16,7 @@ LARGE, SMALL = {"CPU": 4.0, "GPU": 2.0}, {"CPU": 1.0}
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    pytest.importorskip("ray", reason="Ray is not installed: pip install 'l2m-design[ray]'")
+    pytest.importorskip("ray", reason="Ray is not installed: pip install ray")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     import ray
     from ray.cluster_utils import Cluster

@@ -86,7 +86,7 @@ class Cluster:
         try:
             import ray
         except ImportError:
-            raise BadInput("executor: ray needs Ray: pip install 'l2m-design[ray]'") from None
+            raise BadInput("executor: ray needs the package ray: pip install ray") from None
         self._ray, self._say = ray, say
         self._actors, self._idle = list[Any](), list[tuple[Any, str]]()
         self._ours = not ray.is_initialized()

@@ -116,7 +116,7 @@ def check_file(url: str) -> None:
 
 
 def driven(url: str) -> str:
-    """The URL with the driver that `l2m-design[postgres]` installs, where it names none."""
+    """The URL with the driver psycopg, if it names none."""
     parts = make_url(url)
     if parts.drivername == "postgresql":
         parts = parts.set(drivername="postgresql+psycopg")
@@ -133,5 +133,5 @@ def reason(error: BaseException) -> str:
 
 def _driver_hint(url: str, error: Exception) -> str:
     if url.startswith("postgres"):
-        return "needs a driver: pip install 'l2m-design[postgres]'"
+        return "needs a driver: pip install 'psycopg[binary]'"
     return f"no driver for it ({first_line(error)})"
