@@ -7,6 +7,7 @@ from l2m_design.cli.terminal import say, table
 from l2m_design.cli.verdict import counted_in, in_dtypes, requirement
 from l2m_design.library.allotted import in_words
 from l2m_design.library.fits import sentence
+from l2m_design.terms import REACH_LIMIT
 
 if TYPE_CHECKING:
     from l2m_design.condition import Demand
@@ -74,4 +75,4 @@ def _row(name: str, result: "CheckAnswer") -> list[str]:
 
 
 def _reach(tokens: int | None) -> str:
-    return "unlimited" if tokens is None else f"{tokens:,}"
+    return f"{REACH_LIMIT:,} or more" if tokens is None else f"{tokens:,}"

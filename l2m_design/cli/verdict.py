@@ -107,9 +107,9 @@ def _judgement(demand: "Demand", result: "CheckAnswer", held: str) -> None:
     from l2m_design.report.words import tokens
 
     answer = "meets" if result["meets_growth"] else "does not meet"
-    required = "no growth" if result["required_growth"] == "none" else f"growth as {result['required_growth']}"
+    required = "no growth" if result["required_growth"] == "none" else f"{result['required_growth']} or faster"
     grows = "does not grow" if result["growth"] == "none" else f"grows as {result['growth']}"
-    say(f"Growth condition: the state {grows}; required is {required}. The state {answer} the growth condition.")
+    say(f"Growth condition: the state {grows}, and {required} is required. It {answer} the condition.")
     if result["level_slack"] is None:
         return
     say(

@@ -106,8 +106,8 @@ def _packed(path: Path, start: bytes) -> NDArray[Any]:
 
 
 def _megatron(path: Path, index: Path) -> Spans:
-    """A .bin file whose .idx holds: magic, version, dtype, sequences, documents + 1; the sequences' sizes and places in
-    bytes; the sequences that documents begin with.
+    """A .bin file whose .idx holds: magic, version, dtype, sequences, documents + 1; the sequences' sizes and positions
+    in bytes; the sequences that documents begin with.
     """
     held = index.read_bytes()
     if not held.startswith(MEGATRON):
@@ -120,7 +120,7 @@ def _megatron(path: Path, index: Path) -> Spans:
         version, code, sequences, bounds = struct.unpack_from("<QBQQ", held, len(MEGATRON))
         at = len(MEGATRON) + struct.calcsize("<QBQQ")
         sizes = np.frombuffer(held, "<i4", sequences, at).astype(np.int64)
-        places = np.frombuffer(held, "<i8", sequences, at + 4 * sequences)
+        positions = np.frombuffer(held, "<i8", sequences, at + 4 * sequences)
         firsts = np.frombuffer(held, "<i8", bounds, at + 12 * sequences)
     except (struct.error, ValueError, OverflowError):
         raise broken from None
@@ -133,7 +133,7 @@ def _megatron(path: Path, index: Path) -> Spans:
             f"{index}: says {ends[-1]:,} {dtype} tokens, but {path.name} contains {path.stat().st_size:,} bytes"
         )
     ordered = len(firsts) > 1 and firsts[0] == 0 and firsts[-1] == sequences and (np.diff(firsts) >= 0).all()
-    if not ordered or (sizes < 0).any() or (places != ends[:-1] * item).any():
+    if not ordered or (sizes < 0).any() or (positions != ends[:-1] * item).any():
         raise broken
     return Spans(np.memmap(path, dtype=dtype, mode="r"), np.stack([ends[firsts[:-1]], ends[firsts[1:]]], axis=1))
 

@@ -167,7 +167,7 @@ def _reach(found: Judgement) -> str:
     if found.meets_level is None:
         return "not judged"
     reach = found.reach_tokens.effective
-    return f"no end up to {REACH_LIMIT:,} tokens" if reach is None else f"{reach:,} tokens"
+    return f"at least {REACH_LIMIT:,} tokens" if reach is None else f"{reach:,} tokens"
 
 
 def _losses(provenance: Provenance) -> str:

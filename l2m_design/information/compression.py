@@ -151,7 +151,7 @@ def _coder(prime: list[Tokens], tuning: SplitPoints, vocabulary: int, rng: np.ra
 def coded(
     coder: DocumentCoder, points: SplitPoints, rng: np.random.Generator, advance: Advance = lambda windows: None
 ) -> CodeLengths:
-    """Code lengths [points] of every place's second half."""
+    """Code lengths [points] of the second half at every split point."""
     jobs = []
     for n in np.unique(points.n).tolist():
         rows = np.flatnonzero(points.n == n)
@@ -168,7 +168,7 @@ def coded(
 
 
 def _others(points: SplitPoints, n: int, rng: np.random.Generator) -> Tokens:
-    """[points of length n, n] the X of a place in another family of documents; far away where there is but one."""
+    """Return [points of length n, n] the X of another group of documents; if there is only one group, a distant X."""
     rows = np.flatnonzero(points.n == n)
     families = points.documents.families
     family = points.document[rows] if families is None else families[points.document[rows]]

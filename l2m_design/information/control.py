@@ -67,7 +67,7 @@ def controlled(
 
 
 def one_spot(points: SplitPoints, rng: np.random.Generator) -> SplitPoints:
-    """One place of each window and length, drawn from its spots."""
+    """One split point of each window and length, drawn from its spots."""
     order = rng.permutation(len(points))
     column = np.searchsorted(points.lengths, points.n)
     _, first = np.unique((points.window * len(points.lengths) + column)[order], return_index=True)

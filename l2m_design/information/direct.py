@@ -24,7 +24,7 @@ def direct_curve(
     bigram_correction: Literal["none", "paper"] = "none",
     advance: Advance = lambda windows: None,
 ) -> tuple[Curve, Losses]:
-    """I(n;n) by document and h_t, one place a window."""
+    """I(n;n) by document and h_t, one split point per window."""
     nats, losses = score_points(points, scores, advance)
     shift = cold_start_shift(points, float(nats.first_two.mean())) if bigram_correction == "paper" else 0.0
     name = f"direct, {pairing} document ({scores.scorer.name})"
@@ -36,7 +36,7 @@ def direct_curve(
 
 
 def other_documents(points: SplitPoints) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs of points (mine, other) of equal n in different documents, each place in one pair only.
+    """Pairs of points (mine, other) of equal n in different documents, each split point in one pair only.
 
     Sorted by document, the first half is paired with the second, so the two sides share no document but perhaps one.
     Raises BadInput where one document gives half of the points or more.

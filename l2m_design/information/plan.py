@@ -47,7 +47,7 @@ def plan(corpus: Corpus, settings: MeasurementSettings, values: bool = False) ->
 
 
 def planned_tokens(points: SplitPoints, settings: MeasurementSettings) -> int:
-    """Tokens coded or scored: of overlapping segments that start in one place the longest counts."""
+    """Tokens coded or scored: of overlapping segments that start at one position the longest counts."""
     if not settings.needs_scorer:
         return 3 * int(points.n.sum())  # Y, after three pasts
     longest: dict[int, int] = {}

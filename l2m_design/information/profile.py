@@ -46,8 +46,8 @@ class Losses:
 
 
 @dataclass(frozen=True)
-class PlaceNats:
-    """[points] nats of each place's Y: behind its X, alone, and the first two tokens of Y alone.
+class PointNats:
+    """[points] nats of Y at each split point: after its X, alone, and the first two tokens of Y alone.
 
     plain: nats of X alone less those of Y behind it. gain: what the last half of Y gains from X, a token.
     """
@@ -61,8 +61,8 @@ class PlaceNats:
 
 def score_points(
     points: SplitPoints, scores: Scores, advance: Advance = lambda windows: None, alone: bool = True
-) -> tuple[PlaceNats, Losses]:
-    """Score every place; without `alone`, only X Y together. Windows are taken in groups, so memory stays flat."""
+) -> tuple[PointNats, Losses]:
+    """Score every split point; without `alone`, only X and Y together."""
     nats = np.zeros((5, len(points)))
     longest = 2 * int(points.lengths[-1])
     total, count = np.zeros(longest), 0
@@ -80,7 +80,7 @@ def score_points(
             total += found[-1, 0, begin][:longest]
             count += 1
         advance(last - first)
-    scored = PlaceNats(*nats)
+    scored = PointNats(*nats)
     gains = points.curve(scored.gain, "gain") if alone else None
     return scored, Losses(total / count, gains)
 
@@ -109,7 +109,7 @@ def profile_curve(
     bigram_correction: Literal["none", "paper"] = "none",
     advance: Advance = lambda windows: None,
 ) -> tuple[Curve, Losses]:
-    """I(n;n) by document and h_t. pairing "none": the plain form, one place a window, for stationary sources."""
+    """I(n;n) by document and h_t. pairing "none": the plain form, one split point per window."""
     nats, losses = score_points(points, scores, advance, alone=pairing == "same")
     values = nats.alone - nats.behind if pairing == "same" else nats.plain
     shift = cold_start_shift(points, float(nats.first_two.mean())) if bigram_correction == "paper" else 0.0

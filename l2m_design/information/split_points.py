@@ -1,8 +1,8 @@
-"""SplitPoints: where I(n;n) is read in documents. Every estimator answers place by place; documents are resampled.
+"""Split points: the positions between X and Y at which I(n;n) is measured; estimators give nats for each of them.
 
-A window of 2 N tokens is read at one place for n = N and at up to `spots` points for shorter n, evenly spread at
-multiples of 2n: short lengths, read at a single place, would be the noisiest. Because those points start where a
-longer length's second half starts, a model that scored that half alone has scored their joint sequence as well.
+A window of 2 N tokens has one split point for n = N and up to `spots` for shorter n, evenly spread at multiples of 2n:
+with a single one, short lengths would be the noisiest. Because they start where the second half of a longer length
+starts, a model that scored that half alone has scored their joint sequence as well.
 """
 
 from dataclasses import dataclass
@@ -20,9 +20,11 @@ STRETCHES = "stretches of documents"  # what rows are where there are too few do
 
 @dataclass(frozen=True)
 class SplitPoints:
-    """X = tokens [begin, begin + n), Y = [begin + n, begin + 2n) of one array of tokens, all inside one document.
+    """Blocks X = tokens [begin, begin + n) and Y = [begin + n, begin + 2n) of one array of tokens, each inside one
+    document.
 
-    lengths: [lengths] n that occur. document, window, begin, n: [points]. Windows are numbered along the points.
+    documents: the documents. lengths: [lengths] the different n. document, window, begin, n: [points]. Windows are
+    numbered in the order of the points.
     """
 
     documents: Documents
@@ -37,20 +39,20 @@ class SplitPoints:
 
     @property
     def windows(self) -> int:
-        """How many windows the points lie in."""
+        """Number of windows."""
         return int(self.window[-1]) + 1 if len(self) else 0
 
     def of_windows(self, first: int, last: int) -> "SplitPoints":
-        """The points in windows first .. last - 1."""
+        """Return the split points in windows first .. last - 1."""
         return self.chosen(slice(*np.searchsorted(self.window, [first, last])))
 
     def chosen(self, rows: slice | Ints) -> "SplitPoints":
-        """Some of the points."""
+        """Return some of the split points."""
         columns = (column[rows] for column in (self.document, self.window, self.begin, self.n))
         return SplitPoints(self.documents, self.lengths, *columns)
 
     def tokens(self, n: int) -> NDArray[np.int64]:
-        """[points, 2n] tokens of the points of length n."""
+        """Return [points, 2n] the tokens of X and Y at the split points of length n."""
         index = self.begin[self.n == n][:, None] + np.arange(2 * n)
         return np.asarray(self.documents.tokens[index], dtype=np.int64)
 
@@ -109,7 +111,7 @@ def spread_points(windows: Windows, lengths: Ints, spots: int) -> SplitPoints:
 
 
 def whole_points(documents: Documents, lengths: Ints) -> SplitPoints:
-    """Documents cut in their middle: each whose half is one of the lengths is one place."""
+    """Documents cut in their middle: each whose half is one of the lengths has one split point."""
     halves = documents.lengths // 2
     rows = np.nonzero(np.isin(halves, lengths) & (documents.lengths % 2 == 0))[0]
     return SplitPoints(documents, lengths, rows, np.arange(len(rows)), documents.spans[rows, 0], halves[rows])

@@ -200,7 +200,7 @@ def enough(found: Enough | None, length: int) -> str:
     where = f"at {at:,} tokens" if at == length else f"at {at:,} tokens, where the margin is smallest,"
     return (
         f"Enough state up to {length:,} tokens? {found.answer.capitalize()}: {where} the state can hold "
-        f"{_nats(low)}{ends} nats, required are {amount}; {_ground(found)}."
+        f"{_nats(low)}{ends} nats, and {amount} are required; {_ground(found)}."
     )
 
 

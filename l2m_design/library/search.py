@@ -88,19 +88,19 @@ def search(
     resume: bool = False,
     fresh: bool = False,
     listener: Listener | None = None,
-    **places: Any,
+    **options: Any,
 ) -> StudySummary | AdoptionResult:
     """Search architectures under the L²M condition; with the key `start`, the cache of a trained model. Continue if
     interrupted.
 
     study: path of the YAML file. resume: fail if there is no study to continue. fresh: start again; an earlier study is
-    renamed. listener: receives progress and trials. overrides, places: see open_study. In a script, call it below `if
+    renamed. listener: receives progress and trials. overrides, options: see open_study. In a script, call it below `if
     __name__ == "__main__":`, since trials run in other processes. Raises BadInput, and Interrupted on Ctrl-C.
     """
     if is_adoption(study):
-        start = open_adoption(study, overrides, **places)
+        start = open_adoption(study, overrides, **options)
         return adopted(start, start.run(fresh, resume, listener))
-    work = open_study(study, overrides, **places)
+    work = open_study(study, overrides, **options)
     return written(work.run(fresh, resume, listener), work.corpus)
 
 

@@ -36,7 +36,7 @@ def letter(number: int) -> str:
 
 def tokens(count: int | None) -> str:
     """A reach in words."""
-    return f"no end up to {REACH_LIMIT:,} tokens" if count is None else f"{count:,} tokens"
+    return f"at least {REACH_LIMIT:,} tokens" if count is None else f"{count:,} tokens"
 
 
 def estimate(found: Estimate | None, sign: bool = False) -> str:
@@ -103,7 +103,7 @@ def constant(terms: Terms, kinds: tuple[str, ...] | None = None) -> str:
     if kinds is not None:
         others = [kind for kind in kinds if kind not in own]
         rest = f", {other} in {', '.join(others)}{_UNMEASURED if OTHER in ranges else assumed}" if others else ""
-    return f"{listed} (measured by kind on a known source, in windows of some thousand tokens){rest}"
+    return f"{listed} (measured on a known source, in windows of some thousand tokens){rest}"
 
 
 _UNMEASURED = " (not measured: between the lowest and the highest of the kinds that were)"

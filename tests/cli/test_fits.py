@@ -69,12 +69,14 @@ def test_nominal_and_allotted_bytes_stand_side_by_side_with_the_reason(hybrid: P
     said = check("hybrid", "--runtime", "vllm", "--paged", "--length", "4096", cwd=hybrid).stdout
     page = 544 * 2 * 2 * 256 * 2
     size = 12 * page * (-(-4096 // 544) + 3 * 2) / 2**20
-    assert f"vLLM allocates {size:.0f} MiB, nominal 134 MiB, " in said
-    assert "keys and values are stored in blocks of 544 tokens, for a page of them to be as large as a " in said
-    assert "the page of a state is padded by 1.49%; with prefix caching a sequence has 2 pages of a state." in said
+    assert f"vLLM allocates {size:.0f} MiB; nominal are 134 MiB (" in said
+    assert (
+        "keys and values are stored in blocks of 544 tokens, so that a page of them is as large as that of a " in said
+    )
+    assert "the page of a state is padded by 1.49%; with prefix caching a sequence has 2 pages of state." in said
     assert "Bytes are nominal" not in said
     local = check("hybrid", "--runtime", "llama.cpp", "--length", "4000", "--batch", "2", cwd=hybrid).stdout
-    assert "llama.cpp allots 343 MiB for 2 sequences, nominal 338 MiB, 1.3% more" in local
+    assert "llama.cpp allocates 343 MiB for 2 sequences; nominal are 338 MiB (1.3% more)" in local
     assert "(KV cache in float16, other states in float32)" in local
 
 

@@ -130,7 +130,7 @@ def test_a_folder_with_a_tokenizer_takes_and_writes_text(tiny_llama: Path) -> No
         (["deep", "--prompt", "1"], "num_hidden_layers: found 1,000,000,000, at most 1,024 layers are supported"),
         (["unknown", "--prompt", "a"], "unknown: cannot be loaded"),
         (["hostile", "--prompt", "a"], "hostile: cannot be loaded"),
-        (["ssm", "--prompt", "a"], "mamba_ssm's format"),
+        (["ssm", "--prompt", "a"], "a file of mamba_ssm"),
         (["small", "--prompt", "abc"], "give token numbers, such as '1 2 3'"),
         (["small", "--prompt", "1 50"], "each from 0 to 49"),
         (["remote", "--prompt", ""], "at least one token is needed"),

@@ -99,10 +99,10 @@ def test_the_card_tells_losses_with_intervals_limits_and_an_example_that_runs(
 @pytest.mark.parametrize(
     ("prefactor", "has_level", "said"),
     [
-        (1e9, True, "at nats an element measured by kind of layer on a known source (attention 0.5, "),
-        (1e9, True, "- reach: 0 tokens"),
-        (1e-9, True, "- reach: no end up to 16,777,216 tokens"),
-        (2.0, False, "- reach: not judged"),
+        (1e9, True, "nats per element, measured for each mixer type on a known source (attention 0.5, "),
+        (1e9, True, "- longest context covered: 0 tokens"),
+        (1e-9, True, "- longest context covered: at least 16,777,216 tokens"),
+        (2.0, False, "- longest context covered: not judged"),
     ],
 )  # fmt: skip
 def test_the_card_tells_reach_and_what_an_element_holds(prefactor: float, has_level: bool, said: str) -> None:

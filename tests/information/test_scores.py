@@ -190,7 +190,7 @@ def test_a_window_longer_than_the_model_is_bad_input(tiny_llama: Path, text_fold
     asked = MeasurementSettings(estimator="profile", shortest=8, longest=128)
     with (
         open_scores(corpus, asked, str(tiny_llama)) as scores,
-        pytest.raises(BadInput, match=r"its context is 128 tokens, required are 256 .* `longest` 64"),
+        pytest.raises(BadInput, match=r"its context is 128 tokens, but 256 are required .* `longest` 64"),
     ):
         measure(corpus, asked, scores)
 

@@ -53,7 +53,7 @@ def test_measured_nats_are_said_to_be_measured_and_drawn(summary: Summary, tmp_p
     summary = under(summary, nats_by_kind={"attention": 0.005})
     said = " ".join([*caveats(summary), *outcome(summary)])
     assert "was measured by kind of layer (nats per state element: attention 0.005)" in said
-    assert "if an element holds 0.005 nats in attention (measured by kind on a known source" in said
+    assert "if an element holds 0.005 nats in attention (measured on a known source" in said
     assert "is an assumption" in said
     summary = under(summary, nats_range={"attention": (0.001, 0.02), "other": (0.001, 0.1)})
     said = " ".join([*caveats(summary), *outcome(summary)])
@@ -171,4 +171,4 @@ def test_too_few_documents_to_resample_are_said(summary: Summary) -> None:
 def test_sizes_and_reaches_in_words() -> None:
     assert [size(n) for n in (512, 2048, 3 * 2**20, 5 * 2**30)] == ["512 B", "2 KiB", "3 MiB", "5 GiB"]
     assert tokens(4096) == "4,096 tokens"
-    assert tokens(None) == "no end up to 16,777,216 tokens"
+    assert tokens(None) == "at least 16,777,216 tokens"

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from l2m_design.corpus.synthetic.recall_task import Count, Kinds, Places, RecallTask, TaskSettings, Tokens
+from l2m_design.corpus.synthetic.recall_task import Count, Kinds, Mask, RecallTask, TaskSettings, Tokens
 from l2m_design.estimates import Floats
 
 
@@ -78,7 +78,7 @@ class Mqar(RecallTask):
             nats[:, self._head + 1 :: 2] = self._second_of_slots(tokens)
         return nats
 
-    def answers(self, tokens: Tokens) -> Places:
+    def answers(self, tokens: Tokens) -> Mask:
         """[b t] values of the keys that are queried."""
         found = np.zeros(tokens.shape, dtype=bool)
         answers = found[:, self._head + 1 :: 2]

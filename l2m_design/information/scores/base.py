@@ -1,7 +1,7 @@
 """Scores of segments: what an estimator asks for is looked up, and scored once where it is missing.
 
 A segment is a run of tokens scored with nothing before it, or behind a past that stood elsewhere. Any beginning of
-a scored segment is scored too, so of the segments that start in one place only the longest is sent to the model.
+a scored segment is scored too, so of the segments that start at one position only the longest is sent to the model.
 """
 
 from collections import defaultdict
@@ -88,7 +88,7 @@ class Scores:
         limit = self.scorer.context
         if limit is not None and longest > limit:
             raise BadInput(
-                f"{self.scorer.name}: its context is {limit} tokens, required are {longest} (2 x the longest n); "
+                f"{self.scorer.name}: its context is {limit} tokens, but {longest} are required (2 x the longest n); "
                 f"give `longest` {2 ** int(np.log2(max(2, limit // 2)))} or less"
             )
 
@@ -157,7 +157,7 @@ class Scores:
 
 
 def _size(requests: Iterable[tuple[Key, int]]) -> int:
-    """Tokens of segments; of the pasts that start in one place the longest counts, once."""
+    """Tokens of segments; of the pasts that start at one position the longest counts, once."""
     pasts: dict[int, int] = {}
     total = 0
     for (past_begin, past_length, _), length in requests:

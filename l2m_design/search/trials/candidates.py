@@ -141,7 +141,7 @@ class Candidates:
             limit = self._settings.search.memory_gib
             return f"its training needs at least {needs:.2g} GiB, but search.memory_gib is {limit:g}"
         if not verdict.meets_growth and "growth" in enforced:
-            return f"its state grows as {verdict.growths[0]}, required is {verdict.growths[1]}"
+            return f"its state grows as {verdict.growths[0]}, but {verdict.growths[1]} is required"
         assert verdict.room is not None
         length, room = min(verdict.room.items(), key=lambda item: item[1])
         return (
