@@ -17,17 +17,17 @@ from l2m_design.corpus.windows import Windows, spread_windows
 from l2m_design.estimates import Curve
 from l2m_design.information import MeasurementSettings
 from l2m_design.information.direct import other_documents
-from l2m_design.information.places import Places, spread_places
 from l2m_design.information.plan import planned_tokens
-from l2m_design.information.profile import score_places
+from l2m_design.information.profile import score_points
 from l2m_design.information.regression import fit_power
+from l2m_design.information.split_points import SplitPoints, spread_points
 from l2m_design.measuring.scorer import Scoring, open_scores, planned
 
 PAIRED = MeasurementSettings(estimator="profile")
 PLAIN = MeasurementSettings(estimator="profile", pairing="none")
 
 
-def chain(windows: Windows, lengths: np.ndarray, links: int) -> Places:
+def chain(windows: Windows, lengths: np.ndarray, links: int) -> SplitPoints:
     """Windows of 2N that overlap by half: `links` starts, N apart, each read at every n."""
     longest = int(lengths[-1])
     begins, sizes = [], []
@@ -36,7 +36,7 @@ def chain(windows: Windows, lengths: np.ndarray, links: int) -> Places:
         begins += [k * longest for k in range(count)]
         sizes += [n] * count
     start = windows.documents.spans[windows.document, 0] + windows.start
-    return Places(
+    return SplitPoints(
         windows.documents,
         lengths,
         document=np.repeat(windows.document, len(sizes)),
@@ -46,18 +46,18 @@ def chain(windows: Windows, lengths: np.ndarray, links: int) -> Places:
     )
 
 
-def variance(places: Places, values: np.ndarray) -> np.ndarray:
+def variance(points: SplitPoints, values: np.ndarray) -> np.ndarray:
     """[lengths + 1] variance of the mean over windows (each in a document of its own, or nearly), and of beta."""
-    by_window = np.empty((places.windows, len(places.lengths)))
-    for column, n in enumerate(places.lengths.tolist()):
-        rows = places.n == n
-        counts = np.bincount(places.window[rows], minlength=places.windows)
-        by_window[:, column] = np.bincount(places.window[rows], values[rows], places.windows) / counts
-    curve = Curve(places.lengths, by_window, "", "windows")
+    by_window = np.empty((points.windows, len(points.lengths)))
+    for column, n in enumerate(points.lengths.tolist()):
+        rows = points.n == n
+        counts = np.bincount(points.window[rows], minlength=points.windows)
+        by_window[:, column] = np.bincount(points.window[rows], values[rows], points.windows) / counts
+    curve = Curve(points.lengths, by_window, "", "windows")
     draws = curve.resampled(400, np.random.default_rng(0))
-    lengths, covariance = places.lengths.astype(float), np.cov(draws.T)
+    lengths, covariance = points.lengths.astype(float), np.cov(draws.T)
     beta = fit_power(lengths, draws, covariance, offset=True)[:, 1]
-    return np.append(by_window.var(axis=0, ddof=1) / places.windows, beta.var())
+    return np.append(by_window.var(axis=0, ddof=1) / points.windows, beta.var())
 
 
 def main() -> None:
@@ -84,11 +84,11 @@ def main() -> None:
         size = 2 * options.longest if options.no_chain else 4 * options.longest
         windows = spread_windows(scores.documents, size, options.windows, rng, corpus.name, corpus.period)
         inner = Windows(windows.documents, 2 * options.longest, windows.document, windows.start)
-        one = spread_places(inner, lengths, 1)
-        nats, _ = score_places(one, scores)
+        one = spread_points(inner, lengths, 1)
+        nats, _ = score_points(one, scores)
         mine, other = other_documents(one)
         pairs = one.chosen(mine)
-        pairs = Places(pairs.documents, lengths, pairs.document, pairs.window // 2, pairs.begin, pairs.n)
+        pairs = SplitPoints(pairs.documents, lengths, pairs.document, pairs.window // 2, pairs.begin, pairs.n)
         found = {
             "plain profile": (planned_tokens(one, PLAIN), variance(one, nats.plain)),
             "direct, other document": (
@@ -98,18 +98,18 @@ def main() -> None:
             "direct, same document": (planned_tokens(one, PAIRED), variance(one, nats.alone - nats.behind)),
         }
         for spots in (2, 4, 8, 16, 32, 64):
-            places = spread_places(inner, lengths, spots)
-            nats, _ = score_places(places, scores)
-            found[f"overlapping, {spots} places"] = (
-                planned_tokens(places, PAIRED),
-                variance(places, nats.alone - nats.behind),
+            points = spread_points(inner, lengths, spots)
+            nats, _ = score_points(points, scores)
+            found[f"overlapping, {spots} points"] = (
+                planned_tokens(points, PAIRED),
+                variance(points, nats.alone - nats.behind),
             )
         for links in () if options.no_chain else (2, 3):
-            places = chain(windows, lengths, links)
-            nats, _ = score_places(places, scores)
+            points = chain(windows, lengths, links)
+            nats, _ = score_points(points, scores)
             found[f"chain of {links} half-overlapping"] = (
-                planned_tokens(places, PAIRED),
-                variance(places, nats.alone - nats.behind),
+                planned_tokens(points, PAIRED),
+                variance(points, nats.alone - nats.behind),
             )
     tokens, base = found["direct, same document"]
     print(f"{corpus.name}, {scores.scorer.name}, {options.windows} windows")

@@ -69,11 +69,23 @@ def _plain(annotation: Any) -> str:
 
 def study() -> Iterator[str]:
     """The keys of a study, section by section."""
-    from l2m_design.information import MeasurementSettings
     from l2m_design.search.settings import StudySettings
 
-    yield from _section("The study", StudySettings)
-    for name, field in StudySettings.model_fields.items():
+    yield from _study(StudySettings)
+
+
+def adoption() -> Iterator[str]:
+    """The keys of a study that starts from a model, section by section."""
+    from l2m_design.search.adoption.settings import AdoptionSettings
+
+    yield from _study(AdoptionSettings)
+
+
+def _study(settings: Any) -> Iterator[str]:
+    from l2m_design.information import MeasurementSettings
+
+    yield from _section("The study", settings)
+    for name, field in settings.model_fields.items():
         if section := _settings_of(field.annotation):
             yield from _section(name, section)
             if name == "demand":
@@ -81,8 +93,9 @@ def study() -> Iterator[str]:
 
 
 def _settings_of(annotation: Any) -> Any:
-    """The class of settings that a field takes, none where it takes a plain value."""
+    """The class of settings that a field takes, or a list of them; none if it takes a plain value."""
     parts = [annotation, *get_args(annotation)]
+    parts += [part for each in parts for part in get_args(each)]
     return next((part for part in parts if isinstance(part, type) and hasattr(part, "model_fields")), None)
 
 
@@ -191,4 +204,11 @@ def _row(*cells: str) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
-GENERATED = {"commands": commands, "study": study, "space": space, "mixers": mixers, "study_json": study_json}
+GENERATED = {
+    "commands": commands,
+    "study": study,
+    "adoption": adoption,
+    "space": space,
+    "mixers": mixers,
+    "study_json": study_json,
+}

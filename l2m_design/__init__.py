@@ -1,18 +1,17 @@
-"""L²M design: measure what a data set asks a model to remember, search the smallest state that keeps it.
+"""L²M design: measure the mutual information of a corpus; search the smallest history state that keeps up with it.
 
-    corpus -> information -> PowerLaw (demand) --+
-                                                 +- condition -> search -> report
-    space  -> architecture -> StateLaw (supply) -+                 |  `--> export
-                   `--> model -> training -> Result ---------------+
+    corpus -> information -> PowerLaw (requirement) --+
+                                                      +- condition -> search -> report
+    space  -> architecture -> StateLaw (state) -------+                 |  `--> export
+                   `--> model -> training -> Result --------------------+
 
-The left wing learns what the data ask for, the right wing draws and builds what a model keeps; both
-speak in laws of growth with context length and meet in `condition`; `advice` says what would change its
-answer. Floors, from the ground:
-0 laws, estimates, settings | 1 corpus, architecture, condition | 2 information, model, advice | 3 training |
-4 measuring, calibration | 5 search | 6 report, export | 7 library | 8 cli. A room imports only from floors below it.
+One side measures what the data require, the other computes what a model stores. Both are laws of growth with context
+length, which `condition` compares; `advice` computes what would change the result. A subpackage imports only from lower
+floors: 0 laws, estimates, settings | 1 corpus, architecture, condition | 2 information, model, advice | 3 training |
+4 measuring, calibration | 5 search | 6 report, export | 7 library | 8 cli.
 
-As a library: `import l2m_design as l2m`, then `l2m.estimate`, `l2m.check`, `l2m.search`, `l2m.train`, `l2m.export`, and
-what they take and answer (`__all__`). Each is imported when it is first asked for.
+Use it as `import l2m_design as l2m`: the functions `l2m.estimate`, `l2m.check`, `l2m.search`, `l2m.train`, `l2m.export`
+and `l2m.build`, and the classes that they take and return (`__all__`). Each is imported when it is first used.
 """
 
 from importlib import import_module
@@ -65,7 +64,7 @@ __all__ = [
     "train",
 ]
 
-_PLACES = {
+_MODULES = {
     "architecture": ("Architecture",),
     "condition": ("Demand", "Verdict"),
     "corpus": ("Corpus", "open_corpus"),
@@ -81,37 +80,37 @@ _PLACES = {
     "training.recipe": ("Recipe",),
     "training.trained": ("Trained",),
 }
-_PLACE = {name: place for place, names in _PLACES.items() for name in names}
+_MODULE = {name: module for module, names in _MODULES.items() for name in names}
 
 
-class _Verb(ModuleType):
-    """A room that is also the verb of its name: `l2m.search(study)` beside `l2m_design.search.run`."""
+class _Callable(ModuleType):
+    """A subpackage that can be called as the function of its name: `l2m.search(study)`, and `l2m_design.search.run`."""
 
     @property
     def __signature__(self) -> Any:
         from inspect import signature
 
-        return signature(self._verb)
+        return signature(self._function)
 
     @property
-    def _verb(self) -> Any:
+    def _function(self) -> Any:
         name = self.__name__.rpartition(".")[2]
         return getattr(import_module(f"l2m_design.library.{name}"), name)
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        """The function of this name in l2m_design.library."""
-        return self._verb(*arguments, **options)
+        """Call the function of this name in l2m_design.library."""
+        return self._function(*arguments, **options)
 
 
-for _room in ("search", "export"):
-    import_module(f"l2m_design.{_room}").__class__ = _Verb
+for _package in ("search", "export"):
+    import_module(f"l2m_design.{_package}").__class__ = _Callable
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, imported when it is asked for."""
-    if name not in _PLACE:
+    """Import a public name when it is first used."""
+    if name not in _MODULE:
         raise AttributeError(f"module 'l2m_design' has no attribute '{name}'")
-    return getattr(import_module(f"l2m_design.{_PLACE[name]}"), name)
+    return getattr(import_module(f"l2m_design.{_MODULE[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -1,11 +1,11 @@
-"""The L²M condition: may this state law keep up with what these data ask for?
+"""The L²M condition: can a model with this state law keep up with data of this information law?
 
-Two questions, two answers. Growth: is the state's exact exponent at least beta (default: the upper end of
-beta's interval)? Level: is dim z(L/2) at least I(L/2; L) / eta at every length up to the target, eta being the
-capacity of a state element in nats, measured for each kind of layer (`l2m calibrate`) on a known source, or given? The
-condition fixes a rate; the constant eta it cannot give. So whether a state is large enough has three answers: yes where
-the lowest capacity suffices, no where the highest does not, and between them it is not decided by what is known.
-Source: arXiv 2503.04725, theorems 5.2 and 5.4. Necessary, not sufficient.
+It has two parts. Growth condition: the exact exponent of the state is at least beta (by default the upper end of the
+interval of beta). Capacity condition: the state after half of the context, dim z(L/2), is at least I(L/2; L) / eta at
+every context length L up to the target, where eta is the capacity per state element in nats, measured for each mixer
+type (`l2m calibrate`) or given. The theorem fixes the rate but not eta, so the capacity condition has three answers:
+yes if the lowest capacity suffices, no if the highest does not, else not decided. Source: arXiv 2503.04725, theorems
+5.2 and 5.4. The condition is necessary, not sufficient.
 """
 
 import math
@@ -23,9 +23,10 @@ Answer = Literal["yes", "no", "not decided"]
 
 @dataclass(frozen=True)
 class Demand:
-    """What data ask of a state: I(L/2; L) by context length, read at one end of its interval.
+    """The requirement: I(L/2; L) by context length, read at one end of its interval.
 
-    law: nats by n = L/2, or none when only beta is known (then the level cannot be judged).
+    law: nats by n = L/2. terms: how the requirement is judged. has_level: False if only beta is known; then the
+    capacity condition is not judged.
 
     Examples:
         >>> from l2m_design.laws import StateTerm, Tokens
@@ -41,7 +42,7 @@ class Demand:
 
     @property
     def exponent(self) -> float:
-        """The asked growth exponent: the chosen end of beta's interval, 1 at most (I(n;n) cannot outgrow n)."""
+        """The required growth exponent: the chosen end of the interval of beta, at most 1 (I(n;n) cannot outgrow n)."""
         beta = self.law.beta
         return min(1.0, {"upper": beta.high, "value": beta.value, "lower": beta.low}[self.terms.end])
 
@@ -51,27 +52,29 @@ class Demand:
         return growth_words(self.exponent, self.law.form == "logarithm")
 
     def grows(self, state: StateLaw) -> bool:
-        """Does the state grow at least as fast as required? A logarithm is less than any power, more than nothing."""
+        """Return whether the state grows at least as fast as required. log t is slower than any power and faster than
+        no growth.
+        """
         if self.law.form == "logarithm":
             return state.exponent > 0 or state.logarithmic
         return state.exponent >= self.exponent
 
     def nats(self, length: int) -> float:
-        """I(L/2; L) in nats at context length L, at the chosen end of its band."""
+        """Return I(L/2; L) in nats at context length L, at the chosen end of its interval."""
         at = self.law.at(length / 2)
         return max(0.0, {"upper": at.high, "value": at.value, "lower": at.low}[self.terms.end])
 
     @property
     def hard_nats(self) -> float:
-        """Nats per element that no code can pass: bits of the widest element · ln 2 (theorem 5.2). Very loose."""
+        """Upper bound of the nats per element: bits of the widest element · ln 2 (theorem 5.2). Very loose."""
         return self.terms.dtypes.widest * math.log(2)
 
     def elements(self, length: int, nats_per_element: float) -> float:
-        """State elements asked for at context length L."""
+        """Return the required state elements at context length L."""
         return self.nats(length) / nats_per_element
 
     def judge(self, state: StateLaw) -> "Verdict":
-        """Hold a state law against this demand."""
+        """Compare a state law with this requirement."""
         slack = room = None
         if self.has_level:
             slack = {length: self.slack(state, length) for length in self.grid(self.terms.length)}
@@ -90,10 +93,11 @@ class Demand:
         )
 
     def enough(self, state: StateLaw) -> "Enough | None":
-        """Is the state large enough at every judged length? None where the demand has no amount.
+        """Return whether the state is large enough at every judged length; None if the required amount is not known.
 
-        yes: at the judged end of the amount even the lowest capacity suffices; no: somewhere not even the highest does,
-        at the amount's lower end. One capacity for all decides by itself, at the judged end.
+        yes: at the chosen end of the required amount, the lowest capacity suffices at all lengths. no: at some length
+        the highest capacity does not suffice for the lower end of the amount. A single given capacity always decides,
+        at the chosen end.
         """
         if not self.has_level:
             return None
@@ -115,22 +119,23 @@ class Demand:
         return any(low < high for low, _, high in ends)
 
     def room(self, state: StateLaw, length: int) -> float:
-        """ln(held / required) where both are taken for the best: below 0 the state is too small whatever is known."""
+        """Return ln(capacity / required) at the most favourable ends; below 0 the state is certainly too small."""
         return _ratio(self.held(state, max(1, length // 2))[2], self.least_nats(state, length))
 
     def least_nats(self, state: StateLaw, length: int) -> float:
-        """I(L/2; L) in nats, at the lower end of its band where the state's capacity is an interval too: the best."""
+        """Return I(L/2; L) in nats, at the lower end of its interval if the capacity is an interval too."""
         required = self.nats(length)
         return min(required, max(0.0, self.law.at(length / 2).low)) if self._ranged(state) else required
 
     def held(self, state: StateLaw, t: int) -> tuple[float, float, float]:
-        """Nats that the state after t tokens holds: at the lowest, the central and the highest capacity."""
+        """Return the nats that the state can hold after t tokens, at the lowest, central and highest capacity."""
         parts = [(StateLaw((term,)).elements(t), self.terms.capacity(term.kind)) for term in state.terms]
         low, value, high = (sum(count * capacity[i] for count, capacity in parts) for i in range(3))
         return low, value, high
 
     def covers(self, state: StateLaw, longest: int, nats_per_element: float | None = None) -> bool:
-        """Is the level met at every judged context length up to `longest` (yes where no level is asked)?
+        """Return whether the capacity condition is met at every judged length up to `longest` (True if no amount is
+        known).
 
         nats_per_element: see slack.
         """
@@ -139,25 +144,25 @@ class Demand:
         return all(self.slack(state, length, nats_per_element) >= 0 for length in self.grid(longest))
 
     def slack(self, state: StateLaw, length: int, nats_per_element: float | None = None) -> float:
-        """ln(what z(L/2) can hold) - ln(I(L/2; L)): negative where the state is too small.
+        """Return ln(capacity of z(L/2)) - ln(I(L/2; L)); negative if the state is too small.
 
-        nats_per_element: one for all elements; without it the central ones of the terms, by kind.
+        nats_per_element: one capacity for all elements; by default the central ones of the terms, by mixer type.
         """
         return _ratio(self.capacity(state, max(1, length // 2), nats_per_element), self.nats(length))
 
     def capacity(self, state: StateLaw, t: int, nats_per_element: float | None = None) -> float:
-        """Nats that a state can hold after t tokens, by the terms or by one number for all elements."""
+        """Return the nats that a state can hold after t tokens, by the terms or by one capacity for all elements."""
         if nats_per_element is not None:
             return state.elements(t) * nats_per_element
         return self.held(state, t)[1]
 
     def grid(self, longest: int) -> list[int]:
-        """Context lengths at which the level is judged: doublings from the shortest, and the longest."""
+        """Return the context lengths at which capacity is judged: doublings of the shortest, and the longest."""
         lengths = [self.terms.shortest * 2**j for j in range(25)]
         return [length for length in lengths if length < longest] + [longest]
 
     def reach(self, state: StateLaw, nats_per_element: float | None = None) -> int | None:
-        """Longest context covered from the shortest on, in tokens; None when no end shows up to REACH_LIMIT.
+        """Return the longest context covered, in tokens; None if it is longer than REACH_LIMIT.
 
         nats_per_element: see slack.
         """
@@ -189,9 +194,11 @@ def _ratio(held: float, required: float) -> float:
 
 @dataclass(frozen=True)
 class Enough:
-    """Has it enough state, and where that is decided: at the context length where it is nearest to failing, or fails
-    most. held: nats at the lowest, central and highest capacity; required: the amount there. ranged: is the capacity an
-    interval?
+    """The answer of the capacity condition.
+
+    answer: yes, no or not decided. length: context length that decides, where the margin is smallest. held: nats at the
+    lowest, central and highest capacity. required: the required nats there. ranged: True if the capacity is an
+    interval.
     """
 
     answer: Answer
@@ -201,7 +208,7 @@ class Enough:
     ranged: bool
 
     def plain(self) -> Json:
-        """JSON-ready."""
+        """Return the fields as JSON."""
         return {
             "decided_at": self.length,
             "capacity_nats": dict(zip(("low", "value", "high"), self.held, strict=True)),
@@ -211,11 +218,12 @@ class Enough:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer of the condition.
+    """The result of comparing a state law with a requirement.
 
-    growths: the state's and the required one, in words. slack: by context length, ln(held / required) at the central
-    capacity; room: at the best that is known of both. reach: at the central capacity, tokens, or None when no end shows
-    up to REACH_LIMIT (or when has_level is false: a demand without a prefactor cannot judge levels).
+    growth, asked: exponents of the state and of the requirement. growths: both in words. slack: ln(capacity / required)
+    by context length, at the central capacity. room: the same at the most favourable ends. reach_hard, reach_effective:
+    longest context covered in tokens, by the hard bound and at the central capacity; None if longer than REACH_LIMIT,
+    or if no amount is known. has_level: is an amount known? enough: the answer of the capacity condition.
     """
 
     growth: float
@@ -231,17 +239,17 @@ class Verdict:
 
     @property
     def meets_level(self) -> bool | None:
-        """Is the state large enough at every judged length? None where that is not decided, or no amount is known."""
+        """Whether the capacity condition is met; None if not decided, or if no amount is known."""
         return None if self.enough is None or self.enough.answer == "not decided" else self.enough.answer == "yes"
 
     @property
     def met(self) -> bool:
-        """Growth holds, and nothing that is known says that the state is too small."""
+        """True if the growth condition is met and the capacity condition is not violated."""
         return self.meets_growth and self.meets_level is not False
 
     @property
     def judgement(self) -> "Judgement":
-        """What is kept of the answer."""
+        """The result as files store it."""
         return Judgement(
             enough_state=self.enough.answer if self.enough else None,
             growth_exponent=self.growth,
@@ -255,14 +263,15 @@ class Verdict:
         )
 
     def plain(self) -> Json:
-        """JSON-ready: the judgement."""
+        """Return the judgement as JSON."""
         return self.judgement.plain()
 
 
 @dataclass(frozen=True)
 class Reach:
-    """Longest context covered, in tokens, by the hard bound of an element and at its central capacity; None where no
-    end shows up to REACH_LIMIT, or where no level is judged.
+    """Longest context covered, in tokens, by the hard bound and at the central capacity.
+
+    None if it is longer than REACH_LIMIT, or if no amount is known.
     """
 
     hard: int | None
@@ -271,10 +280,10 @@ class Reach:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict as files keep it, with the keys of `l2m check --json`.
+    """A verdict as files store it, with the keys of `l2m check --json`.
 
-    growth_exponent, asked_exponent: the state's and the required one; growth, required_growth: the same in words.
-    level_slack: by context length, ln(held / required), 1e9 at most; None where no level is judged.
+    growth_exponent, asked_exponent: exponents of the state and of the requirement. growth, required_growth: the same in
+    words. level_slack: ln(capacity / required) by context length, at most 1e9; None if no amount is known.
     """
 
     enough_state: Answer | None
@@ -288,13 +297,13 @@ class Judgement:
     reach_tokens: Reach
 
     def plain(self) -> Json:
-        """JSON-ready."""
+        """Return the fields as JSON."""
         slack = self.level_slack
         return asdict(self) | {"level_slack": None if slack is None else {str(at): slack[at] for at in slack}}
 
     @classmethod
     def of_plain(cls, data: Mapping[str, Any]) -> "Judgement":
-        """The judgement that `plain` wrote, this version's or an earlier one's, which told no growth in words."""
+        """Return the judgement that `plain` wrote, in this or an earlier version."""
         slack, reach = data.get("level_slack"), data.get("reach_tokens") or {}
         return cls(
             data.get("enough_state"),

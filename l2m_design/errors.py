@@ -1,14 +1,14 @@
-"""What a user may be told in one line: input that cannot be used (exit 2), work that could not be done (exit 1)."""
+"""Errors that a user sees in one line: input that cannot be used (exit code 2), work that failed (exit code 1)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class BadInput(ValueError):
-    """What the user gave cannot be used; the message is one line naming where, what and what is allowed.
+    """The input cannot be used; the message is one line that says what is wrong, where, and what is allowed.
 
-    Settings are named as functions take them, in backquotes: `bytes_per_token`. The command line prints its options in
-    their places: --bytes-per-token.
+    The message names settings in backquotes as functions take them (`bytes_per_token`); the command line replaces them
+    by its options (--bytes-per-token).
 
     Examples:
         >>> import l2m_design as l2m
@@ -21,12 +21,12 @@ class BadInput(ValueError):
 
 
 class WorkFailed(RuntimeError):
-    """What was asked could not be finished, through no fault of the input; one line saying how to go on."""
+    """The work failed although the input was right; the message is one line that says how to continue."""
 
 
 @contextmanager
 def named(where: str) -> Iterator[None]:
-    """Bad input meanwhile is said to be there."""
+    """Prefix the message of a BadInput that is raised in this block with `where`."""
     try:
         yield
     except BadInput as error:
@@ -34,6 +34,6 @@ def named(where: str) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """What a library's error says, in one line; its kind where it says nothing."""
+    """Return the first line of the message of an error, or the name of its type if the message is empty."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

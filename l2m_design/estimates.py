@@ -1,4 +1,4 @@
-"""Estimates: a value with its interval, and a curve of nats by length, one row a document."""
+"""Estimates: a value with its interval, and a curve of nats by length with one row per document."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ NORMAL = 1.959964  # the normal quantile that 2.5% lie above
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with the `level` interval [low, high]; value, low and high share a unit.
+    """A value with its confidence interval [low, high]; all three have the same unit. level: confidence level.
 
     Examples:
         >>> print(Estimate(0.702, 0.586, 0.812))
@@ -26,14 +26,14 @@ class Estimate:
 
     @classmethod
     def of_draws(cls, value: float, draws: Floats, level: float) -> "Estimate":
-        """`value` with the percentile interval of its bootstrap draws [replicates]."""
+        """Return `value` with the percentile interval of bootstrap draws [replicates]."""
         tail = 100 * (1 - level) / 2
         low, high = np.nanpercentile(draws, [tail, 100 - tail])
         return cls(float(value), float(min(low, value)), float(max(high, value)), level)
 
     @classmethod
     def exact(cls, value: float) -> "Estimate":
-        """A given number: an interval of no width."""
+        """Return a given number, with an interval of width 0."""
         return cls(value, value, value)
 
     def __str__(self) -> str:
@@ -42,14 +42,17 @@ class Estimate:
         return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"
 
     def plain(self) -> dict[str, float]:
-        """JSON-ready: value, low, high, level."""
+        """Return value, low, high and level, as JSON."""
         return {"value": self.value, "low": self.low, "high": self.high, "level": self.level}
 
 
 @dataclass(frozen=True)
 class Covariate:
-    """A control variate Z, in nats: here [rows, lengths], row by row beside the curve's; there [more rows, lengths],
-    the same quantity in far more documents, whose mean stands for its expectation."""
+    """A control variate Z in nats.
+
+    here: [rows, lengths], in the rows of the curve. there: [more rows, lengths], the same quantity in many more
+    documents, whose mean estimates its expectation.
+    """
 
     here: Floats
     there: Floats
@@ -59,9 +62,10 @@ class Covariate:
 class Curve:
     """Nats by length, measured document by document.
 
-    lengths: [lengths] tokens, n of I(n;n). nats: [documents, lengths], NaN where a document is too short.
-    unit: what a row is: documents, or stretches of them where there were too few to resample. covariate: its part is
-    taken off, nats - slope (here - mean there), slope by least squares at each length, in each replicate anew.
+    lengths: [lengths] tokens, n of I(n;n). nats: [documents, lengths], NaN where a document is too short. estimator:
+    name of the estimator. unit: what a row is: a document, or a part of one if there are too few. covariate: control
+    variate; at each length nats - slope (here - mean there) is used, with the slope by least squares, computed again in
+    each replicate.
 
     Examples:
         >>> curve = Curve(np.array([8, 16]), np.array([[1.0, 2.0], [3.0, np.nan]]), "profile")
@@ -76,17 +80,17 @@ class Curve:
     covariate: Covariate | None = None
 
     def mean(self) -> Floats:
-        """[lengths] nats: the mean over the documents long enough for each length."""
+        """Return [lengths] nats: the mean over the documents that are long enough for each length."""
         ones = np.ones((1, len(self.nats)))
         if self.covariate is None:
             return _means(self.nats, ones)[0]
         return self._regressed(ones, np.ones((1, len(self.covariate.there))))[0]
 
     def resampled(self, replicates: int, rng: np.random.Generator) -> Floats:
-        """[replicates, lengths] nats: means of whole documents drawn with replacement (cluster bootstrap).
+        """Return [replicates, lengths] nats: means over documents sampled with replacement (cluster bootstrap).
 
-        Drawn around their mean they are too narrow for few rows: they are widened to Student's t of m - 1 degrees
-        with the unbiased variance. A replicate that drew no document of some length keeps NaN there.
+        For few rows the spread is widened to that of Student's t with m - 1 degrees of freedom and the unbiased
+        variance. A replicate without a document of some length is NaN there.
         """
         counts = _counts(len(self.nats), replicates, rng)
         if self.covariate is None:
@@ -102,12 +106,12 @@ class Curve:
         return self.mean() + wider * (means - self.mean())
 
     def interval(self, replicates: int, level: float, rng: np.random.Generator) -> list[Estimate]:
-        """One Estimate of the mean per length."""
+        """Return an Estimate of the mean for each length."""
         draws = self.resampled(replicates, rng)
         return [Estimate.of_draws(m, draws[:, j], level) for j, m in enumerate(self.mean())]
 
     def explained(self) -> Floats | None:
-        """[lengths] share of the variance between rows that the covariate takes off."""
+        """Return [lengths] the share of the variance between rows that the covariate removes, if there is one."""
         if self.covariate is None:
             return None
         ones = np.ones((1, len(self.nats)))
@@ -149,7 +153,7 @@ def _means(rows: Floats, counts: Floats) -> Floats:
 
 
 def jackknife_rows(whole: Floats, without: Floats) -> Floats:
-    """[groups, lengths] rows whose mean is `whole` [lengths] and whose spread is its jackknife error.
+    """Return [groups, lengths] rows whose mean is `whole` [lengths] and whose spread gives its jackknife error.
 
     without: [groups, lengths] the same estimate with one group of documents left out: whole + (G - 1)(mean - without).
     """

@@ -1,4 +1,4 @@
-"""Laws of growth with context length: what data ask for (PowerLaw), what a model keeps (StateLaw)."""
+"""Laws of growth with context length: PowerLaw (information of the data) and StateLaw (history state of a model)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -32,11 +32,13 @@ Form = Literal["power", "logarithm", "constant"]
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """I(n;n) = prefactor · n^exponent + offset, in nats, n tokens on each side (context L = 2n); or, where data have no
-    exponent, prefactor · ln n + offset (form "logarithm") or offset alone ("constant").
+    """I(n;n) = prefactor · n^exponent + offset in nats, for two blocks of n tokens (context length L = 2n).
 
-    draws: [replicates, 3] joint bootstrap draws of (prefactor, exponent, offset), or none for a given law.
-    Source: the sub-volume law, arXiv 2503.04725, section 4; the offset is what finite sources add to it.
+    Data without an exponent have prefactor · ln n + offset (form "logarithm"), or offset alone ("constant").
+
+    draws: [replicates, 3] joint bootstrap draws of (prefactor, exponent, offset); None for a given law. level:
+    confidence level of intervals. Source: the sub-volume law, arXiv 2503.04725, section 4; the offset is needed for
+    finite sources.
 
     Examples:
         >>> law = PowerLaw(prefactor=2.0, exponent=0.5)
@@ -54,14 +56,16 @@ class PowerLaw:
     form: Form = "power"
 
     def at(self, n: float) -> Estimate:
-        """I(n;n) in nats with the band of the draws."""
+        """Return I(n;n) in nats, with the interval of the draws."""
         value = self._value(n, np.array([[self.prefactor, self.exponent, self.offset]]))
         if self.draws is None:
             return Estimate.exact(float(value[0]))
         return Estimate.of_draws(float(value[0]), self._value(n, self.draws), self.level)
 
     def counted_in(self, unit: float) -> "PowerLaw":
-        """The same law with n counted in units of so many of its tokens (bytes a token: from bytes to tokens)."""
+        """Return the same law with n counted in units of `unit` of its tokens (bytes per token converts bytes to
+        tokens).
+        """
 
         def changed(rows: Floats) -> Floats:
             prefactor, exponent, offset = rows.T
@@ -74,7 +78,7 @@ class PowerLaw:
         return PowerLaw(prefactor, exponent, offset, draws, self.level, self.form)
 
     def formula(self) -> str:
-        """Such as 3.1 n^0.66 -2.5."""
+        """Return the law as text, such as 3.1 n^0.66 -2.5."""
         if self.form == "constant":
             return f"{self.offset:.3g}"
         offset = f" {self.offset:+.3g}" if self.offset else ""
@@ -84,13 +88,13 @@ class PowerLaw:
 
     @property
     def beta(self) -> Estimate:
-        """The exponent with the interval of its draws."""
+        """The exponent, with the interval of the draws."""
         if self.draws is None:
             return Estimate.exact(self.exponent)
         return Estimate.of_draws(self.exponent, self.draws[:, 1], self.level)
 
     def plain(self) -> dict[str, Any]:
-        """JSON-ready: the parameters and the joint draws, to six digits."""
+        """Return the parameters and the joint draws, to six digits, as JSON."""
         draws = None if self.draws is None else [[float(f"{x:.6g}") for x in row] for row in self.draws]
         return ({} if self.form == "power" else {"form": self.form}) | {
             "prefactor": self.prefactor,
@@ -102,7 +106,7 @@ class PowerLaw:
 
     @classmethod
     def of_plain(cls, data: Mapping[str, Any]) -> "PowerLaw":
-        """The law that `plain` wrote (KeyError, TypeError or ValueError when it did not)."""
+        """Return the law that `plain` wrote. Raises KeyError, TypeError or ValueError for other data."""
         draws = None if data["draws"] is None else np.array(data["draws"], dtype=np.float64).reshape(-1, 3)
         prefactor, exponent, offset = (float(data[key]) for key in ("prefactor", "exponent", "offset"))
         form = data.get("form", "power")
@@ -122,7 +126,7 @@ class PowerLaw:
 
 
 def growth_words(exponent: float, logarithmic: bool) -> str:
-    """A growth in words."""
+    """Return a growth in words: t^0.71, log t or none."""
     if exponent > 0:
         return f"t^{exponent:.2f}"
     return "log t" if logarithmic else "none"
@@ -138,20 +142,20 @@ def size(count: float) -> str:
 
 
 class Growth(Protocol):
-    """How many slots a layer holds after t tokens."""
+    """The number of slots of a layer after t tokens."""
 
     @property
     def exponent(self) -> float:
-        """gamma: the count grows as t^gamma in the limit."""
+        """gamma: the number grows as t^gamma in the limit."""
         ...
 
     @property
     def logarithmic(self) -> bool:
-        """Where gamma is 0: does the count still grow, as log t?"""
+        """If gamma is 0: does the number still grow, as log t?"""
         ...
 
     def count(self, t: int) -> int:
-        """Slots held after t >= 1 tokens, exactly."""
+        """Return the exact number of slots after t >= 1 tokens."""
         ...
 
     def __hash__(self) -> int: ...
@@ -159,7 +163,7 @@ class Growth(Protocol):
 
 @dataclass(frozen=True)
 class Fixed:
-    """One slot at every length: a recurrent state."""
+    """One slot at every length, as in a recurrent state."""
 
     exponent: float = 0.0
     logarithmic = False
@@ -171,7 +175,7 @@ class Fixed:
 
 @dataclass(frozen=True)
 class Tokens:
-    """One slot a token, up to a cap when there is one (a sliding window)."""
+    """One slot per token, up to a cap if there is one (a sliding window)."""
 
     cap: int | None = None
     logarithmic = False
@@ -188,9 +192,10 @@ class Tokens:
 
 @dataclass(frozen=True)
 class StateTerm:
-    """`elements` numbers in each slot of a Growth; dtype: what they are always held in, if that is fixed.
+    """A part of a state: `elements` numbers in each slot of a Growth.
 
-    kind: which of STATE_KINDS holds them, none where no layer does; laws that count alike are equal whatever it is.
+    dtype: data type in which they are always stored; None if it is not fixed. kind: the mixer type, one of STATE_KINDS,
+    or None outside of layers; it does not count for equality.
     """
 
     elements: int
@@ -200,15 +205,16 @@ class StateTerm:
 
     @property
     def cached(self) -> bool:
-        """Is it part of the KV cache (keys and values, a latent, an index of tokens), not of a recurrent state?"""
+        """True for a part of the KV cache (keys and values, latents, indexer keys), False for a recurrent state."""
         return not isinstance(self.growth, Fixed) and self.kind not in GROWING_STATES
 
 
 @dataclass(frozen=True)
 class Dtypes:
-    """What elements are held in, of BLOCK_BYTES: the model's dtype, the KV cache's, that of recurrent states.
+    """Data types of a state, each a key of BLOCK_BYTES.
 
-    cache: the model's where it is None. state: of memories and convolutions, each one's own where it is None.
+    model: of the model. cache: of the KV cache; None means that of the model. state: of recurrent and convolution
+    states; None means that of each term.
     """
 
     model: str = "bfloat16"
@@ -217,28 +223,28 @@ class Dtypes:
 
     @classmethod
     def of(cls, dtype: str) -> "Dtypes":
-        """One dtype for all, but one that only a KV cache is held in leaves the rest in bfloat16."""
+        """Return one data type for all; a type that only KV caches have leaves the rest in bfloat16."""
         return cls(cache=dtype) if dtype in CACHE_ONLY else cls(dtype)
 
     def held(self, term: StateTerm) -> str:
-        """The dtype of a term."""
+        """Return the data type of a term."""
         if term.cached:
             return term.dtype or self.cache or self.model
         return self.state or term.dtype or self.model
 
     def bytes(self, term: StateTerm, elements: int) -> int:
-        """Bytes of so many elements of a term, in whole blocks of 32 where its format has blocks."""
+        """Return the bytes of `elements` elements of a term, in whole blocks of 32 for block formats."""
         return -(-elements * BLOCK_BYTES[self.held(term)] // BLOCK)
 
     @property
     def widest(self) -> float:
-        """Bits of the widest element: of the KV cache's and the states'."""
+        """Bits of the widest element, of the KV cache or of other states."""
         return max(BLOCK_BYTES[dtype or self.model] for dtype in (self.cache, self.state)) * 8 / BLOCK
 
 
 @dataclass(frozen=True)
 class StateLaw:
-    """History state of one sequence as a function of context length: a sum of exact terms.
+    """History state of one sequence as a function of context length t: an exact sum of terms. Laws can be added.
 
     Examples:
         >>> window = StateLaw((StateTerm(64, Tokens(cap=128)),))
@@ -256,22 +262,22 @@ class StateLaw:
         return StateLaw(self.terms + other.terms)
 
     def elements(self, t: int) -> int:
-        """dim z: numbers held after t >= 1 tokens. Raises BadInput for fewer."""
+        """Return the number of elements (dim z) after t >= 1 tokens. Raises BadInput for t < 1."""
         if t < 1:
-            raise BadInput(f"a context of {t} tokens: at least one is needed")
+            raise BadInput(f"a context of {t} tokens: must be at least one token")
         return sum(term.elements * term.growth.count(t) for term in self.terms)
 
     @property
     def growth(self) -> str:
-        """How it grows, in words: t^0.71, log t or none."""
+        """The growth in words: t^0.71, log t or none."""
         return growth_words(self.exponent, self.logarithmic)
 
     def of_kind(self, kind: str) -> "StateLaw":
-        """The same law, held by layers of this kind."""
+        """Return the same law with all terms assigned to this mixer type."""
         return StateLaw(tuple(replace(term, kind=kind) for term in self.terms))
 
     def merged(self) -> "StateLaw":
-        """The same law, terms that grow alike in the same dtype and kind as one."""
+        """Return the same law, with terms of equal growth, dtype and kind added up."""
         sums: dict[tuple[Any, ...], int] = {}
         for term in self.terms:
             key = (term.growth, term.dtype, term.kind)
@@ -280,30 +286,32 @@ class StateLaw:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds that hold a part of it, each once, in their order."""
+        """The mixer types that have a part of the state, in order."""
         return tuple(dict.fromkeys(term.kind for term in self.terms if term.kind is not None and term.elements))
 
     def bytes(self, t: int, dtype: str | Dtypes = "bfloat16") -> int:
-        """Bytes held after t tokens: of one dtype by `Dtypes.of`, but for terms that name their own."""
+        """Return the bytes after t tokens. dtype: for all terms (see `Dtypes.of`) that do not have their own, or a
+        Dtypes.
+        """
         dtypes = Dtypes.of(dtype) if isinstance(dtype, str) else dtype
         return sum(dtypes.bytes(term, term.elements * term.growth.count(t)) for term in self.terms)
 
     def held_in(self, dtypes: Dtypes, cached: bool) -> list[str]:
-        """The dtypes of its KV cache, or of its other states, each once, in their order."""
+        """Return the data types of the KV cache (cached=True) or of other states (False), in order."""
         return list(dict.fromkeys(dtypes.held(t) for t in self.terms if t.elements and t.cached == cached))
 
     def bytes_per_token(self, t: int, dtype: str | Dtypes = "bfloat16") -> float:
-        """Marginal bytes a token around t: the mean slope over the sixteenth of the context before t."""
+        """Return the marginal bytes per token at t: the mean slope over the last sixteenth of the context."""
         before = t - max(1, t // 16)
         start = self.bytes(before, dtype) if before >= 1 else 0
         return (self.bytes(t, dtype) - start) / (t - before)
 
     @property
     def exponent(self) -> float:
-        """gamma: the largest exponent among the terms, exact. Never a slope fitted to state(L)."""
+        """gamma: the largest exponent of the terms; exact, never a fitted slope."""
         return max((term.growth.exponent for term in self.terms if term.elements), default=0.0)
 
     @property
     def logarithmic(self) -> bool:
-        """Does some term grow as log t?"""
+        """True if some term grows as log t."""
         return any(term.growth.logarithmic for term in self.terms if term.elements)

@@ -57,16 +57,18 @@ def unused(version: str, torch_version: str, built_for: str | None) -> str:
     build = f"torch {torch_version} is built " + (f"for CUDA {built_for}" if built_for else "without CUDA")
     index = index_for(version)[0] or f"{INDEX}cu130"
     if major < CUDA_12:
-        return f"driver {version} is too old for torch, so the CPU computes: update it to {CUDA_13} or newer"
+        return f"driver {version} is too old for torch, so the CPU is used: update the driver to {CUDA_13} or newer"
     needed = CUDA_13 if built_for and built_for.startswith("13") else CUDA_12
     if built_for and major >= needed:
-        return f"driver {version} is there and {build}, but no GPU answers: see `nvidia-smi` and CUDA_VISIBLE_DEVICES"
+        return (
+            f"driver {version} is installed and {build}, but no GPU is found: see `nvidia-smi` and CUDA_VISIBLE_DEVICES"
+        )
     remedy = f"install torch {torch_version.split('+')[0]} from {index} (pip's index-url)"
-    return f"driver {version} is there, but {build}, so the CPU computes: {remedy}"
+    return f"driver {version} is installed, but {build}, so the CPU is used: {remedy}"
 
 
 if __name__ == "__main__":
-    where, said = index_for(driver())
+    where, note = index_for(driver())
     print(where)
-    if said:
-        print(said, file=sys.stderr)
+    if note:
+        print(note, file=sys.stderr)

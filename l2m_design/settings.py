@@ -153,7 +153,7 @@ def read_text(path: str | Path) -> str:
     file = Path(path).expanduser()
     try:
         if file.is_char_device() and not file.resolve() == Path("/dev/null"):
-            raise BadInput(f"{path}: a device, which may never end; a file is expected")
+            raise BadInput(f"{path}: is a device, must be a file")
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise BadInput(f"{path}: not UTF-8 text at byte {error.start}") from None
@@ -168,10 +168,11 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
         json.dumps(data, default=str)
     except (ValueError, TypeError, RecursionError):
         raise BadInput(
-            f"{path}: plain keys and values are expected, found an anchor that holds itself or a key that is no text"
+            f"{path}: must contain plain keys and values, found an anchor that contains itself or a key that is not "
+            "text"
         ) from None
     if not isinstance(data, dict):
-        raise BadInput(f"{path}: a mapping of keys to values is expected, found {type(data).__name__}")
+        raise BadInput(f"{path}: must be a mapping of keys to values, found {type(data).__name__}")
     return data
 
 
@@ -181,13 +182,13 @@ def override(data: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]
     for setting in settings:
         dotted, separator, text = setting.partition("=")
         if not separator or not dotted:
-            raise BadInput(f"`overrides` {setting}: expected KEY=VALUE, as in recipe.tokens=100000")
+            raise BadInput(f"`overrides` {setting}: must be KEY=VALUE, such as recipe.tokens=100000")
         *path, last = dotted.split(".")
         place = result
         for part in path:
             place = place.setdefault(part, {}) if isinstance(place, dict) else None
         if not isinstance(place, dict):
-            raise BadInput(f"`overrides` {setting}: '{dotted}' goes through a value that has no keys")
+            raise BadInput(f"`overrides` {setting}: '{dotted}': a part of this key is a value without keys")
         place[last] = parse_yaml(text, f"`overrides` {setting}")
     return result
 

@@ -1,4 +1,4 @@
-"""Terms: what the condition is judged by beside the law of the data, and the capacities that come with the package."""
+"""Terms of the condition (lengths, capacities, data types), and the measured capacities that come with the package."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -36,15 +36,15 @@ def measured_capacity() -> dict[str, Any]:
 
 
 class Terms(Values):
-    """What the condition is judged by, beside the law of the data.
+    """How the condition is judged, besides the law of the data.
 
-    length: target context, tokens. shortest: the shortest context at which the capacity condition is judged. end: the
-    end of beta's interval that is required. nats_by_kind: capacity of a state element by mixer type (of
-    laws.STATE_KINDS). nats_per_element: capacity of all other types. nats_range: lowest and highest capacity of a
-    mixer type, or of `other`, where they are not one number. Types that are not given have what `l2m calibrate`
-    measured, unless nats_per_element is; then it holds for all others. dtype: of the model; float8 and int8 are that
-    of the KV cache alone, the rest is in bfloat16. kv_dtype: of the KV cache, by default the model's. state_dtype: of
-    recurrent and convolution states, by default each one's own.
+    length: target context length in tokens. shortest: shortest context length at which the capacity condition is
+    judged. end: which beta is required: upper or lower end of its interval, or its value. nats_per_element: capacity
+    per state element in nats, of all mixer types that nats_by_kind does not list. nats_by_kind: capacity by mixer type.
+    nats_range: lowest and highest capacity of a mixer type, or of `other`. By default all three are those that `l2m
+    calibrate` measured. dtype: data type of the model; float8 and int8 apply to the KV cache only, and the rest is then
+    bfloat16. kv_dtype: data type of the KV cache, by default that of the model. state_dtype: data type of recurrent and
+    convolution states, by default as the mixer says.
     """
 
     length: Annotated[int, Field(ge=4, le=REACH_LIMIT)] = 65536
@@ -107,7 +107,7 @@ class Terms(Values):
         return Dtypes(whole.model, self.kv_dtype or whole.cache, self.state_dtype)
 
     def capacity(self, kind: str | None) -> tuple[float, float, float]:
-        """Lowest, central and highest nats an element of a kind of layer."""
+        """Lowest, central and highest nats per element of a mixer type."""
         own = kind if kind in self.nats_by_kind else OTHER
         value = self.nats_by_kind.get(own, self.nats_per_element)
         low, high = self.nats_range.get(own, (value, value))
@@ -126,13 +126,17 @@ def unknown_kind(kind: str) -> str | None:
     if kind in STATE_KINDS:
         return None
     close = nearest(kind, STATE_KINDS)
-    return f"unknown kind '{kind}'; " + (f"did you mean '{close}'?" if close else f"allowed: {', '.join(STATE_KINDS)}")
+    return f"unknown mixer type '{kind}'; " + (
+        f"did you mean '{close}'?" if close else f"allowed: {', '.join(STATE_KINDS)}"
+    )
 
 
 def read_capacity(path: str | Path) -> dict[str, Any]:
     """The capacities in the file that `l2m calibrate` wrote, as Terms take them. Raises BadInput when it is none."""
     data = read_mapping(path)
     if "nats_by_kind" not in data or not set(data) <= {"nats_per_element", "nats_by_kind", "nats_range"}:
-        raise BadInput(f"{path}: not a file of `l2m calibrate`: nats_by_kind is expected, and capacities alone")
+        raise BadInput(
+            f"{path}: not a file that `l2m calibrate` wrote: it must contain nats_by_kind and nothing but capacities"
+        )
     Terms.parse(data, str(path))
     return data

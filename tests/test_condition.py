@@ -190,7 +190,7 @@ def test_the_eta_of_a_kind_that_is_not_there_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"mamba3": 0.1}, "condition: nats_by_kind: unknown kind 'mamba3'; did you mean 'mamba"),
+        ({"mamba3": 0.1}, "condition: nats_by_kind: unknown mixer type 'mamba3'; did you mean 'mamba"),
         ({"xyz": 0.1}, "allowed: attention, window"),
         ({"mamba2": 0.0}, "nats_by_kind.mamba2"),
         ({"mamba2": math.nan}, "nats_by_kind.mamba2"),

@@ -82,13 +82,13 @@ def test_the_script_needs_nothing_installed_and_prints_the_index_alone(machine) 
         (
             "570.86",
             "13.0",
-            "so the CPU computes: install torch 2.13.0 from https://download.pytorch.org/whl/cu126",
+            "so the CPU is used: install torch 2.13.0 from https://download.pytorch.org/whl/cu126",
         ),
-        ("570.86", None, "built without CUDA, so the CPU computes: install torch"),
+        ("570.86", None, "built without CUDA, so the CPU is used: install torch"),
         ("580.65", None, "install torch 2.13.0 from https://download.pytorch.org/whl/cu130"),
-        ("580.65", "13.0", "no GPU answers: see `nvidia-smi`"),
-        ("570.86", "12.6", "no GPU answers: see `nvidia-smi`"),
-        ("470.1", "13.0", "update it to 580 or newer"),
+        ("580.65", "13.0", "no GPU is found: see `nvidia-smi`"),
+        ("570.86", "12.6", "no GPU is found: see `nvidia-smi`"),
+        ("470.1", "13.0", "update the driver to 580 or newer"),
     ],
 )
 def test_a_gpu_that_torch_does_not_see_is_a_sentence_with_its_remedy(version: str, built_for, words: str) -> None:
@@ -105,6 +105,6 @@ def test_the_doctor_says_that_a_gpu_is_there_and_not_used(machine, monkeypatch: 
     device, gpu = doctor._devices()
     assert device["what"] == "device cpu"
     assert (gpu["works"], gpu["needed"]) == (False, True)
-    assert "for CUDA 13.0, so the CPU computes: install torch" in gpu["found"]
+    assert "for CUDA 13.0, so the CPU is used: install torch" in gpu["found"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert [check["what"] for check in doctor._devices()] == ["device cpu"]

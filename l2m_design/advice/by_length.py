@@ -1,4 +1,4 @@
-"""Length by length: what the data ask for, what a model holds, and the member of its family that would do."""
+"""Length by length: what the data require, what a model holds, and the member of its family that would do."""
 
 import math
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ class AtLength(Required):
     member: dict[str, float | int | None] | None
 
 
-def asked(demand: Demand, length: int, state: StateLaw) -> Required:
+def required_at(demand: Demand, length: int, state: StateLaw) -> Required:
     """What is required of this state at a context length."""
     if not demand.has_level:
         return {"asked_nats": None, "asked_elements": {"effective": None, "hard": None}}
@@ -51,10 +51,10 @@ def asked(demand: Demand, length: int, state: StateLaw) -> Required:
 def by_length(
     stack: Stack, width: int, dimensions: Sequence[Dimension], demand: Demand, lengths: Sequence[int]
 ) -> list[AtLength]:
-    """JSON-ready rows, one a length.
+    """JSON-ready rows, one for each length.
 
-    held_elements: after half the context, which the level compares with what is asked; state_elements and state_bytes:
-    at the length itself. meets: growth, and the level up to the length. member: see `members`.
+    held_elements: after half the context, which the level compares with what is required; state_elements and
+    state_bytes: at the length itself. meets: growth, and the level up to the length. member: see `members`.
     """
     grows = demand.grows(stack.state)
     rows: list[AtLength] = []
@@ -64,7 +64,7 @@ def by_length(
         rows.append(
             {
                 "length": length,
-                **asked(demand, length, stack.state),
+                **required_at(demand, length, stack.state),
                 "held_elements": stack.state.elements(max(1, length // 2)),
                 "state_elements": stack.state.elements(length),
                 "state_bytes": stack.state.bytes(length, demand.terms.dtypes),
@@ -83,7 +83,7 @@ def members(
     """Of a model with a fixed state: how large its member for a length is, in each of its sizes, all else as it is.
 
     factor: of the whole state; the least of each size (None where no such size is enough), layers among them; and the
-    width, about: it scales heads with it. None where the state grows, or no level is asked.
+    width, about: it scales heads with it. None where the state grows, or no amount is known.
     """
     if not demand.has_level or not is_fixed(stack):
         return None

@@ -25,11 +25,11 @@ To = Literal[
 class Change:
     """What `layers` (numbers from 0) become, and the stack that results.
 
-    window, fixed: what growing layers may become. sparse: thinned keys. full: full attention. shorter_window: windows
-    that may be shorter. smaller_state: recurrences whose state may be `factor` times as large. longer_window,
-    larger_budget, larger_state: more of what they are; larger_all: every layer's state times `factor`.
-    window_tokens: tokens that each window holds. fixed_elements: of each fixed state. exponent, keep: of the budget.
-    slot_elements: a token, in layers that had no keys. thinned: growing layers that also thin their keys to t^exponent.
+    window, fixed: what growing layers may become. sparse: t^exponent keys. full: full attention. shorter_window:
+    windows that may be shorter. smaller_state: recurrences whose state may be `factor` times as large. longer_window,
+    larger_budget, larger_state: more of what they are; larger_all: every layer's state times `factor`. window_tokens:
+    tokens that each window holds. fixed_elements: of each fixed state. exponent, keep: of the budget. slot_elements: a
+    token, in layers that had no keys. thinned: growing layers that then cache t^exponent keys only.
     """
 
     to: To

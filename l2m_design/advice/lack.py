@@ -56,7 +56,7 @@ def _of(stack: Stack, index: int) -> tuple[StateTerm, ...]:
 
 
 def _more_layers(stack: Stack, demand: Demand) -> Iterator[Change]:
-    """The fewest layers that must keep keys of all tokens: every key, or thinned to the asked exponent."""
+    """The fewest layers that must cache the keys of all tokens, or of as many as the required exponent says."""
     could, exponent = _candidates(stack), two_digits(demand.exponent)
     yield from _opened(stack, demand, could, None)
     if 0 < exponent < 1 and demand.terms.length >= 2 * THIN_CHUNK:

@@ -37,7 +37,7 @@ def practised(stack: Stack, demand: Demand) -> Change | None:
 
 
 class Cost(Values):
-    """What windows of at most so many tokens cost in a model: nats a token above full attention, with the interval."""
+    """Measured cost of windows of at most so many tokens: nats per token above full attention, with the interval."""
 
     picture: str
     window: int

@@ -1,8 +1,8 @@
-"""Where the condition is met: how much less would do.
+"""If the condition is met: how much less state would be enough.
 
-Growth asks for one layer at least whose state grows as fast as asked; all others are kept for the level alone. So the
-least of a change is found by keeping the one that pays least and settling the level with the smallest windows, or
-fixed states, in the other growing layers.
+Growth requires at least one layer whose state grows fast enough; all others are needed for capacity only. So the
+smallest state is found by keeping the growing layer with the smallest state, and giving the other growing layers the
+smallest windows or fixed states that are enough.
 """
 
 from collections.abc import Callable, Iterator
@@ -56,7 +56,7 @@ def _changes(stack: Stack, demand: Demand) -> Iterator[Change]:
 
 
 def _thin(stack: Stack, demand: Demand, layers: tuple[int, ...]) -> dict[int, StateLaw]:
-    """Those of the layers that keep every key, thinned to the asked exponent; none where that thins nothing."""
+    """The layers that cache all keys, with t^exponent keys instead; none if that evicts nothing."""
     exponent = two_digits(demand.exponent)
     if not 0 < exponent < 1 or demand.terms.length < 2 * THIN_CHUNK:
         return {}
@@ -64,7 +64,7 @@ def _thin(stack: Stack, demand: Demand, layers: tuple[int, ...]) -> dict[int, St
 
 
 def _thinned_too(stack: Stack, demand: Demand, kept: dict[int, StateLaw], may: tuple[int, ...]) -> Iterator[Change]:
-    """Windows in place of `may`, shorter ones where they are windows, while `kept` is thinned."""
+    """Windows instead of the layers `may`, shorter ones if they are windows, while the layers `kept` evict."""
     for change in _windows(stack.changed(kept), demand, may):
         layers = tuple(i for i in change.layers if change.after.layers[i] != stack.layers[i])
         yield _also_thinned(replace(change, layers=layers), demand, kept)
@@ -79,8 +79,8 @@ def _also_thinned(change: Change, demand: Demand, kept: dict[int, StateLaw]) -> 
 
 def free(stack: Stack, demand: Demand) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Numbers of the layers that growth does not need, those that pay most first, and of the growing ones it keeps."""
-    asked, length = demand.exponent, demand.terms.length
-    growing = [i for i, law in enumerate(stack.layers) if law.exponent > 0 and law.exponent >= asked]
+    required, length = demand.exponent, demand.terms.length
+    growing = [i for i, law in enumerate(stack.layers) if law.exponent > 0 and law.exponent >= required]
     may = [i for i in growing if keeps_tokens(stack.layers[i])]
     may.sort(key=lambda i: (-stack.layers[i].elements(length), i))
     stays = [i for i in growing if i not in may]

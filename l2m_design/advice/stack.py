@@ -13,7 +13,7 @@ from l2m_design.laws import StateLaw
 class Stack:
     """State laws of the layers, and `rest`: what the model keeps outside of them.
 
-    slot: elements a token that a layer without keys of its own would keep as full attention.
+    slot: elements per token that a layer without keys of its own would keep as full attention.
     """
 
     layers: tuple[StateLaw, ...]

@@ -35,7 +35,7 @@ def is_recurrent(term: StateTerm) -> bool:
 
 
 def has_keys(term: StateTerm) -> bool:
-    """Does it keep keys and values (not the scores of a thinned cache, which have a dtype of their own)?"""
+    """Does it store keys and values (not the scores of a bounded cache, which have their own dtype)?"""
     return isinstance(term.growth, (Tokens, ChunkSchedule, GlobalBudget)) and term.dtype is None and term.elements > 0
 
 
@@ -46,7 +46,7 @@ def keeps_tokens(law: StateLaw) -> bool:
 
 
 def _keys(law: StateLaw) -> int:
-    """Elements of a token: keys and values, without the scores of a thinned cache, which have a dtype of their own."""
+    """Elements of a token: keys and values, without the scores of a bounded cache, which have their own dtype."""
     return sum(term.elements for term in law.terms if term.growth.exponent > 0 and term.dtype is None)
 
 
@@ -59,7 +59,7 @@ def _grows(term: StateTerm) -> bool:
 
 
 def windowed(law: StateLaw, tokens: int) -> StateLaw:
-    """The last `tokens` tokens instead of all, or of a thinned past."""
+    """The last `tokens` tokens instead of all, or instead of a selection."""
     return StateLaw((StateTerm(_keys(law), Tokens(tokens), kind="window"), *_rest(law, _grows)))
 
 
@@ -69,15 +69,15 @@ def settled(law: StateLaw, elements: int) -> StateLaw:
 
 
 def thinned(law: StateLaw, exponent: float) -> StateLaw:
-    """Every token's keys thinned to t^exponent, in chunks, none chosen by worth."""
+    """Cache the keys of about t^exponent tokens, evenly spread, in chunks."""
     growth = PowerSchedule(THIN_CHUNK, exponent)
     return StateLaw((StateTerm(_keys(law), growth, kind="sparse_attention"), *_rest(law, _grows)))
 
 
 def opened(law: StateLaw, slot: int, exponent: float | None = None) -> StateLaw:
-    """Keys of all tokens, or thinned to t^exponent: a window without its cap, or attention in a recurrence's place.
+    """Cache the keys of all tokens, or of about t^exponent: a window without cap, or attention instead of a recurrence.
 
-    slot: elements a token where the layer has no keys of its own.
+    slot: elements per token where the layer has no keys of its own.
     """
     own = sum(term.elements for term in law.terms if has_keys(term))
     growth = Tokens() if exponent is None else PowerSchedule(THIN_CHUNK, exponent)

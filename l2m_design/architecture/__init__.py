@@ -1,6 +1,6 @@
-"""The drawing of a model: mixers, schedules and whole architectures, judged in integers without torch."""
+"""The architecture of a model: mixers, schedules and whole architectures, judged in integers without torch."""
 
-from l2m_design.architecture.drawing import MLP, Architecture
+from l2m_design.architecture.architecture import MLP, Architecture
 from l2m_design.architecture.mixers import (
     Attention,
     CheckpointedSSM,

@@ -1,4 +1,4 @@
-"""The picture of a model, one letter a layer, in a line of bearable length."""
+"""The picture of a model, one letter per layer, in a line of bearable length."""
 
 from collections.abc import Sequence
 

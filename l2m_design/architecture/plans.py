@@ -84,7 +84,7 @@ class Kept:
         kept = cls(**data)
         needed = {"window": kept.window >= 1, "sinks+window": kept.window >= 1 <= kept.sinks, "sparse": kept.chunk >= 2}
         if kept.cache not in CACHES or kept.choose not in RECORDS or not needed.get(kept.cache, True):
-            raise ValueError(f"no cache: {dict(data)}")
+            raise ValueError(f"not a cache: {dict(data)}")
         return kept
 
     def holding(self, held: int, length: int) -> "Kept":
@@ -92,7 +92,7 @@ class Kept:
         least = {"window": 1, "sinks+window": self.sinks + 1, "sparse": 2 * self.chunk + self.sinks + 1}
         if held < least.get(self.cache, 0):
             raise ValueError(
-                f"{held} tokens are too few for a cache: {self.cache}, which holds {least[self.cache]} or more"
+                f"{held} tokens are too few for cache: {self.cache}, which stores {least[self.cache]} or more"
             )
         if self.cache != "sparse":
             return replace(self, window=held + 1 - self.sinks)
@@ -228,8 +228,8 @@ class CachePlan:
 
     @property
     def picture(self) -> str:
-        """One letter a layer: A all tokens, W a window, S sparse, - none, a the cache below, R recurrent, H heads that
-        keep unlike.
+        """One letter per layer: A all tokens, W a window, S sparse, - none, a the cache below, R recurrent, H heads
+        that keep unlike.
         """
         return " ".join(LETTERS[heads[0].cache] if len(set(heads)) == 1 else "H" for heads in self.layers)
 

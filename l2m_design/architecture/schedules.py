@@ -1,6 +1,6 @@
 """Schedules: what a layer still holds after t tokens, in exact integers: sparse keys, tree levels, snapshots.
 
-Sparse keys are let go in chunks of c tokens: the reader's own and previous chunk are whole, then tokens age.
+Sparse keys are evicted in chunks of c tokens: the reader's own and previous chunk are whole, then tokens age.
 
 PowerSchedule, a power-law budget for every chunk: in a chunk of age a >= 2 the token of rank r stays while
 (r + phi_j)/c < min(1, keep · a^(exponent - 1)), phi_j the van der Corput sequence of the chunk's index j, so that the
@@ -25,7 +25,7 @@ RECORD = 4  # float32 numbers beside key and value in a slot chosen by use: use,
 class ChunkSchedule(ABC):
     """How many tokens of each chunk stay, by its age: the same slots whatever the tokens are.
 
-    chunk: tokens, a power of two. sinks: first tokens that are never let go.
+    chunk: tokens, a power of two. sinks: first tokens that are never evicted.
     """
 
     chunk: int
@@ -72,7 +72,8 @@ class ChunkSchedule(ABC):
 
 @dataclass(frozen=True)
 class PowerSchedule(ChunkSchedule):
-    """Chunks thinned so that kept(t) grows as t^exponent: about keep · chunk^(1-exponent) · t^exponent / exponent."""
+    """Slots of chunks such that kept(t) grows as t^exponent: about keep · chunk^(1-exponent) · t^exponent / "
+    "exponent."""
 
     chunk: int
     exponent: float
@@ -113,7 +114,7 @@ class GlobalBudget:
     """The B(t) best of all tokens that have aged out of the local two chunks; B is set as a chunk begins, at t tokens.
 
     power: B(t) = floor(keep · t^exponent). log: floor(keep · chunk · ln(t/chunk)). fixed: `window`. At least `sinks`,
-    the first tokens, which are never let go.
+    the first tokens, which are never evicted.
     """
 
     chunk: int

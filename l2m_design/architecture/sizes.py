@@ -1,6 +1,6 @@
-"""Sizes that the fixed state of a drawing follows, and its law with another one."""
+"""Sizes that the fixed state of an architecture follows, and its law with another one."""
 
-from l2m_design.architecture.drawing import Architecture
+from l2m_design.architecture.architecture import Architecture
 from l2m_design.architecture.mixers import Attention, GatedDeltaNet, Mamba1, Mamba2, MixerSpec
 from l2m_design.laws import StateLaw
 
@@ -17,19 +17,19 @@ def _size(layer: MixerSpec) -> tuple[str, int] | None:
     return None
 
 
-def sizes(drawing: Architecture) -> dict[str, int]:
-    """Each such field once, with its largest value in the drawing."""
+def sizes(architecture: Architecture) -> dict[str, int]:
+    """Each such field once, with its largest value in the architecture."""
     found: dict[str, int] = {}
-    for name, value in filter(None, map(_size, drawing.layers)):
+    for name, value in filter(None, map(_size, architecture.layers)):
         found[name] = max(value, found.get(name, 0))
     return found
 
 
-def resized(drawing: Architecture, name: str, value: int) -> StateLaw:
+def resized(architecture: Architecture, name: str, value: int) -> StateLaw:
     """The state law with `value` in each layer whose fixed state follows the field `name`."""
-    law = drawing.outside
-    for layer in drawing.layers:
+    law = architecture.outside
+    for layer in architecture.layers:
         size = _size(layer)
         other = layer.model_copy(update={name: value}) if size and size[0] == name else layer
-        law += other.state_law(drawing.width).of_kind(layer.state_kind)
+        law += other.state_law(architecture.width).of_kind(layer.state_kind)
     return law.merged()

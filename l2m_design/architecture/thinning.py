@@ -1,10 +1,10 @@
-"""Thinning: a sparse cache for a model that was trained with full attention, in one setting for all its layers."""
+"""A bounded cache for a model that was trained with full attention, with the same settings in all layers."""
 
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from l2m_design.architecture.drawing import Architecture
+from l2m_design.architecture.architecture import Architecture
 from l2m_design.architecture.mixers import Attention, SparseAttention
 from l2m_design.architecture.mixers.sparse import Choice
 from l2m_design.errors import BadInput
@@ -14,10 +14,12 @@ TRAINING_FREE = ("surprise", "spread", "key_norm", "attention_mass", "recency")
 
 
 class Thinning(Values):
-    """A cache of `slots` tokens in all: own and previous chunk, the first `sinks`, and what `choose` says.
+    """A cache of `slots` tokens: the current and the previous chunk, the first `sinks` tokens, and tokens by the rule
+    `choose`.
 
-    recency with sinks keeps what StreamingLLM does (arXiv 2309.17453), and is it with positions: cache, which count
-    from the first slot of the cache and not of the text; attention_mass is H2O. `value` must be taught first.
+    recency with sinks caches the same tokens as StreamingLLM (arXiv 2309.17453); with positions: cache, which count
+    from the first slot of the cache and not of the text, it is StreamingLLM. attention_mass is H2O. The score of
+    `value` must be trained first.
     """
 
     choose: Choice
@@ -30,16 +32,16 @@ class Thinning(Values):
     def _slots_suffice(self) -> Self:
         if self.choose in ("learned", "use"):
             offered = ", ".join((*TRAINING_FREE, "value"))
-            raise ValueError(f"choose ({self.choose}): is trained with the model; here: {offered}")
+            raise ValueError(f"choose ({self.choose}): needs to be trained with the model; allowed here: {offered}")
         if self.chunk & (self.chunk - 1):
             raise ValueError(f"chunk ({self.chunk}) must be a power of two")
         if self.positions == "cache" and self.choose != "recency":
-            raise ValueError(f"positions (cache): with choose: recency, found {self.choose}")
+            raise ValueError(f"positions (cache): needs choose: recency, found {self.choose}")
         always = 2 * self.chunk + self.sinks
         if self.slots <= always:
             raise ValueError(
-                f"slots ({self.slots}): two chunks of {self.chunk} tokens and {self.sinks} sinks are held always; "
-                f"more than {always} are needed, or a smaller chunk"
+                f"slots ({self.slots}): two chunks of {self.chunk} tokens and {self.sinks} sinks are always cached; "
+                f"give more than {always} slots, or a smaller chunk"
             )
         return self
 
@@ -58,13 +60,13 @@ class Thinning(Values):
         }
         return SparseAttention.parse({"kind": "sparse_attention"} | plain | fields, "thinning")
 
-    def drawing(self, architecture: Architecture) -> Architecture:
-        """The drawing with sparse layers in the place of full attention. Raises BadInput where there is none."""
+    def bounded(self, architecture: Architecture) -> Architecture:
+        """The architecture with sparse layers in the place of full attention. Raises BadInput where there is none."""
         if self.positions == "cache":
-            raise BadInput("positions (cache): only a model of Hugging Face can be read so; export this one first")
+            raise BadInput("positions (cache): works for Hugging Face models only; export this one first")
         layers = [self._thinned(layer) for layer in architecture.layers]
         if tuple(layers) == architecture.layers:
-            raise BadInput(f"{architecture.picture}: no layer of full attention, whose cache could be thinned")
+            raise BadInput(f"{architecture.picture}: has no layer of full attention whose cache could be bounded")
         plain = architecture.plain() | {"layers": [layer.plain() for layer in layers]}
         return Architecture.parse(plain, "thinning")
 

@@ -1,1 +1,1 @@
-"""Calibration: how many nats a state element of each kind of layer holds where the truth is known."""
+"""Calibration: how many nats a state element of each mixer type holds where the truth is known."""

@@ -1,4 +1,4 @@
-"""Calibration: the capacity of a state element, in nats, measured for each kind of layer on Santa Fe sources.
+"""Calibration: the capacity of a state element, in nats, measured for each mixer type on Santa Fe sources.
 
 One-layer models of several state sizes are trained on documents of exactly one window. What a model captured of the
 exact I(n;n), n half the window, is read off its own losses on the fact tokens (keys tell nothing of each other): early
@@ -70,7 +70,7 @@ class CalibrationSettings(Values):
     def _recipes_fit(self) -> Self:
         for length in self.lengths:
             if self.batch_tokens < length:
-                raise ValueError(f"batch_tokens ({self.batch_tokens}) must hold one window of {length} tokens")
+                raise ValueError(f"batch_tokens ({self.batch_tokens}) must be at least one window of {length} tokens")
             self.recipe(length, self.rates[0], 0)
         return self
 
@@ -188,7 +188,7 @@ def jobs(settings: CalibrationSettings) -> Iterator[Job]:
                         }
 
 
-def drawing_of(job: Job, vocabulary: int) -> Architecture:
+def architecture_of(job: Job, vocabulary: int) -> Architecture:
     """The one-layer model of a job."""
     plain = {
         "vocabulary": vocabulary,
@@ -230,7 +230,7 @@ class Rows:
             rows = [Row(line["job"], line["found"]) for line in map(json.loads, whole.splitlines())]
         except (ValueError, KeyError, TypeError):
             raise BadInput(
-                f"{self.path}: not the rows of `l2m calibrate`; move it away or give another `out`"
+                f"{self.path}: not a file of rows that `l2m calibrate` wrote; move it or give another `out`"
             ) from None
         if whole != text:
             self.path.write_text(whole, encoding="utf-8")
@@ -284,11 +284,11 @@ def _key(job: Job) -> str:
 def _run(job: Job, settings: CalibrationSettings, device: Any, on_step: Callable[[int, int], None]) -> Found:
     began, length = time.perf_counter(), job["length"]
     source = settings.source(length)
-    drawing = drawing_of(job, source.vocabulary)
+    architecture = architecture_of(job, source.vocabulary)
     recipe = settings.recipe(length, job["rate"], job["seed"])
-    held, parameters = drawing.state.elements(length // 2), drawing.parameters
+    held, parameters = architecture.state.elements(length // 2), architecture.parameters
     try:
-        _, result = train(drawing, source, recipe, device, on_step=on_step)
+        _, result = train(architecture, source, recipe, device, on_step=on_step)
     except FloatingPointError as error:
         return {"elements": held, "parameters": parameters, "failed": first_line(error), "device": str(device)}
     tokens = held_out_windows(source, "validation", recipe.length, recipe.windows).tokens()

@@ -55,7 +55,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Capacity:
-    """Nats an element of a kind: see the module. full: whether at every length some state lost nothing, without which
+    """Nats per element of a kind: see the module. full: whether at every length some state lost nothing, without which
     value and low are of states that lost something. sizes: the smallest of each length that was enough, or the largest;
     seeds: of these, most: of any.
     """
@@ -156,7 +156,7 @@ class KindRow(TypedDict):
 
 
 class Table(TypedDict):
-    """The answer of a calibration, as JSON: capacities as a study takes them, with all that is said of them."""
+    """The answer of a calibration, as JSON: capacities as a study takes them, with all details."""
 
     nats_per_element: float | None
     nats_by_kind: dict[str, float]
@@ -170,7 +170,7 @@ class Table(TypedDict):
 
 
 def summary_of(settings: CalibrationSettings, rows: list[Row], command: str) -> Table:
-    """JSON-ready: what a study takes (three digits), the same with all that is said of it, every run."""
+    """JSON-ready: what a study takes (three digits), the same with all details, every run."""
     found = capacities(sizes_of(rows), settings.lengths)
     both = found | ({OTHER: _over(list(found.values()))} if found else {})
     return {
@@ -218,24 +218,25 @@ def provenance(summary: Table) -> list[str]:
     seeds = " to ".join(map(str, sorted(counts)))
     exact = ", ".join(f"{nats:.4g} nats at {length} tokens" for length, nats in summary["exact_nats"].items())
     return [
-        "# Capacity of a state element by kind of layer, nats: paste under `condition` of a study, or l2m check --eta.",
+        "# Capacity per state element by mixer type, nats: paste under `condition` in a study, or use l2m check --eta.",
         f"# {summary['command']}",
-        f"# One layer of a small model, Santa Fe beta {settings.beta:g} with {settings.bits}-bit facts, {exact};",
-        f"# {settings.steps} steps of {settings.batch_tokens:,} tokens, best of the rates {list(settings.rates)}, "
-        f"{seeds} seed(s). Other data, more layers, longer training: not known.",
+        f"# One-layer models on the Santa Fe source, beta {settings.beta:g}, {settings.bits}-bit facts, {exact};",
+        f"# {settings.steps} steps of {settings.batch_tokens:,} tokens, best of the learning rates "
+        f"{list(settings.rates)}, "
+        f"{seeds} seed(s). Not known for other data, more layers or longer training.",
         *(f"# {line}" for line in sentences(summary)),
     ]
 
 
 def sentences(summary: Table) -> list[str]:
     """A line for each kind."""
-    said = []
+    sentences = []
     for kind, one in summary["kinds"].items():
-        lost = "" if one["full"] else "; at some length every state lost more than a twentieth"
-        said.append(
+        lost = "" if one["full"] else "; at some length every state captured less than 95%"
+        sentences.append(
             f"{kind}: {one['value']:.3g} [{one['low']:.3g}, {one['high']:.3g}] (tokens: size: "
             f"{', '.join(one['sizes'])}; seeds: {one['seeds']}){lost}"
         )
-    why = "captured nothing at some length, or was not tried at two sizes; left out"
-    said += [f"{kind}: {why}" for kind in summary["captured_nothing"]]
-    return said
+    why = "left out: captured nothing at some length, or fewer than two sizes were trained"
+    sentences += [f"{kind}: {why}" for kind in summary["captured_nothing"]]
+    return sentences

@@ -1,4 +1,4 @@
-"""What `l2m search` does with a study that starts from a model: its plan, its progress, its answer."""
+"""`l2m search` for a study that starts from a trained model: print the plan, show progress, print the result."""
 
 import shlex
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
-from l2m_design.cli.terminal import print_json, progress, say, table, warn
+from l2m_design.cli.terminal import print_json, print_plan, progress, say, table, warn
 
 if TYPE_CHECKING:
     from l2m_design.library.adopt import AdoptionResult
@@ -14,37 +14,37 @@ if TYPE_CHECKING:
     from l2m_design.search.adoption.run import Adoption
 
 
-class How(NamedTuple):
-    """Where files go, and how to begin; dry: say what would be read; again: solve from what is stored."""
+class SearchOptions(NamedTuple):
+    """The options of `l2m search`. dry_run: print what would run. reselect: choose again from stored results."""
 
     runs: Path
     reports: Path
     tracking: str | None
     fresh: bool
     resume: bool
-    dry: bool
-    again: bool
+    dry_run: bool
+    reselect: bool
     as_json: bool
 
-    def again_with(self, study: Path, overrides: list[str], further: list[str]) -> str:
-        """The command by which an interrupted search goes on."""
+    def resume_command(self, study: Path, overrides: list[str], further: list[str]) -> str:
+        """Return the command that continues an interrupted search."""
         sets = [word for override in overrides for word in ("--set", override)]
-        places = ["--runs", str(self.runs), "--reports", str(self.reports)]
-        places += (["--tracking", self.tracking] if self.tracking else []) + further
-        return shlex.join(["l2m", "search", str(study), *sets, *places, "--resume"])
+        folders = ["--runs", str(self.runs), "--reports", str(self.reports)]
+        folders += (["--tracking", self.tracking] if self.tracking else []) + further
+        return shlex.join(["l2m", "search", str(study), *sets, *folders, "--resume"])
 
 
-def search(study: Path, overrides: list[str], how: How) -> None:
-    """Search, or say what would be."""
+def search(study: Path, overrides: list[str], how: SearchOptions) -> None:
+    """Run the search, or print what would run."""
     from l2m_design.library.adopt import adopted, finished, open_adoption
     from l2m_design.search.driver import Listener
     from l2m_design.search.run import Interrupted
 
     work = open_adoption(study, overrides, runs=how.runs, reports=how.reports, tracking=how.tracking)
-    if how.dry:
+    if how.dry_run:
         _plan(work, how.as_json)
         return
-    if how.again:
+    if how.reselect:
         _show(adopted(work, work.reselect()), how.as_json)
         return
     warn(*work.corpus.notes)
@@ -52,16 +52,16 @@ def search(study: Path, overrides: list[str], how: How) -> None:
         with progress() as bars:
             summary = work.run(how.fresh, how.resume, Listener(bars, bars))
     except Interrupted as stopped:
-        warn(f"l2m: interrupted: {stopped}; go on with: {how.again_with(study, overrides, [])}")
+        warn(f"l2m: interrupted: {stopped}; continue with: {how.resume_command(study, overrides, [])}")
         raise typer.Exit(1) from None
     _show(finished(work, summary), how.as_json)
 
 
 def _plan(work: "Adoption", as_json: bool) -> None:
-    """What would be read, in numbers."""
+    """Print what would run, in numbers."""
     planned, layers = work.work(), len(work.shape.layers)
     speed = work.settings.teraflops
-    told: dict[str, object] = {
+    plan: dict[str, object] = {
         "study": work.settings.name,
         "start": work.settings.start,
         "corpus": work.corpus.name,
@@ -77,17 +77,16 @@ def _plan(work: "Adoption", as_json: bool) -> None:
         "reports": str(work.report_folder),
     }
     if as_json:
-        print_json(told)
+        print_json(plan)
         return
-    told["passes"] = ", ".join(f"{name} {count:,.0f}" for name, count in planned.passes.items() if count)
-    told["operations"] = f"{planned.total:.3g}"
-    told["hours"] = f"{told['hours']:,}, about, " + (f"at {speed:g} teraflops" if speed else "on this machine")
-    for key, value in told.items():
-        say(f"{key.replace('_', ' ')}: " + (f"{value:,}" if isinstance(value, int) else str(value)))
+    plan["passes"] = ", ".join(f"{name} {count:,.0f}" for name, count in planned.passes.items() if count)
+    plan["operations"] = f"{planned.total:.3g}"
+    plan["hours"] = f"about {plan['hours']:,}, " + (f"at {speed:g} teraflops" if speed else "on this machine")
+    print_plan(plan)
 
 
 def _show(result: "AdoptionResult", as_json: bool) -> None:
-    """Print what was found; exit 1 where no plan was chosen."""
+    """Print the result; exit with code 1 if no plan was chosen."""
     if as_json:
         print_json({key: value for key, value in result.data.items() if key != "settings"} | {"files": result.files})
     else:
@@ -103,10 +102,11 @@ def _print(result: "AdoptionResult") -> None:
         for row in (budget.best, *([budget.healed] if budget.healed else []), *budget.others)
     ]
     target = f"{summary.settings.condition.length:,}"
-    table(["plan", "layers", f"state at {target}", "share", "predicted", "lost, nats", "recall", "condition"], rows)
+    columns = ["plan", "layers", f"state at {target}", "share", "predicted loss, nats", "measured loss, nats"]
+    table([*columns, "recall", "condition"], rows)
     say(
         *result.sentences,
-        f"In {summary.seconds:.0f} s.",
+        f"Time: {summary.seconds:.0f} s.",
         f"Report: {result.files[0]}",
         *(f"Plan: {file}" for file in result.files[1:]),
         *([f"Plans in MLflow: mlflow ui --backend-store-uri {uri}"] if (uri := summary.tracking_uri) else []),

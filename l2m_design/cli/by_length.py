@@ -1,4 +1,4 @@
-"""The tables of `l2m check --lengths`: what each length asks for, what is held, and the series of a fixed state."""
+"""The tables of `l2m check --lengths`: required and available state at each length; sizes that a fixed state needs."""
 
 from typing import TYPE_CHECKING
 
@@ -9,16 +9,24 @@ if TYPE_CHECKING:
 
 
 def tabulate(rows: "list[AtLength]", held: str) -> None:
-    """One model, length by length; held: what an element is taken to hold, in words."""
+    """Print one model, a row for each length; held: the assumed capacity per element, in words."""
     from l2m_design.report.words import MARKS, size
 
-    columns = ["length", "nats required", "elements required", "hard bound", "held at half", "state there", "level"]
+    columns = [
+        "length",
+        "nats required",
+        "elements required",
+        "by the hard bound",
+        "elements at length/2",
+        "state at length",
+        "capacity condition",
+    ]
     table(
         columns,
         [
             [
                 f"{row['length']:,}",
-                *_asked(row),
+                *_required(row),
                 f"{row['held_elements']:,}",
                 size(row["state_bytes"]),
                 MARKS[row["meets_level"]],
@@ -27,12 +35,15 @@ def tabulate(rows: "list[AtLength]", held: str) -> None:
         ],
     )
     if rows[0]["asked_nats"] is not None:
-        say(f"Elements required if one holds {held}; the level compares them with what is held after half the context.")
+        say(
+            f"The elements required assume a capacity per element of {held}. The capacity condition compares them "
+            "with the state after half of the context."
+        )
     _series(rows)
 
 
-def _asked(row: "AtLength") -> list[str]:
-    """Three cells: nats, elements at the central capacity, elements by the hard bound."""
+def _required(row: "AtLength") -> list[str]:
+    """Return three cells: nats, elements at the assumed capacity, elements by the hard bound."""
     if row["asked_nats"] is None:
         return ["-"] * 3
     elements = row["asked_elements"]
@@ -40,14 +51,18 @@ def _asked(row: "AtLength") -> list[str]:
 
 
 def _series(rows: "list[AtLength]") -> None:
-    """The members of a fixed family, where the state is fixed."""
+    """If the state is of fixed size, print the sizes that it would need at each length."""
     members = [(row["length"], row["member"]) for row in rows if row["member"]]
     if not members:
         return
     names = [name for name in members[0][1] if name != "factor"]
-    say("", "Its state is fixed, so each length needs a member of its own: one of these sizes, all else as it is.")
+    say(
+        "",
+        "The state has a fixed size, so every length needs a larger model. Any one of these sizes is enough, all else "
+        "unchanged:",
+    )
     table(
-        ["length", "state, times", *(name.replace("_about", ", about") for name in names)],
+        ["length", "state, times larger", *(name.replace("_about", ", about") for name in names)],
         [
             [f"{length:,}", f"{member['factor']:.3g}", *(_size(member[name]) for name in names)]
             for length, member in members

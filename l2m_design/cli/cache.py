@@ -1,4 +1,4 @@
-"""`l2m cache MODEL`: what a trained model loses when its cache is thinned, without training it again."""
+"""`l2m cache MODEL`: measure what a trained model loses with a bounded KV cache, without training it again."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from l2m_design.cli.terminal import Device, DryRun, Json, print_json, progress, say, table
+from l2m_design.cli.terminal import Device, DryRun, Json, print_json, print_plan, progress, say, table
 from l2m_design.library.lengths import parse_length
 
 if TYPE_CHECKING:
     from l2m_design.architecture.thinning import Thinning
-    from l2m_design.library.cache import Borrowed, Losses, Use
+    from l2m_design.library.cache import Losses, PublishedModel, Use
 
 KNOWN = (
-    "sinks+window (the last, at their positions in the text; also: recency), streaming-llm (the same, at positions in "
-    "the cache; Hugging Face models), use (predicted use, kv heads compete; Hugging Face models), key_norm, "
-    "attention_mass, surprise, spread, value (models trained here)"
+    "sinks+window (the most recent tokens; also called recency), key_norm, attention_mass (H2O), surprise, spread; for "
+    "Hugging Face models also streaming-llm (sinks+window with positions in the cache) and use (by predicted use); for "
+    "models of `l2m train` also value"
 )
 STREAMING, USE = "streaming-llm", "use"
 LAST = ("sinks+window", STREAMING)
@@ -24,32 +24,44 @@ COMPETING = {"head": ", no heads compete", "layer": ", heads of a layer compete"
 CHOICES = ["sinks+window", "key_norm", "attention_mass", "surprise"]
 
 
-Model = Annotated[str, typer.Argument(help="A folder of `l2m train`, or a Hugging Face folder, .gguf or name.")]
-Text = Annotated[str, typer.Option(help="Held-out text: stdlib, a file, folder or glob, ...")]
-Choose = Annotated[list[str], typer.Option(help=f"Which old tokens stay: {KNOWN}; repeatable.")]
-Share = Annotated[list[float], typer.Option(help="Of the full cache; repeatable.")]
-Length = Annotated[
-    str, typer.Option(metavar="TOKENS", help="Tokens of a window, 2048 or 2k; its second half is scored.")
+Model = Annotated[
+    str, typer.Argument(help="A folder that `l2m train` wrote, a Hugging Face folder or name, or a .gguf file.")
 ]
-Windows = Annotated[int, typer.Option(help="Windows, 8 or more, over as many documents as there are.")]
-Chunk = Annotated[int, typer.Option(help="Tokens of a chunk; two are always cached.")]
-Sinks = Annotated[int, typer.Option(help="First tokens that are never evicted.")]
-Teach = Annotated[int, typer.Option(help="Steps that train the score of `value`, on the training split.")]
+Text = Annotated[str, typer.Option(help="Corpus to read: stdlib, a file, folder or glob, ...")]
+Choose = Annotated[list[str], typer.Option(help=f"Rule by which older tokens stay cached: {KNOWN}. Repeatable.")]
+Share = Annotated[list[float], typer.Option(help="Size of the cache as a fraction of the full cache; repeatable.")]
+Length = Annotated[
+    str, typer.Option(metavar="TOKENS", help="Length of a window, such as 2048 or 2k; the second half is scored.")
+]
+Windows = Annotated[int, typer.Option(help="Number of windows, at least 8, spread over all documents.")]
+Chunk = Annotated[int, typer.Option(help="Tokens that are read at a time; the two newest chunks are always cached.")]
+Sinks = Annotated[int, typer.Option(help="Number of first tokens of a window that are never evicted.")]
+Teach = Annotated[int, typer.Option(help="For `value`: steps that train the score, on the training split.")]
 Allocate = Annotated[
-    str, typer.Option(help="`use`: kv heads compete for slots in each head, layer, or the whole model.")
+    str,
+    typer.Option(
+        help="For `use`: which tokens compete for slots: those of each `head`, `layer`, or the whole `model`."
+    ),
 ]
 Growth = Annotated[
     float | None,
-    typer.Option(metavar="EXPONENT", help="`use`: slots grow as t^EXPONENT and are --share at --length; else fixed."),
+    typer.Option(
+        metavar="EXPONENT",
+        help="For `use`: slots grow as t^EXPONENT and reach --share at --length. Default: a fixed number of slots.",
+    ),
 ]
-Fit = Annotated[int, typer.Option(help="`use`: windows of the training split that the rule is fitted to.")]
+Fit = Annotated[int, typer.Option(help="For `use`: number of training windows to fit the rule on.")]
 Finetune = Annotated[
-    str, typer.Option(metavar="TOKENS", help="`use`: training tokens that adapt the weights to the cache.")
+    str, typer.Option(metavar="TOKENS", help="For `use`: training tokens to adapt the weights to the bounded cache.")
 ]
-Out = Annotated[Path | None, typer.Option(help="`use`: write the model with this cache, for transformers to load.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace what --out holds.")]
-Split = Annotated[str, typer.Option(help="train, validation or test.")]
-Tokenized = Annotated[str | None, typer.Option(help="For text: a Hugging Face tokenizer; the model's own.")]
+Out = Annotated[
+    Path | None, typer.Option(help="For `use`: write the model with its bounded cache, for transformers to load.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace the contents of --out.")]
+Split = Annotated[str, typer.Option(help="Split to read: train, validation or test.")]
+Tokenized = Annotated[
+    str | None, typer.Option(help="For text: a Hugging Face tokenizer. Default: the tokenizer of the model.")
+]
 
 
 def command(
@@ -74,20 +86,21 @@ def command(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Late loss with bounded caches against the full one, of windows behind the model's start token, if it has one.
+    """Measure how much the late loss (second half of windows) of a trained model rises with a bounded KV cache.
 
-    attention_mass is H2O. Sinks are the first tokens read, the start token included.
+    Every window begins with the start token of the model, if it has one, which counts as one of the sinks (the first
+    tokens of a window).
     """
     from l2m_design.corpus import open_corpus
     from l2m_design.errors import BadInput
-    from l2m_design.library.cache import Borrowed, Compared, TrainedHere, Use
+    from l2m_design.library.cache import Compared, PublishedModel, TrainedModel, Use
     from l2m_design.measuring.scorer import check_model, own_tokenizer
     from l2m_design.model.backends import pick_device
 
     if not 8 <= windows <= 100_000:
-        raise BadInput(f"--windows {windows}: 8 to 100000, so that documents can be resampled")
+        raise BadInput(f"--windows {windows}: must be 8 to 100000 (intervals resample documents)")
     if teach < 1:
-        raise BadInput(f"--teach {teach}: at least 1 step")
+        raise BadInput(f"--teach {teach}: must be at least 1 step")
     window, ours = parse_length(length), (Path(model) / "architecture.yaml").exists()
     check_model(model, "MODEL")
     choose = choose or ([*CHOICES] if ours else [CHOICES[0], STREAMING, *CHOICES[1:]])
@@ -99,28 +112,28 @@ def command(
     if USE in choose:
         plan["training_tokens"] = use.fit * min(window, 2048) + use.finetune
     if dry_run:
-        print_json(plan) if as_json else say(*(f"{key}: {value:,}" for key, value in plan.items()))
+        print_json(plan) if as_json else print_plan(plan)
         return
     read = {"model": model, "corpus": source.name, "length": window, "windows": windows, "chunk": chunk}
     with progress() as bars:
         compared = Compared(source, window, windows, split, pick_device(device), bars)
-        borrowed = None if ours else Borrowed(model, compared, use)
-        result = compared.all(borrowed or TrainedHere(model, compared, teach), caches)
+        published = None if ours else PublishedModel(model, compared, use)
+        result = compared.all(published or TrainedModel(model, compared, teach), caches)
     if not as_json:
         say(f"{model} on {source.name}: {windows} windows of {window:,} tokens")
         _print(result)
-    _finish({**asdict(result), **read}, result, borrowed, use, as_json)
+    _finish({**asdict(result), **read}, result, published, use, as_json)
 
 
 def _finish(
-    answer: dict[str, object], result: "Losses", borrowed: "Borrowed | None", use: "Use", as_json: bool
+    answer: dict[str, object], result: "Losses", published: "PublishedModel | None", use: "Use", as_json: bool
 ) -> None:
-    """Write the adopted model, if it is to be written, and print the JSON answer, if it is asked for."""
+    """Write the adopted model if --out is given, and print the JSON result if --json is given."""
     from l2m_design.errors import BadInput, WorkFailed
 
-    if borrowed and use.out:
+    if published and use.out:
         try:
-            answer["written"] = borrowed.written(result)
+            answer["written"] = published.written(result)
         except (BadInput, WorkFailed):
             if as_json:
                 print_json(answer)  # what was measured is not lost
@@ -128,7 +141,7 @@ def _finish(
     if as_json:
         print_json(answer)
     elif use.out:
-        say(f"Written and loaded back: {use.out}")
+        say(f"Wrote {use.out} (loaded back and compared)")
 
 
 def _use(choose: list[str], share: list[float], use: "Use", ours: bool) -> "Use":
@@ -139,20 +152,20 @@ def _use(choose: list[str], share: list[float], use: "Use", ours: bool) -> "Use"
         usual = type(use)("model", None, 8, 0, None, False)
         for name, given in asdict(use).items():
             if given != getattr(usual, name):
-                raise BadInput(f"--{name}: with --choose {USE}")
+                raise BadInput(f"--{name}: needs --choose {USE}")
         return use
     if ours:
-        raise BadInput(f"--choose {USE}: is for models of Hugging Face; export this one first (`l2m export`)")
+        raise BadInput(f"--choose {USE}: works for Hugging Face models only; export this model first (`l2m export`)")
     if use.allocate not in ("head", "layer", "model"):
-        raise BadInput(f"--allocate {use.allocate}: head, layer or model")
+        raise BadInput(f"--allocate {use.allocate}: must be head, layer or model")
     if use.fit < 1:
-        raise BadInput(f"--fit {use.fit}: at least 1 window")
+        raise BadInput(f"--fit {use.fit}: must be at least 1 window")
     if use.finetune < 0:
-        raise BadInput(f"--finetune {use.finetune}: 0 or more tokens")
+        raise BadInput(f"--finetune {use.finetune}: must be 0 or more tokens")
     if use.growth is not None and not 0 < use.growth <= 1:
-        raise BadInput(f"--growth {use.growth:g}: above 0, at most 1")
+        raise BadInput(f"--growth {use.growth:g}: must be above 0 and at most 1")
     if (use.out or use.finetune) and len(share) != 1:
-        raise BadInput(f"{'--out' if use.out else '--finetune'}: one --share, found {len(share)}")
+        raise BadInput(f"{'--out' if use.out else '--finetune'}: needs exactly one --share, found {len(share)}")
     if use.out:
         check_place(use.out, use.force)
     return use
@@ -163,11 +176,14 @@ def _thinning(choose: str, share: float, length: int, chunk: int, sinks: int, ou
     from l2m_design.errors import BadInput
 
     if not 0 < share <= 1:
-        raise BadInput(f"--share {share}: above 0, at most 1")
+        raise BadInput(f"--share {share}: must be above 0 and at most 1")
     if choose == "value" and not ours:
-        raise BadInput("--choose value: needs a model trained here, whose score can be trained; try use")
+        raise BadInput("--choose value: works for models of `l2m train` only; use --choose use for Hugging Face models")
     if choose == STREAMING and ours:
-        raise BadInput(f"--choose {STREAMING}: is for models of Hugging Face; export this one, or give sinks+window")
+        raise BadInput(
+            f"--choose {STREAMING}: works for Hugging Face models only; export this model first (`l2m export`), or "
+            "use --choose sinks+window"
+        )
     fields = {"choose": "recency" if choose in (*LAST, USE) else choose, "slots": int(share * length), "chunk": chunk}
     fields |= {"sinks": sinks, "positions": "cache" if choose == STREAMING else "text"}
     return Thinning.parse(fields, f"--choose {choose} --share {share:g}")
@@ -178,11 +194,11 @@ def _print(result: "Losses") -> None:
 
     full = result.full
     say(
-        f"Late loss {full.late_loss:.4f} nats a token with the full cache of {full.state_elements:,} elements",
-        f"Windows are read behind the start token, {result.start_token}"
+        f"Late loss {full.late_loss:.4f} nats per token with the full cache of {full.state_elements:,} elements",
+        f"Every window begins with the model's start token, {result.start_token}"
         if result.start_token is not None
-        else "Windows are read without a start token: the model has none",
-        "Differences from it, nats a token, in the second half of the windows:",
+        else "Windows begin without a start token: the model has none",
+        "Late loss minus that with the full cache, nats per token:",
     )
     rows = [
         [
@@ -194,4 +210,4 @@ def _print(result: "Losses") -> None:
         ]
         for row in result.caches
     ]
-    table(["choose", "share", "state elements", "all tokens", "tokens that repeat"], rows)
+    table(["rule", "share", "state elements", "all tokens", "repeated tokens"], rows)

@@ -1,4 +1,4 @@
-"""`l2m calibrate`: the capacity of a state element of each kind of layer."""
+"""`l2m calibrate`: measure the capacity of a state element, in nats, for each mixer type."""
 
 import shlex
 import sys
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from l2m_design.cli.terminal import Device, DryRun, Json, print_json, progress, say, table, warn
+from l2m_design.cli.terminal import LABELS, Device, DryRun, Json, print_json, print_plan, progress, say, table, warn
 
 if TYPE_CHECKING:
     from l2m_design.calibration.calibrate import CalibrationSettings, Row, Rows
@@ -16,27 +16,28 @@ if TYPE_CHECKING:
 
 
 def command(
-    out: Annotated[Path, typer.Option(help="The answer, YAML; rows.jsonl and a table go beside it.")] = Path(
-        "runs/calibration/eta.yaml"
-    ),
-    kinds: Annotated[str | None, typer.Option(help="Kinds of layers, with commas; by default all.")] = None,
-    beta: Annotated[float, typer.Option(help="Of the Santa Fe source.")] = 0.7,
-    bits: Annotated[int, typer.Option(help="Bits of each of its facts.")] = 4,
-    lengths: Annotated[str, typer.Option(help="Windows, tokens, with commas: two halves that share I(n;n).")] = (
-        "512,2048"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="File for the result, .yaml; rows.jsonl and a table are written beside it.")
+    ] = Path("runs/calibration/eta.yaml"),
+    kinds: Annotated[str | None, typer.Option(help="Mixer types, separated by commas. Default: all.")] = None,
+    beta: Annotated[float, typer.Option(help="Exponent of the Santa Fe source.")] = 0.7,
+    bits: Annotated[int, typer.Option(help="Bits of each fact of the source.")] = 4,
+    lengths: Annotated[str, typer.Option(help="Window lengths in tokens, separated by commas.")] = "512,2048",
     steps: Annotated[int, typer.Option(help="Training steps of each run.")] = 600,
-    batch_tokens: Annotated[int, typer.Option(help="Tokens of each step.")] = 16384,
-    seeds: Annotated[int, typer.Option(help="Runs of each size and rate.")] = 3,
-    rates: Annotated[str, typer.Option(help="Learning rates, with commas; the best is kept.")] = "0.006,0.012",
+    batch_tokens: Annotated[int, typer.Option(help="Tokens of each training step.")] = 16384,
+    seeds: Annotated[int, typer.Option(help="Number of runs for each size and learning rate.")] = 3,
+    rates: Annotated[str, typer.Option(help="Learning rates, separated by commas; the best counts.")] = "0.006,0.012",
     device: Device = "auto",
-    so_far: Annotated[bool, typer.Option("--so-far", help="Train nothing: answer by the runs that ended.")] = False,
+    so_far: Annotated[
+        bool, typer.Option("--so-far", help="Train nothing; compute the result from the finished runs.")
+    ] = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Train each kind at several state sizes where the truth is known; write nats per element by kind.
+    """Measure how many nats a state element of each mixer type carries, on a source whose information is known.
 
-    Runs are kept as they end and never run twice: the same command goes on with a stopped calibration.
+    Small models of several state sizes are trained on the Santa Fe source. Every finished run is stored; the same
+    command continues an interrupted calibration.
     """
     from l2m_design.calibration.calibrate import CalibrationSettings, Rows
     from l2m_design.errors import BadInput
@@ -55,7 +56,7 @@ def command(
         given["kinds"] = kinds.replace(",", " ").split()
     settings = CalibrationSettings.parse(given, "calibrate")
     if out.suffix not in (".yaml", ".yml"):
-        raise BadInput(f"--out {out}: a file name that ends in .yaml is expected")
+        raise BadInput(f"--out {out}: the file name must end in .yaml")
     rows = Rows(out.with_name("rows.jsonl"))
     if dry_run:
         _plan(settings, rows, as_json)
@@ -68,7 +69,7 @@ def _ended(settings: "CalibrationSettings", rows: "Rows") -> "list[Row]":
     from l2m_design.errors import BadInput
 
     if not (found := ended(settings, rows)):
-        raise BadInput(f"--so-far: {rows.path} has no run of these settings")
+        raise BadInput(f"--so-far: {rows.path} contains no finished run with these settings")
     return found
 
 
@@ -82,7 +83,7 @@ def _trained(settings: "CalibrationSettings", rows: "Rows", device: str) -> "lis
             return measured(settings, rows, pick_device(device), on_progress, lambda row: on_progress.note(_line(row)))
     except KeyboardInterrupt:
         total = len(list(jobs(settings)))
-        warn(f"l2m: interrupted: of {total} runs those that ended are kept in {rows.path}; go on with: {again}")
+        warn(f"l2m: interrupted: the finished runs of {total} are stored in {rows.path}; continue with: {again}")
         raise typer.Exit(1) from None
 
 
@@ -91,7 +92,7 @@ def _answer(settings: "CalibrationSettings", found: "list[Row]", rows: "Rows", o
 
     summary = summary_of(settings, found, shlex.join(["l2m", *sys.argv[1:]]))
     if not summary["nats_by_kind"]:
-        warn(f"l2m: no kind captured anything at two sizes of every length; {out} is left as it is")
+        warn(f"l2m: no mixer type captured information at two state sizes of every length; {out} is left unchanged")
     files = [*(write_eta(summary, out) if summary["nats_by_kind"] else []), str(rows.path)]
     if as_json:
         print_json({key: value for key, value in summary.items() if key != "rows"} | {"files": files})
@@ -102,23 +103,24 @@ def _answer(settings: "CalibrationSettings", found: "list[Row]", rows: "Rows", o
 
 def _line(row: "Row") -> str:
     found = row.found
-    name = f"{row.job['kind']} {row.job['size']}, rate {row.job['rate']:g}, seed {row.job['seed']}"
+    name = f"{row.job['kind']} {row.job['size']}, learning rate {row.job['rate']:g}, seed {row.job['seed']}"
     if "failed" in found:
         return f"{name}: failed: {found['failed']}"
     return (
-        f"{name}: {found['captured_nats']:.2f} of {found['exact_nats']:.2f} nats in {found['elements']:,} elements, "
+        f"{name}: captured {found['captured_nats']:.2f} of {found['exact_nats']:.2f} nats in "
+        f"{found['elements']:,} state elements, "
         f"{found['seconds']:.0f} s"
     )
 
 
 def _plan(settings: "CalibrationSettings", rows: "Rows", as_json: bool) -> None:
-    from l2m_design.calibration.calibrate import drawing_of, jobs, missing
+    from l2m_design.calibration.calibrate import architecture_of, jobs, missing
 
     todo = missing(settings, rows)
     recipes = {length: settings.recipe(length, settings.rates[0], 0) for length in settings.lengths}
     vocabularies = {length: settings.source(length).vocabulary for length in settings.lengths}
     flops = sum(
-        3 * drawing_of(job, vocabularies[job["length"]]).flops(recipe.length) * recipe.steps * recipe.batch
+        3 * architecture_of(job, vocabularies[job["length"]]).flops(recipe.length) * recipe.steps * recipe.batch
         for job in todo
         for recipe in [recipes[job["length"]]]
     )
@@ -136,12 +138,7 @@ def _plan(settings: "CalibrationSettings", rows: "Rows", as_json: bool) -> None:
         print_json(plan)
     else:
         plan["kinds"] = ", ".join(settings.kinds)
-        say(
-            *(
-                f"{k.replace('_', ' ')}: {v:,}" if isinstance(v, int) else f"{k.replace('_', ' ')}: {v}"
-                for k, v in plan.items()
-            )
-        )
+        print_plan(plan, LABELS | {"runs": "runs", "runs_kept": "of which finished"})
 
 
 def _print(sizes: "list[Size]", summary: "Table", files: list[str]) -> None:
@@ -149,15 +146,15 @@ def _print(sizes: "list[Size]", summary: "Table", files: list[str]) -> None:
 
     table(
         [
-            "kind",
+            "mixer type",
             "size",
-            "length",
-            "elements",
+            "window",
+            "state elements",
             "captured, nats",
-            "of exact",
+            "share of exact",
             "nats per element",
-            "rate",
-            "failed",
+            "learning rate",
+            "failed runs",
         ],
         [
             [
@@ -175,8 +172,9 @@ def _print(sizes: "list[Size]", summary: "Table", files: list[str]) -> None:
         ],
     )
     say(
-        "Capacity of a state element, nats, by kind (where loss departs from full; [enough, most that was held]):",
+        "Capacity per state element by mixer type, nats (estimate [low: at the smallest state that captured enough, "
+        "high: most that any state captured]):",
         *sentences(summary),
-        "Measured on one source and at one training budget: longer training or richer facts may show more.",
+        "Measured on one source with one training budget; longer training or larger facts may give higher values.",
         *(f"Wrote {file}" for file in files),
     )

@@ -1,4 +1,4 @@
-"""`l2m check ARCHITECTURE ...`: do drawings, or published models, meet the L²M condition?"""
+"""`l2m check ARCHITECTURE ...`: do architectures, or published models, meet the L²M condition?"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,53 +15,80 @@ if TYPE_CHECKING:
 
 Models = Annotated[
     list[str],
-    typer.Argument(help="YAML drawings, cards, config.json, params.json, or folders with one. Several are compared."),
+    typer.Argument(
+        help="Architectures: YAML files, cards, config.json or params.json of a published model, or folders that "
+        "contain one of these. Several are compared."
+    ),
 ]
+Beta = Annotated[float | None, typer.Option(help="Required growth: the exponent of I(n;n) = A n^beta.")]
+Prefactor = Annotated[
+    float | None, typer.Option(help="A of I(n;n) = A n^beta in nats: the required amount; needs --beta.")
+]
+Estimate = Annotated[Path | None, typer.Option(help="Requirement from a file: the output of `l2m estimate --json`.")]
+End = Annotated[str, typer.Option(help="Which beta to judge by: upper or lower end of its interval, or its value.")]
 Runtime = Annotated[
     str | None,
     typer.Option(
-        help="Whose convention a published model's state follows: transformers, vllm, llama.cpp, mamba-ssm, fla or "
-        "ideal.",
-        show_default="transformers; mamba-ssm and fla for their own",
+        help="Software whose cache layout counts for a published model: transformers, vllm, llama.cpp, mamba-ssm, fla; "
+        "or ideal, only what must be stored.",
+        show_default="transformers, or mamba-ssm or fla for their own models",
     ),
 ]
-Paged = Annotated[bool, typer.Option("--paged", help="Count the pages that vLLM allots too; needs --runtime vllm.")]
+Paged = Annotated[
+    bool, typer.Option("--paged", help="Also count the memory pages that vLLM allocates; needs --runtime vllm.")
+]
 Dtype = Annotated[
-    str, typer.Option(help="The model's: float32, bfloat16 or float16; float8 and int8 are its KV cache's alone.")
+    str,
+    typer.Option(help="Data type of the model: float32, bfloat16 or float16; float8 and int8 apply to the KV cache."),
 ]
 KvDtype = Annotated[
     str | None,
-    typer.Option(help="KV cache: a model's dtype, float8, int8, q8_0 or q4_0.", show_default="the model's"),
+    typer.Option(
+        help="Data type of the KV cache: float32, bfloat16, float16, float8, int8, q8_0 or q4_0.",
+        show_default="that of the model",
+    ),
 ]
 StateDtype = Annotated[
     str | None,
     typer.Option(
-        help="Recurrent and convolution states: float32, bfloat16 or float16.", show_default="the runtime's own"
+        help="Data type of recurrent and convolution states: float32, bfloat16 or float16.",
+        show_default="that of the runtime",
     ),
 ]
-Lengths = Annotated[str | None, typer.Option(help="Tabulate these contexts: 4k,32k,256k,1M or plain integers.")]
+Lengths = Annotated[
+    str | None, typer.Option(help="Also print a table at these context lengths, such as 4k,32k,256k,1M.")
+]
 BytesPerToken = Annotated[
     float | None,
-    typer.Option(help="Bytes that a token of the models holds on average: converts a demand that counts bytes."),
+    typer.Option(
+        help="Average bytes of text per token of the models; converts a requirement whose lengths count bytes."
+    ),
 ]
 Capacity = Annotated[
     float | None,
-    typer.Option(help="Capacity of every state element, nats.", show_default="as measured, by kind of layer"),
+    typer.Option(
+        help="Capacity per state element in nats, the same for all layers.", show_default="measured, by mixer type"
+    ),
 ]
-Capacities = Annotated[Path | None, typer.Option(help="Capacities by kind of layer, as `l2m calibrate` wrote them.")]
-Fits = Annotated[str | None, typer.Option(help="The longest context whose state fits, as in 16GiB.")]
-Batch = Annotated[int, typer.Option(min=1, help="Sequences that a server holds, or that share the memory of --fits.")]
-Plot = Annotated[Path | None, typer.Option(help="Draw what is held over what is asked: .png, .svg or .html.")]
+Capacities = Annotated[Path | None, typer.Option(help="File of capacities by mixer type, written by `l2m calibrate`.")]
+Fits = Annotated[
+    str | None,
+    typer.Option(metavar="MEMORY", help="Print the longest context whose state fits in this memory, such as 16GiB."),
+]
+Batch = Annotated[int, typer.Option(min=1, help="Number of sequences in memory at once, for --fits and --paged.")]
+Plot = Annotated[
+    Path | None, typer.Option(help="Plot the state against the requirement by length: .png, .svg or .html.")
+]
 
 
 def command(
     architecture: Models,
-    beta: Annotated[float | None, typer.Option(help="The exponent that the data ask for.")] = None,
-    prefactor: Annotated[float | None, typer.Option(help="A of I(n;n) = A n^beta, nats; needs --beta.")] = None,
-    estimate: Annotated[Path | None, typer.Option(help="The output of `l2m estimate --json`, in a file.")] = None,
+    beta: Beta = None,
+    prefactor: Prefactor = None,
+    estimate: Estimate = None,
     bytes_per_token: BytesPerToken = None,
     length: TargetLength = "65536",
-    end: Annotated[str, typer.Option(help="End of beta's interval to judge by: upper, value or lower.")] = "upper",
+    end: End = "upper",
     nats_per_element: Capacity = None,
     eta: Capacities = None,
     dtype: Dtype = "bfloat16",
@@ -76,10 +103,10 @@ def command(
     overrides: Set = [],  # noqa: B006 - typer copies it
     as_json: Json = False,
 ) -> None:
-    """Judge state laws against what the data require: enough state, growth, reach. Exit 1 where a model fails.
+    """Judge whether an architecture's history state is large enough and grows fast enough for the data (L²M condition).
 
-    A law is that of a drawing, or of a published model, read from its config.json without its weights.
-    Without --beta or --estimate the demand is that of PG19 books as published, and it is said.
+    Published models are read from their config.json; no weights are needed. Without --beta or --estimate the
+    requirement is that published for PG19 books. Exit code 1 if a model does not meet the condition.
     """
     from l2m_design.library import answer
     from l2m_design.library.check import check_all

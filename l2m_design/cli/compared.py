@@ -1,4 +1,4 @@
-"""Several models of `l2m check` on the terminal: a row for each, then length by length, then what would change."""
+"""Several models of `l2m check` on the terminal: a row for each, then each length, then advice."""
 
 from typing import TYPE_CHECKING
 
@@ -7,6 +7,7 @@ from l2m_design.cli.terminal import say, table
 from l2m_design.cli.verdict import counted_in, in_dtypes, requirement
 from l2m_design.library.allotted import in_words
 from l2m_design.library.fits import sentence
+from l2m_design.terms import REACH_LIMIT
 
 if TYPE_CHECKING:
     from l2m_design.condition import Demand
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def show(models: "dict[str, Subject]", demand: "Demand", results: "list[CheckAnswer]") -> None:
-    """models: by their names, in the order of results."""
+    """Print models side by side. models: by name, in the order of results."""
     from l2m_design.report.words import constant
 
     kinds = tuple({kind: None for subject in models.values() for kind in subject.state.kinds})
@@ -33,17 +34,18 @@ def show(models: "dict[str, Subject]", demand: "Demand", results: "list[CheckAns
         "model",
         "enough state",
         "grows as",
-        "growth",
+        "growth condition",
         f"state at {terms.length:,}",
-        "bytes a token",
-        "reach",
-        "hard reach",
+        "bytes per token",
+        "longest context covered",
+        "by the hard bound",
     ]
     table(columns, [_row(name, result) for name, result in zip(models, results, strict=True)])
     if demand.has_level:
         say(
-            f"Reach if one element holds {held}, hard reach at {demand.hard_nats:.1f}; states {in_dtypes(used)}. "
-            "Enough state: yes if even the lowest capacity suffices, no if not even the highest does."
+            f"Longest context covered at a capacity per element of {held}, and by the hard bound of "
+            f"{demand.hard_nats:.1f} nats per element; states {in_dtypes(used)}. Enough state: yes if the state "
+            "suffices at the lowest capacity, no if it does not suffice at the highest."
         )
     for name, result in zip(models, results, strict=True):
         say("", f"{name}: {'meets' if result['meets'] else 'does not meet'} the condition.")
@@ -73,4 +75,4 @@ def _row(name: str, result: "CheckAnswer") -> list[str]:
 
 
 def _reach(tokens: int | None) -> str:
-    return "no end" if tokens is None else f"{tokens:,}"
+    return f"{REACH_LIMIT:,} or more" if tokens is None else f"{tokens:,}"

@@ -1,4 +1,4 @@
-"""`l2m doctor`: what is here, what works, what would be used."""
+"""`l2m doctor`: check what is installed, what works and what would be used."""
 
 from typing import TYPE_CHECKING, Annotated, NotRequired, TypedDict
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Check(TypedDict):
-    """Something that was looked at, as JSON. needed: does nothing work without it? probe: of a faster kernel."""
+    """A check, as JSON. needed: is it required to run anything? probe: the measurement of a faster kernel."""
 
     what: str
     works: bool
@@ -27,18 +27,18 @@ def command(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Look at Python, libraries, devices, caches and tracking. Exit 1 when something needed does not work."""
-    checks = [*_libraries(), *_devices(), *_optional(), *_kernels(fresh=gpu), *_places(), *(_gpu() if gpu else [])]
+    """Check Python, libraries, devices, caches and tracking. Exit code 1 if something required does not work."""
+    checks = [*_libraries(), *_devices(), *_optional(), *_kernels(fresh=gpu), *_storage(), *(_gpu() if gpu else [])]
     broken = [check for check in checks if check["needed"] and not check["works"]]
     if as_json:
         print_json({"checks": checks, "works": not broken})
     else:
         marks = {True: "ok", False: "-"}
         table(
-            ["what", "works", "found"],
+            ["what", "works", "details"],
             [[c["what"], "BROKEN" if c in broken else marks[c["works"]], c["found"]] for c in checks],
         )
-        say("Everything needed works." if not broken else f"Broken: {', '.join(c['what'] for c in broken)}.")
+        say("Everything required works." if not broken else f"Broken: {', '.join(c['what'] for c in broken)}.")
     raise typer.Exit(1 if broken else 0)
 
 
@@ -82,9 +82,9 @@ def _optional() -> list[Check]:
 
 
 def _kernels(fresh: bool) -> list[Check]:
-    """Faster kernels: found, loaded, how far from torch, seconds of the first call; and why not used.
+    """Faster kernels: installed, loaded, difference from torch, seconds of the first call; and why one is not used.
 
-    fresh: probe again what is cached.
+    fresh: ignore cached probes.
     """
     from l2m_design.model.backends import pick_device
     from l2m_design.model.probes import probed
@@ -93,10 +93,10 @@ def _kernels(fresh: bool) -> list[Check]:
     for probe in probed(pick_device("auto"), fresh)[1]:
         measured = ""
         if probe.error is not None:
-            measured = f"{probe.error:.1e} from torch, first call {probe.seconds:.1f} s; "
+            measured = f"differs from torch by {probe.error:.1e}, first call {probe.seconds:.1f} s; "
         if probe.speed is not None:
-            measured += f"{probe.speed:.2f} times torch's speed; "
-        found = f"{_word(probe.found)}; {measured}{'used' if probe.used else probe.reason + ': torch computes'}"
+            measured += f"{probe.speed:.2f} times the speed of torch; "
+        found = f"{_word(probe.found)}; {measured}{'used' if probe.used else probe.reason + ': torch is used instead'}"
         what = f"{probe.field}, {probe.dtype}, by {probe.name} (optional)"
         rows.append(_check(what, probe.used, found.replace("not installed; not installed", "not installed"), False))
         rows[-1]["probe"] = probe.plain()
@@ -122,7 +122,7 @@ def _word(found: object) -> str:
     return "installed" if found else "not installed"
 
 
-def _places() -> list[Check]:
+def _storage() -> list[Check]:
     import shutil
     import tempfile
 
@@ -141,12 +141,12 @@ def _places() -> list[Check]:
 
 
 def _tracking(uri: str) -> Check:
-    """A sqlite store needs a folder that can be written; a server is not asked."""
+    """A sqlite store needs a writable folder; a server is not contacted."""
     import os
     from pathlib import Path
 
     if not uri.startswith("sqlite:///"):
-        return _check("tracking", True, f"{uri} (not asked)")
+        return _check("tracking", True, f"{uri} (not contacted)")
     folder = Path(uri.removeprefix("sqlite:///")).absolute().parent
     writable = os.access(folder, os.W_OK)
-    return _check("tracking", writable, uri if writable else f"{uri}: {folder} cannot be written")
+    return _check("tracking", writable, uri if writable else f"{uri}: {folder} is not writable")

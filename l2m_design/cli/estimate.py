@@ -1,4 +1,4 @@
-"""`l2m estimate CORPUS`: the MI exponent beta of a data set, with an interval."""
+"""`l2m estimate CORPUS`: estimate the exponent beta of the mutual information of a corpus, with an interval."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from l2m_design.cli.measured import print_compared, print_measurement, print_two_point
-from l2m_design.cli.terminal import Device, DryRun, Json, print_json, progress, say, warn
+from l2m_design.cli.terminal import Device, DryRun, Json, print_json, print_plan, progress, say, warn
 
 if TYPE_CHECKING:
     from l2m_design.corpus import Corpus
@@ -19,49 +19,86 @@ REFERENCE_TOKENS = 500_000
 
 
 CorpusName = Annotated[
-    str, typer.Argument(help="stdlib, santa-fe:beta=0.7, a file, folder, glob, hf:NAME (docs/reference/corpora.md).")
+    str,
+    typer.Argument(
+        help="stdlib, santa-fe:beta=0.7, a file, folder, glob or hf:NAME; docs/reference/corpora.md lists all."
+    ),
 ]
 Estimators = Annotated[
     list[str],
-    typer.Option(help=", ".join(ESTIMATORS) + ". Repeatable. Default: compression, gaussian for real arrays."),
+    typer.Option(
+        help=", ".join(ESTIMATORS) + "; repeatable. Default: gaussian for arrays of real numbers, else compression."
+    ),
 ]
 Models = Annotated[
     list[str],
     typer.Option(
-        help="For profile, direct, vclub: oracle, train, a Hugging Face folder, name or .gguf file, or a server's "
-        "address, http://HOST/v1[#MODEL]. Repeatable: models are compared."
+        help="Language model for profile, direct and vclub: oracle (the exact one of a synthetic source), train (train "
+        "one first), a Hugging Face folder or name, a .gguf file, or a server: http://HOST/v1 or http://HOST/v1#MODEL. "
+        "Repeatable: models are compared."
     ),
 ]
 Tokenizer = Annotated[
     str | None,
     typer.Option(
-        help="For text: bytes, bpe:SIZE (learnt here), or a Hugging Face one; else the model's own, or bytes."
+        help="For text: bytes, bpe:SIZE (trained on this corpus) or a Hugging Face tokenizer. Default: that of "
+        "--model, else bytes."
     ),
 ]
-Shortest = Annotated[int | None, typer.Option(help="Shortest n, tokens: 128, or 32 for --model train.")]
-Longest = Annotated[int | None, typer.Option(help="Longest n; by default what 16 documents hold.")]
+Shortest = Annotated[
+    int | None, typer.Option(help="Shortest n of I(n;n) in tokens.", show_default="128; 32 with --model train")
+]
+Longest = Annotated[
+    int | None,
+    typer.Option(help="Longest n in tokens.", show_default="the longest for which 16 documents are long enough"),
+]
 Windows = Annotated[
-    int | None, typer.Option(help="Windows of 2 x longest tokens to read: 256, compression 128, gaussian 4096.")
+    int | None,
+    typer.Option(
+        help="Number of windows of 2 x --longest tokens to read.", show_default="256; compression 128, gaussian 4096"
+    ),
 ]
 Prime = Annotated[
     int | None,
-    typer.Option(help="Tokens of other documents that compression reads first: 1,048,576, a third of all at most."),
+    typer.Option(
+        help="For compression: tokens of other documents that the compressor reads first.",
+        show_default="1,048,576, at most a third of the corpus",
+    ),
 ]
-Spots = Annotated[int | None, typer.Option(help="Most places in a window at which one length is read.")]
-Control = Annotated[str, typer.Option(help="Control variate of profile: compression, none, auto (with a model).")]
-Pairing = Annotated[str, typer.Option(help="The second term's Y: same document; other (direct); none (profile).")]
-Bigram = Annotated[str, typer.Option(help="none, or paper: the published remedy for a model's cold start.")]
+Spots = Annotated[
+    int | None, typer.Option(help="Maximum number of split points between X and Y, for each window and length.")
+]
+Control = Annotated[
+    str,
+    typer.Option(help="For profile: control variate, compression or none; auto uses compression with a --model."),
+]
+Pairing = Annotated[
+    str,
+    typer.Option(
+        help="Term that is subtracted, log p(Y): same (Y of the same document), other (Y of another document, direct "
+        "only) or none (losses of the first half minus those of the second instead, profile only)."
+    ),
+]
+Bigram = Annotated[
+    str,
+    typer.Option(help="paper: correct the first two tokens, which are scored without context, as published; or none."),
+]
 Normalise = Annotated[
     str | None,
     typer.Option(
-        help="For gaussian: recording (each on its own scale; default for files), copula (normal scores), none."
+        help="For gaussian: recording (standardise each recording; default for files), copula (normal scores) or none."
     ),
 ]
-Split = Annotated[str | None, typer.Option(help="train, validation or test; by default all documents.")]
-Table = Annotated[Path | None, typer.Option(help="Score table, .parquet: written, and used by the next estimate.")]
-Plot = Annotated[Path | None, typer.Option(help="Draw the measurement: .png, .svg or .html.")]
-Published = Annotated[bool, typer.Option("--published", help="Lay the published PG19 and Wikipedia lines over it.")]
-Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that a model brings along (off).")]
+Split = Annotated[str | None, typer.Option(help="Documents to read: train, validation or test. Default: all.")]
+Table = Annotated[
+    Path | None,
+    typer.Option(help="File of the model's scores, .parquet: existing scores are reused, new ones are added."),
+]
+Plot = Annotated[Path | None, typer.Option(help="Plot I(n;n) against n: .png, .svg or .html.")]
+Published = Annotated[
+    bool, typer.Option("--published", help="Add the published lines of PG19 and Wikipedia to --plot.")
+]
+Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Run Python code that comes with a model.")]
 
 
 def command(
@@ -79,10 +116,10 @@ def command(
     bigram_correction: Bigram = "none",
     normalise: Normalise = None,
     split: Split = None,
-    level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
+    level: Annotated[float, typer.Option(help="Confidence level of the intervals.")] = 0.95,
     replicates: Annotated[int, typer.Option(help="Bootstrap replicates.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Seed of windows and bootstrap.")] = 0,
-    tokens: Annotated[int, typer.Option(min=1, help="Training budget of --model train, tokens.")] = REFERENCE_TOKENS,
+    seed: Annotated[int, typer.Option(help="Random seed of the windows and the bootstrap.")] = 0,
+    tokens: Annotated[int, typer.Option(min=1, help="For --model train: training tokens.")] = REFERENCE_TOKENS,
     scores: Table = None,
     plot: Plot = None,
     published: Published = False,
@@ -91,10 +128,10 @@ def command(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Estimate how the mutual information between two halves of a text grows with its length.
+    """Estimate how the mutual information between neighbouring blocks of n tokens grows with n: I(n;n) = A n^beta.
 
-    Estimators and models may be several: the first is the answer, the others stand beside it, and the requirement is
-    taken from the one that finds most in the same tokens.
+    With several estimators or models the first is the main result and the others are compared with it; the
+    requirement is taken from the one that finds most information in the same tokens.
     """
     given: Plain = {"shortest": shortest, "longest": longest, "windows": windows, "spots": spots, "seed": seed}
     given |= {"control": control, "pairing": pairing, "bigram_correction": bigram_correction, "split": split}
@@ -103,15 +140,15 @@ def command(
 
     work = Estimation(corpus, tokenizer, trust_remote_code, device, tokens, scores)
     estimator = estimator or [work.default(has_model=bool(model))]
-    asked = _asked(estimator, model, given, scores, plot, published)
+    wanted = _settings(estimator, model, given, scores, plot, published)
     if dry_run:
-        _tell_plans(work.plans(asked, model), as_json)
+        _print_plans(work.plans(wanted, model), as_json)
         return
     with progress() as shown:
-        found = work.measurements(asked, model, shown)
+        found = work.measurements(wanted, model, shown)
         pairs = work.two_point(split, longest, level, seed) if "two-point" in estimator or plot else None
     warn(*work.notes())
-    _tell(found, pairs, work.first, as_json)
+    _print(found, pairs, work.first, as_json)
     if plot:
         from l2m_design.report.measurement import draw
 
@@ -119,7 +156,7 @@ def command(
         warn(f"Plot: {plot}")
 
 
-def _asked(
+def _settings(
     estimators: list[str],
     models: list[str],
     given: "Plain",
@@ -127,7 +164,7 @@ def _asked(
     plot: Path | None,
     published: bool,
 ) -> "list[MeasurementSettings]":
-    """The settings of each estimator but two-point. Raises BadInput on what does not go together."""
+    """Return the settings of each estimator except two-point. Raises BadInput if options contradict each other."""
     from l2m_design.errors import BadInput
     from l2m_design.information import MeasurementSettings
 
@@ -135,26 +172,28 @@ def _asked(
         if name not in ESTIMATORS:
             raise BadInput(f"--estimator: found '{name}', allowed: {', '.join(ESTIMATORS)}")
     names = [name for name in estimators if name != PAIRS]
-    asked = [MeasurementSettings.parse(_known(name, given, len(names)), "estimate") for name in names]
-    if any(settings.needs_scorer for settings in asked) != bool(models):
-        raise BadInput("profile, direct and vclub need a --model; compression, gaussian and two-point take none")
+    wanted = [MeasurementSettings.parse(_options_of(name, given, len(names)), "estimate") for name in names]
+    if any(settings.needs_scorer for settings in wanted) != bool(models):
+        raise BadInput(
+            "--model: the estimators profile, direct and vclub need one; compression, gaussian and two-point take none"
+        )
     if scores and len(models) != 1:
-        raise BadInput("--scores: a table holds the scores of one model, and goes with one --model")
+        raise BadInput(f"--scores: needs exactly one --model, whose scores it stores; found {len(models)}")
     if published and not plot:
-        raise BadInput("--published lays lines over a --plot")
+        raise BadInput("--published: needs --plot, to which it adds the published lines")
     if plot:
         from l2m_design.report.picture import check_ending
 
         check_ending(plot)
-    return asked
+    return wanted
 
 
-def _known(estimator: str, given: "Plain", count: int) -> "Plain":
-    """The options of one estimator; of several, each takes what it knows."""
+def _options_of(estimator: str, given: "Plain", count: int) -> "Plain":
+    """Return the options of one estimator; if there are several, options that one does not have are left out."""
     mine = given | {"estimator": estimator}
     if count > 1:
-        knows = {"direct": ("same", "other"), "profile": ("same", "none")}.get(estimator, ("same",))
-        if given["pairing"] in ("same", "other", "none") and given["pairing"] not in knows:
+        pairings = {"direct": ("same", "other"), "profile": ("same", "none")}.get(estimator, ("same",))
+        if given["pairing"] in ("same", "other", "none") and given["pairing"] not in pairings:
             mine["pairing"] = "same"
         if estimator not in ("profile", "direct"):
             mine["bigram_correction"] = "none"
@@ -167,7 +206,7 @@ def _known(estimator: str, given: "Plain", count: int) -> "Plain":
     return mine
 
 
-def _tell(found: "list[Measurement]", pairs: "TwoPoint | None", corpus: "Corpus", as_json: bool) -> None:
+def _print(found: "list[Measurement]", pairs: "TwoPoint | None", corpus: "Corpus", as_json: bool) -> None:
     from l2m_design.information.views import deciding
 
     if as_json:
@@ -187,21 +226,22 @@ def _tell(found: "list[Measurement]", pairs: "TwoPoint | None", corpus: "Corpus"
         print_measurement(measurement)
     if len(found) > 1:
         print_compared(found)
-        say(f"Which view: {deciding(found)[1]}.")
+        say(f"Which estimate counts: {deciding(found)[1]}.")
     if pairs:
         print_two_point(pairs)
 
 
-def _tell_plans(plans: "list[Plain]", as_json: bool) -> None:
+def _print_plans(plans: "list[Plain]", as_json: bool) -> None:
     if as_json:
         print_json((plans[0] if plans else {}) | {"compared": plans[1:]})
         return
     for numbers in plans:
-        say(*(f"{key}: {value}" for key, value in numbers.items()), "")
+        print_plan(numbers)
+        say("")
 
 
 def _only_pairs(pairs: "TwoPoint | None", corpus: "Corpus") -> "Plain":
-    """The promised keys where only the two-point information was asked: it has no beta."""
+    """Return the documented keys if two-point is the only estimator: it has no beta."""
     assert pairs is not None
     empty: Plain = {key: [] for key in ("lengths", "mi_nats", "mi_low", "mi_high", "local_slopes")}
     nothing: Plain = dict.fromkeys(("beta", "prefactor_nats", "preferred_law"))

@@ -1,4 +1,4 @@
-"""`l2m export ARCHITECTURE`: an architecture as files that others can read."""
+"""`l2m export ARCHITECTURE`: write an architecture or a model as files that other software reads."""
 
 import math
 from pathlib import Path
@@ -18,41 +18,52 @@ UNITS = {"K": 1e3, "M": 1e6, "B": 1e9}
 
 def command(
     architecture: Annotated[
-        str, typer.Argument(help="A YAML architecture, a card, a study's report folder, or a plan (plan.yaml).")
+        str,
+        typer.Argument(
+            help="An architecture (YAML or card), the report folder of a study, or the plan.yaml of an adopted model."
+        ),
     ],
     to: Annotated[
         str,
         typer.Option(
-            help="card (YAML and JSON), yaml, json, huggingface (its first target that fits the architecture), or "
-            f"one by name: {TARGETS}; of a plan huggingface, remote (with our code) or native."
+            help="Format: card (YAML and JSON), yaml, json, huggingface (the first format below that can represent the "
+            f"architecture), or one of {TARGETS}. For a plan: huggingface, remote (with code of this package) or "
+            "native."
         ),
     ] = "card",
     out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("exported"),
     weights: Annotated[
         Path | None,
-        typer.Option(help="Trained weights, or fresh; by default those of a folder of `l2m train`, else fresh."),
+        typer.Option(
+            help="File of trained weights, or `fresh` for random ones. Default: those in a folder that `l2m train` "
+            "wrote, else fresh."
+        ),
     ] = None,
     tokenizer: Annotated[
         str | None,
         typer.Option(
-            help="A folder of tokenizer files, bytes, or none; by default what lies beside --weights, or without "
-            "them beside the architecture."
+            help="Folder of tokenizer files, `bytes` or `none`. Default: the tokenizer beside --weights, else the one "
+            "beside the architecture."
         ),
     ] = None,
     scale: Annotated[
-        str | None, typer.Option(metavar="PARAMETERS", help="Grow the architecture to about so many, such as 350M.")
+        str | None,
+        typer.Option(
+            metavar="PARAMETERS", help="Enlarge the architecture to about this many parameters, such as 350M."
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of fresh weights.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Replace an export that is there.")] = False,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Random seed of fresh weights.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export in --out.")] = False,
     register: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Make it the next version of this registered model in MLflow.")
+        str | None,
+        typer.Option(metavar="NAME", help="Register the export in MLflow as the next version of a model."),
     ] = None,
     tracking: Annotated[
-        str | None, typer.Option(help="With --register: MLflow URI; by default a sqlite file here.")
+        str | None, typer.Option(help="With --register: MLflow URI. Default: a SQLite file in the current folder.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Export an architecture; what is written is loaded back and compared before it is called done."""
+    """Export an architecture with its weights; a written model is loaded back and its logits are compared."""
     from l2m_design.library.export import export
 
     parameters = None if scale is None else _parameters(scale)
@@ -72,7 +83,7 @@ def command(
 
 
 def _parameters(scale: str) -> int:
-    """A number of parameters, such as 350M. Raises BadInput."""
+    """Parse a number of parameters, such as 350M. Raises BadInput."""
     from l2m_design.errors import BadInput
 
     unit = UNITS.get(scale[-1:].upper(), 1.0)
@@ -81,7 +92,7 @@ def _parameters(scale: str) -> int:
     except ValueError:
         number = math.nan
     if not 1000 <= number <= 1e13:
-        raise BadInput(f"--scale: found '{scale}', a number of parameters from 1000 to 1e13 is expected, such as 350M")
+        raise BadInput(f"--scale: found '{scale}', must be a number of parameters from 1000 to 1e13, such as 350M")
     return int(number)
 
 
@@ -91,33 +102,33 @@ def _say(result: "Exported") -> None:
         say(f"Registered: {made['name']}, version {made['version']}; {made['uri']} names it.")
     say(*(f"Wrote {file}" for file in files if not Path(file).name.startswith("l2m_")))
     if code := [file for file in files if Path(file).name.startswith("l2m_")]:
-        say(f"Wrote {len(code)} files of code beside them")
+        say(f"Wrote {len(code)} files of Python code beside them")
     if grown := result.get("scaled"):
         parts = {"parameters": grown["parameters"], "width": grown["width"], "layers": grown["layers"]}
         sizes = ", ".join(f"{name} {part['from']:,} to {part['to']:,}" for name, part in parts.items())
-        say(f"Scaled: {sizes}; {grown['label']}.", _judged(grown["verdict"]))
+        say(f"Enlarged: {sizes}; {grown['label']}.", _verdict(grown["verdict"]))
     if result["max_logit_difference"] is None:
         return
-    say(*(f"Passed over {name}, which could carry it: {why}" for name, why in result["failed"].items()))
-    by = "" if result["proven_by"] == "loaded" else ", by a plain reading of the format"
+    say(*(f"Skipped format {name}: {why}" for name, why in result["failed"].items()))
+    by = "" if result["proven_by"] == "loaded" else " by this package's own reader of the format"
     say(
-        f"{result['format']}, {result['label']}: loaded back in a fresh process{by}, its logits differ by at most "
+        f"{result['format']}, {result['label']}: loaded back in a new process{by}; its logits differ by at most "
         f"{result['max_logit_difference']:.1e}."
     )
-    say(f"Weights: {result['weights'] or 'fresh, untrained'}.")
-    say(f"Tokenizer: {result['tokenizer'] or 'none is known; --tokenizer names one'}.")
+    say(f"Weights: {result['weights'] or 'random, untrained'}.")
+    say(f"Tokenizer: {result['tokenizer'] or 'none found; give one with --tokenizer'}.")
     if (held := result["cache_bytes"])["held"] is not None:
-        say(f"After {held['tokens']:,} tokens its cache holds {held['held']:,} bytes, as the law says.")
+        say(f"After {held['tokens']:,} tokens its cache has {held['held']:,} bytes, as the state law predicts.")
 
 
-def _judged(verdict: "Plain | None") -> str:
+def _verdict(verdict: "Plain | None") -> str:
     from l2m_design.condition import Judgement
 
     if verdict is None:
-        return "Not judged: the source names no demand (l2m check judges it)."
+        return "Condition not checked: the source states no requirement (use l2m check)."
     found = Judgement.of_plain(verdict)
-    level = {True: "met", False: "not met", None: "not judged, its amount is not known"}[found.meets_level]
+    level = {True: "met", False: "not met", None: "not checked, the required amount is unknown"}[found.meets_level]
     return (
-        f"Judged again: growth t^{found.growth_exponent:.2f} where t^{found.asked_exponent:.2f} is asked, "
-        f"{'met' if found.meets_growth else 'not met'}; level {level}."
+        f"Condition checked again: growth t^{found.growth_exponent:.2f} where t^{found.asked_exponent:.2f} is "
+        f"required, {'met' if found.meets_growth else 'not met'}; capacity {level}."
     )

@@ -1,4 +1,4 @@
-"""What `l2m estimate` prints of a measurement: the table, beta or none, and what to hold against it."""
+"""Print a measurement of `l2m estimate`: the table, beta if there is one, and cautions."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def print_measurement(found: "Measurement") -> None:
-    """The curve as a table, then sentences."""
+    """Print the curve as a table, then sentences."""
     _print_curve(found)
     if found.beta:
         say(
@@ -30,12 +30,12 @@ def print_measurement(found: "Measurement") -> None:
         say(_primed(found))
     if found.explained is not None:
         low, high = max(0.0, min(found.explained)), max(0.0, *found.explained)
-        say(f"Control variate: a compressor's nats took off {low:.0%} to {high:.0%} of the variance between documents.")
+        say(f"The control variate, a compressor, removes {low:.0%} to {high:.0%} of the variance between documents.")
     say(*(f"Note: {note}." for note in found.notes))
 
 
 def _print_curve(found: "Measurement") -> None:
-    """A row a length; beside the amount its controls, where there are some."""
+    """Print a row for each length, with the controls of the compression estimator beside the amount."""
     slopes = [""] + [f"{s.value:.2f} [{s.low:.2f}, {s.high:.2f}]" for s in found.fit.local_slopes]
     names = [_unit(found), "I(n;n), nats", "interval", "local slope"]
     columns = [
@@ -45,30 +45,31 @@ def _print_curve(found: "Measurement") -> None:
         slopes,
     ]
     if found.compression:
-        names += ["words shuffled", "another document"]
+        names += ["from vocabulary alone", "from another document"]
         for control in (found.compression.words, found.compression.learnt):
             columns.append([f"{value:.4g}" for value in control.mean()])
     if found.other is not None:
-        names.append("other recordings")
+        names.append("from other recordings")
         columns.append([f"{value:.4g}" for value in found.other])
     table(names, [list(row) for row in zip(*columns, strict=True)])
 
 
 def _primed(found: "Measurement") -> str:
-    """How much the coder had read, and whether that was enough."""
+    """Say how much the compressor had read before, and whether more reading still changes the result."""
     assert found.compression is not None
     sizes = ", ".join(f"{nats:.4g} after {tokens:,}" for tokens, nats in sorted(found.compression.plateau.items()))
     words, order = (curve.mean()[-1] for curve in (found.compression.words, found.compression.ordered))
     share = (
-        f"At the longest n shuffled words tell {max(0.0, words / (words + order)):.0%} of it. "
+        f"At the longest n {max(0.0, words / (words + order)):.0%} of it come from vocabulary alone. "
         if words + order > 0
         else ""
     )
     return (
-        f"Coder: {found.compression.bits:.2f} bits a token at the longest n; nats there by the tokens it had read of "
-        f"other documents, in {found.compression.words.nats.shape[0]} {found.curve.unit}: {sizes}. {share}"
-        "Words shuffled: what vocabulary tells without order. Another document: what its X saves of Y's code, language "
-        "that was not known yet."
+        f"Compressor: {found.compression.bits:.2f} bits per token at the longest n. I(n;n) there, by the number of "
+        "tokens of other documents that it read first, in "
+        f"{found.compression.words.nats.shape[0]} {found.curve.unit}: {sizes}. {share}"
+        "From vocabulary alone: the saving with the words of X shuffled. From another document: the saving with the X "
+        "of another document, which is language that the compressor had not learnt yet."
     )
 
 
@@ -77,9 +78,9 @@ def _unit(found: "Measurement") -> str:
 
 
 def print_compared(found: "list[Measurement]") -> None:
-    """One line for each estimator and model."""
+    """Print a line for each estimator and model."""
     table(
-        ["estimator", "vocabulary", "beta", "law", "longest n", "I(n;n) there", "loss at the end"],
+        ["estimator", "vocabulary", "beta", "law", "longest n", "I(n;n) there, nats", "loss at the end, nats"],
         [
             [
                 m.curve.estimator,
@@ -94,15 +95,14 @@ def print_compared(found: "list[Measurement]") -> None:
         ],
     )
     say(
-        "n counts tokens (gaussian: time steps): rows of unequal vocabularies read other tokens, and their n and nats "
-        "are not the same. "
-        "Models differ by what they can use: the better one (lower loss, in the same tokens) is nearer to the data. "
-        "Compression sees what n-grams see; direct and vclub share a term and do not confirm each other."
+        "n counts tokens (gaussian: time steps), so rows with different vocabularies cannot be compared at the same n. "
+        "In the same tokens, the estimate of the model with the lower loss is nearer to the data. Compression finds "
+        "only what n-grams find. Direct and vclub share a term, so their agreement confirms nothing."
     )
 
 
 def print_two_point(pairs: "TwoPoint") -> None:
-    """Information of single tokens at a distance."""
+    """Print the mutual information of two single tokens by their distance."""
     table(
         ["distance d", "I2(d), nats", "interval"],
         [
@@ -112,6 +112,6 @@ def print_two_point(pairs: "TwoPoint") -> None:
     )
     decay = f"I2(d) = {pairs.prefactor:.3g} d^-alpha {pairs.constant:+.3g}, alpha = {pairs.alpha}"
     say(
-        decay if pairs.alpha else "no decay above the noise",
-        "Two-point information says how single tokens depend, and nothing about beta.",
+        decay if pairs.alpha else "I2(d): no decay above the noise",
+        "Two-point information is that of two single tokens; beta does not follow from it.",
     )

@@ -1,4 +1,4 @@
-"""`l2m report STUDY`: the report page of a searched study, made again from its summary; or two studies compared."""
+"""`l2m report STUDY`: write the report page of a study again, from its study.json; or compare two studies."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,31 +10,29 @@ from l2m_design.cli.terminal import Json, print_json, say, warn
 
 def command(
     study: Annotated[
-        Path | None, typer.Argument(help="A study's report folder, as reports/quickstart, or its study.json.")
+        Path | None, typer.Argument(help="Report folder of a study, such as reports/quickstart, or its study.json.")
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="The page to write; by default index.html beside study.json, or compared.html here."),
+        typer.Option(help="HTML file to write. Default: index.html beside study.json; with --compare, compared.html."),
     ] = None,
     compare: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(metavar="A B", help="Two studies side by side on one page, in place of STUDY."),
+        typer.Option(metavar="A B", help="Compare two studies on one page, instead of STUDY."),
     ] = None,
-    figures: Annotated[
-        Path | None, typer.Option(help="A folder for the page's figures as SVG files, for a paper.")
-    ] = None,
-    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of study.json, and stop.")] = False,
+    figures: Annotated[Path | None, typer.Option(help="Folder to write the figures to, as SVG files.")] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of study.json and stop.")] = False,
     resend: Annotated[
-        bool, typer.Option("--resend", help="Send the study to MLflow again: whatever the store lacks.")
+        bool, typer.Option("--resend", help="Send the study to MLflow again, as far as the store lacks it.")
     ] = False,
     tracking: Annotated[
-        str | None, typer.Option(help="With --resend: MLflow URI; by default a sqlite file here.")
+        str | None, typer.Option(help="With --resend: MLflow URI. Default: a SQLite file in the current folder.")
     ] = None,
-    runs: Annotated[Path, typer.Option(help="With --resend: the --runs of the search.")] = Path("runs"),
-    storage: Annotated[str | None, typer.Option(help="With --resend: the --storage of the search.")] = None,
+    runs: Annotated[Path, typer.Option(help="With --resend: --runs of the search.")] = Path("runs"),
+    storage: Annotated[str | None, typer.Option(help="With --resend: --storage of the search.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write one self-contained HTML page and say what the study found."""
+    """Write the report of a finished study as one self-contained HTML page, and print its result."""
     from l2m_design.errors import BadInput
     from l2m_design.search.schema import schema as study_schema
 
@@ -43,26 +41,26 @@ def command(
         return
     if (study is None) == (compare is None):
         raise BadInput(
-            "STUDY: give a study's report folder, as reports/quickstart, or --compare A B, or --schema"
+            "STUDY: give the report folder of a study, such as reports/quickstart, or --compare A B, or --schema"
             if study is None
-            else f"--compare: compares two studies by itself; leave {study} out"
+            else f"--compare: takes two studies; remove {study}"
         )
     if compare and figures:
-        raise BadInput(f"--figures {figures}: are those of one study; leave --compare out")
+        raise BadInput(f"--figures {figures}: not allowed with --compare")
     if resend:
         if study is None:
-            raise BadInput("--resend: sends one study; leave --compare out")
+            raise BadInput("--resend: not allowed with --compare")
         _resend(study, (tracking, runs, storage), as_json)
         return
     page = out or (Path("compared.html") if study is None else _folder(study) / "index.html")
     try:
-        name, said = _compared(*compare, page) if compare else _written(study or Path(), page, figures)
+        name, outcome = _compared(*compare, page) if compare else _write(study or Path(), page, figures)
     except OSError as error:
         raise BadInput(f"{error.filename or page}: cannot be written ({error.strerror})") from None
     if as_json:
-        print_json({"study": name, "report": str(page), "outcome": said})
+        print_json({"study": name, "report": str(page), "outcome": outcome})
     else:
-        say(*said, f"Report: {page}", *([f"Figures: {figures}"] if figures else []))
+        say(*outcome, f"Report: {page}", *([f"Figures: {figures}"] if figures else []))
 
 
 def _resend(study: Path, places: tuple[str | None, Path, str | None], as_json: bool) -> None:
@@ -81,8 +79,8 @@ def _folder(study: Path) -> Path:
     return study if study.is_dir() else study.parent
 
 
-def _written(study: Path, page: Path, figures: Path | None) -> tuple[str, list[str]]:
-    """The study's name and its answer in sentences; its page is written."""
+def _write(study: Path, page: Path, figures: Path | None) -> tuple[str, list[str]]:
+    """Write the page; return the name of the study and its result in sentences."""
     from l2m_design.errors import BadInput
     from l2m_design.report import adoption, words
     from l2m_design.report.page import write_figures, write_page
@@ -91,7 +89,7 @@ def _written(study: Path, page: Path, figures: Path | None) -> tuple[str, list[s
 
     if found := load_adoption_summary(study):
         if figures:
-            raise BadInput(f"--figures {figures}: {study} is a study with `start`, whose figures are on its page alone")
+            raise BadInput(f"--figures {figures}: not for {study}, a study with `start`; its figures are on its page")
         adoption.write_adoption(found, page)
         return found.study, adoption.outcome(found)
     summary = reading.load_summary(study)
@@ -102,7 +100,7 @@ def _written(study: Path, page: Path, figures: Path | None) -> tuple[str, list[s
 
 
 def _compared(first: Path, second: Path, page: Path) -> tuple[str, list[str]]:
-    """Both names and the comparison in sentences; its page is written."""
+    """Write the page; return both names and the comparison in sentences."""
     from l2m_design.errors import BadInput
     from l2m_design.report.compare import outcome, write_comparison
     from l2m_design.search.adoption.results import load_adoption_summary
@@ -110,7 +108,7 @@ def _compared(first: Path, second: Path, page: Path) -> tuple[str, list[str]]:
 
     for each in (first, second):
         if load_adoption_summary(each):
-            raise BadInput(f"--compare {each}: is a study with `start`; only searches of architectures are compared")
+            raise BadInput(f"--compare {each}: is a study with `start`; only searches of architectures can be compared")
     one, two = (reading.load_summary(each) for each in (first, second))
     write_comparison(one, two, page)
     return f"{one.study}, {two.study}", outcome(one, two)

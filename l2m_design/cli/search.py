@@ -1,4 +1,4 @@
-"""`l2m search STUDY`: from a corpus to an exported architecture."""
+"""`l2m search STUDY`: search architectures for a corpus and export the chosen one."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from l2m_design.cli import adopted
-from l2m_design.cli.terminal import DryRun, Json, Set, print_json, progress, say, table, warn
+from l2m_design.cli.terminal import DryRun, Json, Set, print_json, print_plan, progress, say, table, warn
 
 if TYPE_CHECKING:
     from l2m_design.library.search import StudySummary
@@ -15,41 +15,58 @@ if TYPE_CHECKING:
 
 
 def command(
-    study: Annotated[Path, typer.Argument(help="A study, as configs/quickstart.yaml.")],
+    study: Annotated[Path | None, typer.Argument(help="YAML file of a study, such as configs/quickstart.yaml.")] = None,
     overrides: Set = [],  # noqa: B006 - typer copies it
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted search; it must exist.")] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew; an earlier search is moved aside.")] = False,
-    runs: Annotated[Path, typer.Option(help="Where databases, records and weights go.")] = Path("runs"),
-    reports: Annotated[Path, typer.Option(help="Where the report and the chosen drawing go.")] = Path("reports"),
-    tracking: Annotated[str | None, typer.Option(help="MLflow URI; by default a sqlite file here.")] = None,
-    storage: Annotated[str | None, typer.Option(help="Database of trials; by default sqlite in --runs.")] = None,
-    reselect: Annotated[
-        bool, typer.Option("--reselect", help="Choose again from what is stored; nothing is trained.")
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue an interrupted search; fail if there is none.")
     ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start again; files of an earlier search are renamed and kept.")
+    ] = False,
+    runs: Annotated[Path, typer.Option(help="Folder for databases, records and weights.")] = Path("runs"),
+    reports: Annotated[Path, typer.Option(help="Folder for the report and the chosen architecture.")] = Path("reports"),
+    tracking: Annotated[
+        str | None, typer.Option(help="MLflow tracking URI.", show_default="a sqlite file in this folder")
+    ] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Optuna storage URL for the trials.", show_default="a sqlite file in --runs")
+    ] = None,
+    reselect: Annotated[
+        bool, typer.Option("--reselect", help="Choose again among the stored results; train nothing.")
+    ] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of studies and stop.")] = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Search architectures under the L²M condition, or the least cache of a model (a study with `start`).
+    """Search the architecture with the smallest state that keeps up with the data, under the L²M condition.
 
-    A search that was stopped goes on where it was.
+    A study with the key `start` searches the smallest KV cache of a trained model instead. The same command continues
+    an interrupted search.
     """
     from l2m_design.errors import BadInput
 
+    if schema:
+        from l2m_design.search import study_schema
+
+        print_json(study_schema.schema())
+        return
+    if study is None:
+        raise BadInput("STUDY: give the YAML file of a study, such as configs/quickstart.yaml, or --schema")
     if fresh + resume + reselect > 1:
-        raise BadInput("--fresh, --resume and --reselect exclude each other")
+        raise BadInput("--fresh, --resume and --reselect: give only one of them")
     from l2m_design.search.adoption.settings import is_adoption
 
-    how = adopted.How(runs, reports, tracking, fresh, resume, dry_run, reselect, as_json)
+    how = adopted.SearchOptions(runs, reports, tracking, fresh, resume, dry_run, reselect, as_json)
     if not is_adoption(study):
         _architectures(study, overrides, how, storage)
     elif storage:
-        raise BadInput("--storage: a study with `start` keeps its tables in --runs; leave it out")
+        raise BadInput("--storage: a study with the key start stores its results in --runs; leave the option out")
     else:
         adopted.search(study, overrides, how)
 
 
-def _architectures(study: Path, overrides: list[str], how: "adopted.How", storage: str | None) -> None:
-    """Search a space of architectures."""
+def _architectures(study: Path, overrides: list[str], how: "adopted.SearchOptions", storage: str | None) -> None:
+    """Search a space of architectures, or print what would run."""
     from l2m_design.library.search import finished, open_study
     from l2m_design.library.search import reselect as choose_again
     from l2m_design.report import words
@@ -58,10 +75,10 @@ def _architectures(study: Path, overrides: list[str], how: "adopted.How", storag
     from l2m_design.search.study.database import shown
 
     work = open_study(study, overrides, runs=how.runs, reports=how.reports, tracking=how.tracking, storage=storage)
-    if how.dry:
+    if how.dry_run:
         _plan(work, how.as_json)
         return
-    if how.again:
+    if how.reselect:
         _show(choose_again(work, Listener(trouble=_trouble)), how.as_json)
         return
     warn(*work.corpus.notes)
@@ -73,7 +90,7 @@ def _architectures(study: Path, overrides: list[str], how: "adopted.How", storag
             summary = work.run(how.fresh, how.resume, listener)
     except Interrupted as stopped:
         kept = ["--storage", shown(storage)] if storage else []
-        warn(f"l2m: interrupted: {stopped}; go on with: {how.again_with(study, overrides, kept)}")
+        warn(f"l2m: interrupted: {stopped}; continue with: {how.resume_command(study, overrides, kept)}")
         raise typer.Exit(1) from None
     _show(finished(work, summary), how.as_json)
 
@@ -83,7 +100,7 @@ def _trouble(sentence: str) -> None:
 
 
 def _show(found: "StudySummary", as_json: bool) -> None:
-    """Print what was found; exit 1 where nothing was chosen."""
+    """Print the result; exit with code 1 if no architecture was chosen."""
     if as_json:
         left_out = ("records", "settings", "space")
         print_json({key: value for key, value in found.data.items() if key not in left_out} | {"files": found.files})
@@ -99,11 +116,11 @@ def _print(summary: "Summary", files: list[str]) -> None:
     titles = [
         "layers",
         f"late loss, nats ({'test' if summary.finalists else 'validation'})",
-        "- reference",
+        "minus reference",
         "effective context",
         f"state at {length}",
-        "growth",
-        "level",
+        "growth condition",
+        "capacity condition",
     ]
     if summary.finalists:
         table([f"finalist, {summary.choice.length:,} tokens", *titles], _finalist_rows(summary))
@@ -113,18 +130,18 @@ def _print(summary: "Summary", files: list[str]) -> None:
     say(
         *words.outcome(summary),
         f"{trials.complete} trials complete, {trials.pruned} pruned, {words.rejected(summary)}, "
-        f"{trials.failed} failed, {summary.duplicates} drawn before, "
+        f"{trials.failed} failed, {summary.duplicates} duplicates, "
         + (f"in {seconds.total:.0f} s ({seconds.training:.0f} s training)." if seconds.total else "stored."),
         f"Report: {files[0]}",
         *(f"Chosen: {file}" for file in files[1:3]),
         *(f"Tokenizer: {file}" for file in files[3:]),
-        *([f"Trials and curves: mlflow ui --backend-store-uri {uri}"] if (uri := summary.tracking_uri) else []),
+        *([f"Trials in MLflow: mlflow ui --backend-store-uri {uri}"] if (uri := summary.tracking_uri) else []),
     )
     warn(*summary.notes)
 
 
 def _trial_rows(summary: "Summary") -> list[list[str]]:
-    """The chosen one, the front and the baselines, each trial once."""
+    """Return rows for the chosen trial, the Pareto front and the baselines, each trial once."""
     rows, seen = [], set[int | None]()
     for row in [summary.chosen, *summary.front, *summary.baselines]:
         if row is None or row.trial in seen:
@@ -136,7 +153,7 @@ def _trial_rows(summary: "Summary") -> list[list[str]]:
 
 
 def _finalist_rows(summary: "Summary") -> list[list[str]]:
-    """Every finalist at the length of the choice, the chosen one first."""
+    """Return a row for every finalist at the length of the choice, the chosen one first."""
     chosen = summary.chosen.fingerprint if summary.chosen else None
     rows = []
     for row in sorted(summary.finalists, key=lambda row: row.fingerprint != chosen):
@@ -148,7 +165,7 @@ def _finalist_rows(summary: "Summary") -> list[list[str]]:
 
 
 def _cells(name: str, row: "TrialRow | Finalist", loss: str, found: "TrialRow | AtLength | None") -> list[str]:
-    """found: what was measured, of the row's own trial or at the length of the choice."""
+    """Return the cells of a row. found: what was measured, in the trial or at the length of the choice."""
     from l2m_design.report import words
     from l2m_design.report.words import size
 
@@ -198,11 +215,5 @@ def _plan(search: "Search", as_json: bool) -> None:
         print_json(plan)
     else:
         warn(*(f"l2m: {trouble}" for trouble in troubles))
-        say(
-            *(
-                f"{key.replace('_', ' ')}: {value:,}" if isinstance(value, int) else f"{key.replace('_', ' ')}: {value}"
-                for key, value in plan.items()
-                if key != "cost"
-            ),
-            *words.cost(cost),
-        )
+        print_plan({key: value for key, value in plan.items() if key != "cost"})
+        say(*words.cost(cost))

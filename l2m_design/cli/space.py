@@ -1,4 +1,4 @@
-"""`l2m space SPACE`: how many drawings a space holds, how many meet the condition, and what would make some do."""
+"""`l2m space SPACE`: count the architectures of a space and those that meet the condition; advise if none does."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,24 +13,33 @@ if TYPE_CHECKING:
     from l2m_design.settings import Json as Plain
 
 PARTS = ("growth", "level")
+SpaceFile = Annotated[
+    str | None, typer.Argument(help="YAML file of a search space, such as search_spaces/hybrid.yaml.")
+]
+Enforce = Annotated[
+    list[str],
+    typer.Option(help="Parts of the condition that must be met: growth, level (the capacity condition); repeatable."),
+]
 
 
 def command(
-    space: Annotated[str | None, typer.Argument(help="A search space, as search_spaces/hybrid.yaml.")] = None,
-    beta: Annotated[float, typer.Option(help="The exponent that the data ask for.")] = 0.7,
-    prefactor: Annotated[float | None, typer.Option(help="A of I(n;n) = A n^beta, nats: judges levels too.")] = None,
+    space: SpaceFile = None,
+    beta: Annotated[float, typer.Option(help="Required growth: the exponent of I(n;n) = A n^beta.")] = 0.7,
+    prefactor: Annotated[
+        float | None,
+        typer.Option(help="A of I(n;n) = A n^beta in nats; with it the capacity condition is checked too."),
+    ] = None,
     length: TargetLength = "65536",
-    vocabulary: Annotated[int, typer.Option(min=2, max=10_000_000, help="Tokens of the corpus.")] = 256,
-    enforce: Annotated[list[str], typer.Option(help="Parts of the condition to meet: growth, level; repeatable.")] = [  # noqa: B006
-        *PARTS
-    ],
-    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of spaces, and stop.")] = False,
+    vocabulary: Annotated[int, typer.Option(min=2, max=10_000_000, help="Vocabulary size of the corpus.")] = 256,
+    enforce: Enforce = [*PARTS],  # noqa: B006
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of spaces and stop.")] = False,
     overrides: Set = [],  # noqa: B006 - typer copies it
     as_json: Json = False,
 ) -> None:
-    """Count a space's drawings and those that meet the condition: all of up to 4,096, else 500 drawn at random.
+    """Count the architectures of a search space, and how many of them meet the L²M condition.
 
-    Exit 1 where none of them does, with the nearest change that would help.
+    Up to 4,096 architectures are all checked; of a larger space 500 are sampled at random. If none meets the
+    condition, the smallest change that would help is printed and the exit code is 1.
     """
     from l2m_design.condition import Demand
     from l2m_design.errors import BadInput
@@ -44,7 +53,7 @@ def command(
         print_json(schema_of_spaces())
         return
     if space is None:
-        raise BadInput("SPACE: give a search space, as search_spaces/hybrid.yaml, or --schema")
+        raise BadInput("SPACE: give the YAML file of a space, such as search_spaces/hybrid.yaml, or --schema")
     if not 0 < beta <= 1:
         raise BadInput(f"--beta: must lie in (0, 1], found {beta}")
     if prefactor is not None and not 0 < prefactor <= 1e12:
@@ -53,7 +62,7 @@ def command(
         if part not in PARTS:
             raise BadInput(f"--enforce: found '{part}', allowed: {', '.join(PARTS)}")
     if prefactor is None and "growth" not in enforce:
-        raise BadInput("--enforce level: needs --prefactor, without which no level is known")
+        raise BadInput("--enforce level: needs --prefactor, from which the required amount follows")
     holds = Space.load(space, overrides).resolved(beta)
     target = parse_length(length)
     demand = Demand(PowerLaw(prefactor or 1.0, beta), Terms.parse({"length": target}, "space"), prefactor is not None)
@@ -72,24 +81,24 @@ def command(
 
 
 def _plain(space: "Space", found: "Feasibility", length: int) -> "Plain":
-    """JSON-ready: counts, and the extent of the drawings that were looked at."""
-    budget, asked = space.budget
-    spent = [space.spent(drawing) for drawing in found.fitting]
-    widths = [drawing.width for drawing in found.fitting]
+    """Return counts, and the ranges over the architectures that were checked, as JSON."""
+    budget, allowed = space.budget
+    spent = [space.spent(architecture) for architecture in found.fitting]
+    widths = [architecture.width for architecture in found.fitting]
     bytes_ = _bytes(found, length)
     return {
         "layers": space.depth,
         "mixers": len(space.mixers),
         **found.plain(),
-        budget: {"asked": asked, "least": min(spent), "most": max(spent)},
+        budget: {"asked": allowed, "least": min(spent), "most": max(spent)},
         "widths": {"least": min(widths), "most": max(widths)},
         "state_bytes": {"least": bytes_[0], "median": bytes_[len(bytes_) // 2], "most": bytes_[-1]},
     }
 
 
 def _bytes(found: "Feasibility", length: int) -> list[int]:
-    """Of the states of the drawings that were looked at, in order."""
-    return sorted(drawing.state.bytes(length) for drawing in found.fitting)
+    """Return the bytes of state of the architectures that were checked, in increasing order."""
+    return sorted(architecture.state.bytes(length) for architecture in found.fitting)
 
 
 def _say(space: "Space", found: "Feasibility", length: int, condition: str, known: bool) -> None:
@@ -98,17 +107,18 @@ def _say(space: "Space", found: "Feasibility", length: int, condition: str, know
     kinds = [f"{kind} (baselines only)" if kind not in space.offered else kind for kind in space.kinds]
     table(
         ["choice", "options"],
-        [["kind", ", ".join(kinds)]]
+        [["mixer type", ", ".join(kinds)]]
         + ([["period", ", ".join(str(span) for span in space.spans)]] if space.periods else [])
         + [[name, ", ".join(str(o) for o in options)] for name, options in space.choices.items()],
     )
     low, high = found.interval
     share = f"{found.met:,} of {found.looked:,}" if found.exact else f"{found.share:.0%} [{low:.0%}, {high:.0%}]"
-    drawn = "all" if found.exact else f"{found.looked} drawn at random"
+    checked = "all checked" if found.exact else f"{found.looked} sampled at random"
     bytes_ = _bytes(found, length)
     say(
-        f"{space.depth} layers of {len(space.mixers)} different mixers: {found.drawings:,} drawings.",
-        f"{share} ({drawn}) meet the condition: {condition}" + ("." if known else " (--prefactor judges levels too)."),
+        f"{space.depth} layers of {len(space.mixers)} different mixers: {found.drawings:,} architectures.",
+        f"{share} ({checked}) meet the condition: {condition}"
+        + ("." if known else " (--prefactor adds the capacity condition)."),
         f"State at {length:,} tokens (bfloat16): {size(bytes_[0])} to {size(bytes_[-1])}, "
         f"median {size(bytes_[len(bytes_) // 2])}.",
     )

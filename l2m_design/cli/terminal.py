@@ -12,43 +12,66 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
-Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a dotted key; repeatable.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run, in numbers, and stop.")]
+Set = Annotated[
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the file, dotted for nested keys; repeatable."),
+]
+Device = Annotated[str, typer.Option(help="Device to compute on: auto, cpu, cuda or cuda:N.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would run, in numbers, and stop.")]
 
-TargetLength = Annotated[str, typer.Option(metavar="TOKENS", help="Target context, tokens: 131072 or 128k.")]
+TargetLength = Annotated[str, typer.Option(metavar="TOKENS", help="Target context length, such as 131072 or 128k.")]
 
 PATIENCE = 2.0
 SETTING = re.compile(r"`([a-z_]+)`")
-OPTIONS = {"overrides": "--set", "parameters": "--scale"}  # by what the library calls them; the verbs add theirs
+OPTIONS = {"overrides": "--set", "parameters": "--scale"}  # option by parameter of the library; commands add theirs
+LABELS = {  # of keys in a plan, which JSON keeps
+    "drawings": "architectures in the space",
+    "runs": "folder of runs",
+    "reports": "folder of reports",
+    "exact_nats": "exact I(n;n) by window length, nats",
+    "runs_kept": "runs finished before",
+    "tokens_at_most": "training tokens at most",
+    "training_flops_at_most": "training operations at most",
+    "training_flops": "training operations",
+    "replacements": "replacements to measure",
+    "passes": "forward passes",
+    "cost_passes_a_layer": "forward passes per layer to measure costs",
+}
 
 
 def with_options(text: str) -> str:
-    """The text, settings that the library names in backquotes as options of the commands: `prime` becomes --prime."""
+    """Replace the settings that the library names in backquotes by options of the command: `prime` by --prime."""
     return SETTING.sub(lambda found: OPTIONS.get(found[1], found[0]), text)
 
 
 def print_json(data: Mapping[str, object]) -> None:
-    """One JSON object on stdout, settings named as the library names them."""
+    """Print one JSON object on stdout; texts in it name settings as the library does."""
     from l2m_design.settings import to_json
 
     typer.echo(to_json(data), nl=False)
 
 
 def say(*sentences: str) -> None:
-    """Sentences on stdout, a line each."""
+    """Print sentences on stdout, one per line."""
     for sentence in sentences:
         typer.echo(with_options(sentence))
 
 
+def print_plan(plan: Mapping[str, object], labels: Mapping[str, str] = LABELS) -> None:
+    """Print what would run, one `label: value` per line."""
+    for key, value in plan.items():
+        label = labels.get(key) or key.replace("_a_", " per ").replace("_", " ")
+        say(f"{label}: {value:,}" if isinstance(value, int) else f"{label}: {value}")
+
+
 def warn(*sentences: str) -> None:
-    """Remarks on stderr."""
+    """Print sentences on stderr, one per line."""
     for sentence in sentences:
         typer.echo(with_options(sentence), err=True)
 
 
 def table(columns: list[str], rows: list[list[str]]) -> None:
-    """A table on stdout: the first column to the left, the others to the right."""
+    """Print a table on stdout: the first column aligned to the left, the others to the right."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -65,10 +88,10 @@ def table(columns: list[str], rows: list[list[str]]) -> None:
 
 
 class Progress:
-    """Bars on stderr by name, shown once the work has taken PATIENCE seconds; a finished bar goes away.
+    """Progress bars on stderr, one for each name, shown after PATIENCE seconds and removed when finished.
 
-    Call it with (what, done, total), and what was reached so far in words. Where stderr is no terminal, a line every
-    few seconds instead, with about how long it will still take.
+    Call it with the name of the work, the number of finished parts, their total, and optionally a result so far in
+    words. If stderr is not a terminal, a line with the estimated time left is printed every few seconds instead.
     """
 
     def __init__(self) -> None:
@@ -84,38 +107,38 @@ class Progress:
         self._began = self._last = time.monotonic()
 
     def __call__(self, what: str, done: int, total: int, reached: str = "") -> None:
-        """`done` of `total` parts of `what` are finished."""
+        """Show that `done` of `total` parts of `what` are finished."""
         now = time.monotonic()
-        said = f"{what}, {reached}" if reached else what
+        text = f"{what}, {reached}" if reached else what
         if self._bars is None:
             began, first = self._first.setdefault(what, (now, done))
             if now - self._began > PATIENCE and now - self._last > 5 * PATIENCE:
                 self._last = now
                 left = (total - done) * (now - began) / (done - first) if done > first else None
                 about = f", about {left:.0f} s left" if left else ""
-                warn(f"{said}: {done} of {total}, {now - self._began:.0f} s{about}")
+                warn(f"{text}: {done} of {total}, {now - self._began:.0f} s{about}")
             return
         if what not in self._tasks:
-            self._tasks[what] = self._bars.add_task(said, total=total)
-        self._bars.update(self._tasks[what], completed=done, total=total, description=said)
+            self._tasks[what] = self._bars.add_task(text, total=total)
+        self._bars.update(self._tasks[what], completed=done, total=total, description=text)
         if not self._bars.live.is_started and now - self._began > PATIENCE:
             self._bars.start()
         if done >= total:
             self._bars.remove_task(self._tasks.pop(what))
 
     def note(self, sentence: str) -> None:
-        """A line that stays, above the bars."""
+        """Print a line above the bars; it stays."""
         self._console.print(sentence, markup=False, soft_wrap=True)
 
     def stop(self) -> None:
-        """Take the bars away."""
+        """Remove the bars."""
         if self._bars is not None:
             self._bars.stop()
 
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """A Progress that goes away with the work."""
+    """Give a Progress whose bars are removed when the block ends."""
     shown = Progress()
     try:
         yield shown

@@ -1,11 +1,11 @@
-"""`l2m train ARCHITECTURE`: train one drawing on a corpus and say what it reached."""
+"""`l2m train ARCHITECTURE`: train one architecture on a corpus and print its losses."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from l2m_design.cli.terminal import Device, DryRun, Json, Set, print_json, progress, say, warn
+from l2m_design.cli.terminal import Device, DryRun, Json, Set, print_json, print_plan, progress, say, warn
 
 if TYPE_CHECKING:
     from l2m_design.corpus import Corpus
@@ -14,27 +14,34 @@ if TYPE_CHECKING:
 
 
 Processes = Annotated[
-    int, typer.Option(min=1, help="Processes that share each batch: a GPU each, or the CPU's threads.")
+    int, typer.Option(min=1, help="Data-parallel processes; each uses one GPU, or a share of the CPU threads.")
 ]
 
-Tracking = Annotated[str | None, typer.Option(help="MLflow store that shows the run, such as sqlite:///mlflow.db.")]
+Tracking = Annotated[str | None, typer.Option(help="MLflow tracking URI to log the run to, as sqlite:///mlflow.db.")]
 
 
 def command(
-    architecture: Annotated[str, typer.Argument(help="A YAML drawing or a card.")],
-    corpus: Annotated[str, typer.Option(help="stdlib, santa-fe:beta=0.7, a file, folder or glob.")] = "stdlib",
+    architecture: Annotated[str, typer.Argument(help="Architecture, as a YAML file or a card.")],
+    corpus: Annotated[
+        str, typer.Option(help="Corpus to train on: stdlib, santa-fe:beta=0.7, a file, folder or glob, ...")
+    ] = "stdlib",
     overrides: Set = [],  # noqa: B006 - typer copies it
-    tokenizer: Annotated[str | None, typer.Option(help="For text: bytes, bpe:SIZE, or a Hugging Face one.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for weights, drawing, tokenizer and result.")] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="For text: bytes, bpe:SIZE, or a Hugging Face tokenizer.", show_default="bytes")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for weights, architecture, tokenizer and result. Default: not saved.")
+    ] = None,
     device: Device = "auto",
     processes: Processes = 1,
     tracking: Tracking = None,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Train with the recipe of a study; --set learning_rate=0.01, tokens=1000000, length=1024, seed=1, ...
+    """Train one architecture on a corpus and print its loss on held-out documents.
 
-    With --out a run that was stopped goes on where its last checkpoint stands: the same command again.
+    The training settings are those of `recipe` in a study; change them with --set, as in --set tokens=1000000 --set
+    length=1024. With --out, the same command continues an interrupted run from its last checkpoint.
     """
     from l2m_design.architecture import Architecture
     from l2m_design.corpus import open_corpus
@@ -43,28 +50,28 @@ def command(
     from l2m_design.training.recipe import Recipe
     from l2m_design.training.trained import Training
 
-    drawing = Architecture.load(architecture)
+    design = Architecture.load(architecture)
     recipe = Recipe.parse(override({}, overrides), "--set")
     spec = (corpus, tokenizer)
-    work = Training(drawing, open_corpus(*spec), recipe, out, architecture, processes, spec)
+    work = Training(design, open_corpus(*spec), recipe, out, architecture, processes, spec)
     if tracking:
         check_store(tracking)
     if dry_run:
         plan = work.plan()
-        print_json(plan) if as_json else say(*(f"{key}: {value:,}" for key, value in plan.items()))
+        print_json(plan) if as_json else print_plan(plan)
         return
     trained = _run(work, device, tracking)
     files = trained.save(out) if out else []
-    print_json(trained.plain() | {"files": files}) if as_json else _tell(trained, files)
+    print_json(trained.plain() | {"files": files}) if as_json else _print(trained, files)
 
 
 def _run(work: "Training", device: str, tracking: str | None) -> "Trained":
-    """Train; an interrupt says what is kept, and ends with code 1."""
+    """Train; when interrupted, print what was saved and exit with code 1."""
     from l2m_design.library.train import run_tracked
 
     picture = work.architecture.picture
     if work.begun:
-        warn(f"l2m: {work.out}: an unfinished run lies there, it goes on")
+        warn(f"l2m: {work.out}: continuing the unfinished run in this folder")
     try:
         with progress() as shown:
             trained, trouble = run_tracked(work, device, tracking, lambda done, total: shown(picture, done, total))
@@ -72,18 +79,18 @@ def _run(work: "Training", device: str, tracking: str | None) -> "Trained":
         if not work.out:
             raise
         kept = work.kept_steps
-        going_on = f"{kept:,} of {work.recipe.steps:,} steps are kept; the same command goes on"
-        warn(f"l2m: interrupted: {going_on if kept else 'nothing was trained yet'}")
+        saved = f"{kept:,} of {work.recipe.steps:,} steps are saved; run the same command to continue"
+        warn(f"l2m: interrupted: {saved if kept else 'nothing was trained yet'}")
         raise typer.Exit(1) from None
     if trouble:
         warn(f"l2m: tracking: {trouble}")
     return trained
 
 
-def _tell(trained: "Trained", files: list[str]) -> None:
+def _print(trained: "Trained", files: list[str]) -> None:
     result = trained.result
     say(
-        f"{trained.model.architecture.picture}: late loss {result.late_loss:.4f} nats a token (validation), "
+        f"{trained.model.architecture.picture}: late loss {result.late_loss:.4f} nats per token (validation), "
         f"{result.test_late_loss:.4f} (test), "
         f"after {result.tokens:,} tokens in {result.train_seconds:.0f} s on {result.device}",
         *_of_source(result, trained.corpus, trained.recipe.length),
@@ -93,7 +100,7 @@ def _tell(trained: "Trained", files: list[str]) -> None:
 
 
 def _of_source(result: "Result", source: "Corpus", length: int) -> list[str]:
-    """What the run shows of the corpus: mutual information captured, where it is defined, and the excess over Bayes."""
+    """Return sentences about context: gains, captured mutual information where it is defined, excess over Bayes."""
     from math import log
 
     from l2m_design.corpus.synthetic import is_exact, knows_information
@@ -102,14 +109,16 @@ def _of_source(result: "Result", source: "Corpus", length: int) -> list[str]:
     found = []
     if gains := context_gains(result):
         each = ", ".join(f"{c:,}: {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" for c, gain in gains.items())
-        found.append(f"Gain from beyond c tokens, nats a token: {each}")
+        found.append(f"Gain from context beyond c tokens, nats per token: {each}")
         reached = effective_context(gains)
         found.append(
-            f"Effective context: {reached:,} tokens" if reached else f"No gain from beyond {min(gains):,} tokens"
+            f"Effective context: {reached:,} tokens"
+            if reached
+            else f"No gain from context beyond {min(gains):,} tokens"
         )
     if knows_information(source) or not is_exact(source):
-        found.append(f"MI captured at n = {length // 2}: {result.mi_captured_nats:.1f} nats")
+        found.append(f"Mutual information captured at n = {length // 2}: {result.mi_captured_nats:.1f} nats")
     if result.late_excess_nats is not None:
         bits = result.late_excess_nats / log(2)
-        found.append(f"Excess over the exact Bayes predictor: {bits:.4f} bits a judged token of a window's second half")
+        found.append(f"Excess over the Bayes loss: {bits:.4f} bits per scored token in the second half of windows")
     return found

@@ -1,4 +1,4 @@
-"""The verdict of `l2m check` on the terminal: which layers pay, growth, level and reach."""
+"""The verdict of `l2m check` on the terminal: state by layer, growth and capacity condition, longest context."""
 
 from collections.abc import Iterator
 from itertools import groupby
@@ -18,7 +18,7 @@ NAMED_LAYERS = 4
 
 
 def show(subject: "Subject", demand: "Demand", result: "CheckAnswer") -> None:
-    """Everything that the JSON says, in a table and sentences."""
+    """Print everything that the JSON contains, as a table and sentences."""
     from l2m_design.library.check import enough
     from l2m_design.report.words import constant, size
 
@@ -30,13 +30,13 @@ def show(subject: "Subject", demand: "Demand", result: "CheckAnswer") -> None:
         f"Requirement: {result['demand']['source']}{counted_in(result['demand'])}; {requirement(demand)}",
     )
     if subject.name is None:
-        table(["layer", "kind", "growth", f"state at {length:,}", "share"], list(_each(result)))
+        table(["layer", "mixer type", "grows as", f"elements at {length:,}", "share"], list(_each(result)))
     else:
-        table(["layers", "kind", "growth", f"state of each at {length:,}", "share"], list(_alike(result)))
+        table(["layers", "mixer type", "grows as", f"elements of each at {length:,}", "share"], list(_alike(result)))
     say(
         f"State at {length:,} tokens: {result['state_elements']:,} elements, {size(result['state_bytes'])} "
         f"{in_dtypes(result['dtypes'])}, "
-        f"{result['bytes_per_token']:,.0f} bytes a further token.",
+        f"{result['bytes_per_token']:,.0f} bytes for each further token.",
         *([in_words(result["allotted"])] if "allotted" in result else []),
         *([sentence(result["fits"])] if "fits" in result else []),
         *subject.notes,
@@ -48,16 +48,16 @@ def show(subject: "Subject", demand: "Demand", result: "CheckAnswer") -> None:
     say("", *result["advice"])
 
 
-def counted_in(asked: "DemandAnswer") -> str:
-    """What its lengths count, where that is not the model's own matter."""
-    if asked["unit"] == "bytes":
+def counted_in(requirement: "DemandAnswer") -> str:
+    """Say what the lengths of the requirement count, if not the model's tokens."""
+    if requirement["unit"] == "bytes":
         return ", lengths in bytes"
-    size = asked["bytes_per_token"]
+    size = requirement["bytes_per_token"]
     return f", in tokens of {size:.3g} bytes" if size else ""
 
 
 def in_dtypes(used: "HeldIn") -> str:
-    """What the state is held in, in words: one dtype, or those of its parts."""
+    """Say in which data types the state is stored: one, or those of its parts."""
     cache, state = " and ".join(used["kv_cache"]), " and ".join(used["state"])
     if not cache or not state or cache == state:
         return f"in {cache or state or used['model']}"
@@ -65,20 +65,21 @@ def in_dtypes(used: "HeldIn") -> str:
 
 
 def requirement(demand: "Demand") -> str:
-    """The law that the state is held against, in words."""
+    """Describe the law of the requirement in words."""
     if demand.law.form != "power":
         return f"no beta: I(n;n) = {demand.law.formula()} nats"
-    return f"beta {demand.law.beta}, judged at its {demand.terms.end} end"
+    end = demand.terms.end
+    return f"beta {demand.law.beta}, " + ("judged at its value" if end == "value" else f"judged at its {end} end")
 
 
 def _each(result: "CheckAnswer") -> Iterator[list[str]]:
-    """A row a layer."""
+    """Yield a row for each layer."""
     for index, row in enumerate(result["layers"]):
         yield [str(index), *_cells(row, row["state_elements"], result)]
 
 
 def _alike(result: "CheckAnswer") -> Iterator[list[str]]:
-    """A row for all layers that keep alike, those that keep most first."""
+    """Yield a row for each group of layers with equal states, the largest states first."""
 
     def alike(item: "tuple[int, Layer]") -> tuple[int, str, int, float]:
         row = item[1]
@@ -95,7 +96,7 @@ def _alike(result: "CheckAnswer") -> Iterator[list[str]]:
 def _cells(row: "Layer", total: int, result: "CheckAnswer") -> list[str]:
     reads = row["reads_layer"]
     return [
-        row["kind"] if reads is None else f"{row['kind']}, reads layer {reads}",
+        row["kind"] if reads is None else f"{row['kind']}, reads the cache of layer {reads}",
         row["growth"],
         f"{row['state_elements']:,}",
         f"{total / max(1, result['state_elements']):.1%}",
@@ -106,13 +107,13 @@ def _judgement(demand: "Demand", result: "CheckAnswer", held: str) -> None:
     from l2m_design.report.words import tokens
 
     answer = "meets" if result["meets_growth"] else "does not meet"
-    required = "no growth" if result["required_growth"] == "none" else f"growth as {result['required_growth']}"
+    required = "no growth" if result["required_growth"] == "none" else f"{result['required_growth']} or faster"
     grows = "does not grow" if result["growth"] == "none" else f"grows as {result['growth']}"
-    say(f"Growth: the state {grows}, the data require {required}: it {answer} the growth condition.")
+    say(f"Growth condition: the state {grows}, and {required} is required. It {answer} the condition.")
     if result["level_slack"] is None:
         return
     say(
-        f"Capacity: one element holds {held}.",
-        f"Reach: {tokens(result['reach_tokens']['effective'])} at these values, "
+        f"Assumed capacity per state element: {held}.",
+        f"Longest context covered: {tokens(result['reach_tokens']['effective'])} at this capacity, "
         f"{tokens(result['reach_tokens']['hard'])} by the hard bound of {demand.hard_nats:.1f} nats per element.",
     )

@@ -96,7 +96,9 @@ class FileArrayCorpus(ArrayCorpus):
         self._path = path
         shaped = values[None] if values.ndim == 1 else values
         if shaped.ndim not in (2, 3) or not shaped.size:
-            raise BadInput(f"{name}: [documents, time(, channels)] is expected, found the shape {values.shape}")
+            raise BadInput(
+                f"{name}: the shape must be [documents, time] or [documents, time, channels], found {values.shape}"
+            )
         self.channels = self.period = shaped.shape[2] if shaped.ndim == 3 else 1
         self._shaped = shaped
 
@@ -142,7 +144,7 @@ class FileArrayCorpus(ArrayCorpus):
                 place = ", ".join(str(i) for i in np.argwhere(~finite)[0])
                 raise BadInput(f"{self.name}: document {index}, position {place}: not a finite number")
         if not rows:
-            raise BadInput(f"{self.name}: holds no numbers, only NaN")
+            raise BadInput(f"{self.name}: contains no numbers, only NaN")
         sizes = np.array([row.size for row in rows])
         ends = np.cumsum(sizes)
         cut = int(ends[-1]) < self._shaped.size
@@ -153,15 +155,15 @@ class FileArrayCorpus(ArrayCorpus):
     def notes(self) -> list[str]:
         """How values became tokens."""
         how = f"{self.quantiser.quantise}, {self.vocabulary} levels"
-        said = f"real values, {self.channels} a time step; as tokens: {how}"
-        return [said, *self._cut_notes(), *super().notes]
+        how_read = f"real values, {self.channels} per time step; turned into tokens by {how}"
+        return [how_read, *self._cut_notes(), *super().notes]
 
     def _cut_notes(self) -> list[str]:
-        notes = ["rows end in NaN, which fills them up: cut off"] if self._filled else []
+        notes = ["rows end in NaN: taken for padding and removed"] if self._filled else []
         if self._seen:
-            doubt = "kept; if it fills rows up, put NaN there" if self._seen.why == "doubtful" else ""
-            does = doubt or "taken for padding and cut off"
-            notes.append(f"{self._seen.said} {self._seen.token:g}, {WHY[self._seen.why]}: {does}")
+            doubt = "kept; if it is padding, replace it by NaN" if self._seen.why == "doubtful" else ""
+            does = doubt or "taken for padding and removed"
+            notes.append(f"{self._seen.sentence} {self._seen.token:g}, {WHY[self._seen.why]}: {does}")
         return notes
 
 

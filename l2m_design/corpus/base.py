@@ -1,4 +1,4 @@
-"""Corpus: the contract of every source of documents, and how documents become splits."""
+"""Corpus: the interface of every source of documents, and how documents are split."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -24,9 +24,9 @@ COUNTED_TOKENS = 1 << 22
 class Documents:
     """Documents of tokens: slices [start, end) of one array, usually memory-mapped.
 
-    tokens: [all tokens] unsigned integers. spans: [documents, 2] starts and ends. families: [documents] which ones
-    are akin (modules of a package, pieces of a record, copies), where that is known; none where each stands for itself.
-    repeats: [documents] True where an earlier one has the same content; none where no two have.
+    tokens: [all tokens] unsigned integers. spans: [documents, 2] starts and ends. families: [documents] a number for
+    each group of related documents (modules of a package, parts of a record, copies); None if all are unrelated.
+    repeats: [documents] True if an earlier document has the same content; None if there are no copies.
     """
 
     tokens: NDArray[Any]
@@ -45,12 +45,12 @@ class Documents:
         return (self[index] for index in range(len(self)))
 
     def chosen(self, rows: NDArray[Any]) -> "Documents":
-        """Some of the documents."""
+        """Return some of the documents."""
         families, repeats = (None if each is None else each[rows] for each in (self.families, self.repeats))
         return Documents(self.tokens, self.spans[rows], families, repeats)
 
     def once(self) -> "Documents":
-        """The documents without those that repeat an earlier one."""
+        """Return the documents without copies of earlier ones."""
         if self.repeats is None:
             return self
         kept = self.chosen(~self.repeats)
@@ -59,25 +59,23 @@ class Documents:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """[documents] tokens in each document."""
+        """[documents] tokens of each document."""
         return self.spans[:, 1] - self.spans[:, 0]
 
     @property
     def size(self) -> int:
-        """Tokens in all documents."""
+        """Number of tokens in all documents."""
         return int(self.lengths.sum())
 
 
 class Corpus(ABC):
     """Documents of integer tokens below `vocabulary`, split by document into train, validation and test.
 
-    period: windows must start at multiples of it (2 where tokens come in pairs; a document's length where they must
-    start with the document), else the source would not look stationary. whole: documents mean something only as they
-    are, cut in their middle (a tree, a copy).
-    spaces: tokens between which words stand, where words can be told (text in bytes).
-    shares: of documents (of families, where a source knows them) in train, validation and test. notes: what the user
-    should be told about the source (skipped files, ...). seeks: copies that join a family: none in a source whose law
-    is known.
+    name: name of the corpus. vocabulary: number of tokens. period: windows must start at multiples of it (2 if tokens
+    come in pairs, the document length if windows must start with the document). whole: documents cannot be divided into
+    windows, only halved (a tree, a copy). spaces: tokens that separate words, if known (text in bytes). shares: shares
+    of documents (or of groups of related documents) in train, validation and test. seeks: which copies are grouped:
+    none for sources whose law is known.
     """
 
     name: str
@@ -97,42 +95,44 @@ class Corpus(ABC):
 
     @abstractmethod
     def write(self, writer: TokenWriter) -> None:
-        """Write every document, named, in a fixed order."""
+        """Write every document with its name, in a fixed order."""
 
     @property
     def notes(self) -> list[str]:
-        """Sentences about what was skipped or assumed."""
+        """Sentences about skipped files and assumptions."""
         (equal, near), held = self.copied.values(), len(self._sources)
-        few = "few documents apart from copies" if equal + near else "few documents"
-        said = [f"{few}: each is cut 8:1:1 into the splits"] if self._cut_by_position else []
+        few = "few documents that are not copies" if equal + near else "few documents"
+        notes = [f"{few}: each is divided 8:1:1 into training, validation and test"] if self._cut_by_position else []
         if equal + near:
-            said.append(
-                f"{equal + near:,} of {held:,} documents are copies or near copies of others before them "
-                f"({equal:,} and {near:,}); copies share a split and count once"
+            notes.append(
+                f"{equal + near:,} of {held:,} documents are copies or near copies of earlier ones "
+                f"({equal:,} and {near:,}); copies are in the same split and count as one document"
             )
         if self._dropped and self.tells_of_empty:
             held = len(self.all_documents)
-            said.append(f"{self._dropped} of {self._dropped + held} documents hold no text and are left out")
-        return said
+            notes.append(f"{self._dropped} of {self._dropped + held} documents contain no text and are left out")
+        return notes
 
     @property
     def bytes_per_token(self) -> float | None:
-        """Bytes of text that a token holds on average; none where tokens are no text."""
+        """Average bytes of text per token; None if tokens are not text."""
         return None
 
     def judged(self, length: int) -> NDArray[np.bool_]:
-        """[length] places of a window at which the past can help, in some windows at least: all."""
+        """Return [length] booleans: positions at which the past can help in some windows; by default all."""
         return np.ones(length, dtype=bool)
 
     def judged_in(self, tokens: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """[b t] places of windows [b t] at which the past helps, hence where losses are compared with Bayes.
+        """Return [b t] booleans: positions of windows [b t] at which the past helps, where losses are compared with the
+        Bayes loss.
 
-        As `judged`, in every window the same ones; a source whose answers stand elsewhere in each says so here.
+        By default the positions of `judged`, the same in every window; sources whose answers are elsewhere in each
+        window override it.
         """
         return np.broadcast_to(self.judged(tokens.shape[1]), tokens.shape)
 
     def family(self, name: str) -> str:
-        """What must stay in one split with this document: the document itself, unless a source knows its likes."""
+        """Return the group of a document, which stays in one split; by default the document itself."""
         return name
 
     @cached_property
@@ -171,7 +171,9 @@ class Corpus(ABC):
 
     @property
     def copied(self) -> dict[str, int]:
-        """equal: documents with the content of an earlier one. near: with nearly that of one the source keeps apart."""
+        """Number of copies. equal: documents with the content of an earlier one. near: near copies of unrelated
+        documents.
+        """
         equal = self.copies.is_equal
         apart = self._sources != self._sources[self.copies.like]
         return {"equal": int(equal.sum()), "near": int((apart & ~equal).sum())}
@@ -206,7 +208,7 @@ class Corpus(ABC):
 
     @cached_property
     def all_documents(self) -> Documents:
-        """Every document, whatever its split."""
+        """All documents of all splits."""
         names, akin = np.unique(self._sources[self._families], return_inverse=True)
         repeats = self.copies.is_equal
         return replace(
@@ -216,7 +218,7 @@ class Corpus(ABC):
         )
 
     def documents(self, split: str) -> Documents:
-        """The documents of "train", "validation" or "test"."""
+        """Return the documents of "train", "validation" or "test"."""
         index = SPLITS.index(split)
         stored = self.all_documents
         if not self._cut_by_position:
@@ -228,14 +230,16 @@ class Corpus(ABC):
 
 
 def split_of(name: str, shares: tuple[float, float, float] = SHARES) -> int:
-    """The split's index of a document, from a fixed hash of its name; shares: of train, validation and test."""
+    """Return the index of the split of a document, from a fixed hash of its name. shares: of train, validation and
+    test.
+    """
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
     place = int.from_bytes(digest[:8], "big") / 2**64
     return int(np.searchsorted(np.cumsum(shares)[:-1], place, side="right"))
 
 
 def unigram_nats(documents: Documents, vocabulary: int) -> Floats:
-    """[v_] -ln of each token's share among the first COUNTED_TOKENS tokens, one added to each count."""
+    """Return [v_] -ln of the share of each token in the first COUNTED_TOKENS tokens; counts are increased by 1."""
     counts = np.ones(vocabulary)
     left = COUNTED_TOKENS
     for document in documents:

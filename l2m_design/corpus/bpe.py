@@ -47,10 +47,12 @@ def bpe_size(source: str | None) -> int | None:
         return None
     text = found["size"] or ""
     if not (text.isascii() and text.isdigit()):
-        raise BadInput(f"tokenizer {source}: a vocabulary size is expected, as bpe:2048")
+        raise BadInput(f"tokenizer {source}: must name a vocabulary size, such as bpe:2048")
     size = int(text)
     if not BYTES < size <= MOST:
-        raise BadInput(f"tokenizer {source}: {size} tokens; allowed are {BYTES + 1} (every byte is a token) to {MOST}")
+        raise BadInput(
+            f"tokenizer {source}: found {size} tokens; allowed are {BYTES + 1} (every byte is a token) to {MOST}"
+        )
     return size
 
 
@@ -92,8 +94,8 @@ def _train(size: int, corpus: Trained, path: Path) -> None:
     trained.train_from_iterator(_texts(corpus), trainer)
     if (found := trained.get_vocab_size()) < size:
         raise BadInput(
-            f"tokenizer bpe:{size}: the training documents of {corpus.name} support {found} tokens; "
-            f"name a smaller size or give more text"
+            f"tokenizer bpe:{size}: the training documents of {corpus.name} are enough for {found} tokens "
+            "only; give a smaller size or more text"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -30,9 +30,10 @@ class StreamSettings(TextSettings):
 def open_corpus(
     spec: str, tokenizer: str | None = None, trust_remote_code: bool = False, otherwise: str | None = None
 ) -> Corpus:
-    """`NAME[:key=value,...]` or `PATH[:key=value,...]` as a corpus; KNOWN lists the names. Raises BadInput.
+    """Open a corpus, given as `NAME[:key=value,...]` or `PATH[:key=value,...]`. Raises BadInput.
 
-    tokenizer: for text, unless the spec names one. otherwise: for text where none is named; bytes by default.
+    tokenizer: for text, unless the spec names one. trust_remote_code: run Python code that comes with a data set or
+    tokenizer. otherwise: tokenizer for text if none is named; by default bytes.
 
     Examples:
         >>> corpus = open_corpus("markov:stay=0.9,documents=20,length=512")
@@ -40,7 +41,7 @@ def open_corpus(
         (2, 20)
     """
     if not spec.strip():
-        raise BadInput(f"corpus: an empty name; known: {KNOWN}")
+        raise BadInput(f"corpus: the name is empty; allowed: {KNOWN}")
     kind, separator, options = spec.partition(":")
     if kind in SOURCES:
         _no_tokenizer(tokenizer, spec, "a synthetic source")
@@ -48,7 +49,7 @@ def open_corpus(
     where, options = (spec, "") if Path(spec).expanduser().exists() else split_options(spec)
     named = next((part.partition("=")[2] for part in options.split(",") if part.startswith("tokenizer=")), None)
     if tokenizer and named and tokenizer != named:
-        raise BadInput(f"{spec}: its tokenizer is {named}, `tokenizer` says {tokenizer}; name one of them")
+        raise BadInput(f"{spec}: its tokenizer is {named}, but `tokenizer` is {tokenizer}; give only one of them")
     if tokenizer and not named:
         options = ",".join(filter(None, (options, f"tokenizer={tokenizer}")))
     if kind == "hf":
@@ -57,7 +58,7 @@ def open_corpus(
         settings = parse_options(options, TextSettings, spec)
         return standard_library(settings.tokenizer or otherwise, trust_remote_code)
     if separator and where == spec and "/" not in kind and len(kind) > 1 and not Path(spec).exists():
-        raise BadInput(f"{spec}: unknown kind of corpus '{kind}'; known: {KNOWN}")
+        raise BadInput(f"{spec}: unknown kind of corpus '{kind}'; allowed: {KNOWN}")
     return _files(where, options, spec, trust_remote_code, otherwise)
 
 
@@ -70,7 +71,7 @@ def _files(where: str, options: str, spec: str, trust_remote_code: bool, otherwi
         _no_tokenizer("tokenizer=" in options or None, spec, "an array")
         return array_file(files[0], options, spec)
     if len(files) == len(arrays):
-        raise BadInput(f"{spec}: {len(files)} array files; one array is a corpus, give one")
+        raise BadInput(f"{spec}: found {len(files)} array files; give a single one")
     if len(files) == len(fasta):
         _no_tokenizer("tokenizer=" in options or None, spec, "FASTA")
         return FastaCorpus(spec, [(path, path.relative_to(root).as_posix()) for path in fasta])
@@ -83,9 +84,9 @@ def _hugging_face(where: str, options: str, spec: str, trust_remote_code: bool, 
     settings = parse_options(options, StreamSettings, spec)
     name, _, config = where.partition(":")
     if not name:
-        raise BadInput(f"{spec}: a data set's name is expected, as hf:NAME[:CONFIG]")
+        raise BadInput(f"{spec}: must name a data set, as hf:NAME or hf:NAME:CONFIG")
     path = streamed(name, config or None, settings.split, settings.field, settings.documents)
-    note = f"the first {settings.documents} documents of split '{settings.split}', kept in {path}"
+    note = f"the first {settings.documents} documents of split '{settings.split}', stored in {path}"
     text = TextSettings(tokenizer=settings.tokenizer or otherwise)
     return text_files(f"hf:{where}", [path], path.parent, text, [note], trust_remote_code)
 
@@ -98,10 +99,10 @@ def _matches(spec: str, path: Path) -> tuple[list[Path], Path]:
         if path.is_dir():
             found = [p for p in sorted(path.rglob("*")) if _visible(p, path) and p.is_file()]
             if not found:
-                raise BadInput(f"{spec}: an empty folder")
+                raise BadInput(f"{spec}: the folder is empty")
             return found, path
         if not glob.has_magic(spec):
-            raise BadInput(f"{spec}: no such corpus; known: {KNOWN}")
+            raise BadInput(f"{spec}: no such corpus; allowed: {KNOWN}")
         found = [Path(p) for p in sorted(glob.glob(str(path), recursive=True)) if Path(p).is_file()]
     except OSError as error:
         raise BadInput(f"{spec}: {error.filename}: {error.strerror}") from None
@@ -123,10 +124,10 @@ def _one_kind(counts: dict[str, int], spec: str) -> None:
     listed = [f"{count} {kind}" for kind, count in counts.items() if count]
     if len(listed) > 1:
         raise BadInput(
-            f"{spec}: files of several kinds ({', '.join(listed)}); name one kind, such as the glob 'FOLDER/*.fa'"
+            f"{spec}: files of several kinds ({', '.join(listed)}); give one kind only, such as the glob 'FOLDER/*.fa'"
         )
 
 
 def _no_tokenizer(given: str | bool | None, spec: str, what: str) -> None:
     if given not in (None, "bytes"):
-        raise BadInput(f"{spec}: {what} has tokens of its own; a tokenizer is for text")
+        raise BadInput(f"{spec}: {what} has its own tokens; leave `tokenizer` out, which is for text")

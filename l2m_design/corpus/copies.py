@@ -82,9 +82,7 @@ def open_copies(fingerprint: str, find: Callable[[], Copies]) -> Copies:
             np.savez_compressed(file, equal=found.equal, like=found.like)
         os.replace(temporary, path)
     except OSError as error:
-        raise BadInput(
-            f"token cache {folder}: {error.strerror or error}; set L2M_CACHE to a folder that can be written"
-        ) from None
+        raise BadInput(f"token cache {folder}: {error.strerror or error}; set L2M_CACHE to a writable folder") from None
     return found
 
 
@@ -159,8 +157,8 @@ class _Digests:
     def add(self, document: Ints, content: NDArray[Any], edges: Ints) -> None:
         """content: of the pieces, between edges [pieces + 1]."""
         view, item = np.ascontiguousarray(content).view(np.uint8).data, content.itemsize
-        places = (edges * item).tolist()
-        for number, begin, end in zip(document.tolist(), places[:-1], places[1:], strict=True):
+        positions = (edges * item).tolist()
+        for number, begin, end in zip(document.tolist(), positions[:-1], positions[1:], strict=True):
             if number != self._open:
                 self._done.append(self._hash.digest())
                 self._open, self._hash = number, blake2b(digest_size=8)
@@ -184,12 +182,12 @@ def _words(text: NDArray[np.uint8], edges: Ints) -> tuple[Hashes, Ints]:
     begins[1:] &= ~inside[:-1]
     begins |= _ALONE[text]
     begins[edges[:-1]] = inside[edges[:-1]]
-    places = np.flatnonzero(begins)
+    positions = np.flatnonzero(begins)
     terms = _LETTERS[text]
     terms *= _POWERS[: len(text)]
     sums = np.concatenate([[np.uint64(0)], np.cumsum(terms, out=terms)])
-    words = np.diff(sums[np.append(places, len(text))]) * _INVERSE[places]
-    return _mixed(words), np.diff(np.searchsorted(places, edges))
+    words = np.diff(sums[np.append(positions, len(text))]) * _INVERSE[positions]
+    return _mixed(words), np.diff(np.searchsorted(positions, edges))
 
 
 def _mixed(values: NDArray[Any]) -> Hashes:

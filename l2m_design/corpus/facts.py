@@ -35,21 +35,23 @@ def with_facts(tokens: Tokens, seed: int, encode: Callable[[str], list[int]]) ->
     numbers = ["".join(map(str, rng.integers(0, 10, DIGITS))) for _ in stems]
     depths = [NEEDLE_DEPTH, *(DEEPEST * (place + 1) / len(KEYS) for place in range(len(KEYS)))]
     facts = [encode(f"\n{stem} {number}.\n") for stem, number in zip(stems, numbers, strict=True)]
-    asked: list[int] = []
+    questions: list[int] = []
     owner: list[int] = []
     for which in rng.permutation(len(stems)).tolist():
         stem, answer = encode(f"\n{stems[which]}"), encode(f" {numbers[which]}.")
-        asked += stem + answer
+        questions += stem + answer
         digits = min(DIGITS, len(answer) - 1)
         owner += [-1] * (len(stem) + len(answer) - digits - 1) + [which] * digits + [-1]
-    whole = len(tokens) - len(asked) - sum(map(len, facts))
-    if 2 * len(asked) > len(tokens) or whole < 1:
-        raise BadInput(f"{len(tokens)} tokens: the facts and their questions need {2 * (len(asked) + 100):,} or more")
+    whole = len(tokens) - len(questions) - sum(map(len, facts))
+    if 2 * len(questions) > len(tokens) or whole < 1:
+        raise BadInput(
+            f"{len(tokens)} tokens: too few; the facts and their questions need {2 * (len(questions) + 100):,} or more"
+        )
     at, text = 0, list[int]()
     for fact, depth in zip(facts, depths, strict=True):
         until = int(depth * whole)
         text += tokens[at:until].tolist() + fact
         at = until
-    text += tokens[at:whole].tolist() + asked
+    text += tokens[at:whole].tolist() + questions
     owners = np.array([-1] * (len(tokens) - len(owner)) + owner)
     return Asked(np.array(text), owners == 0, owners > 0)

@@ -86,11 +86,11 @@ class FastaCorpus(Corpus):
         """The alphabet, and what was folded into it."""
         _, counts, masked = self._seen
         strange = sum(n for letter, n in counts.items() if letter not in self._known) / max(1, sum(counts.values()))
-        said = f"alphabet {self.alphabet} ({self.vocabulary} tokens)"
-        said += f"; {masked:.1%} soft-masked letters taken as upper case" if masked else ""
-        said += f"; {strange:.2%} ambiguous letters are {self.alphabet[-1]}" if strange else ""
-        said += f", runs of {GAP} or more cut the record" if strange and not self._is_protein else ""
-        return [said, *super().notes]
+        note = f"alphabet {self.alphabet} ({self.vocabulary} tokens)"
+        note += f"; {masked:.1%} soft-masked letters are read as upper case" if masked else ""
+        note += f"; {strange:.2%} ambiguous letters are read as {self.alphabet[-1]}" if strange else ""
+        note += f", runs of {GAP} or more divide the record" if strange and not self._is_protein else ""
+        return [note, *super().notes]
 
     def family(self, name: str) -> str:
         """Pieces of one record stay together."""
@@ -173,9 +173,9 @@ def _pieces(file: BinaryIO, path: Path) -> Iterator[tuple[str | None, _LETTERS]]
             began, waiting = number, bytearray()
         elif letters := line.translate(None, b"-*").strip():
             if name is None:
-                raise BadInput(f"{path}: line {number}: not FASTA: a line that starts with '>' is expected first")
+                raise BadInput(f"{path}: line {number}: not FASTA: the first line must start with '>'")
             if not letters.isalpha():
-                raise BadInput(f"{path}: line {number}: record '{name}': letters are expected, found {letters[:20]!r}")
+                raise BadInput(f"{path}: line {number}: record '{name}': must contain letters, found {letters[:20]!r}")
             waiting += letters
             if len(waiting) > PIECE:
                 yield pending, np.frombuffer(bytes(waiting), dtype=np.uint8)

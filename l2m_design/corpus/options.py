@@ -29,5 +29,5 @@ def parse_options(options: str, settings: type[SettingsT], spec: str) -> Setting
         try:
             values[key] = float(text) if kind is float else int(text) if kind in (int, int | None) else text
         except ValueError:
-            raise BadInput(f"{spec}: {key}: a number is expected, found '{text}'") from None
+            raise BadInput(f"{spec}: {key}: must be a number, found '{text}'") from None
     return settings.parse(values, spec)

@@ -3,7 +3,7 @@
 Rows look padded where at least one in twenty begins, or ends, with a run of one token of RUN or more, behind one start
 token or before one end token too. The token pads if it hardly stands elsewhere, less than once in a hundred other
 tokens; or if rows with such runs are ten times as many as runs of it inside: by chance they would stand there too, as
-silence in a recording or a common base does. Where they are only three times as many it is doubtful, and only said.
+silence in a recording or a common base does. Where they are only three times as many it is doubtful, and only reported.
 Long runs of other tokens at the same ends count as chance, and where few rows are padded shorter runs inside do, of
 whatever token.
 """
@@ -24,9 +24,9 @@ SAMPLE = 512  # rows that are looked at
 IGNORED = -100  # what trainers put in place of labels that do not count
 
 WHY = {
-    "rare": "which hardly stands elsewhere",
-    "runs": "of which hardly any stand inside rows",
-    "doubtful": "of which fewer, but some, stand inside rows",
+    "rare": "which is rare elsewhere",
+    "runs": "which are rare inside rows",
+    "doubtful": "which occur inside rows too, but less often",
 }
 
 
@@ -43,7 +43,7 @@ class Padding:
     behind: bool = False
 
     @property
-    def said(self) -> str:
+    def sentence(self) -> str:
         """What rows do, in words."""
         side = "begin and end" if self.front and self.back else "begin" if self.front else "end"
         return f"rows {side} with runs of"

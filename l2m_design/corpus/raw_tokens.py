@@ -20,17 +20,17 @@ CODES = {1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 8: "uint16"}
 LOOKED_AT = 1 << 18  # words of 16 bits
 SMALL = 16  # the upper half of a 32-bit token is less: vocabularies end before 2^20
 FOREIGN = {
-    b"\x93NUMPY": "a NumPy array: name it .npy",
+    b"\x93NUMPY": "a NumPy array: rename it to .npy",
     b"PK\x03\x04": "a zip archive",
     b"PAR1": "a Parquet file",
     b"ARROW1": "an Arrow file",
     b"GGUF": "a GGUF model",
-    b"\x1f\x8b": "packed by gzip: unpack it first",
-    b"\x28\xb5\x2f\xfd": "packed by zstd: unpack it first",
-    b"\xfd7zXZ": "packed by xz: unpack it first",
+    b"\x1f\x8b": "compressed by gzip: decompress it first",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd: decompress it first",
+    b"\xfd7zXZ": "compressed by xz: decompress it first",
     b"\x89HDF": "an HDF5 file",
-    MEGATRON: "Megatron's index; give the .bin beside it",
-    b"TNTIDX": "fairseq's index, which is not read",
+    MEGATRON: "an index of Megatron; give the .bin file beside it",
+    b"TNTIDX": "an index of fairseq, which is not supported",
 }
 
 
@@ -55,15 +55,15 @@ class Spans:
 def raw_tokens(path: Path, dtype: Dtype, named: bool) -> NDArray[Any] | Spans:
     """The tokens [tokens] of a .bin file, or the documents that Megatron's .idx beside it tells of.
 
-    dtype: of a file without a header; named: the user said so. Raises BadInput.
+    dtype: of a file without a header; named: the user gave it. Raises BadInput.
     """
     if not path.stat().st_size:
-        raise BadInput(f"{path}: an empty file")
+        raise BadInput(f"{path}: the file is empty")
     with path.open("rb") as file:
         start = file.read(4 * HEADER)
     for magic, what in FOREIGN.items():
         if start.startswith(magic):
-            raise BadInput(f"{path}: {what}, no raw tokens")
+            raise BadInput(f"{path}: contains no raw tokens but {what}")
     if path.with_suffix(".idx").exists():
         return _megatron(path, path.with_suffix(".idx"))
     if start.startswith(PACKED):
@@ -74,7 +74,7 @@ def raw_tokens(path: Path, dtype: Dtype, named: bool) -> NDArray[Any] | Spans:
     _known(path, head, start)
     item = np.dtype(dtype).itemsize
     if path.stat().st_size % item:
-        raise BadInput(f"{path}: {path.stat().st_size} bytes are no whole number of {dtype} tokens")
+        raise BadInput(f"{path}: {path.stat().st_size} bytes are not a whole number of {dtype} tokens")
     if dtype == "uint16" and not named:
         _wide(path)
     return np.memmap(path, dtype=dtype, mode="r")
@@ -84,13 +84,13 @@ def _behind(path: Path, dtype: str, offset: int, count: int) -> NDArray[Any]:
     """The tokens behind a header, which are as many as it says."""
     held, rest = divmod(path.stat().st_size - offset, np.dtype(dtype).itemsize)
     if count != held or rest:
-        raise BadInput(f"{path}: its header speaks of {count:,} tokens, {held:,} are there")
+        raise BadInput(f"{path}: its header says {count:,} tokens, but it contains {held:,}")
     return np.memmap(path, dtype=dtype, mode="r", offset=offset)
 
 
 def _dtype(path: Path, code: int) -> str:
     if code not in CODES:
-        raise BadInput(f"{path}: its header gives the dtype {code}, which is none of integers")
+        raise BadInput(f"{path}: its header gives the dtype {code}, which is not a type of integers")
     return CODES[code]
 
 
@@ -99,40 +99,41 @@ def _packed(path: Path, start: bytes) -> NDArray[Any]:
     try:
         version, code, count = struct.unpack_from("<QBQ", start, len(PACKED))
     except struct.error:
-        raise BadInput(f"{path}: LitGPT's header is cut short") from None
+        raise BadInput(f"{path}: the LitGPT header is incomplete") from None
     if version != 1:
-        raise BadInput(f"{path}: version {version} of LitGPT's packed data set is not known, only 1")
+        raise BadInput(f"{path}: version {version} of LitGPT's packed data set is unknown; only 1 is read")
     return _behind(path, _dtype(path, code), len(PACKED) + struct.calcsize("<QBQ"), count)
 
 
 def _megatron(path: Path, index: Path) -> Spans:
-    """A .bin file whose .idx holds: magic, version, dtype, sequences, documents + 1; the sequences' sizes and places in
-    bytes; the sequences that documents begin with.
+    """A .bin file whose .idx holds: magic, version, dtype, sequences, documents + 1; the sequences' sizes and positions
+    in bytes; the sequences that documents begin with.
     """
     held = index.read_bytes()
     if not held.startswith(MEGATRON):
         raise BadInput(
-            f"{index}: an index that is not known (Megatron's is); move it to read {path.name} as raw tokens"
+            f"{index}: an unknown kind of index (only Megatron's is known); move it away to read {path.name} as raw "
+            "tokens"
         )
-    broken = BadInput(f"{index}: a broken index: its documents are no runs of sequences in order")
+    broken = BadInput(f"{index}: a broken index: its documents are not consecutive sequences in order")
     try:
         version, code, sequences, bounds = struct.unpack_from("<QBQQ", held, len(MEGATRON))
         at = len(MEGATRON) + struct.calcsize("<QBQQ")
         sizes = np.frombuffer(held, "<i4", sequences, at).astype(np.int64)
-        places = np.frombuffer(held, "<i8", sequences, at + 4 * sequences)
+        positions = np.frombuffer(held, "<i8", sequences, at + 4 * sequences)
         firsts = np.frombuffer(held, "<i8", bounds, at + 12 * sequences)
     except (struct.error, ValueError, OverflowError):
         raise broken from None
     if version != 1:
-        raise BadInput(f"{index}: version {version} of Megatron's index is not known, only 1")
+        raise BadInput(f"{index}: version {version} of Megatron's index is unknown; only 1 is read")
     dtype = _dtype(index, code)
     ends, item = np.concatenate([[0], np.cumsum(sizes)]), np.dtype(dtype).itemsize
     if int(ends[-1]) * item != path.stat().st_size:
         raise BadInput(
-            f"{index}: speaks of {ends[-1]:,} {dtype} tokens, {path.name} holds {path.stat().st_size:,} bytes"
+            f"{index}: says {ends[-1]:,} {dtype} tokens, but {path.name} contains {path.stat().st_size:,} bytes"
         )
     ordered = len(firsts) > 1 and firsts[0] == 0 and firsts[-1] == sequences and (np.diff(firsts) >= 0).all()
-    if not ordered or (sizes < 0).any() or (places != ends[:-1] * item).any():
+    if not ordered or (sizes < 0).any() or (positions != ends[:-1] * item).any():
         raise broken
     return Spans(np.memmap(path, dtype=dtype, mode="r"), np.stack([ends[firsts[:-1]], ends[firsts[1:]]], axis=1))
 
@@ -140,15 +141,15 @@ def _megatron(path: Path, index: Path) -> Spans:
 def _known(path: Path, head: NDArray[np.int32], start: bytes) -> None:
     """Refuse headers that are not known, and chunks of litdata."""
     size, count = path.stat().st_size, int(head[0])
-    told = [int(head[2]) * item == size - 4 * HEADER for item in (1, 2, 4, 8)]
-    if not head[3:].any() and size > 4 * HEADER and (any(told) or 20200000 < count < 20300000):
+    sized = [int(head[2]) * item == size - 4 * HEADER for item in (1, 2, 4, 8)]
+    if not head[3:].any() and size > 4 * HEADER and (any(sized) or 20200000 < count < 20300000):
         raise BadInput(
-            f"{path}: begins with a header that is not known ({count}); known are llm.c's, LitGPT's, Megatron's"
+            f"{path}: begins with an unknown header ({count}); known are those of llm.c, LitGPT and Megatron"
         )
     if 0 < count < size // 4 - 2 and int(head[1]) == 4 * (count + 2):
         last = np.memmap(path, dtype="<u4", mode="r", offset=4 * (count + 1), shape=(1,))[0]
         if int(last) == size:
-            raise BadInput(f"{path}: a chunk of litdata, which is not read; write its tokens to a .npy file")
+            raise BadInput(f"{path}: a chunk of litdata, which is not supported; write its tokens to a .npy file")
 
 
 def _wide(path: Path) -> None:
@@ -162,5 +163,5 @@ def _wide(path: Path) -> None:
         wide = "int64" if third > 0.99 else "int32" if (words[1::2] == 0xFFFF).any() else "uint32"
         raise BadInput(
             f"{path}: nearly every second 16-bit word is below {SMALL}, as in tokens of {8 * np.dtype(wide).itemsize} "
-            f"bits: say dtype={wide}, or dtype=uint16 if they are tokens"
+            f"bits: give dtype={wide}, or dtype=uint16 if they are tokens"
         )

@@ -39,8 +39,8 @@ def texts_of(path: Path, shape: Shape, field: str = FIELD) -> Iterator[tuple[int
         if text is not None and not isinstance(text, str):
             held = type(text).__name__
             if shape == "parquet":
-                raise BadInput(f"{where}: column '{field}' holds no string: it holds {held}")
-            raise BadInput(f"{where}: no field '{field}' that holds a string: it holds {held}")
+                raise BadInput(f"{where}: column '{field}' contains no string but {held}")
+            raise BadInput(f"{where}: field '{field}' is not a string: it contains {held}")
         found = True
         yield number, text or ""
     if lacking and not found:
@@ -52,7 +52,7 @@ def _inside(record: Any, field: str, where: str) -> Any:
     if record is None:
         return ABSENT
     if not isinstance(record, dict):
-        raise BadInput(f"{where}: no field '{field}': a record is an object with fields")
+        raise BadInput(f"{where}: no field '{field}': a record must be an object with fields")
     if field in record:
         return record[field]
     value: Any = record
@@ -91,7 +91,7 @@ def _json(path: Path, field: str) -> Iterator[tuple[int, Any]]:
     except UnicodeDecodeError as error:
         raise BadInput(f"{path}: not UTF-8 text at byte {error.start}") from None
     except (ValueError, RecursionError) as error:
-        raise BadInput(f"{path}: not JSON: {error}; as prose it is read with format=text") from None
+        raise BadInput(f"{path}: not JSON: {error}; to read it as plain text give format=text") from None
     if len(values) == 1:
         values = values[0] if isinstance(values[0], list) else _held(values[0], field, path)
     yield from enumerate(values, start=1)
@@ -116,7 +116,7 @@ def _held(whole: Any, field: str, path: Path) -> list[Any]:
     tables = [each for each in (whole or {}).values() if isinstance(each, list) and isinstance((each or [0])[0], dict)]
     if len(tables) != 1:
         many = f"{len(tables)} arrays of records" if tables else f"no field '{field}' and no array of records"
-        raise BadInput(f"{path}: {many}; {_fields_of(whole)}; as prose it is read with format=text")
+        raise BadInput(f"{path}: {many}; {_fields_of(whole)}; to read it as plain text give format=text")
     return tables[0]
 
 
@@ -166,13 +166,14 @@ def _rows(path: Path, field: str, delimiter: str, plain: bool) -> Iterator[tuple
                     if len(cells) != len(header):
                         raise BadInput(
                             f"{path}: line {begin}: {len(cells)} cells, the header has {len(header)} (separated by "
-                            f"{delimiter!r}); a cell that holds one is put in quotes, quotes in it are doubled"
+                            f"{delimiter!r}); put a cell that contains the separator in quotes, and double quotes "
+                            "inside it"
                         )
                     yield table.line_num, dict(zip(header, cells, strict=True))
                 begin = table.line_num + 1
         except csv.Error as error:
             raise BadInput(
-                f"{path}: line {begin}: a quote is left open or not doubled: {error} (up to line {table.line_num})"
+                f"{path}: line {begin}: a quote is not closed or not doubled: {error} (up to line {table.line_num})"
             ) from None
 
 
@@ -222,7 +223,7 @@ def streamed(name: str, config: str | None, split: str, field: str, documents: i
     try:
         import datasets
     except ImportError:
-        raise BadInput("hf: needs the package datasets: pip install 'l2m-design[datasets]'") from None
+        raise BadInput("hf: needs the package datasets: pip install datasets") from None
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{key}.")
     try:
@@ -243,5 +244,5 @@ def streamed(name: str, config: str | None, split: str, field: str, documents: i
 def _text(row: dict[str, Any], field: str, where: str) -> str:
     text = row.get(field)
     if not isinstance(text, str):
-        raise BadInput(f"{where}: no field '{field}' that holds a string; it has {', '.join(list(row)[:10])}")
+        raise BadInput(f"{where}: no field '{field}' with a string; it has {', '.join(list(row)[:10])}")
     return text

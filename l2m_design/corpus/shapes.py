@@ -57,7 +57,7 @@ def head_of(path: Path) -> bytes:
         with opened(path) as file:
             return file.read(HEAD).removeprefix(BOM)
     except UNPACKING as error:
-        raise OSError(None, f"cannot be unpacked: {first_line(error)}", str(path)) from None
+        raise OSError(None, f"cannot be decompressed: {first_line(error)}", str(path)) from None
 
 
 def named_shape(path: Path) -> Shape | None:

@@ -127,7 +127,7 @@ class TextCorpus(Corpus):
             try:
                 self._write(writer, path, name)
             except UNPACKING as error:
-                raise BadInput(f"{path}: cannot be unpacked: {first_line(error)}") from None
+                raise BadInput(f"{path}: cannot be decompressed: {first_line(error)}") from None
 
     def _write(self, writer: TokenWriter, path: Path, name: str) -> None:
         if self._source.shape != "text":
@@ -233,15 +233,15 @@ def text_files(
     kept = _with_settings_as_text({path: shape for path, shape in found.items() if shape is not None}, settings.field)
     binary = len(files) - len(kept)
     if not kept:
-        what = "a binary file (it holds zero bytes); text is expected" if len(files) == 1 else f"{binary} binary files"
-        raise BadInput(f"{spec}: no text file there: {what}")
+        what = "a binary file (it contains zero bytes), not text" if len(files) == 1 else f"{binary} binary files"
+        raise BadInput(f"{spec}: found no text file: {what}")
     shape, *others = sorted(set(kept.values()))
     if others:
         counts = Counter(kept.values())
         listed = ", ".join(f"{counts[each]} of {each}" for each in (shape, *others))
         raise BadInput(
             f"{spec}: files of several kinds ({listed}); name one kind, such as the glob 'FOLDER/*.jsonl', "
-            "or read them all as prose with format=text"
+            "or read all as plain text with format=text"
         )
     names = [(path, path.relative_to(root).as_posix()) for path in kept]
     skipped = [f"{binary} binary files skipped"] if binary else []
@@ -279,7 +279,7 @@ def _shape_of(path: Path, settings: TextSettings, spec: str, several: bool) -> S
         return "jsonl" if seen == "jsonl" and b"\n" in head.strip() else named
     if seen and named is None:
         raise BadInput(
-            f"{spec}: {path.name} looks like records ({seen}); say which it is: '{spec}:format={seen}' or "
+            f"{spec}: {path.name} looks like a file of records ({seen}); say how to read it: '{spec}:format={seen}' or "
             f"'{spec}:format=text'"
         )
     return seen or "text"

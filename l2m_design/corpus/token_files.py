@@ -49,16 +49,16 @@ class TokenFileCorpus(Corpus):
         self._path = path
         self._rows = tokens[None] if isinstance(tokens, np.ndarray) and tokens.ndim == 1 else tokens
         if isinstance(self._rows, np.ndarray) and self._rows.ndim != 2:
-            raise BadInput(f"{name}: [tokens] or [documents, tokens] is expected, found {self._rows.shape}")
+            raise BadInput(f"{name}: the shape must be [tokens] or [documents, tokens], found {self._rows.shape}")
         if settings.vocabulary is None:
-            raise BadInput(f"{name}: the vocabulary's size is needed, as in {name}:vocabulary=50257")
+            raise BadInput(f"{name}: give the vocabulary size, as in {name}:vocabulary=50257")
         self.vocabulary: int = settings.vocabulary
         self._separator = settings.separator
         self._pad = settings.pad
 
     @cached_property
     def _seen(self) -> Padding | None:
-        """What seems to fill rows up, unless the user said what does."""
+        """What seems to fill rows up, unless the user says what does."""
         return noticed(self._rows) if self._pad is None and isinstance(self._rows, np.ndarray) else None
 
     @property
@@ -79,18 +79,18 @@ class TokenFileCorpus(Corpus):
     @property
     def notes(self) -> list[str]:
         """What was cut off, and what may have to be."""
-        said, seen = super().notes, self._seen
+        notes, seen = super().notes, self._seen
         if self._ignores and not (seen and seen.token == IGNORED):
-            said.insert(0, f"token {IGNORED} is a label that is ignored: cut off; documents end before it")
+            notes.insert(0, f"token {IGNORED} marks ignored labels: removed; documents end before it")
         if seen:
-            what = f"{seen.said} token {seen.token}, {WHY[seen.why]}"
-            does = f"taken for padding and cut off (pad={seen.token}; pad=-1 keeps it)"
+            what = f"{seen.sentence} token {seen.token}, {WHY[seen.why]}"
+            does = f"taken for padding and removed (pad={seen.token}; pad=-1 keeps it)"
             if seen.token == IGNORED:
-                does = "labels that are ignored, cut off; documents end where they stand inside"
+                does = "ignored labels: removed; one inside a row ends the document"
             elif seen.why == "doubtful":
-                does = f"kept; if it fills rows up, say pad={seen.token} (pad=-1 if not)"
-            said.insert(0, f"{what}: {does}")
-        return said
+                does = f"kept; if it is padding, give pad={seen.token} (else pad=-1)"
+            notes.insert(0, f"{what}: {does}")
+        return notes
 
     @cached_property
     def fingerprint(self) -> str:
@@ -154,7 +154,7 @@ def array_file(path: Path, options: str, spec: str) -> Corpus:
     if array.dtype.kind in "iu":
         return TokenFileCorpus(str(path), path, array, parse_options(options, TokenFileSettings, spec))
     if array.dtype.kind != "f":
-        raise BadInput(f"{path}: an array of integers or real numbers is expected, found {array.dtype}")
+        raise BadInput(f"{path}: must be an array of integers or real numbers, found {array.dtype}")
     return FileArrayCorpus(str(path), path, array, parse_options(options, Quantiser, spec))
 
 
@@ -165,8 +165,12 @@ def _load(path: Path) -> NDArray[Any]:
             return loaded
         names = list(loaded.files)
         if len(names) != 1:
-            raise BadInput(f"{path}: one array is expected, found {len(names)}: {', '.join(names[:8])}")
+            raise BadInput(f"{path}: must contain one array, found {len(names)}: {', '.join(names[:8])}")
         return loaded[names[0]]
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        reason = "object arrays are pickles and are never loaded" if _PICKLED.search(str(error)) else first_line(error)
+        reason = (
+            "arrays of objects are pickles, which are never loaded"
+            if _PICKLED.search(str(error))
+            else first_line(error)
+        )
         raise BadInput(f"{path}: not a NumPy array file: {reason}") from None

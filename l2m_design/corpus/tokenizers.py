@@ -50,7 +50,7 @@ class Tokenizer(Protocol):
 
 
 class Bytes:
-    """UTF-8 bytes: 256 tokens, nothing to load. assumed: nobody asked for them."""
+    """UTF-8 bytes: 256 tokens, nothing to load. assumed: not given by the user."""
 
     vocabulary = 256
     fingerprint = "bytes"
@@ -123,7 +123,7 @@ def local(source: str, what: str) -> Path:
 
 
 def quiet() -> None:
-    """No progress bars, no tales of retries: what fails is told once, by us."""
+    """Turn off progress bars and messages about retries; a failure is reported once, by this package."""
     from huggingface_hub.utils import logging as hub
     from transformers.utils import logging as models
 

@@ -69,7 +69,7 @@ def open_tokens(
             _fill(folder, vocabulary, write)
         except OSError as error:
             raise BadInput(
-                f"token cache {folder.parent}: {error.strerror or error}; set L2M_CACHE to a folder that can be written"
+                f"token cache {folder.parent}: {error.strerror or error}; set L2M_CACHE to a writable folder"
             ) from None
     ends = np.load(folder / "ends.npy", allow_pickle=False)
     names = json.loads((folder / "names.json").read_text())

@@ -40,7 +40,7 @@ def _long_enough(documents: Documents, length: int, name: str) -> NDArray[Any]:
     fitting = np.nonzero(lengths >= length)[0]
     if not fitting.size:
         longest = int(lengths.max(initial=0))
-        raise BadInput(f"{name}: no document holds the asked {length} tokens; the longest has {longest}")
+        raise BadInput(f"{name}: no document is as long as the required {length} tokens; the longest has {longest}")
     return fitting
 
 

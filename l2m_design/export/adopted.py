@@ -79,7 +79,7 @@ def described(adopted: AdoptedModel | PlannedModel) -> str:
     if isinstance(adopted, PlannedModel):
         kinds = Counter(str(kept) for heads in adopted.plan.layers for kept in heads)
         listed = "; ".join(f"{kind}: {count}" for kind, count in kinds.most_common())
-        return f"in each layer what a plan says ({adopted.plan.picture}; kv heads by cache: {listed})"
+        return f"the tokens that a plan says for each layer ({adopted.plan.picture}; kv heads by cache: {listed})"
     budget = adopted.budget
     grown = {
         "fixed": f"{budget.window:,}",
@@ -87,13 +87,13 @@ def described(adopted: AdoptedModel | PlannedModel) -> str:
         "log": f"{budget.keep:.4g} · {budget.chunk} · ln(t/{budget.chunk}) of t tokens",
     }[budget.law]
     whose = {
-        "head": "each kv head for itself",
-        "layer": "the kv heads of a layer compete",
-        "model": "all heads compete",
+        "head": "every kv head has the same number",
+        "layer": "the kv heads of a layer compete for them",
+        "model": "all kv heads compete for them",
     }
     return (
-        f"{grown} old slots a kv head on average ({whose[adopted.allocate]}), and always the own and the previous "
-        f"chunk of {budget.chunk} tokens and the first {budget.sinks}"
+        f"{grown} older tokens per kv head on average ({whose[adopted.allocate]}), and always the current and the "
+        f"previous chunk of {budget.chunk} tokens and the first {budget.sinks} tokens"
     )
 
 
@@ -141,8 +141,8 @@ def prove(adopted: AdoptedModel | PlannedModel, folder: Path, own_code: bool = T
     for sentence, failed in {
         f"logits differ by {difference:.2g}": not difference <= TOLERANCE * max(1.0, float(ours.abs().max())),
         f"cached logits differ by {cached:.2g}": not cached <= TOLERANCE * max(1.0, float(ours.abs().max())),
-        "generation with a cache writes other tokens than without": not found["generation_equal"],
-        f"its cache holds {found['cache_bytes']} bytes, the law says {law}": found["cache_bytes"] != law,
+        "generation with a cache gives different tokens than without": not found["generation_equal"],
+        f"its cache has {found['cache_bytes']} bytes, the state law predicts {law}": found["cache_bytes"] != law,
     }.items():
         if failed:
             raise WorkFailed(f"{CLASS if own_code else found['format']}: loaded back, {sentence}; nothing was written")

@@ -1,4 +1,4 @@
-"""The card of an architecture: its drawing, laws, verdict and provenance, as YAML and JSON."""
+"""The card of an architecture: its layers, laws, verdict and provenance, as YAML and JSON."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -18,11 +18,11 @@ WEIGHTS = ("*.safetensors", "*.bin")
 LENGTHS = (1024, 4096, 16384, 65536, 262144, 1048576)
 
 
-Loss = float | dict[str, float] | None  # nats a token, alone or with its interval
+Loss = float | dict[str, float] | None  # nats per token, alone or with its interval
 
 
 class Losses(TypedDict, total=False):
-    """What a model was measured to lose, nats a token."""
+    """What a model was measured to lose, nats per token."""
 
     loss: Loss
     test_loss: Loss
@@ -98,7 +98,7 @@ class Card:
         return replace(self, judged=known.judged or self.judged, provenance=known.provenance or self.provenance)
 
     def plain(self) -> Json:
-        """JSON-ready: the laws are told in the dtypes of the terms, bfloat16 where there are none."""
+        """JSON-ready: the laws are given in the dtypes of the terms, bfloat16 where there are none."""
         architecture, state = self.architecture, self.architecture.state
         terms = self.judged.terms if self.judged else None
         dtypes = terms.dtypes if terms else Dtypes()
@@ -111,13 +111,13 @@ class Card:
             "state_bytes": {str(length): state.bytes(length, dtypes) for length in LENGTHS},
             "forward_flops": {str(length): architecture.flops(length) for length in LENGTHS},
         }
-        told: Json = {
+        found: Json = {
             "architecture": architecture.plain(),
             "laws": laws,
             "verdict": self.judged.plain() if self.judged else None,
             "provenance": self.provenance,
         }
-        return told | ({"export": self.proven} if self.proven else {})
+        return found | ({"export": self.proven} if self.proven else {})
 
 
 def card(architecture: Architecture, demand: Demand | None, provenance: Provenance) -> Card:
@@ -147,35 +147,36 @@ def holds_weights(folder: Path) -> bool:
     return any(next(folder.glob(pattern), None) for pattern in WEIGHTS)
 
 
-def check_neighbours(drawing: Architecture, folder: Path) -> None:
-    """Raises BadInput where a card would stand beside the weights of another drawing."""
+def check_neighbours(architecture: Architecture, folder: Path) -> None:
+    """Raises BadInput where a card would stand beside the weights of another architecture."""
     if not holds_weights(folder):
         return
     try:
-        same = Architecture.load(folder) == drawing
+        same = Architecture.load(folder) == architecture
     except BadInput:
         same = False
     if not same:
-        raise BadInput(f"{folder}: holds weights that are not of this drawing, and a card has none; give another --out")
+        raise BadInput(f"{folder}: contains weights of another architecture, and a card has none; give another --out")
 
 
 def write_card(content: Card, folder: Path, formats: tuple[str, ...] = ("yaml", "json")) -> list[str]:
-    """Write architecture.yaml (the drawing alone) and card.json; answers the files. Each is loaded back.
+    """Write architecture.yaml (the architecture alone) and card.json; answers the files. Each is loaded back.
 
-    Raises RuntimeError when a file does not give the same drawing again.
+    Raises RuntimeError when a file does not give the same architecture again.
     """
-    drawing = content.architecture
+    architecture = content.architecture
     files = []
     if "yaml" in formats:
         files.append(folder / "architecture.yaml")
         comment = (
-            f"# {drawing.picture}: {drawing.parameters:,} parameters, state grows as t^{drawing.state.exponent:.2f}\n"
+            f"# {architecture.picture}: {architecture.parameters:,} parameters, state grows as "
+            f"t^{architecture.state.exponent:.2f}\n"
         )
-        write_atomically(files[-1], comment + to_yaml(drawing.plain()))
+        write_atomically(files[-1], comment + to_yaml(architecture.plain()))
     if "json" in formats:
         files.append(folder / "card.json")
         write_atomically(files[-1], to_json(content.plain()))
     for file in files:
-        if Architecture.load(file) != drawing:
-            raise RuntimeError(f"{file}: does not load back as the same drawing")
+        if Architecture.load(file) != architecture:
+            raise RuntimeError(f"{file}: does not load back as the same architecture")
     return [str(file) for file in files]

@@ -1,4 +1,4 @@
-"""Hugging Face export: the first target that carries the drawing, written whole and proven by loading it back."""
+"""Hugging Face export: the first target that carries the architecture, written whole and proven by loading it back."""
 
 import shutil
 from dataclasses import asdict, dataclass, field, replace
@@ -27,11 +27,11 @@ from l2m_design.settings import to_json, write_atomically
 class Export:
     """What is to be written.
 
-    weights: trained ones, else fresh from the seed. known: verdict and provenance of the drawing. tokenizer: goes into
-    the folder (see export.tokenizer).
+    weights: trained ones, else fresh from the seed. known: verdict and provenance of the architecture. tokenizer: goes
+    into the folder (see export.tokenizer).
     """
 
-    drawing: Architecture
+    architecture: Architecture
     weights: Path | None = None
     seed: int = 0
     known: Known = field(default_factory=Known)
@@ -40,7 +40,7 @@ class Export:
     def model(self) -> LanguageModel:
         """The model with its weights."""
         torch.manual_seed(self.seed)
-        return (load_weights(self.drawing, self.weights) if self.weights else build(self.drawing)).eval()
+        return (load_weights(self.architecture, self.weights) if self.weights else build(self.architecture)).eval()
 
 
 def export_huggingface(work: Export, out: Path, name: str | None = None, force: bool = False) -> Exported:
@@ -49,13 +49,13 @@ def export_huggingface(work: Export, out: Path, name: str | None = None, force: 
     name: one target instead of the first that fits and is proven. force: replace what is there. Raises BadInput when no
     target carries it or the tokenizer has too many tokens, WorkFailed when the proof fails.
     """
-    drawing = work.drawing
+    architecture = work.architecture
     if work.tokenizer:
-        work.tokenizer.check(drawing)
-    check_room(drawing.parameters, out)
+        work.tokenizer.check(architecture)
+    check_room(architecture.parameters, out)
     failed: dict[str, str] = {}
     while True:
-        target, passed_over = pick(drawing, name, failed)
+        target, passed_over = pick(architecture, name, failed)
         try:
             written = _written(target, work, out, force)
         except WorkFailed as error:
@@ -79,26 +79,28 @@ def check_room(parameters: int, out: Path) -> None:
     ):
         if needed > free:
             raise BadInput(
-                f"{parameters:,} parameters need {needed / 2**30:,.1f} GiB of {what}, "
-                f"{free / 2**30:,.1f} are free; `to` card writes no weights"
+                f"{parameters:,} parameters need {needed / 2**30:,.1f} GiB of {what}, but "
+                f"{free / 2**30:,.1f} GiB are free; `to` card writes no weights"
             )
 
 
 def _written(target: Target, work: Export, out: Path, force: bool) -> Exported:
-    drawing, tokenizer, weights = work.drawing, work.tokenizer, work.weights
+    architecture, tokenizer, weights = work.architecture, work.tokenizer, work.weights
     with placed(out, force, MODEL_FILES) as staging:
         model = work.model()
         write_model(target, model, staging)
-        spoken = tokenizer.settle(staging, target.label(drawing) == REMOTE) if tokenizer else None
+        spoken = tokenizer.settle(staging, target.label(architecture) == REMOTE) if tokenizer else None
         proof = prove(model, target, staging)
-        content = card(drawing, None, {}).knowing(work.known)
+        content = card(architecture, None, {}).knowing(work.known)
         content = replace(
             content,
             provenance=of_these_weights(content.provenance, weights),
-            proven=proof.plain() | {"label": target.label(drawing), "tokenizer": spoken and asdict(spoken)},
+            proven=proof.plain() | {"label": target.label(architecture), "tokenizer": spoken and asdict(spoken)},
         )
         write_card(content, staging)
-        write_atomically(staging / "README.md", readme(target, drawing, proof, content, weights is not None, spoken))
+        write_atomically(
+            staging / "README.md", readme(target, architecture, proof, content, weights is not None, spoken)
+        )
         files = sorted(path.name for path in staging.iterdir())
     return {
         "files": [str(out / name) for name in files],
@@ -109,7 +111,7 @@ def _written(target: Target, work: Export, out: Path, force: bool) -> Exported:
         "cache_bytes": {"tokens": proof.tokens, "held": proof.cache_bytes, "law": proof.cache_bytes_law},
         "proven_by": target.reader.removesuffix(".py"),
         "target": target.name,
-        "label": target.label(drawing),
+        "label": target.label(architecture),
         "tokenizer": spoken.sentence if spoken else None,
     }
 

@@ -53,18 +53,18 @@ def examine(folder: str, tokens: Tensor, steps: int, own_code: bool) -> tuple[di
 
 def stepped(model: Any, tokens: Tensor, steps: int) -> tuple[Tensor, Any]:
     """Logits [b steps v_] of the last tokens, read one by one, and the cache after them."""
-    said = model(tokens[:, :-steps], use_cache=True)
-    name = cache_name(said)
+    output = model(tokens[:, :-steps], use_cache=True)
+    name = cache_name(output)
     logits = []
     for at in range(tokens.shape[1] - steps, tokens.shape[1]):
-        said = model(tokens[:, at : at + 1], use_cache=True, **{name: getattr(said, name)})
-        logits.append(said.logits)
-    return torch.cat(logits, dim=1), getattr(said, name)
+        output = model(tokens[:, at : at + 1], use_cache=True, **{name: getattr(output, name)})
+        logits.append(output.logits)
+    return torch.cat(logits, dim=1), getattr(output, name)
 
 
-def cache_name(said: Any) -> str:
+def cache_name(output: Any) -> str:
     """What transformers calls a cache, by an output that holds one: until 5.23, past_key_values."""
-    return "cache" if "cache" in said else "past_key_values"
+    return "cache" if "cache" in output else "past_key_values"
 
 
 def tensors(value: Any, seen: set[int] | None = None) -> Iterator[Tensor]:

@@ -12,8 +12,8 @@ from l2m_design.training.result import RESULT, interval_of_mean
 LOSSES: dict[Literal["loss", "test_loss", "difference", "mi_captured_nats"], str] = {
     "loss": "late loss (validation)",
     "test_loss": "late loss (test)",
-    "difference": "late loss minus full attention's",
-    "mi_captured_nats": "mutual information captured between a window's halves",
+    "difference": "late loss minus that of full attention",
+    "mi_captured_nats": "mutual information captured between the halves of a window",
 }
 
 

@@ -49,17 +49,17 @@ def check_place(out: Path, force: bool) -> Path:
     """Where `out` is. Raises BadInput as `placed` does; for work that takes long before anything is written."""
     place = out.resolve()
     if place.exists() and not place.is_dir():
-        raise BadInput(f"{out}: is no folder; give another `out`")
+        raise BadInput(f"{out}: is not a folder; give another `out`")
     try:
         filled = place.is_dir() and any(place.iterdir())
     except OSError as error:
         raise BadInput(f"{out}: {error.strerror or error}") from None
     if filled and not force:
-        raise BadInput(f"{out}: holds files already; give `force`, or another `out`")
+        raise BadInput(f"{out}: already contains files; give `force`, or another `out`")
     if place in (Path.cwd(), *Path.cwd().parents):
-        raise BadInput(f"{out}: is where you are, or above it; give a folder of its own")
+        raise BadInput(f"{out}: is the current folder or a parent of it; give another folder")
     if filled and not any((place / mark).is_file() for mark in MARKS):
-        raise BadInput(f"{out}: holds files but no export (no {' or '.join(MARKS)}); `force` replaces exports only")
+        raise BadInput(f"{out}: contains files but no export (no {' or '.join(MARKS)}); `force` replaces exports only")
     return place
 
 

@@ -42,8 +42,8 @@ def export_plan(source: str | Path, out: Path, *, native: bool | None, force: bo
     carried = carried_by(model, plan)
     if native and carried is None:
         raise BadInput(
-            f"`to` native: {plan.picture}: full layers, and windows of one size without sinks, are all that a class of "
-            "transformers carries (llama, qwen2, qwen3, smollm3); give huggingface or remote"
+            f"`to` native: {plan.picture}: only full layers and windows of one size without sinks fit a class of "
+            "transformers (llama, qwen2, qwen3, smollm3); give huggingface or remote"
         )
     if carried is not None and native is not False:
         return _native(made, card, carried, out, force)
@@ -59,7 +59,7 @@ def _rule(path: Path, plan: CachePlan, heads: int, head_dim: int) -> Use | None:
     try:
         rule.load_state_dict(tensors)
     except RuntimeError:
-        raise BadInput(f"{place}: is the rule of another model") from None
+        raise BadInput(f"{place}: is a rule that was fitted to another model") from None
     return rule
 
 
@@ -68,7 +68,7 @@ def _heal(model: Any, weights: Path, path: Path) -> None:
         raise BadInput(f"{path}: healed: no file {weights}")
     own, found = dict(model.named_parameters()), read_tensors(weights)[0]
     if own.keys() != found.keys():
-        raise BadInput(f"{path}: healed: {weights} holds the weights of another model")
+        raise BadInput(f"{path}: healed: {weights} contains the weights of another model")
     for name, weight in found.items():
         own[name].data.copy_(weight)
 

@@ -29,8 +29,8 @@ class Proof:
     """What held when the folder was loaded back.
 
     max_logit_difference: against our model over tokens [2 tokens]. cached_difference: of STEPS tokens read one by one
-    against all at once, or against ours one by one where the drawing rounds its states. cache_bytes: of one sequence
-    after `tokens` tokens, as held and as the law says. None where the reader has no cache.
+    against all at once, or against ours one by one where the architecture rounds its states. cache_bytes: of one
+    sequence after `tokens` tokens, as held and as the law says. None where the reader has no cache.
     """
 
     format: str
@@ -58,50 +58,50 @@ class Found(TypedDict):
     seen: NotRequired[int]
 
 
-def tokens_for(drawing: Architecture) -> Tensor:
-    """[2 t] random tokens, long enough that windows and chunks let go, the last steps across a chunk's border."""
-    windows = [getattr(layer, "window", None) or 0 for layer in drawing.layers]
-    chunk = max((getattr(layer, "chunk", 1) for layer in drawing.layers), default=1)
+def tokens_for(architecture: Architecture) -> Tensor:
+    """[2 t] random tokens, long enough that windows and chunks evict, the last steps across a chunk's border."""
+    windows = [getattr(layer, "window", None) or 0 for layer in architecture.layers]
+    chunk = max((getattr(layer, "chunk", 1) for layer in architecture.layers), default=1)
     longest = max(*windows, 4 * chunk, 80) + STEPS
     t = min(-(-longest // chunk) * chunk, LONGEST) + STEPS // 2
-    return torch.randint(0, drawing.vocabulary, (2, t), generator=torch.Generator().manual_seed(0))
+    return torch.randint(0, architecture.vocabulary, (2, t), generator=torch.Generator().manual_seed(0))
 
 
 def prove(model: LanguageModel, target: Target, folder: Path) -> Proof:
     """Load the folder in a fresh process and compare. Raises WorkFailed when anything differs."""
-    drawing = model.architecture
-    tokens = tokens_for(drawing)
-    found, theirs = ask(folder, tokens, target.reader, target.label(drawing) == REMOTE)
+    architecture = model.architecture
+    tokens = tokens_for(architecture)
+    found, theirs = ask(folder, tokens, target.reader, target.label(architecture) == REMOTE)
     return judge(model, target, tokens, found, theirs)
 
 
 def judge(model: LanguageModel, target: Target, tokens: Tensor, found: Found, theirs: Tensor) -> Proof:
     """Hold what was found in a folder against our model. Raises WorkFailed with the first thing that differs."""
-    drawing, t = model.architecture, tokens.shape[1]
+    architecture, t = model.architecture, tokens.shape[1]
     with torch.inference_mode():
         difference = float((theirs[:, :t] - model.eval()(tokens)).abs().max())
     _refuse(
         target,
         {
             f"weights are missing: {', '.join(found['missing'][:3])}": bool(found["missing"]),
-            f"weights have no place: {', '.join(found['unexpected'][:3])}": bool(found["unexpected"]),
+            f"weights that the model does not have: {', '.join(found['unexpected'][:3])}": bool(found["unexpected"]),
             f"logits differ by {difference:.2g}": not difference <= TOLERANCE,
         },
     )
     if "cache_bytes" not in found:
         return Proof(found["format"], t, difference, None, None, None)
-    rounded = any(getattr(layer, "state_dtype", None) not in (None, "float32") for layer in drawing.layers)
+    rounded = any(getattr(layer, "state_dtype", None) not in (None, "float32") for layer in architecture.layers)
     with torch.inference_mode():
         expected = by_steps(model, tokens) if rounded else theirs[:, t - STEPS : t]
     cached = float((theirs[:, t:] - expected).abs().max())
-    held, law = found["cache_bytes"], target.cache_bytes(drawing, t)
+    held, law = found["cache_bytes"], target.cache_bytes(architecture, t)
     _refuse(
         target,
         {
             f"cached logits differ by {cached:.2g}": not cached <= TOLERANCE,
-            "generation with a cache writes other tokens than without": not (found["generation_equal"] or rounded),
-            f"its cache has seen {found['seen']} of {t} tokens": found["seen"] != t,
-            f"its cache holds {held} bytes, the law says {law}": held != law,
+            "generation with a cache gives different tokens than without": not (found["generation_equal"] or rounded),
+            f"its cache has read {found['seen']} of {t} tokens": found["seen"] != t,
+            f"its cache has {held} bytes, the state law predicts {law}": held != law,
         },
     )
     return Proof(found["format"], t, difference, cached, held, law)
@@ -119,8 +119,8 @@ def by_steps(model: LanguageModel, tokens: Tensor) -> Tensor:
     _, state = model.prefill(tokens[:, :-STEPS])
     logits = []
     for at in range(tokens.shape[1] - STEPS, tokens.shape[1]):
-        said, state = model.step(tokens[:, at], state)
-        logits.append(said)
+        output, state = model.step(tokens[:, at], state)
+        logits.append(output)
     return torch.stack(logits, dim=1)
 
 

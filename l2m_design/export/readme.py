@@ -21,14 +21,17 @@ from l2m_design.terms import OTHER, REACH_LIMIT, Terms
 TEMPLATES = Path(__file__).parent / "templates"
 LENGTHS = (4096, 65536)
 CONVENTIONS = {
-    REMOTE: "its own: exactly the drawn state, recurrent states in float32 unless the drawing names another type",
-    "": "transformers': a window holds one token less, a convolution one column more, recurrent states are float32",
+    REMOTE: "its own: exactly the state of the architecture, recurrent states in float32 unless it names another type",
+    "": (
+        "that of transformers: a window stores one token less, a convolution one column more, recurrent states are "
+        "float32"
+    ),
 }
 
 
 def readme(
     target: Target,
-    drawing: Architecture,
+    architecture: Architecture,
     proof: Proof,
     content: Card,
     trained: bool,
@@ -36,35 +39,36 @@ def readme(
 ) -> str:
     """The text of the card.
 
-    content: the drawing's card (see export.card), with verdict and provenance if known. spoken: the tokenizer in the
-    folder, if there is one.
+    content: the architecture's card (see export.card), with verdict and provenance if known. spoken: the tokenizer in
+    the folder, if there is one.
     """
-    label, library = target.label(drawing), "mamba_ssm" if target.model_type == "mamba_ssm" else "transformers"
+    label, library = target.label(architecture), "mamba_ssm" if target.model_type == "mamba_ssm" else "transformers"
     return Template((TEMPLATES / "readme.md").read_text()).substitute(
-        picture=folded(drawing.picture.split()),
+        picture=folded(architecture.picture.split()),
         what=(
-            f"A causal language model of {drawing.parameters:,} parameters over {drawing.vocabulary:,} tokens, "
-            f"designed for a history state that grows as t^{drawing.state.exponent:.2f}."
+            f"A causal language model of {architecture.parameters:,} parameters over {architecture.vocabulary:,} "
+            "tokens, "
+            f"designed for a history state that grows as t^{architecture.state.exponent:.2f}."
         ),
-        parameters=f"{drawing.parameters:,}",
-        state=_state(drawing),
+        parameters=f"{architecture.parameters:,}",
+        state=_state(architecture),
         format=proof.format,
         label=label,
-        weights="trained" if trained else "fresh, untrained",
+        weights="trained" if trained else "random, untrained",
         tokenizer=spoken.sentence if spoken else "none in the folder",
         demand=_demand(content.judged),
         losses=_losses(content.provenance),
         proven=_text(f"proven_{library}", _figures(proof, label)) + (_tokenizer(spoken) if spoken else ""),
-        usage=_usage(library, label == REMOTE, drawing, spoken),
-        limits=_list(limits(target, drawing, trained, spoken)),
+        usage=_usage(library, label == REMOTE, architecture, spoken),
+        limits=_list(limits(target, architecture, trained, spoken)),
         version=__version__,
-        drawing=drawing.fingerprint,
+        architecture=architecture.fingerprint,
     )
 
 
-def _state(drawing: Architecture) -> str:
-    sizes = (f"{drawing.state.bytes(t, 'bfloat16'):,} bytes at {t:,}" for t in LENGTHS)
-    return ", ".join(sizes) + " tokens (bfloat16, but for parts that name their own type)"
+def _state(architecture: Architecture) -> str:
+    sizes = (f"{architecture.state.bytes(t, 'bfloat16'):,} bytes at {t:,}" for t in LENGTHS)
+    return ", ".join(sizes) + " tokens (bfloat16, except parts that name their own type)"
 
 
 def _text(name: str, values: Json) -> str:
@@ -86,43 +90,44 @@ def _figures(proof: Proof, label: str) -> Json:
 
 
 def _tokenizer(spoken: Spoken) -> str:
-    whole = ", and its text comes back whole" if spoken.decodes else "; its text does not come back letter for letter"
+    whole = ", and decodes to the same text" if spoken.decodes else "; it does not decode to exactly the same text"
     return (
-        f"\nIn a fresh process `AutoTokenizer` of transformers {transformers_version} loads the tokenizer of the "
-        f"folder: a sentence gives the same tokens as before the export{whole}.\n"
+        f"\nIn a new process `AutoTokenizer` of transformers {transformers_version} loads the tokenizer of this "
+        f"folder: a test sentence gives the same tokens as before the export{whole}.\n"
     )
 
 
-def limits(target: Target, drawing: Architecture, trained: bool, spoken: Spoken | None) -> list[str]:
+def limits(target: Target, architecture: Architecture, trained: bool, spoken: Spoken | None) -> list[str]:
     """What a user must know."""
-    said = target.limits(drawing)
+    found = target.limits(architecture)
     if not trained:
-        said.insert(0, "The weights are fresh: it says nothing sensible before training")
-    said += _of_text(drawing.vocabulary, spoken)
-    return [*said, "Only float32 on a CPU was compared; what other runtimes make of it was not tried"]
+        found.insert(0, "The weights are random: the model must be trained before its output means anything")
+    found += _of_text(architecture.vocabulary, spoken)
+    return [*found, "Only float32 on a CPU was compared; other runtimes were not tried"]
 
 
 def _of_text(vocabulary: int, spoken: Spoken | None) -> list[str]:
     if spoken is None:
-        maybe = "; if they are bytes, `l2m export --tokenizer bytes` adds theirs" if vocabulary == 256 else ""
-        return [f"No tokenizer is in the folder: tokens are the numbers 0 to {vocabulary - 1:,} of its training{maybe}"]
-    said = []
+        maybe = "; if these are bytes, `l2m export --tokenizer bytes` adds a tokenizer" if vocabulary == 256 else ""
+        return [
+            f"The folder has no tokenizer: tokens are the numbers 0 to {vocabulary - 1:,} of the training data{maybe}"
+        ]
+    found = []
     if spoken.special["eos_token_id"] is None:
-        said.append("The tokenizer has no end token: generation stops at `max_new_tokens`")
+        found.append("The tokenizer has no end token: generation stops at `max_new_tokens`")
     if spoken.special["pad_token_id"] is None:
-        said.append("The tokenizer has no padding token: texts of different lengths do not go into one batch")
+        found.append("The tokenizer has no padding token: texts of different lengths cannot be batched")
     if spoken.adds_special:
-        said.append(
-            "The tokenizer puts special tokens around a text, which `l2m train` does not: `add_special_tokens=False` "
-            "leaves them out"
+        found.append(
+            "The tokenizer adds special tokens to a text, which `l2m train` does not: use `add_special_tokens=False`"
         )
     if spoken.tokens < vocabulary:
-        said.append(f"Tokens {spoken.tokens:,} to {vocabulary - 1:,} of the model have no text")
-    return said
+        found.append(f"Tokens {spoken.tokens:,} to {vocabulary - 1:,} of the model have no text")
+    return found
 
 
-def _usage(library: str, own_code: bool, drawing: Architecture, spoken: Spoken | None) -> str:
-    prompt, imports = 'list(b"The state of ")' if drawing.vocabulary >= 256 else "[0, 1, 0]", ""
+def _usage(library: str, own_code: bool, architecture: Architecture, spoken: Spoken | None) -> str:
+    prompt, imports = 'list(b"The state of ")' if architecture.vocabulary >= 256 else "[0, 1, 0]", ""
     if spoken:
         prompt = 'AutoTokenizer.from_pretrained(".")("The state of ")["input_ids"]'
         imports = "from transformers import AutoTokenizer\n"
@@ -132,7 +137,7 @@ def _usage(library: str, own_code: bool, drawing: Architecture, spoken: Spoken |
 
 def _demand(judged: Judged | None) -> str:
     if judged is None:
-        return "None was given: `l2m check` judges the drawing by the demand of your data.\n"
+        return "None was given: use `l2m check` to judge the architecture by the requirement of your data.\n"
     found, terms = judged.judgement, judged.terms
     level = {True: "met", False: "not met", None: "not judged"}[found.meets_level]
     end = f" (the {terms.end} end of the interval)" if terms else ""
@@ -141,20 +146,20 @@ def _demand(judged: Judged | None) -> str:
         [
             f"growth: required {found.required_growth}{end}, has {found.growth}: "
             f"{'met' if found.meets_growth else 'not met'}",
-            f"level{under}: {level}",
-            f"reach: {_reach(found)}",
+            f"capacity{under}: {level}",
+            f"longest context covered: {_reach(found)}",
         ]
     )
 
 
 def _held(terms: Terms) -> str:
     """What an element is taken to hold."""
-    assumed = f"{terms.nats_per_element} nats an element (an assumption, not a measurement)"
+    assumed = f"{terms.nats_per_element} nats per element (an assumption, not a measurement)"
     by_kind = ", ".join(f"{kind} {nats:.3g}" for kind, nats in terms.nats_by_kind.items())
     if not by_kind:
         return assumed
     else_ = "" if OTHER in terms.nats_range else f", else {assumed}"
-    return f"nats an element measured by kind of layer on a known source ({by_kind}){else_}"
+    return f"nats per element, measured for each mixer type on a known source ({by_kind}){else_}"
 
 
 def _reach(found: Judgement) -> str:
@@ -162,22 +167,22 @@ def _reach(found: Judgement) -> str:
     if found.meets_level is None:
         return "not judged"
     reach = found.reach_tokens.effective
-    return f"no end up to {REACH_LIMIT:,} tokens" if reach is None else f"{reach:,} tokens"
+    return f"at least {REACH_LIMIT:,} tokens" if reach is None else f"{reach:,} tokens"
 
 
 def _losses(provenance: Provenance) -> str:
     """Of these weights where they were measured, else of the design as others trained it."""
     own = "result" in provenance
     found: Losses = provenance if own else provenance.get("other_weights", {})
-    rows = [f"{said}: {_number(nats)} nats" for key, said in LOSSES.items() if (nats := found.get(key)) is not None]
+    rows = [f"{label}: {_number(nats)} nats" for key, label in LOSSES.items() if (nats := found.get(key)) is not None]
     if not rows:
-        return "None are known for this drawing.\n"
+        return "None are known for this architecture.\n"
     corpus = provenance.get("corpus")
     name = corpus.get("name") if isinstance(corpus, dict) else corpus
     if own:
-        rows.append("measured as `l2m train` ended, with these weights")
+        rows.append("measured with these weights at the end of `l2m train`")
     elif "study" in provenance:
-        rows.append(f"measured in the study `{provenance['study']}`, with weights that are not these")
+        rows.append(f"measured in the study `{provenance['study']}`, with other weights")
     return _list([*rows, *([f"corpus: {name}"] if name else [])])
 
 

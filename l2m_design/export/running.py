@@ -62,8 +62,8 @@ class Running:
         other = sorted(str(key[0]) for key in info["mismatched_keys"])
         for wrong, keys in (
             ("are missing", info["missing_keys"]),
-            ("have other sizes than config.json says", other),
-            ("have no place in what config.json says", info["unexpected_keys"]),
+            ("have sizes that contradict config.json", other),
+            ("are not part of the model that config.json describes", info["unexpected_keys"]),
         ):
             if keys:
                 raise BadInput(f"{folder}: weights {wrong}: {', '.join(sorted(map(str, keys))[:3])}")
@@ -84,14 +84,15 @@ class Running:
                 found = [int(word) for word in prompt.split()]
             except ValueError:
                 raise BadInput(
-                    f"`prompt`: a vocabulary of {self.vocabulary} and no tokenizer: give tokens, such as '1 2 3'"
+                    f"`prompt`: the model has {self.vocabulary} tokens and no tokenizer; give token numbers, such as "
+                    "'1 2 3'"
                 ) from None
         if not found or not all(0 <= token < self.vocabulary for token in found):
-            raise BadInput(f"`prompt`: at least one token is needed, each from 0 to {self.vocabulary - 1}")
+            raise BadInput(f"`prompt`: must have at least one token, each from 0 to {self.vocabulary - 1}")
         return found
 
     def text(self, tokens: list[int]) -> str:
-        """What tokens say."""
+        """Decode tokens to text."""
         if self.tokenizer is not None:
             return str(self.tokenizer.decode(tokens))
         if self.vocabulary >= BYTES:
@@ -106,15 +107,15 @@ class Running:
         held: dict[str, object] = {}
         for read in range(len(prompt), len(prompt) + most):
             began = time.perf_counter()
-            said = self.model(new, use_cache=True, **held)
-            held = {cache_name(said): said[cache_name(said)]}
-            token = int(sample(said.logits[:, -1], temperature, 1.0, generator))
+            output = self.model(new, use_cache=True, **held)
+            held = {cache_name(output): output[cache_name(output)]}
+            token = int(sample(output.logits[:, -1], temperature, 1.0, generator))
             new = torch.tensor([[token]], device=self.device)
             yield Written(token, read, time.perf_counter() - began, held_bytes(held))
 
 
-def told(running: Running, prompt: list[int], steps: Iterable[Written]) -> Iterator[Written]:
-    """The steps as they come; each word is on stdout as soon as it is whole, so that an interrupt loses none."""
+def print_text(running: Running, prompt: list[int], steps: Iterable[Written]) -> Iterator[Written]:
+    """Yield the steps and print each word on stdout as soon as it is complete, so that an interrupt loses none."""
     from transformers import TextStreamer
 
     stream = TextStreamer(_Words(running))
@@ -134,7 +135,7 @@ class _Words:
         self._running = running
 
     def decode(self, tokens: list[int] | int) -> str:
-        """What one token or several say."""
+        """Decode one token or several."""
         return self._running.text([tokens] if isinstance(tokens, int) else tokens)
 
 
@@ -153,15 +154,17 @@ def read_config(folder: Path) -> Json:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
-        raise BadInput(f"{path}: not there; `l2m export DRAWING --to huggingface` makes such a folder") from None
+        raise BadInput(
+            f"{path}: no such file; `l2m export ARCHITECTURE --to huggingface` writes such a folder"
+        ) from None
     except ValueError as error:
         raise BadInput(f"{path}: not JSON: {first_line(error)}") from None
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         ssm = isinstance(config, dict) and "d_model" in config
-        raise BadInput(f"{path}: " + ("mamba_ssm's format, which it runs itself" if ssm else "no model_type in it"))
+        raise BadInput(f"{path}: " + ("a file of mamba_ssm, which runs it itself" if ssm else "has no model_type"))
     for name, depth in ((name, config[name]) for name in DEPTHS if name in config):
         if isinstance(depth, int) and depth > DEPTH:
-            raise BadInput(f"{path}: {name}: found {depth:,}, at most {DEPTH:,} layers are built")
+            raise BadInput(f"{path}: {name}: found {depth:,}, at most {DEPTH:,} layers are supported")
     return dict(config)
 
 

@@ -60,12 +60,12 @@ class Carried:
         known = self._tokenizer
         return known.largest + 1 if isinstance(known, HuggingFaceTokenizer) else known.vocabulary
 
-    def check(self, drawing: Architecture) -> None:
+    def check(self, architecture: Architecture) -> None:
         """Raises BadInput when a token has no place in the vocabulary."""
-        if self.tokens > drawing.vocabulary:
+        if self.tokens > architecture.vocabulary:
             raise BadInput(
                 f"tokenizer {self.folder or 'bytes'}: {self.tokens:,} tokens, the model's vocabulary is "
-                f"{drawing.vocabulary:,}; name another with `tokenizer`, or `tokenizer` none"
+                f"{architecture.vocabulary:,}; give another `tokenizer`, or none"
             )
 
     def write(self, folder: Path) -> None:
@@ -87,7 +87,7 @@ class Carried:
         known = self._tokenizer
         text = known.decode(expected) if isinstance(known, HuggingFaceTokenizer) else PROBE
         if found["tokens"] != expected or found["text"] != text:
-            raise WorkFailed("its tokenizer, loaded back, gives other tokens; nothing was written")
+            raise WorkFailed("the tokenizer, loaded back, gives other tokens; nothing was written")
         config = _read(folder / "config.json")
         special = {
             "bos_token_id": found["bos_token_id"],
@@ -112,7 +112,7 @@ def carried(given: str | None, weights: Path | None, source: str) -> Carried | N
     """The tokenizer of an export, if one is known.
 
     given: a folder, `bytes`, `none`, or None for what lies beside the weights; without weights, beside the source (a
-    drawing, a card, or the folder of one). Raises BadInput when a named folder holds none.
+    architecture, a card, or the folder of one). Raises BadInput when a named folder holds none.
     """
     if given == NONE:
         return None
@@ -121,7 +121,7 @@ def carried(given: str | None, weights: Path | None, source: str) -> Carried | N
     if given is not None:
         folder = local(given, "`tokenizer`")
         if not tokenizer_files(folder):
-            raise BadInput(f"`tokenizer` {given}: a folder with a tokenizer.json, bytes or none is expected")
+            raise BadInput(f"`tokenizer` {given}: must be a folder with a tokenizer.json, bytes or none")
         return Carried(folder)
     path = weights or Path(source)
     beside = path if path.is_dir() else path.parent

@@ -1,4 +1,4 @@
-"""What data ask for: estimators of the mutual information between neighbouring halves, and its exponent."""
+"""What data require: estimators of the mutual information between neighbouring halves, and its exponent."""
 
 from l2m_design.information.exponent import Fit, fit_curve
 from l2m_design.information.measure import Measurement, measure

@@ -5,27 +5,27 @@ import numpy as np
 from l2m_design.errors import BadInput
 from l2m_design.estimates import Floats
 from l2m_design.information.entropy import grassberger
-from l2m_design.information.places import Places
+from l2m_design.information.split_points import SplitPoints
 
 COUNTED_PAIRS = 1 << 22
 
 
-def cold_start_shift(places: Places, model_nats: float) -> float:
+def cold_start_shift(points: SplitPoints, model_nats: float) -> float:
     """Nats that the published correction adds at every length: a model's first two tokens are scored badly.
 
     Their term, model_nats on average, becomes (model_nats + 4 H)/5 with H the entropy of the documents' pairs of
     tokens; the weights 4:1 are the authors', without a reason given.
     """
-    return 0.8 * (pair_entropy(places) - model_nats)
+    return 0.8 * (pair_entropy(points) - model_nats)
 
 
-def pair_entropy(places: Places) -> float:
-    """Entropy of two neighbouring tokens in nats, from the documents that hold places (at most COUNTED_PAIRS)."""
-    if places.documents.tokens.dtype.kind == "f":
-        raise BadInput("bigram_correction is for tokens, not for real values")
+def pair_entropy(points: SplitPoints) -> float:
+    """Entropy of two neighbouring tokens in nats, from the documents that hold points (at most COUNTED_PAIRS)."""
+    if points.documents.tokens.dtype.kind == "f":
+        raise BadInput("bigram_correction: works for tokens only, not for real values")
     left, codes = COUNTED_PAIRS, []
-    for document in np.unique(places.document).tolist():
-        tokens = np.asarray(places.documents[document][: left + 1], dtype=np.int64)
+    for document in np.unique(points.document).tolist():
+        tokens = np.asarray(points.documents[document][: left + 1], dtype=np.int64)
         codes.append(tokens[:-1] * (1 << 31) + tokens[1:])
         left -= len(tokens)
         if left <= 0:

@@ -19,9 +19,9 @@ from l2m_design.corpus.windows import spread_windows
 from l2m_design.estimates import Curve, Floats
 from l2m_design.information.coder import THREADS, CodeLengths, DocumentCoder
 from l2m_design.information.division import Division, texts
-from l2m_design.information.places import Places, spread_places, whole_places
 from l2m_design.information.profile import Advance
-from l2m_design.information.shuffling import shuffled, shuffled_places
+from l2m_design.information.shuffling import shuffled, shuffled_points
+from l2m_design.information.split_points import SplitPoints, spread_points, whole_points
 from l2m_design.settings import Json
 
 TUNED = 1 << 18  # positions on which weights are fitted
@@ -60,58 +60,62 @@ class Compression:
 
 
 def compression(
-    corpus: Corpus, division: Division, places: Places, rng: np.random.Generator, advance: Advance = lambda rows: None
+    corpus: Corpus,
+    division: Division,
+    points: SplitPoints,
+    rng: np.random.Generator,
+    advance: Advance = lambda rows: None,
 ) -> Compression:
-    """Measure at places of the measured documents; advance is told how many places were coded."""
-    prime, tuning = texts(division.prime, division.priming), _tuning_places(corpus, division, places, rng)
-    control = _control_rows(places)
-    few = places.chosen(control)
+    """Measure at points of the measured documents; advance is called with the number of coded points."""
+    prime, tuning = texts(division.prime, division.priming), _tuning_points(corpus, division, points, rng)
+    control = _control_rows(points)
+    few = points.chosen(control)
     coder = _coder(prime, tuning, corpus.vocabulary, rng)
-    found = coded(coder, places, rng, advance)
-    amount = _information(found, places)
+    found = coded(coder, points, rng, advance)
+    amount = _information(found, points)
     without_order = _coder(
         [shuffled(text, corpus.spaces, rng) for text in prime],
-        shuffled_places(tuning, corpus.spaces, rng),
+        shuffled_points(tuning, corpus.spaces, rng),
         corpus.vocabulary,
         rng,
     )
-    words = _information(coded(without_order, shuffled_places(few, corpus.spaces, rng), rng), few)
+    words = _information(coded(without_order, shuffled_points(few, corpus.spaces, rng), rng), few)
     longest = few.n == few.lengths[-1]
     return Compression(
-        curve=places.curve(amount, "compression"),
-        learnt=places.curve(found.alone - found.other, "another document"),
+        curve=points.curve(amount, "compression"),
+        learnt=points.curve(found.alone - found.other, "another document"),
         words=few.curve(words, "words shuffled"),
         ordered=few.curve(amount[control] - words, "order"),
-        bits=float(found.same[places.n == places.lengths[-1]].mean() / places.lengths[-1] / np.log(2)),
+        bits=float(found.same[points.n == points.lengths[-1]].mean() / points.lengths[-1] / np.log(2)),
         plateau=_plateau(prime, tuning, few, corpus.vocabulary, rng)
         | {coder.counts.tokens: float(amount[control][longest].mean())},
     )
 
 
-def _control_rows(places: Places) -> NDArray[np.int64]:
-    """Places of the first CONTROL_WINDOWS windows of each length."""
-    kept = np.zeros(len(places), dtype=bool)
-    for n in np.unique(places.n):
-        windows = np.unique(places.window[places.n == n])[:CONTROL_WINDOWS]
-        kept |= (places.n == n) & np.isin(places.window, windows)
+def _control_rows(points: SplitPoints) -> NDArray[np.int64]:
+    """SplitPoints of the first CONTROL_WINDOWS windows of each length."""
+    kept = np.zeros(len(points), dtype=bool)
+    for n in np.unique(points.n):
+        windows = np.unique(points.window[points.n == n])[:CONTROL_WINDOWS]
+        kept |= (points.n == n) & np.isin(points.window, windows)
     return np.flatnonzero(kept)
 
 
-def _information(found: CodeLengths, places: Places) -> Floats:
-    """[places] nats that X of the same document saves, beside the better code of Y that does not know it.
+def _information(found: CodeLengths, points: SplitPoints) -> Floats:
+    """[points] nats that X of the same document saves, beside the better code of Y that does not know it.
 
     With X of another document or with none, both bound the entropy of Y from above: at each n the shorter is taken.
     """
-    nats = np.empty(len(places))
-    for n in np.unique(places.n):
-        rows = places.n == n
+    nats = np.empty(len(points))
+    for n in np.unique(points.n):
+        rows = points.n == n
         codes = (found.other[rows], found.alone[rows])
         nats[rows] = min(codes, key=lambda code: float(code.mean())) - found.same[rows]
     return nats
 
 
 def _plateau(
-    prime: list[Tokens], tuning: Places, few: Places, vocabulary: int, rng: np.random.Generator
+    prime: list[Tokens], tuning: SplitPoints, few: SplitPoints, vocabulary: int, rng: np.random.Generator
 ) -> dict[int, float]:
     """Nats at the longest n with fewer priming tokens."""
     longest = few.chosen(np.flatnonzero(few.n == few.lengths[-1]))
@@ -123,38 +127,38 @@ def _plateau(
     return found
 
 
-def _tuning_places(corpus: Corpus, division: Division, places: Places, rng: np.random.Generator) -> Places:
+def _tuning_points(corpus: Corpus, division: Division, points: SplitPoints, rng: np.random.Generator) -> SplitPoints:
     """Where the weights are fitted: in tuning documents, at every length, about TUNED positions of Y in all."""
     if corpus.whole:
-        return whole_places(division.tune, places.lengths)
-    parts, lengths = [], places.lengths
+        return whole_points(division.tune, points.lengths)
+    parts, lengths = [], points.lengths
     for n in lengths.tolist():
         count = max(2, min(TUNED // len(lengths), division.tune.size // 2) // n)
         windows = spread_windows(division.tune, 2 * n, count, rng, corpus.name, corpus.period)
-        parts.append(spread_places(windows, lengths[lengths == n], 1))
+        parts.append(spread_points(windows, lengths[lengths == n], 1))
     first = np.cumsum([0, *(part.windows for part in parts[:-1])])
     columns = [np.concatenate([getattr(part, name) for part in parts]) for name in ("document", "window", "begin", "n")]
     columns[1] += np.repeat(first, [len(part) for part in parts])
-    return Places(division.tune, lengths, *columns)
+    return SplitPoints(division.tune, lengths, *columns)
 
 
-def _coder(prime: list[Tokens], tuning: Places, vocabulary: int, rng: np.random.Generator) -> DocumentCoder:
+def _coder(prime: list[Tokens], tuning: SplitPoints, vocabulary: int, rng: np.random.Generator) -> DocumentCoder:
     pairs = [(tuning.tokens(n), _others(tuning, n, rng)) for n in np.unique(tuning.n).tolist()]
     repeats = max(1.0, int(tuning.n.sum()) / tuning.documents.size)
     return DocumentCoder.primed(prime, pairs, vocabulary, repeats)
 
 
 def coded(
-    coder: DocumentCoder, places: Places, rng: np.random.Generator, advance: Advance = lambda windows: None
+    coder: DocumentCoder, points: SplitPoints, rng: np.random.Generator, advance: Advance = lambda windows: None
 ) -> CodeLengths:
-    """Code lengths [places] of every place's second half."""
+    """Code lengths [points] of the second half at every split point."""
     jobs = []
-    for n in np.unique(places.n).tolist():
-        rows = np.flatnonzero(places.n == n)
-        xy, other = places.tokens(n), _others(places, n, rng)
+    for n in np.unique(points.n).tolist():
+        rows = np.flatnonzero(points.n == n)
+        xy, other = points.tokens(n), _others(points, n, rng)
         size = max(1, (1 << 18) // (2 * n))
         jobs += [(rows[i : i + size], xy[i : i + size], other[i : i + size]) for i in range(0, len(rows), size)]
-    nats: list[Floats] = [np.empty(len(places)) for _ in CodeLengths._fields]
+    nats: list[Floats] = [np.empty(len(points)) for _ in CodeLengths._fields]
     with ThreadPoolExecutor(THREADS) as pool:
         for (rows, _, _), found in zip(jobs, pool.map(lambda job: coder.code(job[1], job[2]), jobs), strict=True):
             for column, values in zip(nats, found, strict=True):
@@ -163,11 +167,11 @@ def coded(
     return CodeLengths(*nats)
 
 
-def _others(places: Places, n: int, rng: np.random.Generator) -> Tokens:
-    """[places of length n, n] the X of a place in another family of documents; far away where there is but one."""
-    rows = np.flatnonzero(places.n == n)
-    families = places.documents.families
-    family = places.document[rows] if families is None else families[places.document[rows]]
+def _others(points: SplitPoints, n: int, rng: np.random.Generator) -> Tokens:
+    """Return [points of length n, n] the X of another group of documents; if there is only one group, a distant X."""
+    rows = np.flatnonzero(points.n == n)
+    families = points.documents.families
+    family = points.document[rows] if families is None else families[points.document[rows]]
     order = np.argsort(family, kind="stable")
     begins = np.searchsorted(family[order], family)
     sizes = np.searchsorted(family[order], family, side="right") - begins
@@ -175,7 +179,7 @@ def _others(places: Places, n: int, rng: np.random.Generator) -> Tokens:
     if (rest > 0).all():
         partner = order[(begins + sizes + rng.integers(0, rest)) % len(rows)]
     else:
-        order = np.argsort(places.begin[rows])
+        order = np.argsort(points.begin[rows])
         partner = np.empty_like(order)
         partner[order] = np.roll(order, len(order) // 2)
-    return np.asarray(places.documents.tokens[places.begin[rows[partner]][:, None] + np.arange(n)], dtype=np.int64)
+    return np.asarray(points.documents.tokens[points.begin[rows[partner]][:, None] + np.arange(n)], dtype=np.int64)

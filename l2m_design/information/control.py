@@ -1,8 +1,8 @@
 """A control variate for a model's profile: what a compressor (PPMd) finds at the same split points, and at many more.
 
 Documents differ in how much they repeat, and so do their nats: on real text a compressor's C(X) + C(Y) - C(XY)
-explains most of what varies between places (four fifths in the lab book's first corpus). Its mean over many windows
-costs no scoring. So I = mean(I_model) over the scored places - b (mean(Z) there - mean(Z) over many windows), Z the
+explains most of what varies between points (four fifths in the lab book's first corpus). Its mean over many windows
+costs no scoring. So I = mean(I_model) over the scored points - b (mean(Z) there - mean(Z) over many windows), Z the
 compressor's nats and b fitted at each length: less variance, and a bias of the order 1/rows where the model's nats are
 not straight in Z (regression estimator of two-phase sampling).
 """
@@ -14,8 +14,8 @@ import numpy as np
 import pyppmd
 
 from l2m_design.estimates import Covariate, Curve
-from l2m_design.information.places import Places
 from l2m_design.information.profile import Advance
+from l2m_design.information.split_points import SplitPoints
 
 FEWEST_ROWS = 30
 ORDER = 6
@@ -39,36 +39,36 @@ def halves_nats(x: bytes, y: bytes) -> float:
     return code_nats(x) + code_nats(y) - code_nats(x + y)
 
 
-def halves_curve(places: Places, vocabulary: int, advance: Advance = lambda windows: None) -> Curve:
+def halves_curve(points: SplitPoints, vocabulary: int, advance: Advance = lambda windows: None) -> Curve:
     """halves_nats by document. Tokens are coded as bytes, or as wider little-endian numbers."""
     dtype = np.min_scalar_type(vocabulary - 1).newbyteorder("<")
-    tokens, nats, window = places.documents.tokens, np.empty(len(places)), -1
-    for index, (begin, n) in enumerate(zip(places.begin.tolist(), places.n.tolist(), strict=True)):
+    tokens, nats, window = points.documents.tokens, np.empty(len(points)), -1
+    for index, (begin, n) in enumerate(zip(points.begin.tolist(), points.n.tolist(), strict=True)):
         x, y = (np.asarray(tokens[at : at + n]).astype(dtype).tobytes() for at in (begin, begin + n))
         nats[index] = halves_nats(x, y)
-        if places.window[index] != window:
-            window = int(places.window[index])
+        if points.window[index] != window:
+            window = int(points.window[index])
             advance(1)
-    return places.curve(nats, "PPMd")
+    return points.curve(nats, "PPMd")
 
 
 def controlled(
-    curve: Curve, places: Places, many: Places, vocabulary: int, advance: Advance = lambda windows: None
+    curve: Curve, points: SplitPoints, many: SplitPoints, vocabulary: int, advance: Advance = lambda windows: None
 ) -> Curve:
-    """The curve measured at `places` with the compressor as covariate; `many`: places of the same law in more windows.
+    """The curve measured at `points` with the compressor as covariate; `many`: points of the same law in more windows.
 
     With fewer than FEWEST_ROWS rows the slope would be too uncertain, and the curve stays as it is.
     """
     if len(curve.nats) < FEWEST_ROWS:
         return curve
-    here = halves_curve(places, vocabulary).nats
+    here = halves_curve(points, vocabulary).nats
     there = halves_curve(many, vocabulary, advance).nats
     return replace(curve, covariate=Covariate(here, there))
 
 
-def one_spot(places: Places, rng: np.random.Generator) -> Places:
-    """One place of each window and length, drawn from its spots."""
-    order = rng.permutation(len(places))
-    column = np.searchsorted(places.lengths, places.n)
-    _, first = np.unique((places.window * len(places.lengths) + column)[order], return_index=True)
-    return places.chosen(np.sort(order[first]))
+def one_spot(points: SplitPoints, rng: np.random.Generator) -> SplitPoints:
+    """One split point of each window and length, drawn from its spots."""
+    order = rng.permutation(len(points))
+    column = np.searchsorted(points.lengths, points.n)
+    _, first = np.unique((points.window * len(points.lengths) + column)[order], return_index=True)
+    return points.chosen(np.sort(order[first]))

@@ -36,12 +36,13 @@ def divided(
     """
     total, most = documents.size, int(documents.lengths.max(initial=0))
     if most < 2 * longest:
-        raise BadInput(f"{name}: no document holds the asked {2 * longest} tokens; the longest has {most}")
+        raise BadInput(f"{name}: no document is as long as the required {2 * longest} tokens; the longest has {most}")
     wanted = prime or min(PRIME, int(PRIME_SHARE * total))
     tune = max(4 * longest, min(TUNE, int(TUNE_SHARE * total)))
     if wanted + tune + 4 * longest > total:
         raise BadInput(
-            f"{name}: {total:,} tokens are too few to prime the coder with {wanted:,}, to tune it with {tune:,} and to "
+            f"{name}: {total:,} tokens are too few to prime the compressor with {wanted:,}, to tune it with {tune:,} "
+            "and to "
             f"measure others; give a smaller `prime` or `longest`, or more documents"
         )
     by_families = _by_families(documents, longest, wanted, tune, rng)
@@ -81,15 +82,12 @@ def _by_stretches(documents: Documents, longest: int, prime: int, tune: int, nam
     parts = [Documents(documents.tokens, spans[:, i : i + 2], documents.families) for i in range(3)]
     parts = [part.chosen(part.lengths > 0) for part in parts]
     if not len(parts[0]):
-        raise BadInput(
-            f"{name}: no document begins with {period} tokens to prime the coder with; give a larger `prime`"
-        )
+        raise BadInput(f"{name}: no document has {period} tokens to prime the compressor with; give a larger `prime`")
     for part, what in zip(parts[1:], ("tune on", "measure"), strict=True):
         if not (part.lengths >= 2 * longest).any():
             raise BadInput(
-                f"{name}: fewer than {FEWEST_FAMILIES} families of documents that hold {2 * longest:,} tokens can be "
-                f"divided, and no part of one that is left to {what} holds so many; give a smaller `longest`, or more "
-                "long documents"
+                f"{name}: too few documents have {2 * longest:,} tokens: fewer than {FEWEST_FAMILIES} unrelated ones, "
+                f"and none is left to {what}; give a smaller `longest`, or more long documents"
             )
     return Division(parts[0], parts[1], parts[2], prime, stretches=True)
 

@@ -6,10 +6,10 @@ from numpy.typing import NDArray
 from l2m_design.estimates import Curve
 from l2m_design.information.compression import Compression
 from l2m_design.information.exponent import POOR, Fit
-from l2m_design.information.places import STRETCHES, Places
 from l2m_design.information.profile import Losses
 from l2m_design.information.scores.base import Scores
 from l2m_design.information.settings import MeasurementSettings
+from l2m_design.information.split_points import STRETCHES, SplitPoints
 
 FEW = 20.0
 ZERO_DRAWS, ZERO_LEVEL = 4000, 0.95
@@ -36,7 +36,7 @@ def explained_by(curve: Curve, compressed: Compression | None) -> str | None:
 
 
 def _control_failed(curve: Curve, compressed: Compression) -> bool:
-    """Did shuffled halves tell more than halves in order, beyond chance, and by more than two coders differ? They
+    """Did shuffled halves tell more than halves in order, significantly, and by more than two coders differ? They
     cannot: shuffling each half by itself adds no information, so the coder of shuffled tokens is off.
     """
     beyond_chance = _added_by_order(compressed)[1] < 0
@@ -47,15 +47,15 @@ def order_is_open(curve: Curve, compressed: Compression) -> list[str]:
     """A warning where it is not known whether what order adds grows with n, or the control says what cannot be."""
     if _control_failed(curve, compressed):
         return [
-            "shuffled halves seem to tell more of each other than halves in order, which cannot be: the control has "
-            "failed here and explains nothing"
+            "with words shuffled the halves seem to share more information than in order, which is impossible: this "
+            "control has failed and explains nothing"
         ]
     low, _ = _added_by_order(compressed)
     if low > 0:
         return []
     return [
-        "it is open whether order adds to what the vocabularies of X and Y tell, beyond what it adds at the shortest "
-        "n: the growth found may be that of vocabulary"
+        "the information that comes from word order does not grow significantly with n: the growth of the estimate may "
+        "come from vocabulary alone"
     ]
 
 
@@ -75,13 +75,13 @@ def still_learning(compressed: Compression) -> list[str]:
     if abs(change) <= LEARNING * abs(by_size[-1]):
         return []
     return [
-        f"the amount at the longest n still changes by {change:+.3g} nats when the coder has read twice as much: a "
-        "part of it is language that X taught; give more documents or a larger `prime`"
+        f"the amount at the longest n still changes by {change:+.3g} nats when the compressor reads twice as much "
+        "first: a part of it is language that the compressor learns from X; give more documents or a larger `prime`"
     ]
 
 
 def _anywhere_above_zero(curve: Curve) -> bool:
-    """Is the amount above 0 at some length, beyond chance over all lengths (Bonferroni)?"""
+    """Is the amount above 0 at some length, significantly over all lengths (Bonferroni)?"""
     draws = curve.resampled(ZERO_DRAWS, np.random.default_rng(0))
     lowest = np.nanquantile(draws, (1 - ZERO_LEVEL) / 2 / len(curve.lengths), axis=0)
     return bool((lowest > 0).any())
@@ -91,29 +91,31 @@ def known_faults(settings: MeasurementSettings, scores: Scores | None) -> list[s
     """What an estimator is known to get wrong."""
     if settings.estimator == "compression":
         return [
-            "found by n-grams of other documents and of the window: order of other kinds stays unseen, and the "
-            "amount is no bound in either direction (on Santa Fe sources, which are known, it is 6 to 46% too large)"
+            "compression finds only dependence that n-grams express, so the amount is neither a lower nor an upper "
+            "bound (on Santa Fe sources, where the truth is known, it is 6 to 46% too large)"
         ]
     if settings.estimator == "vclub":
-        return ["vclub overstates the amount: it adds the divergence of independent halves from real ones"]
+        return [
+            "vclub overestimates: it adds the divergence between the joint distribution and that of independent halves"
+        ]
     if settings.needs_scorer and scores and not scores.scorer.exact:
-        return ["relative to this model: what it cannot use it cannot show"]
+        return ["the amount is what this model can use; information that it cannot use is missing"]
     return []
 
 
-def dominated(places: Places, curve: Curve) -> list[str]:
+def dominated(points: SplitPoints, curve: Curve) -> list[str]:
     """A warning when few documents give most windows."""
-    count = np.bincount(np.unique(places.document, return_inverse=True)[1]).astype(np.float64)
+    count = np.bincount(np.unique(points.document, return_inverse=True)[1]).astype(np.float64)
     effective = count.sum() ** 2 / (count**2).sum()
     if curve.unit == STRETCHES:
         return [
-            f"too few documents to resample ({len(count)}, or too akin): stretches of them were resampled, so the "
-            "interval is one for these documents, not for their kind"
+            f"too few documents to resample ({len(count)}, or too similar): parts of them were resampled, so the "
+            "interval is valid for these documents only, not for documents of their kind"
         ]
     if len(count) < FEW:
-        return [f"few documents: everything rests on {len(count)}"]
+        return [f"few documents: everything depends on {len(count)}"]
     if effective < FEW:
-        return [f"few documents dominate: {len(count)} give windows, as unevenly as if {effective:.0f} gave all"]
+        return [f"few documents dominate: of {len(count)} with windows the effective number is {effective:.0f}"]
     return []
 
 
@@ -122,10 +124,10 @@ def far_context(losses: Losses) -> list[str]:
     used, longest = losses.context_used(), len(losses.by_position)
     if used is None or used >= longest:
         return []
-    falls = f"falls measurably up to {used} tokens of context and no further" if used else "gains nothing measurable"
+    falls = f"falls measurably up to {used} tokens of context, not beyond" if used else "does not fall with context"
     return [
-        f"the model's loss {falls} (windows hold {longest}): information that it does not use it cannot show, so beta "
-        "may look too small"
+        f"the model's loss {falls} (windows have {longest} tokens): information that the model does not use is missing "
+        "from the estimate, so beta may be too small"
     ]
 
 
@@ -133,27 +135,30 @@ def doubts(curve: Curve, fit: Fit) -> list[str]:
     """What the fit itself gives reason to doubt."""
     doubts = []
     if min(fit.misses.values()) > POOR:
-        doubts.append("no law fits these data well: what is said of their law, beta too, is the least bad")
+        doubts.append("no law fits these data well: the reported law and its beta are only the best of those tried")
     if fit.has_exponent and fit.law.exponent > 0.995:
-        doubts.append("beta is at its bound of 1: more is impossible, so the curve may be off")
+        doubts.append("beta is at its upper bound of 1, so the curve may be wrong")
     if (curve.mean() < -2 * curve.resampled(200, np.random.default_rng(0)).std(axis=0)).any():
-        doubts.append("some values are below 0, which no information is: the estimator is off by at least as much")
+        doubts.append(
+            "some values are below 0, which is impossible for information: the estimator is wrong by at least as much"
+        )
     if _falls(curve).any():
         doubts.append(
-            "I(n;n) falls with n, which no stationary source's does: the estimator loses what it saw at shorter n"
+            "I(n;n) falls with n, which is impossible for a stationary source: the estimator misses information at "
+            "longer n"
         )
     return doubts
 
 
 def _falls(curve: Curve) -> NDArray[np.bool_]:
-    """[lengths - 1] where the amount is less than at the length before, beyond chance."""
+    """[lengths - 1] where the amount is less than at the length before, significantly."""
     draws = np.diff(curve.resampled(200, np.random.default_rng(0)), axis=1)
     below: NDArray[np.bool_] = np.diff(curve.mean()) < -FALLS * draws.std(axis=0)
     return below
 
 
 def has_fallen(curve: Curve) -> bool:
-    """Is the amount at the longest n less than at a shorter one, beyond chance and by much? No law is then one of a
+    """Is the amount at the longest n less than at a shorter one, significantly and by much? No law is then one of a
     stationary source.
     """
     nats, draws = curve.mean(), curve.resampled(200, np.random.default_rng(0))

@@ -56,8 +56,8 @@ class Fit:
         doubt = "; no law fits these data well" if self.misses[self.preferred] > POOR else ""
         kind = "a power law" if self.has_exponent else f"the law '{self.preferred}'"
         return (
-            f"the data prefer {kind}, and so do {self.agreement:.0%} of the replicates; fitted without the "
-            f"two longest lengths, '{self.preferred}' misses them by {self.misses[self.preferred]:.1f} standard errors "
+            f"{kind} is preferred, also in {self.agreement:.0%} of the bootstrap replicates; fitted without the two "
+            f"longest lengths, '{self.preferred}' misses them by {self.misses[self.preferred]:.1f} standard errors "
             f"({others}){doubt}"
         )
 

@@ -33,7 +33,7 @@ ERRORS, PART = 4.0, 0.1  # the control fails beyond so many standard errors and 
 class Gaussian:
     """A curve; other: [lengths] nats of Y beside the X of other recordings; contradicted: these are not 0 somewhere.
 
-    notes: what the user should be told.
+    notes: warnings in words.
     """
 
     curve: Curve
@@ -105,8 +105,8 @@ def gaussian(
     if failed.any() and (~failed).sum() >= FEWEST_LENGTHS:
         trusted = ~failed
         notes.append(
-            f"at n = {lengths[failed].tolist()} Y seems to share as much with the X of other recordings as "
-            f"{', '.join(f'{x:.3g}' for x in other[failed])} nats, where 0 is true: left out"
+            f"n = {lengths[failed].tolist()} left out: there Y seems to share "
+            f"{', '.join(f'{x:.3g}' for x in other[failed])} nats with the X of other recordings, where the truth is 0"
         )
     many = [rows.values for rows in samples if len(rows.values) >= ROWS * rows.values.shape[1]]
     notes += not_normal(many[-1], copula) if many else []
@@ -115,11 +115,11 @@ def gaussian(
 
 
 def _without(few: NDArray[np.bool_], steps: NDArray[np.int64]) -> tuple[NDArray[np.bool_], list[str]]:
-    """Which lengths are measured where some have few rows, and what is said of them."""
+    """Which lengths are measured where some have few rows, and notes about them."""
     if not few.any():
         return ~few, []
     left_out = bool((~few).sum() >= FEWEST_LENGTHS)
-    done = "left out" if left_out else "covariance shrunk, so these values are far off, either way"
+    done = "left out" if left_out else "their covariance was shrunk, so these values may be far too small or too large"
     note = f"fewer than twice as many windows as values in them at n = {steps[few].tolist()}: {done}"
     return (~few if left_out else np.ones(len(few), dtype=bool)), [note]
 
@@ -151,7 +151,7 @@ def enough(documents: Documents, n: int) -> bool:
 
 
 def _windows(documents: Documents, n: int, reading: Reading) -> _Rows:
-    """Windows side by side in the documents; groups are documents in turn, or stretches."""
+    """Windows without overlap in the documents; groups are documents in turn, or stretches."""
     each = documents.lengths // (2 * n)
     if reading.whole:
         each = (documents.lengths == 2 * n).astype(np.int64)
@@ -193,7 +193,7 @@ def _log_diagonal(covariance: Floats) -> Floats:
     try:
         return np.log(np.diag(cholesky(covariance, lower=True)))
     except np.linalg.LinAlgError:
-        raise BadInput("gaussian: the values' covariance is singular (constant or repeated channels)") from None
+        raise BadInput("gaussian: the covariance of the values is singular (constant or repeated channels)") from None
 
 
 def _bias(samples: int, first: int, last: int) -> float:

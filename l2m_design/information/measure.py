@@ -1,4 +1,4 @@
-"""One call from a corpus to its measured law: places, estimator, fit."""
+"""One call from a corpus to its measured law: points, estimator, fit."""
 
 import time
 from collections.abc import Callable
@@ -27,10 +27,9 @@ from l2m_design.information.doubts import (
 )
 from l2m_design.information.exponent import Fit, fit_curve
 from l2m_design.information.gaussian import Reading, gaussian
-from l2m_design.information.places import Places
 from l2m_design.information.plan import (
     GAUSSIAN_WINDOWS,
-    divided_places,
+    divided_points,
     documents_of,
     lengths_of,
     placed,
@@ -40,6 +39,7 @@ from l2m_design.information.profile import Advance, Losses, profile_curve
 from l2m_design.information.recordings import normalised
 from l2m_design.information.scores.base import Scores
 from l2m_design.information.settings import MeasurementSettings
+from l2m_design.information.split_points import SplitPoints
 from l2m_design.information.vclub import vclub_curve
 from l2m_design.laws import PowerLaw
 from l2m_design.settings import Json
@@ -54,13 +54,15 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, repr=False)
 class Measurement:
-    """A corpus' measured information: the curve, its interval, the fit, and what it cost.
+    """The measured information of a corpus: curve, intervals, fitted law and cost.
 
-    tokens_scored: coded by the compressor, read by the gaussian estimator, or asked of the model (scored now, or held
-    by a table). bytes_per_token: of text, 1 where n counts bytes. losses: h_t by position, where a model scored.
-    explained: by n, the share of the variance between documents that a compressor took off (control.py). other: by n,
-    nats of Y beside the X of other recordings (gaussian.py). untried: ways to normalise recordings that may still
-    help. notes: what the user should be told. copies: documents of the corpus that repeat others, see Corpus.copied.
+    curve: nats by n and document. interval: the mean in nats for each n, with interval. fit: the fitted laws.
+    tokens_scored: tokens that the compressor or estimator read, or that the model scored (now, or earlier in a table).
+    seconds: wall time. losses: loss by position, if a model scored. explained: for each n, the share of the variance
+    between documents that the control variate removes. explained_by: the control that explains the amount, if one does;
+    then there is no beta. notes: warnings in words. bytes_per_token: average bytes per token of text, 1 if n counts
+    bytes. copies: number of copies, see Corpus.copied. other: for each n, nats of Y with the X of other recordings
+    (gaussian). untried: ways to normalise recordings that may still help.
     """
 
     corpus_fingerprint: str
@@ -89,47 +91,52 @@ class Measurement:
 
     @property
     def beta(self) -> Estimate | None:
-        """The MI exponent; none when the data prefer a law without one, or when a control explains the curve."""
+        """The exponent of I(n;n) with interval; None if a law without one is preferred, or if a control explains the
+        curve.
+        """
         return self.fit.law.beta if self.fit.has_exponent and self.explained_by is None else None
 
     @property
     def without_beta(self) -> str | None:
-        """Why there is no exponent, in words; none where there is one."""
+        """Why there is no exponent, in words; None if there is one."""
         if self.beta:
             return None
         if self.explained_by == "nothing":
-            return "no amount differs from 0 beyond chance: as far as n-grams see, one half tells nothing of the other"
+            return "no amount differs significantly from 0: n-grams find no information between the two halves"
         if self.explained_by == "vocabulary":
             return (
-                "with their words shuffled the halves still tell three quarters of it or more: what was measured is "
-                "vocabulary, not order"
+                "with words shuffled the halves still share at least three quarters of the information: it comes from "
+                "vocabulary, not from word order"
             )
         if self.explained_by == "other recordings":
             other = f"`normalise` {' or '.join(self.untried)}, " if self.untried else ""
             return (
-                "Y seems to share with the X of other recordings what it cannot, so the amount is the estimator's own: "
-                f"rows are too few, of unlike scales, heavy-tailed or not independent of each other. Give {other}a "
+                "Y seems to share information with the X of other recordings, which is impossible, so the amount is an "
+                "artefact: there are too few rows, or they have unlike scales or heavy tails, or depend on each other. "
+                f"Give {other}a "
                 "smaller `longest`, or more recordings, [documents, time(, channels)]"
             )
         if self.explained_by == FALL:
             return (
-                "I(n;n) falls with n, which no stationary source's does: something is wrong with the input (rows that "
-                "are padded, that begin alike, or that join unlike documents), or the estimator loses what it saw at "
-                "shorter n"
+                "I(n;n) falls with n, which is impossible for a stationary source: something is wrong with the input "
+                "(rows that are padded, that begin alike, or that join unlike documents), or the estimator misses "
+                "information at longer n"
             )
         if self.explained_by == "drift":
-            return "levels drift within the recordings, so no I(n;n) is the same all along them"
-        return f"these data prefer the law '{self.fit.preferred}', I(n;n) = {self.fit.required.formula()} nats"
+            return "levels drift within the recordings, so I(n;n) depends on the position"
+        return f"the preferred law is '{self.fit.preferred}', I(n;n) = {self.fit.required.formula()} nats"
 
     @property
     def required(self) -> PowerLaw | None:
-        """The law that a state is held against, with an exponent or without; none where a control explains it."""
+        """The law that the state of a model is compared with, with or without exponent; None if a control explains the
+        curve.
+        """
         if self.explained_by == "nothing":
             return _at_most(self.interval[-1])
         return None if self.explained_by else self.fit.required
 
     def plain(self) -> Json:
-        """JSON-ready, with the keys that other programs rely on."""
+        """Return the results as JSON, with the documented keys."""
         return {
             "beta": self.beta.plain() if self.beta else None,
             "prefactor_nats": self.fit.law.prefactor,
@@ -178,14 +185,14 @@ def measure(
     scores: Scores | None = None,
     on_progress: Progress = lambda done, total: None,
 ) -> Measurement:
-    """Measure I(n;n) on a corpus. Raises BadInput when documents are too short.
+    """Measure I(n;n) on a corpus. Raises BadInput if documents are too short.
 
-    scores: of the documents that `scored_documents` names, for the estimators that need a model.
+    scores: scores of the documents of `scored_documents`, for the estimators that need a model.
     """
     began = time.perf_counter()
     rng = np.random.default_rng(settings.seed)
     if settings.estimator == "gaussian" and not isinstance(corpus, ArrayCorpus):
-        raise BadInput(f"{corpus.name}: the gaussian estimator is for real values: .npy, .npz, tree-gaussian, arfima")
+        raise BadInput(f"{corpus.name}: the gaussian estimator needs real values: .npy, .npz, tree-gaussian, arfima")
     if settings.needs_scorer and scores is None:
         raise BadInput(
             f"estimator {settings.estimator} needs a model: `model` oracle, train, a folder, a name or a URL"
@@ -262,7 +269,7 @@ def _by_gaussian(task: _Task) -> _Found:
     assert isinstance(corpus, ArrayCorpus)
     how = settings.normalise or ("recording" if corpus.recorded else "none")
     if corpus.whole and how != "none":
-        raise BadInput(f"{corpus.name}: a document is one draw and no recording; give `normalise` none")
+        raise BadInput(f"{corpus.name}: its documents are samples, not recordings; give `normalise` none")
     read = (
         normalised(task.documents, corpus.period, how, corpus.name) if corpus.recorded or settings.normalise else None
     )
@@ -276,9 +283,9 @@ def _by_gaussian(task: _Task) -> _Found:
 
 
 def _by_compression(task: _Task) -> _Found:
-    division, places = divided_places(task.corpus, task.settings, task.documents, task.lengths, task.rng)
-    found = compression(task.corpus, division, places, task.rng, task.advance(len(places)))
-    notes = dominated(places, found.curve)
+    division, points = divided_points(task.corpus, task.settings, task.documents, task.lengths, task.rng)
+    found = compression(task.corpus, division, points, task.rng, task.advance(len(points)))
+    notes = dominated(points, found.curve)
     if division.stretches:
         notes.append(
             "too few families of documents to prime the coder with others: it read the beginnings of the measured "
@@ -286,35 +293,35 @@ def _by_compression(task: _Task) -> _Found:
         )
     why = explained_by(found.curve, found)
     notes += still_learning(found) + ([] if why else order_is_open(found.curve, found))
-    documents = len(np.unique(places.document))
-    tokens = planned_tokens(places, task.settings)
+    documents = len(np.unique(points.document))
+    tokens = planned_tokens(points, task.settings)
     return _Found(found.curve, documents, tokens, notes, compressed=found, explained_by=why)
 
 
 def _by_model(task: _Task) -> _Found:
     assert task.scores is not None
-    places = placed(task.corpus, task.settings, task.documents, task.lengths, task.rng)
-    curve, losses, tokens = _estimated(task.settings, places, task.scores, task.advance(places.windows))
-    curve = _controlled(task.corpus, task.settings, curve, places, task.scores, task.rng)
-    notes = dominated(places, curve)
+    points = placed(task.corpus, task.settings, task.documents, task.lengths, task.rng)
+    curve, losses, tokens = _estimated(task.settings, points, task.scores, task.advance(points.windows))
+    curve = _controlled(task.corpus, task.settings, curve, points, task.scores, task.rng)
+    notes = dominated(points, curve)
     if losses and not task.scores.scorer.exact:
         notes += far_context(losses)
-    return _Found(curve, len(np.unique(places.document)), tokens, notes, losses)
+    return _Found(curve, len(np.unique(points.document)), tokens, notes, losses)
 
 
 def _estimated(
-    settings: MeasurementSettings, places: Places, scores: Scores, advance: Advance
+    settings: MeasurementSettings, points: SplitPoints, scores: Scores, advance: Advance
 ) -> tuple[Curve, Losses | None, int]:
-    """The curve, h_t where there is one, and tokens asked of the model."""
-    scores.check_context(2 * int(places.lengths[-1]))
+    """The curve, h_t where there is one, and the number of tokens that the model scores."""
+    scores.check_context(2 * int(points.lengths[-1]))
     before = scores.tokens_asked
     pairing: Any = settings.pairing
     if settings.estimator == "vclub":
-        curve, losses = vclub_curve(places, scores, advance)
+        curve, losses = vclub_curve(points, scores, advance)
     elif settings.estimator == "direct":
-        curve, losses = direct_curve(places, scores, pairing, settings.bigram_correction, advance)
+        curve, losses = direct_curve(points, scores, pairing, settings.bigram_correction, advance)
     else:
-        curve, losses = profile_curve(places, scores, pairing, settings.bigram_correction, advance)
+        curve, losses = profile_curve(points, scores, pairing, settings.bigram_correction, advance)
     return curve, losses, scores.tokens_asked - before
 
 
@@ -322,7 +329,7 @@ def _controlled(
     corpus: Corpus,
     settings: MeasurementSettings,
     curve: Curve,
-    places: Places,
+    points: SplitPoints,
     scores: Scores | None,
     rng: np.random.Generator,
 ) -> Curve:
@@ -334,9 +341,9 @@ def _controlled(
         and scores is not None
         and not scores.scorer.exact
     )
-    if not wanted or corpus.whole or places.documents.tokens.dtype.kind == "f":
+    if not wanted or corpus.whole or points.documents.tokens.dtype.kind == "f":
         return curve
-    most = CONTROL_TOKENS // (8 * int(places.lengths[-1]))
-    count = max(places.windows, min(CONTROL_WINDOWS, most))
-    many = one_spot(placed(corpus, settings, places.documents, places.lengths, rng, count), rng)
-    return controlled(curve, places, many, corpus.vocabulary)
+    most = CONTROL_TOKENS // (8 * int(points.lengths[-1]))
+    count = max(points.windows, min(CONTROL_WINDOWS, most))
+    many = one_spot(placed(corpus, settings, points.documents, points.lengths, rng, count), rng)
+    return controlled(curve, points, many, corpus.vocabulary)

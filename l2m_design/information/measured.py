@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import PlainSerializer, PlainValidator, TypeAdapter, WithJsonSchema
 
 from l2m_design.estimates import Estimate
-from l2m_design.information.places import STRETCHES
+from l2m_design.information.split_points import STRETCHES
 from l2m_design.laws import PowerLaw
 from l2m_design.settings import Json
 

@@ -112,12 +112,12 @@ class Counts:
 
 
 def _counted(grams: Grams, order: int, inside: NDArray[np.int64]) -> _Table:
-    places = np.flatnonzero(inside >= order)
-    if not len(places):
+    points = np.flatnonzero(inside >= order)
+    if not len(points):
         none = np.zeros(1, np.int32)
         return _Table(np.zeros(1, np.uint64), none, none, np.zeros(1, np.uint64), none)
-    context = grams.before(order, order)[0, places - order]
-    pair = grams.before(order + 1, order + 1)[0, places - order]
+    context = grams.before(order, order)[0, points - order]
+    pair = grams.before(order + 1, order + 1)[0, points - order]
     pairs, first, hits = np.unique(pair, return_index=True, return_counts=True)
     context = context[first]
     by_context = np.argsort(context)
@@ -133,10 +133,10 @@ def _nothing(rows: int, length: int) -> Seen:
     return Seen(none, none, none)
 
 
-def _find(known: Hashes, asked: Hashes) -> NDArray[np.int64]:
+def _find(known: Hashes, wanted: Hashes) -> NDArray[np.int64]:
     """[b t] index of each hash among the sorted ones, -1 where it is none of them."""
-    at = np.minimum(np.searchsorted(known, asked.ravel()), len(known) - 1).reshape(asked.shape)
-    return np.where(known[at] == asked, at, -1)
+    at = np.minimum(np.searchsorted(known, wanted.ravel()), len(known) - 1).reshape(wanted.shape)
+    return np.where(known[at] == wanted, at, -1)
 
 
 def _padded(values: NDArray[np.generic], count: int) -> Ints:

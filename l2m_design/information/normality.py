@@ -36,16 +36,17 @@ def not_normal(rows: Floats, copula: bool) -> list[str]:
     led = max((float(k) for k in np.atleast_1d(kurtosis(np.hstack([u, v]), axis=0))), key=abs)
     doubts = []
     if max(abs(tails), abs(led)) > max(TAILS, error * np.sqrt(24)):
-        offered = "" if copula else "; `normalise` copula measures by ranks"
+        offered = "" if copula else "; `normalise` copula uses ranks instead"
         doubts.append(
             f"not Gaussian: excess kurtosis {tails:+.2g} of the values, {led:+.2g} of the projections that carry most "
-            "of the amount (0 where Gaussian). The amount is that of Gaussian data of the same covariance, and the "
-            f"interval holds for that{offered}"
+            "of the amount (0 if Gaussian). The estimate and its interval are those of Gaussian data with the same "
+            f"covariance{offered}"
         )
     squares = [float(np.corrcoef(u[:, i] ** 2, v[:, i] ** 2)[0, 1]) - rho[i] ** 2 for i in range(len(rho))]
     if max(squares) > max(SQUARES, error):
         doubts.append(
-            f"squares of the projections that carry most of the amount are correlated by {max(squares):.2f} more than "
-            "a covariance says, as where the volatility has memory: the halves share more than the amount"
+            f"not Gaussian: squares of the projections that carry most of the amount are correlated by "
+            f"{max(squares):.2f} more than the covariance implies (volatility with memory does this): the halves share "
+            "more information than estimated"
         )
     return doubts

@@ -1,4 +1,4 @@
-"""What a measurement will read: documents, lengths, places, and how many tokens that takes."""
+"""What a measurement will read: documents, lengths, points, and how many tokens that takes."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +10,8 @@ from l2m_design.corpus.windows import spread_windows
 from l2m_design.errors import BadInput
 from l2m_design.information.division import Division, divided
 from l2m_design.information.gaussian import FEWEST_LENGTHS, enough
-from l2m_design.information.places import Places, spread_places, whole_places
 from l2m_design.information.settings import MeasurementSettings
+from l2m_design.information.split_points import SplitPoints, spread_points, whole_points
 from l2m_design.settings import Json
 
 HOLDERS = 16  # documents that must hold two of the longest n, where none is given
@@ -38,25 +38,25 @@ def plan(corpus: Corpus, settings: MeasurementSettings, values: bool = False) ->
         return numbers | {"windows": settings.windows or GAUSSIAN_WINDOWS}
     rng = np.random.default_rng(settings.seed)
     if settings.estimator == "compression":
-        division, places = divided_places(corpus, settings, documents, lengths, rng)
+        division, points = divided_points(corpus, settings, documents, lengths, rng)
         numbers |= {"priming_tokens": min(division.priming, division.prime.size), "tuning_tokens": division.tune.size}
     else:
-        places = placed(corpus, settings, documents, lengths, rng)
-    tokens = planned_tokens(places, settings)
-    return numbers | {"windows": places.windows, "places": len(places), "tokens_read": tokens}
+        points = placed(corpus, settings, documents, lengths, rng)
+    tokens = planned_tokens(points, settings)
+    return numbers | {"windows": points.windows, "points": len(points), "tokens_read": tokens}
 
 
-def planned_tokens(places: Places, settings: MeasurementSettings) -> int:
-    """Tokens coded or scored: of overlapping segments that start in one place the longest counts."""
+def planned_tokens(points: SplitPoints, settings: MeasurementSettings) -> int:
+    """Tokens coded or scored: of overlapping segments that start at one position the longest counts."""
     if not settings.needs_scorer:
-        return 3 * int(places.n.sum())  # Y, after three pasts
+        return 3 * int(points.n.sum())  # Y, after three pasts
     longest: dict[int, int] = {}
     both = [(0, 2)] + ([(1, 1)] if settings.estimator != "vclub" and settings.pairing != "none" else [])
     for shift, times in both:
-        for begin, n in zip((places.begin + shift * places.n).tolist(), (times * places.n).tolist(), strict=True):
+        for begin, n in zip((points.begin + shift * points.n).tolist(), (times * points.n).tolist(), strict=True):
             longest[begin] = max(n, longest.get(begin, 0))
-    pairs = places.windows // 2
-    others = pairs * (int(places.lengths.sum()) + int(places.lengths[-1])) if settings.estimator == "vclub" else 0
+    pairs = points.windows // 2
+    others = pairs * (int(points.lengths.sum()) + int(points.lengths[-1])) if settings.estimator == "vclub" else 0
     return sum(longest.values()) + others
 
 
@@ -67,13 +67,13 @@ def documents_of(corpus: Corpus, settings: MeasurementSettings, values: bool = F
     return (corpus.documents(settings.split) if settings.split else corpus.all_documents).once()
 
 
-def divided_places(
+def divided_points(
     corpus: Corpus,
     settings: MeasurementSettings,
     documents: Documents,
     lengths: NDArray[np.int64],
     rng: np.random.Generator,
-) -> tuple[Division, Places]:
+) -> tuple[Division, SplitPoints]:
     """How compression divides the documents, and where it reads those that it measures."""
     division = divided(documents, int(lengths[-1]), settings.prime, corpus.name, rng, corpus.period)
     if corpus.whole:
@@ -87,8 +87,8 @@ def _check_whole(division: Division, lengths: NDArray[np.int64], name: str) -> N
     counts = [int((part.lengths == 2 * n).sum()) for part in parts for n in lengths.tolist()]
     if division.stretches or min(counts) < 2:
         raise BadInput(
-            f"{name}: too few documents of every length to prime a coder, to tune it and to measure others; give more "
-            "documents"
+            f"{name}: too few documents of every length to prime a compressor, to tune it and to measure others; give "
+            "more documents"
         )
 
 
@@ -99,23 +99,23 @@ def placed(
     lengths: NDArray[np.int64],
     rng: np.random.Generator,
     windows: int | None = None,
-) -> Places:
+) -> SplitPoints:
     """Where to read: whole documents cut in their middle where the source says so, else `windows`, if given."""
     if corpus.whole:
-        return whole_places(documents, lengths)
+        return whole_points(documents, lengths)
     coded = settings.estimator == "compression"
     spots = settings.spots or (CODED_SPOTS if coded else SPOTS)
     if settings.estimator in ("direct", "vclub") or settings.pairing == "none":
         spots = 1
     count = windows or settings.windows or (CODED_WINDOWS if coded else WINDOWS)
     read = spread_windows(documents, 2 * int(lengths[-1]), count, rng, corpus.name, corpus.period)
-    places = spread_places(read, lengths, spots)
-    if (rows := places.rows()) < FEWEST_ROWS:
+    points = spread_points(read, lengths, spots)
+    if (rows := points.rows()) < FEWEST_ROWS:
         raise BadInput(
-            f"{corpus.name}: {rows} windows of {2 * int(lengths[-1])} tokens lie side by side in the documents, an "
-            f"interval needs {FEWEST_ROWS}; give a smaller `longest` or more text"
+            f"{corpus.name}: {rows} windows of {2 * int(lengths[-1])} tokens fit in the documents without overlap, "
+            f"an interval needs {FEWEST_ROWS}; give a smaller `longest` or more text"
         )
-    return places
+    return points
 
 
 def lengths_of(
@@ -130,12 +130,14 @@ def lengths_of(
         halves = np.unique(documents.lengths[documents.lengths % 2 == 0] // 2)
         lengths = halves[(halves >= (settings.shortest or 1)) & (halves <= (settings.longest or LONGEST))]
         if len(lengths) < FEWEST_LENGTHS:
-            raise BadInput(f"{corpus.name}: {len(lengths)} lengths of documents, a law needs {FEWEST_LENGTHS}")
+            raise BadInput(
+                f"{corpus.name}: the documents have {len(lengths)} different lengths, a law needs {FEWEST_LENGTHS}"
+            )
         return lengths
     if is_exact(corpus) and not knows_information(corpus):
         raise BadInput(
-            f"{corpus.name}: its law changes along a document, so no I(n;n) of neighbouring runs is defined; "
-            "it is for training, estimate a stationary source such as santa-fe:beta=0.7"
+            f"{corpus.name}: this source is not stationary, so I(n;n) is not defined; use it for training, and "
+            "estimate a stationary source such as santa-fe:beta=0.7"
         )
     gaussian = settings.estimator == "gaussian"
     unit = corpus.period if gaussian else 1
@@ -153,14 +155,14 @@ def lengths_of(
         lengths = lengths[[enough(documents, n) for n in lengths.tolist()]]
     if len(lengths) < FEWEST_LENGTHS:
         raise BadInput(
-            f"{corpus.name}: between {shortest} and {longest} lie {len(lengths)} lengths that double, a law needs "
+            f"{corpus.name}: between {shortest} and {longest} there are {len(lengths)} doubling lengths, a law needs "
             f"{FEWEST_LENGTHS}; give a smaller `shortest`, a larger `longest`, or documents of {32 * shortest} tokens"
         )
     return lengths
 
 
 def _longest(documents: Documents, context: int | None, gaussian: bool) -> int:
-    """What at least 16 documents hold, or half of them where there are few, and 16 windows side by side in all.
+    """What at least 16 documents hold, or half of them where there are few, and 16 windows without overlap in all.
 
     No more than a model's context.
     """

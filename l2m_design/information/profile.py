@@ -14,9 +14,9 @@ import numpy as np
 
 from l2m_design.estimates import Curve, Floats
 from l2m_design.information.cold_start import cold_start_shift
-from l2m_design.information.places import Places
 from l2m_design.information.scores.base import Scores
 from l2m_design.information.scores.segments import Key, Segments
+from l2m_design.information.split_points import SplitPoints
 
 NOTHING = 1e-6
 
@@ -27,7 +27,7 @@ Advance = Callable[[int], None]
 class Losses:
     """How losses fall with context.
 
-    by_position: [tokens of a longest window] nats, h_t. gains: by n, nats a token that the last half of Y gains from
+    by_position: [tokens of a longest window] nats, h_t. gains: by n, nats per token that the last half of Y gains from
     the n tokens of X before it (their past grows from about 3n/4 to 7n/4); none where Y was not scored alone.
     """
 
@@ -46,8 +46,8 @@ class Losses:
 
 
 @dataclass(frozen=True)
-class PlaceNats:
-    """[places] nats of each place's Y: behind its X, alone, and the first two tokens of Y alone.
+class PointNats:
+    """[points] nats of Y at each split point: after its X, alone, and the first two tokens of Y alone.
 
     plain: nats of X alone less those of Y behind it. gain: what the last half of Y gains from X, a token.
     """
@@ -59,36 +59,36 @@ class PlaceNats:
     gain: Floats
 
 
-def score_places(
-    places: Places, scores: Scores, advance: Advance = lambda windows: None, alone: bool = True
-) -> tuple[PlaceNats, Losses]:
-    """Score every place; without `alone`, only X Y together. Windows are taken in groups, so memory stays flat."""
-    nats = np.zeros((5, len(places)))
-    longest = 2 * int(places.lengths[-1])
+def score_points(
+    points: SplitPoints, scores: Scores, advance: Advance = lambda windows: None, alone: bool = True
+) -> tuple[PointNats, Losses]:
+    """Score every split point; without `alone`, only X and Y together."""
+    nats = np.zeros((5, len(points)))
+    longest = 2 * int(points.lengths[-1])
     total, count = np.zeros(longest), 0
     group = max(8, scores.scorer.batch_tokens // longest + 1)
-    for first in range(0, places.windows, group):
-        last = min(first + group, places.windows)
-        some = places.of_windows(first, last)
-        asked = [Segments.alone(some.begin, 2 * some.n)]
+    for first in range(0, points.windows, group):
+        last = min(first + group, points.windows)
+        some = points.of_windows(first, last)
+        segments = [Segments.alone(some.begin, 2 * some.n)]
         if alone:
-            asked.append(Segments.alone(some.begin + some.n, some.n))
-        found = scores.of(Segments.joined(asked))
-        rows = slice(*np.searchsorted(places.window, [first, last]))
+            segments.append(Segments.alone(some.begin + some.n, some.n))
+        found = scores.of(Segments.joined(segments))
+        rows = slice(*np.searchsorted(points.window, [first, last]))
         nats[:, rows] = _place_nats(some, found, alone)
         for begin in some.begin[2 * some.n == longest].tolist():
             total += found[-1, 0, begin][:longest]
             count += 1
         advance(last - first)
-    scored = PlaceNats(*nats)
-    gains = places.curve(scored.gain, "gain") if alone else None
+    scored = PointNats(*nats)
+    gains = points.curve(scored.gain, "gain") if alone else None
     return scored, Losses(total / count, gains)
 
 
-def _place_nats(places: Places, found: dict[Key, Floats], alone: bool) -> Floats:
+def _place_nats(points: SplitPoints, found: dict[Key, Floats], alone: bool) -> Floats:
     sums = {key: np.cumsum(row, dtype=np.float64) for key, row in found.items()}
-    nats = np.zeros((5, len(places)))
-    for index, (begin, n) in enumerate(zip(places.begin.tolist(), places.n.tolist(), strict=True)):
+    nats = np.zeros((5, len(points)))
+    for index, (begin, n) in enumerate(zip(points.begin.tolist(), points.n.tolist(), strict=True)):
         together = sums[-1, 0, begin]
         nats[0, index] = together[2 * n - 1] - together[n - 1]
         nats[3, index] = together[n - 1] - nats[0, index]
@@ -103,14 +103,14 @@ def _place_nats(places: Places, found: dict[Key, Floats], alone: bool) -> Floats
 
 
 def profile_curve(
-    places: Places,
+    points: SplitPoints,
     scores: Scores,
     pairing: Literal["same", "none"] = "same",
     bigram_correction: Literal["none", "paper"] = "none",
     advance: Advance = lambda windows: None,
 ) -> tuple[Curve, Losses]:
-    """I(n;n) by document and h_t. pairing "none": the plain form, one place a window, for stationary sources."""
-    nats, losses = score_places(places, scores, advance, alone=pairing == "same")
+    """I(n;n) by document and h_t. pairing "none": the plain form, one split point per window."""
+    nats, losses = score_points(points, scores, advance, alone=pairing == "same")
     values = nats.alone - nats.behind if pairing == "same" else nats.plain
-    shift = cold_start_shift(places, float(nats.first_two.mean())) if bigram_correction == "paper" else 0.0
-    return places.curve(values + shift, f"profile ({scores.scorer.name})"), losses
+    shift = cold_start_shift(points, float(nats.first_two.mean())) if bigram_correction == "paper" else 0.0
+    return points.curve(values + shift, f"profile ({scores.scorer.name})"), losses

@@ -50,7 +50,7 @@ def normalised(documents: Documents, channels: int, how: str, name: str) -> Reco
     if how != "none" and not (spread > 0).all():
         document, channel = np.argwhere(~(spread > 0))[0].tolist()
         raise BadInput(
-            f"{name}: document {document}, channel {channel} is constant, so it has no scale; leave it out, or give "
+            f"{name}: document {document}, channel {channel} is constant and cannot be scaled; leave it out, or give "
             "`normalise` none"
         )
     if how == "copula":
@@ -86,16 +86,16 @@ def _said(how: str, offset: bool) -> str:
     if how == "copula":
         return (
             "values were replaced by the normal scores of their ranks, within each recording (document) and channel: "
-            "the amount is that of a Gaussian copula, and what sets recordings apart as wholes is not in it"
+            "the amount is that of a Gaussian copula, without the information in differences between recordings"
         )
     level = (
         "mean 0 and variance 1"
         if offset
-        else "variance 1, and their means were kept, which differ no more than their own fluctuations explain"
+        else "variance 1; their means were kept, since they differ no more than their fluctuations explain"
     )
     return (
-        f"each recording (document) was standardised, channel by channel, to {level}; `normalise` none takes the "
-        "values as they are, copula their ranks"
+        f"each recording (document) was standardised, channel by channel, to {level}; `normalise` none uses the "
+        "original values, copula their ranks"
     )
 
 
@@ -127,7 +127,7 @@ def _fluctuations(differences: Floats) -> Floats:
 
 
 def _have_baselines(levels: list[Floats]) -> bool:
-    """Do the recordings' means differ by more than their own fluctuations explain, beyond chance?"""
+    """Do the recordings' means differ by more than their own fluctuations explain, significantly?"""
     if min(map(len, levels)) < SHORTEST:
         return True
     weights = _draws(len(levels))
@@ -145,9 +145,9 @@ def _lost(levels: list[Floats]) -> list[str]:
     if share < REMEMBERED:
         return []
     return [
-        f"recordings remember for as long as they last (about {share:.0%} of the variance is that of their means, "
-        "baselines apart), and their means were taken off: memory as long as a recording is not in the amount, which "
-        "is too small"
+        f"recordings have memory as long as themselves (about {share:.0%} of the variance is that of their means, "
+        "without baselines), but their means were removed: the information of this memory is missing in the amount, "
+        "which is too small"
     ]
 
 
@@ -169,7 +169,7 @@ def _drift(levels: list[Floats]) -> str | None:
         return None
     steps = min(map(len, pieces)) // 2
     return (
-        f"levels drift: means of neighbouring stretches of {steps} time steps differ by more than those of "
-        f"{steps // 4}, as with a trend or a random walk, and one covariance for all windows supposes that they do "
-        "not; take the trend off, or differences from step to step"
+        f"levels drift: means of neighbouring blocks of {steps} time steps differ by more than those of {steps // 4}, "
+        "as in a trend or a random walk, but one covariance for all windows assumes constant levels; remove the trend, "
+        "or use differences between steps"
     )

@@ -1,4 +1,4 @@
-"""MeasurementSettings: how to measure the information of a corpus."""
+"""Settings of a measurement of the information of a corpus."""
 
 from typing import Annotated, Literal, Self
 
@@ -10,20 +10,21 @@ Length = Annotated[int, Field(ge=1, le=2**24)]
 
 
 class MeasurementSettings(Values):
-    """How to measure: lengths are n of I(n;n), doubling from `shortest` to `longest`.
+    """How to measure I(n;n), for lengths n that double from `shortest` to `longest`.
 
-    estimator: profile, direct and vclub need a scorer. shortest: by default 128 tokens (gaussian: 4 time steps).
-    longest: by default the largest that at least 16 documents hold (at most 8192; gaussian: 512). windows: how many
-    windows of 2 · longest tokens are read, spread over the documents; by default 256 (compression: 128, gaussian:
-    4096). spots: most split points at which a window is read for one length; by default 8 (compression: 4). prime:
-    tokens of other documents that the coder of compression reads first; by default 2^20, a third of all at most.
-    control: "compression" removes what a compressor explains of a profile; auto does so where a model of the source
-    scores. pairing: where the second term's Y comes from; profile knows same and none, direct same and other.
-    bigram_correction: "paper" replaces what a model says of the first two tokens (profile, direct). normalise: what is
-    done to each recording of an array before its covariance is taken (gaussian): recording (its scale, and its mean
-    where it has a baseline), copula (ranks to normal scores), none; by default recording for files, none for synthetic
-    sources. split: which documents; by default all. replicates: draws of the bootstrap. level: of the intervals. seed:
-    of windows and bootstrap.
+    estimator: compression, gaussian, or profile, direct and vclub, which need a model. shortest: shortest n; by default
+    128 tokens (gaussian: 4 time steps). longest: longest n; by default the largest for which at least 16 documents are
+    long enough, at most 8192 (gaussian: 512). windows: number of windows of 2 · longest tokens, spread over the
+    documents; by default 256 (compression: 128, gaussian: 4096). spots: maximum number of split points per window and
+    length; by default 8 (compression: 4). prime: tokens of other documents that the compressor reads first; by default
+    2^20, at most a third of all. control: compression uses a compressor as control variate of profile; auto does so if
+    a model scores the corpus. pairing: Y in the subtracted term log p(Y): same document; other document (direct only);
+    none, the loss of the first half instead (profile only). bigram_correction: paper replaces the scores of the first
+    two tokens by the published correction (profile, direct). normalise: what is done to each recording of an array
+    (gaussian): recording (divide by its scale, and remove its mean if it has a baseline), copula (ranks to normal
+    scores) or none; by default recording for files and none for synthetic sources. split: documents to read; by default
+    all. replicates: number of bootstrap replicates. level: confidence level of intervals. seed: random seed of windows
+    and bootstrap.
 
     Examples:
         >>> MeasurementSettings(estimator="profile", longest=1024).needs_scorer
@@ -49,17 +50,17 @@ class MeasurementSettings(Values):
     def _fit_together(self) -> Self:
         if self.pairing != "same" and (self.estimator, self.pairing) not in (("profile", "none"), ("direct", "other")):
             raise ValueError(
-                f"pairing '{self.pairing}' does not go with {self.estimator}; other: direct, none: profile"
+                f"pairing '{self.pairing}' is not allowed for {self.estimator}: other is for direct, none for profile"
             )
         if self.control == "compression" and (self.estimator, self.pairing) != ("profile", "same"):
-            raise ValueError("control 'compression' is for profile, paired in the same document")
+            raise ValueError("control 'compression' is allowed for profile with pairing same only")
         if self.prime is not None and self.estimator != "compression":
-            raise ValueError(f"prime is for compression, {self.estimator} reads no other documents first")
+            raise ValueError(f"prime is allowed for compression only, found {self.estimator}")
         if self.normalise is not None and self.estimator != "gaussian":
-            raise ValueError(f"normalise is for gaussian, {self.estimator} reads tokens")
+            raise ValueError(f"normalise is allowed for gaussian only, found {self.estimator}")
         corrected = self.estimator in ("profile", "direct") and self.pairing != "none"
         if self.bigram_correction != "none" and not corrected:
-            raise ValueError("bigram_correction goes with profile and direct, with pairing same or other")
+            raise ValueError("bigram_correction is allowed for profile and direct, with pairing same or other")
         return self
 
     @property

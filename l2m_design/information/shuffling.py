@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2m_design.corpus.base import Documents
-from l2m_design.information.places import Places
+from l2m_design.information.split_points import SplitPoints
 
 LONGEST_WORD = 64  # tokens on average: a text of longer ones has no words
 
@@ -26,14 +26,14 @@ def shuffled(tokens: NDArray[np.int64], spaces: tuple[int, ...], rng: np.random.
     return tokens[np.repeat(begins[order] - (ends - lengths), lengths) + np.arange(len(tokens))]
 
 
-def shuffled_places(places: Places, spaces: tuple[int, ...], rng: np.random.Generator) -> Places:
-    """The same places in copies of their own, each half shuffled."""
-    tokens = places.documents.tokens
+def shuffled_points(points: SplitPoints, spaces: tuple[int, ...], rng: np.random.Generator) -> SplitPoints:
+    """The same points in copies of their own, each half shuffled."""
+    tokens = points.documents.tokens
     halves = [
         shuffled(np.asarray(tokens[at : at + n], dtype=np.int64), spaces, rng)
-        for begin, n in zip(places.begin.tolist(), places.n.tolist(), strict=True)
+        for begin, n in zip(points.begin.tolist(), points.n.tolist(), strict=True)
         for at in (begin, begin + n)
     ]
-    copied = Documents(np.concatenate(halves), places.documents.spans, places.documents.families)
-    begin = 2 * (np.cumsum(places.n) - places.n)
-    return Places(copied, places.lengths, places.document, places.window, begin, places.n)
+    copied = Documents(np.concatenate(halves), points.documents.spans, points.documents.families)
+    begin = 2 * (np.cumsum(points.n) - points.n)
+    return SplitPoints(copied, points.lengths, points.document, points.window, begin, points.n)

@@ -98,7 +98,7 @@ def two_point(
 
 
 def _sampled(documents: Documents, reach: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Places of first tokens, at most PAIRS, each with `reach` tokens behind it, and the group of each."""
+    """SplitPoints of first tokens, at most PAIRS, each with `reach` tokens behind it, and the group of each."""
     room = np.maximum(documents.lengths - reach, 0)
     ends = np.cumsum(room)
     if not ends.size or ends[-1] < GROUPS:

@@ -8,24 +8,24 @@ import numpy as np
 
 from l2m_design.estimates import Curve
 from l2m_design.information.direct import other_documents
-from l2m_design.information.places import Places
-from l2m_design.information.profile import Advance, Losses, score_places
+from l2m_design.information.profile import Advance, Losses, score_points
 from l2m_design.information.scores.base import Scores
 from l2m_design.information.scores.segments import Segments
+from l2m_design.information.split_points import SplitPoints
 
 
-def vclub_curve(places: Places, scores: Scores, advance: Advance = lambda windows: None) -> tuple[Curve, Losses]:
+def vclub_curve(points: SplitPoints, scores: Scores, advance: Advance = lambda windows: None) -> tuple[Curve, Losses]:
     """I(n;n) by document and h_t: each Y behind its own X, and behind the X of another window."""
-    nats, losses = score_places(places, scores, advance, alone=False)
-    mine, other = other_documents(places)
-    begin, n, past = places.begin[mine], places.n[mine], places.begin[other]
+    nats, losses = score_points(points, scores, advance, alone=False)
+    mine, other = other_documents(points)
+    begin, n, past = points.begin[mine], points.n[mine], points.begin[other]
     values = np.empty(len(mine))
-    group = max(64, scores.scorer.batch_tokens // int(places.lengths[-1]))
-    windows = np.unique(places.window[mine])
+    group = max(64, scores.scorer.batch_tokens // int(points.lengths[-1]))
+    windows = np.unique(points.window[mine])
     for first in range(0, len(windows), group):
-        rows = np.nonzero(np.isin(places.window[mine], windows[first : first + group]))[0]
-        asked = Segments(begin[rows] + n[rows], n[rows], past[rows], n[rows])
-        found = scores.of(asked)
-        sums = [float(found[key][:m].sum(dtype=np.float64)) for key, m in zip(asked.keys(), n[rows], strict=True)]
+        rows = np.nonzero(np.isin(points.window[mine], windows[first : first + group]))[0]
+        segments = Segments(begin[rows] + n[rows], n[rows], past[rows], n[rows])
+        found = scores.of(segments)
+        sums = [float(found[key][:m].sum(dtype=np.float64)) for key, m in zip(segments.keys(), n[rows], strict=True)]
         values[rows] = np.array(sums) - nats.behind[mine[rows]]
-    return places.chosen(mine).curve(values, f"vclub ({scores.scorer.name})"), losses
+    return points.chosen(mine).curve(values, f"vclub ({scores.scorer.name})"), losses

@@ -93,13 +93,13 @@ def _card(work: Adoption, summary: AdoptionSummary, row: PlanRow) -> PlanCard:
     finetune = work.settings.finetune
     healed = healed_path(work.folder.path, row.fingerprint, finetune.how) if row.healed and finetune else None
     measured = (
-        f"loses {estimate(row.difference, sign=True)} nats a token to the model itself"
+        f"loses {estimate(row.difference, sign=True)} nats per token to the model itself"
         if row.difference
         else (
-            "was not measured" if row.predicted is None else f"is predicted to lose {row.predicted:+.4f} nats a token"
+            "was not measured" if row.predicted is None else f"is predicted to lose {row.predicted:+.4f} nats per token"
         )
     )
-    said = f"On {summary.corpus['name']}, windows of {summary.settings.length:,} tokens, this plan {measured}."
+    losses = f"On {summary.corpus['name']}, windows of {summary.settings.length:,} tokens, this plan {measured}."
     return PlanCard(
         start=str(Path(summary.start.name).resolve()) if Path(summary.start.name).exists() else summary.start.name,
         plan=row.layers,
@@ -107,7 +107,7 @@ def _card(work: Adoption, summary: AdoptionSummary, row: PlanRow) -> PlanCard:
         state_bytes=row.state_bytes,
         length=summary.settings.condition.length,
         dtype=summary.settings.cache_dtype,
-        losses=said,
+        losses=losses,
         study=summary.study,
         start_fingerprint=summary.start.fingerprint,
         healed=str(healed.resolve()) if healed else None,

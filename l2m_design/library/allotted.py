@@ -1,4 +1,4 @@
-"""What a server allots for a model's states beside their nominal bytes: `--runtime llama.cpp`, `vllm --paged`."""
+"""What a server allocates for a model's states beside their nominal bytes: `--runtime llama.cpp`, `vllm --paged`."""
 
 from typing import TYPE_CHECKING, TypedDict
 
@@ -13,17 +13,18 @@ FORMATS = {
 OF_LLAMA_CPP = ("q8_0", "q4_0")
 SERVERS = {"llama.cpp": "llama.cpp", "vllm": "vLLM"}
 NOTES = {
-    None: "Bytes are nominal: servers pad pages, and align the pages of a hybrid's layers with each other "
-    "(`runtime` vllm with `paged`, and `runtime` llama.cpp, count what is allotted).",
-    "vllm": "Of vLLM this is one GPU with prefix caching, its default; tensor parallel ranks, speculative tokens, the "
-    "chunk of a prompt that a window holds while it is read, and what stays cached between requests are not counted.",
-    "llama.cpp": "Of llama.cpp these are separate sequences and micro-batches of 512 tokens, its defaults; "
-    "--kv-unified, --swa-full, draft models and context checkpoints are not counted.",
+    None: "Bytes are nominal: servers allocate more, since they pad memory pages and give all layers of a hybrid pages "
+    "of equal size. `runtime` vllm with `paged`, and `runtime` llama.cpp, count the allocated bytes.",
+    "vllm": "Counted for vLLM on one GPU with prefix caching, its default. Not counted: tensor parallel ranks, "
+    "speculative tokens, prompt chunks that windowed layers store while they are read, and caches kept between "
+    "requests.",
+    "llama.cpp": "Counted for llama.cpp with separate sequences and micro-batches of 512 tokens, its defaults. Not "
+    "counted: --kv-unified, --swa-full, draft models and context checkpoints.",
 }
 
 
 class Allotted(TypedDict):
-    """What a server allots, as JSON; nominal_bytes: of the states themselves; groups: see readers.Allotment."""
+    """What a server allocates, as JSON; nominal_bytes: of the states themselves; groups: see readers.Allotment."""
 
     bytes: int
     block_tokens: int | None
@@ -40,23 +41,23 @@ def allots(runtime: str | None, paged: bool) -> bool:
     from l2m_design.errors import BadInput
 
     if paged and runtime != "vllm":
-        raise BadInput("`paged`: pages are vLLM's; give `runtime` vllm with it")
+        raise BadInput("`paged`: only vLLM has pages; give `runtime` vllm too")
     return paged or runtime == "llama.cpp"
 
 
-def cache_dtype(runtime: str | None, dtype: str, asked: str | None) -> str | None:
-    """The dtype of the KV cache where it is asked for or the runtime has its own; raises BadInput for one that the
+def cache_dtype(runtime: str | None, dtype: str, given: str | None) -> str | None:
+    """The dtype of the KV cache if it is given or the runtime has its own; raises BadInput for one that the
     server does not have.
     """
     from l2m_design.errors import BadInput
     from l2m_design.laws import CACHE_ONLY
 
     if runtime not in FORMATS:
-        return asked
-    cache = asked or (dtype if dtype in CACHE_ONLY else "float16" if runtime == "llama.cpp" else None)
+        return given
+    cache = given or (dtype if dtype in CACHE_ONLY else "float16" if runtime == "llama.cpp" else None)
     if cache in CACHE_ONLY and cache not in FORMATS[runtime]:
         allowed = ", ".join(FORMATS[runtime])
-        raise BadInput(f"`kv_dtype`: {SERVERS[runtime]} holds no KV cache in {cache}; allowed: {allowed}")
+        raise BadInput(f"`kv_dtype`: {SERVERS[runtime]} has no KV cache in {cache}; allowed: {allowed}")
     return cache
 
 
@@ -66,7 +67,7 @@ def check_format(runtime: str, cache: str | None) -> None:
 
     if cache in OF_LLAMA_CPP and runtime not in ("llama.cpp", "ideal"):
         raise BadInput(
-            f"`kv_dtype`: {cache} is a format of llama.cpp, and the state is counted as {runtime} holds it; give "
+            f"`kv_dtype`: {cache} is a format of llama.cpp, but the state is counted for {runtime}; give "
             f"`runtime` llama.cpp, or one of {', '.join(FORMATS['vllm'])}"
         )
 
@@ -98,4 +99,4 @@ def in_words(plain: Allotted) -> str:
     nominal, total, batch = plain["nominal_bytes"], plain["bytes"], plain["batch"]
     of = f" for {batch:,} sequences" if batch > 1 else ""
     more = f"{total / nominal - 1:.1%} more" if 0 < nominal < total else "no more"
-    return f"{plain['server']} allots {size(total)}{of}, nominal {size(nominal)}, {more}: {plain['why']}."
+    return f"{plain['server']} allocates {size(total)}{of}; nominal are {size(nominal)} ({more}): {plain['why']}."

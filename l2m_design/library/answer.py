@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from l2m_design.estimates import Estimate
     from l2m_design.laws import Dtypes, StateLaw
     from l2m_design.library.allotted import Allotted
-    from l2m_design.library.demand import Asked
+    from l2m_design.library.demand import Requirement
     from l2m_design.library.fits import Fits, Memory
     from l2m_design.library.subject import Layer, Subject
     from l2m_design.report.advice import Payer
@@ -75,8 +75,8 @@ class Reached(TypedDict):
 
 class CheckAnswer(TypedDict):
     """What `l2m check --json` prints of one model: the judgement (see condition.Judgement), where it is decided, the
-    model and its state at `length` tokens, the demand, and what would change the answer. by_length where lengths are
-    asked for, fits where a memory is, allotted where a server's allotment is counted.
+    model and its state at `length` tokens, the requirement, and what would change the answer. by_length, fits,
+    allotted: only if lengths, a memory, or the bytes that a server allocates are wanted.
     """
 
     enough_state: "Answer | None"
@@ -116,7 +116,7 @@ class CheckAnswer(TypedDict):
 def answer(
     subject: "Subject",
     demand: "Demand",
-    asked: "Asked",
+    requirement: "Requirement",
     lengths: list[int],
     memory: "Memory | None" = None,
     batch: int = 1,
@@ -154,7 +154,7 @@ def answer(
         "parameters": subject.parameters,
         "active_parameters": subject.active_parameters,
         "notes": subject.notes,
-        "demand": _asked(asked, demand),
+        "demand": _requirement(requirement, demand),
         "meets": verdict.met,
         "advice": advice,
         "change": change,
@@ -165,12 +165,12 @@ def answer(
     return found
 
 
-def _asked(asked: "Asked", demand: "Demand") -> DemandAnswer:
+def _requirement(requirement: "Requirement", demand: "Demand") -> DemandAnswer:
     terms = demand.terms
     return {
-        "source": asked.source,
-        "unit": asked.unit,
-        "bytes_per_token": asked.bytes_per_token,
+        "source": requirement.source,
+        "unit": requirement.unit,
+        "bytes_per_token": requirement.bytes_per_token,
         "beta": demand.law.beta.plain() if demand.law.form == "power" else None,
         "law": demand.law.formula(),
         "nats_per_element": terms.nats_per_element,
@@ -211,7 +211,7 @@ def _dtypes(state: "StateLaw", dtypes: "Dtypes") -> HeldIn:
 
 
 def _serve(found: CheckAnswer, subject: "Subject", terms: "Terms", memory: "Memory | None", batch: int) -> None:
-    """Add what fits into a memory, and what a server allots, where either is asked for."""
+    """Add what fits into a memory, and what a server allocates, where either is given."""
     from l2m_design.library.allotted import allotted
 
     dtypes = terms.dtypes

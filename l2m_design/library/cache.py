@@ -36,7 +36,7 @@ class Use:
 
 @dataclass(frozen=True)
 class CacheRow:
-    """A cache beside the full one; losses in nats a token over the second half of windows, differences over
+    """A cache beside the full one; losses in nats per token over the second half of windows, differences over
     all tokens and over those that repeat.
     """
 
@@ -86,7 +86,9 @@ class Compared:
         self.corpus, self.device, self.length, self.bars = corpus, device, length, bars
         self._windows = held_out_windows(corpus, split, length - 1, windows)
         if len(set(self._windows.document.tolist())) < 2:
-            raise BadInput(f"{corpus.name} ({split}): one document holds all windows; differences need several")
+            raise BadInput(
+                f"{corpus.name} ({split}): all windows come from one document; intervals need several documents"
+            )
         self._context = BYTES_CONTEXT if corpus.vocabulary <= 256 else TOKENS_CONTEXT
 
     def all(self, readers: Readers, caches: list[tuple[str, float, "Thinning"]]) -> Losses:
@@ -120,7 +122,7 @@ class Compared:
         return losses, elements, allocate
 
 
-class TrainedHere:
+class TrainedModel:
     """A folder of `l2m train`; the score of `value` is trained once, in `steps` steps."""
 
     start: int | None = None  # trained on windows without one
@@ -130,9 +132,9 @@ class TrainedHere:
         from l2m_design.model.weights import load_weights
         from l2m_design.training.run import check_vocabulary
 
-        drawing = Architecture.load(folder)
-        check_vocabulary(drawing, compared.corpus)
-        self._model = load_weights(drawing, Path(folder) / "weights.safetensors").to(compared.device)
+        architecture = Architecture.load(folder)
+        check_vocabulary(architecture, compared.corpus)
+        self._model = load_weights(architecture, Path(folder) / "weights.safetensors").to(compared.device)
         self._compared, self._steps = compared, steps
         self._trained: Any = None
 
@@ -150,7 +152,7 @@ class TrainedHere:
         return result, result.architecture.state.elements(self._compared.length), None
 
 
-class Borrowed:
+class PublishedModel:
     """A model of Hugging Face. The rule of `use` is fitted once, and its weights are tuned on a copy."""
 
     def __init__(self, source: str, compared: Compared, use: Use) -> None:
@@ -221,7 +223,7 @@ class Borrowed:
         row, corpus = next(row for row in result.caches if row.choose == USE), self._compared.corpus.name
         losses = (
             f"Measured on {corpus}, windows of {self._compared.length:,} tokens: {row.share:g} of the full cache costs "
-            f"{estimate(row.late_difference, sign=True)} nats a token in their second half "
+            f"{estimate(row.late_difference, sign=True)} nats per token in their second half "
             f"({result.full.late_loss:.4f} with the full cache)."
         )
         return export_adopted(

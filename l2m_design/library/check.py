@@ -1,4 +1,4 @@
-"""`l2m.check`: drawings and published models held against what data require."""
+"""`l2m.check`: compare the history state of architectures and published models with what data require."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -11,10 +11,10 @@ from l2m_design.errors import BadInput
 from l2m_design.laws import PowerLaw
 from l2m_design.library.allotted import allots, cache_dtype, check_format
 from l2m_design.library.answer import CheckAnswer, answer
-from l2m_design.library.demand import GIVEN, Asked, demand_under, estimated, published, with_beta
+from l2m_design.library.demand import GIVEN, Requirement, demand_under, estimated, published, with_beta
 from l2m_design.library.fits import parse_memory
 from l2m_design.library.lengths import parse_length, parse_lengths
-from l2m_design.library.subject import Subject, of_drawing, read_all
+from l2m_design.library.subject import Subject, of_architecture, read_all
 from l2m_design.settings import Json, unknown_key
 
 if TYPE_CHECKING:
@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """How to judge.
+    """Options of a check.
 
-    length: target context, tokens, 131072 or "128k". end: of beta's interval, upper, value or lower. dtype: the
-    model's; float8 and int8 are its KV cache's alone. kv_dtype, state_dtype: of either part. nats_per_element: capacity
-    of every element; eta: a file of `l2m calibrate`; by default what was measured. bytes_per_token: converts a demand
-    that counts bytes. runtime, paged: whose convention a published model's state follows. lengths: contexts to
-    tabulate. fits: memory such as "16GiB", shared by `batch` sequences. overrides: KEY=VALUE in the model's file.
+    length: target context length in tokens, 131072 or "128k". end: which beta to judge by: upper or lower end of its
+    interval, or value. dtype: data type of the model; float8 and int8 apply to the KV cache. kv_dtype, state_dtype:
+    data types of the KV cache and of other states. nats_per_element: capacity of every element in nats. eta: file that
+    `l2m calibrate` wrote; by default the shipped capacities. bytes_per_token: average bytes per token of the models, to
+    convert a requirement in bytes. runtime, paged: software whose cache layout counts for published models. lengths:
+    context lengths to tabulate. fits: memory, such as "16GiB", for `batch` sequences. overrides: KEY=VALUE in the file
+    of the model.
     """
 
     length: int | str = 65536
@@ -50,18 +52,18 @@ class Options:
 
     @property
     def target(self) -> int:
-        """The target context in tokens."""
+        """The target context length in tokens."""
         return parse_length(str(self.length))
 
     @property
     def contexts(self) -> list[int]:
-        """The contexts to tabulate, ascending."""
+        """The context lengths to tabulate, in increasing order."""
         text = self.lengths if isinstance(self.lengths, str) else ",".join(map(str, self.lengths))
         return parse_lengths(text) if text else []
 
     @property
     def terms(self) -> Json:
-        """The terms of a demand that are given."""
+        """The given terms of the condition."""
         kv_dtype = cache_dtype(self.runtime, self.dtype, self.kv_dtype)
         given: Json = {"length": self.target, "shortest": min(256, self.target), "end": self.end, "dtype": self.dtype}
         given |= {"kv_dtype": kv_dtype, "state_dtype": self.state_dtype}
@@ -70,7 +72,7 @@ class Options:
 
 @dataclass(frozen=True, repr=False)
 class Checked:
-    """What was found of one model. data: all of it, JSON-ready, with the keys of `l2m check --json`."""
+    """The result for one model. data: all of it as JSON, with the keys of `l2m check --json`."""
 
     subject: Subject
     demand: Demand
@@ -78,24 +80,24 @@ class Checked:
 
     @property
     def meets(self) -> bool:
-        """Does it meet the condition: growth, and level where an amount is known and decided?"""
+        """True if the growth condition is met, and the capacity condition is not violated."""
         return self.data["meets"]
 
     @property
     def enough(self) -> str | None:
-        """Is there enough state at this length: yes, no, not decided; None where no amount is known."""
+        """The answer of the capacity condition: yes, no or not decided; None if no amount is known."""
         return self.data["enough_state"]
 
     @property
     def verdict(self) -> Verdict:
-        """Growth, slack and reach."""
+        """Growth, slack and longest context covered."""
         return self.demand.judge(self.subject.state)
 
     @property
     def sentences(self) -> list[str]:
-        """The answer in words."""
+        """The result in sentences."""
         decided = enough(self.verdict.enough, self.demand.terms.length)
-        return [f"{self.subject.name or 'drawing'}: {self.subject.picture}", decided, *self.data["advice"]]
+        return [f"{self.subject.name or 'architecture'}: {self.subject.picture}", decided, *self.data["advice"]]
 
     def __str__(self) -> str:
         return "\n".join(self.sentences)
@@ -112,11 +114,12 @@ def check(
     demand: "float | str | Path | PowerLaw | Measurement | None" = None,
     **options: Any,
 ) -> Checked:
-    """Hold the history state of one model against what data require.
+    """Compare the history state of one model with what data require.
 
-    model: a drawing or its path, or the config.json (or folder) of a published model, read without its weights.
-    demand: an exponent; a law in nats; a measurement, or the file that `l2m estimate --json` wrote; by default the law
-    of PG19 books as published. options: fields of Options, such as length=131072, fits="16GiB". Raises BadInput.
+    model: an Architecture or its path, or the config.json (or folder) of a published model; no weights are needed.
+    demand: an exponent, a PowerLaw in nats, a Measurement, or the file that `l2m estimate --json` wrote; by default the
+    published law of PG19 books. options: fields of Options, such as length=131072, fits="16GiB". Returns a Checked.
+    Raises BadInput.
 
     Examples:
         >>> import l2m_design as l2m
@@ -129,73 +132,75 @@ def check(
 
 
 def check_all(models: "Sequence[str | Path | Architecture]", demand: Any = None, **options: Any) -> dict[str, Checked]:
-    """Several models held against one demand, by their names; see `check`."""
+    """Compare several models with one requirement; return the results by name. See `check`."""
     known = [each.name for each in fields(Options)]
     for name in options:
         if name not in known:
             raise BadInput(f"check: {unknown_key(name, known)}")
-    asked_for = Options(**options)
-    served = allots(asked_for.runtime, asked_for.paged)
-    terms = asked_for.terms
+    given = Options(**options)
+    served = allots(given.runtime, given.paged)
+    terms = given.terms
     memory = (
         None
-        if served and asked_for.fits is None
-        else parse_memory(None if asked_for.fits is None else str(asked_for.fits), asked_for.batch)
+        if served and given.fits is None
+        else parse_memory(None if given.fits is None else str(given.fits), given.batch)
     )
-    asked = _asked(demand)
-    subjects = _subjects(models, asked_for)
+    requirement = _requirement(demand)
+    subjects = _subjects(models, given)
     for subject in subjects.values():
-        check_format(subject.runtime, cache_dtype(asked_for.runtime, asked_for.dtype, asked_for.kv_dtype))
+        check_format(subject.runtime, cache_dtype(given.runtime, given.dtype, given.kv_dtype))
     vocabularies = {name: subject.vocabulary for name, subject in subjects.items()}
-    asked = asked.for_models(vocabularies, asked_for.bytes_per_token)
-    under = demand_under(asked, asked_for.eta, terms)
+    requirement = requirement.for_models(vocabularies, given.bytes_per_token)
+    under = demand_under(requirement, given.eta, terms)
     return {
-        name: Checked(subject, under, answer(subject, under, asked, asked_for.contexts, memory, asked_for.batch))
+        name: Checked(subject, under, answer(subject, under, requirement, given.contexts, memory, given.batch))
         for name, subject in subjects.items()
     }
 
 
-def _subjects(models: "Sequence[str | Path | Architecture]", asked: Options) -> dict[str, Subject]:
+def _subjects(models: "Sequence[str | Path | Architecture]", options: Options) -> dict[str, Subject]:
     drawn = [model for model in models if not isinstance(model, str | Path)]
-    for drawing in drawn:
-        if not hasattr(drawing, "check_context"):
-            raise BadInput(f"check: a path or an Architecture is expected, found {type(drawing).__name__}")
-        if asked.runtime is not None:
-            raise BadInput("runtime: is for published models; a drawing counts what must be kept")
-        drawing.check_context(asked.target, "architecture")
+    for architecture in drawn:
+        if not hasattr(architecture, "check_context"):
+            raise BadInput(f"check: must be a path or an Architecture, found {type(architecture).__name__}")
+        if options.runtime is not None:
+            raise BadInput(
+                "runtime: works for published models only; of an architecture exactly the necessary state is counted"
+            )
+        architecture.check_context(options.target, "architecture")
     paths = [str(Path(model).expanduser()) for model in models if isinstance(model, str | Path)]
-    found = {f"drawing {number}": of_drawing(model, asked.target) for number, model in enumerate(drawn, 1)}
-    return found | read_all(paths, asked.runtime, asked.target, list(asked.overrides), asked.paged)
+    found = {f"architecture {number}": of_architecture(model, options.target) for number, model in enumerate(drawn, 1)}
+    return found | read_all(paths, options.runtime, options.target, list(options.overrides), options.paged)
 
 
-def _asked(demand: Any) -> Asked:
+def _requirement(demand: Any) -> Requirement:
     """What is required, from what stands for it."""
     if demand is None:
         return published()
-    if isinstance(demand, Asked):
+    if isinstance(demand, Requirement):
         return demand
     if isinstance(demand, int | float) and not isinstance(demand, bool):
         return with_beta(float(demand))
     if isinstance(demand, PowerLaw):
-        return Asked(demand, True, GIVEN)
+        return Requirement(demand, True, GIVEN)
     if isinstance(demand, str | Path) or hasattr(demand, "required"):
         return estimated(demand)
-    raise BadInput(f"demand: an exponent, a law, a measurement or its file is expected, found {type(demand).__name__}")
+    raise BadInput(f"demand: must be an exponent, a PowerLaw, a Measurement or its file, found {type(demand).__name__}")
 
 
 def enough(found: Enough | None, length: int) -> str:
-    """The first question: is there enough state up to this length, and by which amounts?"""
+    """Say in a sentence whether the state is large enough up to this length."""
     if found is None:
-        return "Enough state? Not judged: a beta alone names no amount; give `prefactor` or `estimate`."
+        return "Enough state? Not known: a beta alone gives no amount in nats; give `prefactor` or `estimate`."
     (low, _, high), required, at = found.held, found.required, found.length
     ends = "" if low == high else f" to {_nats(high)}"
     amount = _nats(required.value)
     if required.low != required.high:
         amount += f" [{_nats(required.low)}, {_nats(required.high)}]"
-    where = f"at {at:,} tokens" if at == length else f"at {at:,} tokens, where it is nearest to too little,"
+    where = f"at {at:,} tokens" if at == length else f"at {at:,} tokens, where the margin is smallest,"
     return (
-        f"Enough state up to {length:,} tokens? {found.answer.capitalize()}: {where} it holds "
-        f"{_nats(low)}{ends} nats, the data require {amount}; {_ground(found)}."
+        f"Enough state up to {length:,} tokens? {found.answer.capitalize()}: {where} the state can hold "
+        f"{_nats(low)}{ends} nats, and {amount} are required; {_ground(found)}."
     )
 
 
@@ -203,14 +208,14 @@ def _ground(found: Enough) -> str:
     """Why the first answer is what it is."""
     (low, _, high), required = found.held, found.required
     if low == high:
-        return "under the capacity that was given"
+        return "at the given capacity per element"
     if found.answer == "yes":
-        return "the lowest capacity of an element that was measured suffices"
+        return "the state suffices even at the lowest measured capacity per element"
     if found.answer == "no":
-        return "not even the highest capacity of an element that was measured suffices"
+        return "the state does not suffice even at the highest measured capacity per element"
     if high / max(low, 1e-9) >= required.high / max(required.low, 1e-9):
-        return "what an element can hold is not known well enough, and only training tells"
-    return "the amount is not known well enough: measure more documents"
+        return "the capacity per element is not known precisely enough; only training a model can decide"
+    return "the required amount is not known precisely enough; measure more documents"
 
 
 def _nats(value: float) -> str:

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from l2m_design.laws import PowerLaw
     from l2m_design.settings import Json
 
-PUBLISHED = "PG19 books as published (arXiv 2503.04725: 2.27 L^0.76 nats, LLaMA-3.1-405B, its tokens)"
+PUBLISHED = "PG19 books, published (arXiv 2503.04725: 2.27 L^0.76 nats by LLaMA-3.1-405B, in its tokens)"
 GIVEN = "given"
 BYTES = 256  # the vocabulary of models that read bytes
 PADDING = 1024  # rows of a model's table of embeddings beyond its tokenizer's tokens, at most
 
 
 @dataclass(frozen=True)
-class Asked:
+class Requirement:
     """The law to judge by, whether it has an amount, and where it comes from.
 
     unit: what its n counts, bytes or tokens; bytes_per_token: of those tokens, where they are text; vocabulary: theirs,
@@ -33,7 +33,7 @@ class Asked:
     bytes_per_token: float | None = None
     vocabulary: int | None = None
 
-    def for_models(self, vocabularies: dict[str, int], bytes_per_token: float | None) -> "Asked":
+    def for_models(self, vocabularies: dict[str, int], bytes_per_token: float | None) -> "Requirement":
         """The same in the tokens of the models, given by name with their vocabularies.
 
         bytes_per_token: what each of their tokens holds. Raises BadInput where it is not known what the models' tokens
@@ -46,7 +46,10 @@ class Asked:
             if not 0 < bytes_per_token <= 1000:
                 raise BadInput(f"`bytes_per_token`: must lie in (0, 1000], found {bytes_per_token:g}")
             if bytes_read and len(bytes_read) < len(vocabularies):
-                raise BadInput(f"`bytes_per_token`: {bytes_read[0]} reads bytes, the others tokens: check them apart")
+                raise BadInput(
+                    f"`bytes_per_token`: {bytes_read[0]} reads bytes, the other models read tokens; check them in "
+                    "separate commands"
+                )
             return self._counted_in(bytes_per_token)
         if not self.has_level:
             return self
@@ -60,57 +63,58 @@ class Asked:
             if not self.vocabulary <= size <= self.vocabulary + PADDING:
                 raise BadInput(
                     f"{self.source} counts tokens of {self.bytes_per_token:.3g} bytes (vocabulary "
-                    f"{self.vocabulary:,}), and {name} reads others (vocabulary {size:,}): give `bytes_per_token` of "
+                    f"{self.vocabulary:,}), but {name} reads others (vocabulary {size:,}): give `bytes_per_token` of "
                     "its tokens, or estimate with its `tokenizer`"
                 )
         return self
 
-    def _of_bytes(self, vocabularies: dict[str, int]) -> "Asked":
+    def _of_bytes(self, vocabularies: dict[str, int]) -> "Requirement":
         """Of a demand that counts bytes: for models that read them. Raises BadInput for others."""
         from l2m_design.errors import BadInput
 
         for name, size in vocabularies.items():
             if size != BYTES:
                 raise BadInput(
-                    f"{self.source} counts bytes, and {name} reads tokens (vocabulary {size:,}): give "
+                    f"{self.source} counts bytes, but {name} reads tokens (vocabulary {size:,}): give "
                     "`bytes_per_token`, about 4 for English text and 3 for code with such a vocabulary, or estimate "
                     "with its `tokenizer`"
                 )
         return self
 
-    def _counted_in(self, bytes_per_token: float) -> "Asked":
+    def _counted_in(self, bytes_per_token: float) -> "Requirement":
         """In tokens of so many bytes. Raises BadInput where the demand counts tokens of which no bytes are known."""
         from l2m_design.errors import BadInput
 
         own = 1.0 if self.unit == "bytes" else self.bytes_per_token
         if own is None and self.has_level and self.source != GIVEN:
             raise BadInput(
-                f"`bytes_per_token`: converts a demand that counts bytes or known tokens; {self.source} counts others"
+                "`bytes_per_token`: works only if the requirement counts bytes, or tokens of known size; "
+                f"{self.source} does not"
             )
         law = self.law.counted_in(bytes_per_token / (own or 1.0))
         source = f"{GIVEN}, in bytes" if self.source == GIVEN and self.has_level else self.source
         return replace(self, law=law, unit="tokens", bytes_per_token=bytes_per_token, source=source)
 
 
-def demand_under(asked: Asked, eta: Path | None, given: "Json") -> "Demand":
+def demand_under(requirement: Requirement, eta: Path | None, given: "Json") -> "Demand":
     """The demand under the given terms; raises BadInput."""
     from l2m_design.condition import Demand
     from l2m_design.errors import BadInput
     from l2m_design.terms import Terms, read_capacity
 
     if eta and "nats_per_element" in given:
-        raise BadInput("`eta` brings capacities by kind, `nats_per_element` one for all: give one or the other")
+        raise BadInput("`eta` and `nats_per_element` both set the capacity per element: give only one of them")
     terms = given | (read_capacity(eta) if eta else {})
-    return Demand(asked.law, Terms.parse(terms, "check"), asked.has_level)
+    return Demand(requirement.law, Terms.parse(terms, "check"), requirement.has_level)
 
 
-def read(beta: float | None, prefactor: float | None, estimate: Path | None) -> Asked:
+def read(beta: float | None, prefactor: float | None, estimate: Path | None) -> Requirement:
     """The law that was given, measured, or published. Raises BadInput."""
     from l2m_design.errors import BadInput
 
     if estimate is not None:
         if beta is not None or prefactor is not None:
-            raise BadInput("`estimate` brings its own beta and prefactor: give one or the other")
+            raise BadInput("`estimate` has its own beta and prefactor: leave `beta` and `prefactor` out")
         return estimated(estimate)
     if beta is None:
         if prefactor is not None:
@@ -119,14 +123,14 @@ def read(beta: float | None, prefactor: float | None, estimate: Path | None) -> 
     return with_beta(beta, prefactor)
 
 
-def published() -> Asked:
+def published() -> Requirement:
     """The law of PG19 books."""
     from l2m_design.published import PG19
 
-    return Asked(PG19.law, True, PUBLISHED)
+    return Requirement(PG19.law, True, PUBLISHED)
 
 
-def with_beta(beta: float, prefactor: float | None = None) -> Asked:
+def with_beta(beta: float, prefactor: float | None = None) -> Requirement:
     """A given exponent, and A of I(n;n) = A n^beta in nats, if it is given. Raises BadInput."""
     from l2m_design.errors import BadInput
     from l2m_design.laws import PowerLaw
@@ -135,10 +139,10 @@ def with_beta(beta: float, prefactor: float | None = None) -> Asked:
         raise BadInput(f"`beta`: must lie in (0, 1], found {beta}")
     if prefactor is not None and not 0 < prefactor <= 1e12:
         raise BadInput(f"`prefactor`: must lie in (0, 1e12], found {prefactor}")
-    return Asked(PowerLaw(prefactor or 1.0, beta), prefactor is not None, GIVEN)
+    return Requirement(PowerLaw(prefactor or 1.0, beta), prefactor is not None, GIVEN)
 
 
-def estimated(found: "str | Path | Measurement") -> Asked:
+def estimated(found: "str | Path | Measurement") -> Requirement:
     """What a measurement requires, or the file that `l2m estimate --json` wrote of one. Raises BadInput."""
     from l2m_design.errors import BadInput
     from l2m_design.laws import PowerLaw
@@ -151,10 +155,10 @@ def estimated(found: "str | Path | Measurement") -> Asked:
         if required is None:
             explained = data.get("explained_by")
             why = f"explained by: {explained}" if explained else f"law '{data.get('preferred_law')}'"
-            raise BadInput(f"{source}: has no beta and gives no requirement ({why}); give `beta`, or measure again")
+            raise BadInput(f"{source}: has no beta and states no requirement ({why}); give `beta`, or measure again")
         law = PowerLaw.of_plain(required)
         unit = str(data.get("unit") or ("bytes" if data.get("vocabulary") == BYTES else "tokens"))  # earlier files
-        return Asked(law, True, source, unit, data.get("bytes_per_token"), data.get("vocabulary"))
+        return Requirement(law, True, source, unit, data.get("bytes_per_token"), data.get("vocabulary"))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, BadInput):
             raise

@@ -14,16 +14,16 @@ from l2m_design.measuring.scorer import REFERENCE_TOKENS, Progress
 
 @dataclass(frozen=True, repr=False)
 class Estimated(Measurement):
-    """A measurement; in a notebook its figure, as `--plot` draws it, stands below the answer."""
+    """A measurement that notebooks display with its figure."""
 
     def _repr_html_(self) -> str:
         from l2m_design.report.figures.measurement import measurement_svg
 
         answer = f"beta = {self.beta}" if self.beta else f"No beta: {self.without_beta}"
-        told = "".join(
+        sentences = "".join(
             f"<p>{escape(each[:1].upper() + each[1:])}.</p>" for each in (answer, self.fit.sentence, *self.notes)
         )
-        return measurement_svg([self], None, published=False) + told
+        return measurement_svg([self], None, published=False) + sentences
 
 
 def estimate(
@@ -39,14 +39,15 @@ def estimate(
     on_progress: Progress = lambda what, done, total: None,
     **settings: Any,
 ) -> "Estimated":
-    """Measure how the mutual information I(n;n) of neighbouring halves of a corpus grows with n.
+    """Measure how the mutual information I(n;n) of neighbouring blocks of n tokens of a corpus grows with n.
 
-    corpus: a name or a path as the command line takes it, or an opened corpus. estimator: compression (default),
-    gaussian (default for arrays of real numbers), or profile, direct, vclub, which need a model: oracle, train, a
-    Hugging Face folder or name, a .gguf file, a server's address. tokenizer: of text; the model's own, or bytes, unless
-    it is given. scores: a table, .parquet, in which a model's scores are kept. reference_tokens: the budget of model
-    "train". settings: fields of MeasurementSettings, such as longest=4096, windows=64, seed=1.
-    Raises BadInput.
+    corpus: a name or path as on the command line, or an opened Corpus. estimator: compression (default), gaussian
+    (default for arrays of real numbers), or profile, direct or vclub, which need a model. model: oracle, train, a
+    Hugging Face folder or name, a .gguf file, or the address of a server. tokenizer: for text; by default that of the
+    model, else bytes. scores: .parquet file in which scores of the model are stored and reused. reference_tokens:
+    training tokens of model "train". device: auto, cpu, cuda or cuda:N. trust_remote_code: run Python code that comes
+    with a model. on_progress: called with (what, done, total). settings: fields of MeasurementSettings, such as
+    longest=4096, windows=64, seed=1. Returns a Measurement in nats. Raises BadInput.
 
     Examples:
         >>> import l2m_design as l2m
@@ -57,8 +58,8 @@ def estimate(
     table = Path(scores).expanduser() if scores else None
     work = Estimation(corpus, tokenizer, trust_remote_code, device, reference_tokens, table)
     given = {"estimator": estimator or work.default(has_model=model is not None)} | settings
-    asked = MeasurementSettings.parse(given, "estimate")
-    if asked.needs_scorer != (model is not None):
-        raise BadInput("profile, direct and vclub need a model; compression and gaussian take none")
-    found = work.measurements([asked], [model] if model else [], on_progress)[0]
+    wanted = MeasurementSettings.parse(given, "estimate")
+    if wanted.needs_scorer != (model is not None):
+        raise BadInput("the estimators profile, direct and vclub need a model; compression and gaussian take none")
+    found = work.measurements([wanted], [model] if model else [], on_progress)[0]
     return Estimated(**{each.name: getattr(found, each.name) for each in fields(found)})

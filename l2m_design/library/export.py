@@ -1,4 +1,4 @@
-"""`l2m.export`: an architecture, with trained weights where there are some, as files that others can read."""
+"""`l2m.export`: write an architecture, with trained weights if it has some, as files that other software reads."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -57,15 +57,16 @@ def export(
     register: str | None = None,
     tracking: str | None = None,
 ) -> "Exported":
-    """Write an architecture in one of FORMS; what is written is loaded back and compared before it is called done.
+    """Write an architecture as files in a format; a written model is loaded back and its logits are compared.
 
-    source: what `l2m.train` answers; an architecture; the path of one, of a card, of a study's report folder, or of a
-    plan (in one of PLANNED, with the weights of its model); or a folder of `l2m train`, whose weights are taken unless
-    weights names others, or "fresh" ones, drawn from the seed.
-    tokenizer: a folder, bytes, none, or by default what lies beside the weights, else beside the source. parameters:
-    grow the architecture to about so many. force: replace what is there. register: the name of a model in MLflow's
-    registry, at `tracking` (its URI); the folder becomes its next version. Answers what was written, JSON-ready. Raises
-    BadInput, and WorkFailed when the proof fails or the store does not take it.
+    source: a Trained model, an Architecture, or a path: of an architecture, a card, the report folder of a study, a
+    plan, or a folder that `l2m train` wrote. to: one of FORMS; for a plan, one of PLANNED. out: folder to write.
+    weights: file of weights, or "fresh" for random ones; by default those of the source, else random. tokenizer: a
+    folder, bytes or none; by default the tokenizer beside the weights, else beside the source. parameters: enlarge the
+    architecture to about this many parameters. seed: random seed of fresh weights. force: replace an earlier export.
+    register: name of a model in MLflow's registry at `tracking` (a URI); the folder becomes its next version. Returns
+    what was written, as JSON. Raises BadInput, and WorkFailed if the written files do not give the same logits or the
+    store does not accept the model.
     """
     if register is not None:
         check_model_name(register)
@@ -134,9 +135,9 @@ def _check_form(to: str, weights: str | Path | None, parameters: int | None) -> 
     if to not in FORMS:
         raise BadInput(f"`to`: found '{to}', allowed: {', '.join(FORMS)}")
     if weights and to in CARDS:
-        raise BadInput(f"`weights`: not for `to` {to}, which writes none")
+        raise BadInput(f"`weights`: format {to} contains no weights; leave `weights` out")
     if weights and parameters is not None and str(weights) != FRESH:
-        raise BadInput("`weights`: are of the architecture as it is, not of one that `parameters` makes")
+        raise BadInput("`weights`: cannot be given together with `parameters`, which changes the architecture")
 
 
 def _planned(source: str, to: str, out: Path, force: bool, given: Json) -> "Exported":
@@ -150,14 +151,14 @@ def _planned(source: str, to: str, out: Path, force: bool, given: Json) -> "Expo
         raise BadInput(f"`to`: found '{to}', allowed for a plan: {', '.join(PLANNED)}")
     for name, value in given.items():
         if value is not None:
-            raise BadInput(f"`{name}`: is for architectures; a plan has the weights and the tokenizer of its model")
+            raise BadInput(f"`{name}`: not allowed for a plan, which has the weights and the tokenizer of its model")
     native = {"huggingface": None, "remote": False, "native": True}[to]
     found = export_plan(source, out, native=native, force=force)
     held: Bytes = {"tokens": found["cache_tokens"], "held": found["cache_bytes"], "law": found["cache_bytes"]}
     return {
         "files": found["files"],
         "format": found["format"],
-        "label": "with the caches of its plan",
+        "label": "with the caches of the plan",
         "loads": True,
         "max_logit_difference": found["max_logit_difference"],
         "cached_difference": found["cached_difference"],
@@ -170,7 +171,7 @@ def _planned(source: str, to: str, out: Path, force: bool, given: Json) -> "Expo
 
 
 def trained_weights(given: str | Path | None, source: str) -> Path | None:
-    """The weights of an export: those that are named, else what `l2m train` left in the folder; None for fresh ones."""
+    """Return the weights of an export: the given file, else those in a folder of `l2m train`; None for random ones."""
     if given is not None:
         return None if str(given) == FRESH else Path(given).expanduser()
     beside = Path(source) / WEIGHTS

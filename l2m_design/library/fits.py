@@ -36,7 +36,7 @@ class Memory:
     ) -> Fits:
         """The longest context that fits.
 
-        allot: what a server allots, which then has to fit in place of the state itself.
+        allot: what a server allocates, which then has to fit in place of the state itself.
         """
         from l2m_design.laws import Dtypes
         from l2m_design.terms import REACH_LIMIT
@@ -62,16 +62,16 @@ def parse_memory(text: str | None, batch: int) -> Memory | None:
 
     if text is None:
         if batch != 1:
-            raise BadInput(
-                "`batch` shares the memory of `fits`: give both (or `runtime` llama.cpp, or vllm with `paged`)"
-            )
+            raise BadInput("`batch`: needs `fits`, or `runtime` llama.cpp, or `runtime` vllm with `paged`")
         return None
     number = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([a-zA-Z]*)", text.strip())
     if number is None or number[2].lower() not in SIZES:
-        raise BadInput(f"`fits`: found '{text.strip()[:40]}'; a size such as 16GiB, 24GB or plain bytes is expected")
+        raise BadInput(
+            f"`fits`: found '{text.strip()[:40]}'; must be a size such as 16GiB or 24GB, or a number of bytes"
+        )
     size = int(float(number[1]) * SIZES[number[2].lower()])
     if size < 1:
-        raise BadInput(f"`fits`: found {text.strip()}; at least one byte is expected")
+        raise BadInput(f"`fits`: found {text.strip()}; must be at least one byte")
     return Memory(size, batch)
 
 
@@ -82,7 +82,7 @@ def sentence(fits: Fits) -> str:
 
     each = f" for each of {fits['batch']:,} sequences" if fits["batch"] > 1 else ""
     if fits["tokens"] is None:
-        return f"In {size(fits['bytes'])} any context up to {REACH_LIMIT:,} tokens fits{each}."
+        return f"In {size(fits['bytes'])} every context up to {REACH_LIMIT:,} tokens fits{each}."
     if fits["tokens"] == 0:
-        return f"In {size(fits['bytes'])} not even one token's state fits{each}."
+        return f"In {size(fits['bytes'])} the state of a single token does not fit{each}."
     return f"In {size(fits['bytes'])} the longest context that fits is {fits['tokens']:,} tokens{each}."

@@ -12,7 +12,7 @@ def parse_length(text: str, name: str = "length") -> int:
 
     number = re.fullmatch(r"(-?[0-9]{1,12})([kKmM]?)", text.strip())
     if number is None:
-        raise BadInput(f"`{name}`: found '{text.strip()[:40]}'; a length such as 4096, 32k or 1M is expected")
+        raise BadInput(f"`{name}`: found '{text.strip()[:40]}'; must be a length such as 4096, 32k or 1M")
     return int(number[1]) * UNITS[number[2].lower()]
 
 
@@ -25,7 +25,7 @@ def parse_lengths(text: str) -> list[int]:
     for word in text.split(","):
         number = re.fullmatch(r"([0-9]{1,12})([kKmM]?)", word.strip())
         if number is None:
-            raise BadInput(f"`lengths`: found '{word.strip()[:40]}'; lengths such as 4096, 32k or 1M are expected")
+            raise BadInput(f"`lengths`: found '{word.strip()[:40]}'; must be lengths such as 4096, 32k or 1M")
         length = int(number[1]) * UNITS[number[2].lower()]
         if not SHORTEST <= length <= REACH_LIMIT:
             raise BadInput(f"`lengths`: found {word.strip()}; allowed: {SHORTEST} to {REACH_LIMIT:,} tokens")

@@ -1,4 +1,4 @@
-"""`l2m.search`: a study from its file to a page, a chosen drawing and a summary."""
+"""`l2m.search`: run a study, write its report and the chosen architecture, and return a summary."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -27,29 +27,29 @@ from l2m_design.settings import Json, to_json, write_atomically
 
 @dataclass(frozen=True, repr=False)
 class StudySummary:
-    """What a study found: all of it as values, and the files that were written, the page and what was chosen."""
+    """The results of a study. found: all results as values. files: paths of the page and of the files of the choice."""
 
     found: Summary
     files: list[str]
 
     @property
     def data(self) -> Json:
-        """All of it, JSON-ready, as study.json holds it."""
+        """All results as JSON, as in study.json."""
         return plain(self.found)
 
     @property
     def chosen(self) -> Architecture | None:
-        """The chosen drawing; none where nothing met the condition."""
+        """The chosen architecture; None if no architecture was chosen."""
         return self.found.chosen.architecture if self.found.chosen else None
 
     @property
     def verdict(self) -> str:
-        """confirmed, not confirmed, or undecided."""
+        """confirmed, not confirmed or undecided."""
         return str(self.found.verdict)
 
     @property
     def sentences(self) -> list[str]:
-        """The answer in words, as the page begins."""
+        """The answer in sentences, as at the top of the page."""
         return words.outcome(self.found)
 
     def __str__(self) -> str:
@@ -72,10 +72,11 @@ def open_study(
     tracking: str | None = None,
     storage: str | None = None,
 ) -> Search:
-    """A study that can be searched. Raises BadInput.
+    """Read a study and its space, ready to search. Raises BadInput.
 
-    overrides: KEY=VALUE, dotted, as --set. runs: where databases, records and weights go; reports: page and chosen
-    drawing. tracking: an MLflow URI; storage: a database of trials; a sqlite file for either unless it is given.
+    overrides: KEY=VALUE with dotted keys, as for --set. runs: folder for databases, records and weights. reports:
+    folder for the report and the chosen architecture. tracking: MLflow tracking URI. storage: Optuna storage URL; both
+    are sqlite files by default.
     """
     settings, space = load_study(study, tuple(overrides))
     if storage:
@@ -90,19 +91,19 @@ def search(
     resume: bool = False,
     fresh: bool = False,
     listener: Listener | None = None,
-    **places: Any,
+    **options: Any,
 ) -> StudySummary | AdoptionResult:
-    """Search architectures under the L²M condition, or, in a study with `start`, the cache of a model that exists; one
-    that was stopped goes on where it was.
+    """Search architectures under the L²M condition; with the key `start`, the cache of a trained model. Continue if
+    interrupted.
 
-    resume: the study must exist. fresh: an earlier one is moved aside. listener: hears of progress and trials.
-    overrides, places: see open_study. In a script, call it below `if __name__ == "__main__":`, since trials are
-    processes of their own. Raises BadInput, and Interrupted on Ctrl-C.
+    study: path of the YAML file. resume: fail if there is no study to continue. fresh: start again; an earlier study is
+    renamed. listener: receives progress and trials. overrides, options: see open_study. In a script, call it below `if
+    __name__ == "__main__":`, since trials run in other processes. Raises BadInput, and Interrupted on Ctrl-C.
     """
     if is_adoption(study):
-        start = open_adoption(study, overrides, **places)
+        start = open_adoption(study, overrides, **options)
         return adoption_finished(start, start.run(fresh, resume, listener))
-    work = open_study(study, overrides, **places)
+    work = open_study(study, overrides, **options)
     return finished(work, work.run(fresh, resume, listener))
 
 
@@ -116,14 +117,14 @@ def finished(work: Search, summary: Summary) -> StudySummary:
 
 
 def reselect(work: Search, listener: Listener) -> StudySummary:
-    """Another choice from what a study stored; nothing is trained."""
+    """Choose again among the stored results of a study; nothing is trained."""
     url, folder = work.storage_url, work.folder.path
     summary = reselected(work.settings, work.space, url, folder, work.report_folder, listener.trouble)
     return written(summary, work.corpus)
 
 
 def written(summary: Summary, corpus: Corpus) -> StudySummary:
-    """Write the page and, when there is a choice, its card and the tokenizer of the corpus."""
+    """Write the page and, if there is a choice, its card and the tokenizer of the corpus."""
     page = Path(summary.report)
     write_page(summary, page)
     return StudySummary(summary, [str(page), *write_chosen(summary, page.parent, corpus)])

@@ -1,4 +1,4 @@
-"""What `l2m check` judges: a drawing, or a published model by its config."""
+"""What `l2m check` judges: an architecture, or a published model by its config."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,11 +33,11 @@ class Layer(TypedDict):
 class Subject:
     """A model as far as the condition and its report need it.
 
-    name: a word for what it is, none for a drawing. layers: rows for JSON, with states at the judged length.
+    name: a word for what it is, none for an architecture. layers: rows for JSON, with states at the judged length.
     runtime: whose convention the state follows. notes: sentences. stack: what its layers keep; kinds: words for
     them, windows told from full attention. dimensions: sizes of a fixed state that may be another. allot: what its
-    server allots for a length, dtypes and so many sequences, where that is counted. version: of the runtime, where its
-    caches were measured. earlier: what an earlier one holds, where that is known to differ.
+    server allocates for a length, dtypes and so many sequences, where that is counted. version: of the runtime, where
+    its caches were measured. earlier: what an earlier one holds, where that is known to differ.
     """
 
     name: str | None
@@ -69,7 +69,7 @@ def read_all(
     from l2m_design.errors import BadInput
 
     if twice := next((path for path in paths if paths.count(path) > 1), None):
-        raise BadInput(f"{twice}: named twice; each model is compared once")
+        raise BadInput(f"{twice}: given twice; each model can be compared once")
     names = [_name(Path(path)) for path in paths]
     if len(set(names)) < len(names):
         names = paths
@@ -89,8 +89,8 @@ def _name(path: Path) -> str:
 
 
 def read(path: str, runtime: str | None, length: int, overrides: list[str], paged: bool = False) -> Subject:
-    """The drawing or the published config at a path, for a context of `length` tokens; paged: with the pages that vLLM
-    allots. Raises BadInput.
+    """The architecture or the published config at a path, for a context of `length` tokens; paged: with the pages that
+    vLLM allocates. Raises BadInput.
     """
     from l2m_design.architecture.readers import is_published, published
     from l2m_design.errors import BadInput
@@ -99,42 +99,47 @@ def read(path: str, runtime: str | None, length: int, overrides: list[str], page
         return _of_published(published(path, runtime, overrides), length, paged)
     if runtime is not None:
         raise BadInput(
-            f"`runtime`: is for a published config.json; {path} is a drawing, which counts what must be kept"
+            f"`runtime`: works only with a published config.json; {path} is an architecture file, of which exactly the "
+            "necessary state is counted"
         )
     from l2m_design.architecture import Architecture
 
     if Path(path).is_dir() and not (Path(path) / "architecture.yaml").exists():
-        raise BadInput(f"{path}: a folder with neither an architecture.yaml nor a config.json in it")
-    drawing = Architecture.load(path, overrides)
-    drawing.check_context(length, path)
-    return of_drawing(drawing, length)
+        raise BadInput(f"{path}: the folder contains neither an architecture.yaml nor a config.json")
+    architecture = Architecture.load(path, overrides)
+    architecture.check_context(length, path)
+    return of_architecture(architecture, length)
 
 
-def of_drawing(drawing: "Architecture", length: int) -> Subject:
-    """A drawing, for a context of `length` tokens."""
+def of_architecture(architecture: "Architecture", length: int) -> Subject:
+    """An architecture, for a context of `length` tokens."""
     from l2m_design.advice import Stack
 
-    hidden = f"The last hidden vector ({drawing.width} elements), which tells the next token's surprise, is part of it."
+    hidden = (
+        f"The last hidden vector ({architecture.width} elements), from which the surprise of the next token is "
+        "computed, is "
+        "part of the state."
+    )
     layers: list[Layer] = [
         {
             "kind": layer.kind,
             "reads_layer": getattr(layer, "share", None),
             "letter": layer.letter,
-            "growth_exponent": layer.state_law(drawing.width).exponent,
-            "growth": layer.state_law(drawing.width).growth,
-            "state_elements": layer.state_law(drawing.width).elements(length),
+            "growth_exponent": layer.state_law(architecture.width).exponent,
+            "growth": layer.state_law(architecture.width).growth,
+            "state_elements": layer.state_law(architecture.width).elements(length),
         }
-        for layer in drawing.layers
+        for layer in architecture.layers
     ]
-    notes = [hidden] if drawing.surprised else []
-    parameters = drawing.parameters
-    kinds = tuple(layer.state_kind for layer in drawing.layers)
-    stack = Stack.of(drawing.laws, drawing.width, drawing.outside)
+    notes = [hidden] if architecture.surprised else []
+    parameters = architecture.parameters
+    kinds = tuple(layer.state_kind for layer in architecture.layers)
+    stack = Stack.of(architecture.laws, architecture.width, architecture.outside)
     return Subject(
         None,
-        drawing.picture,
-        drawing.vocabulary,
-        drawing.width,
+        architecture.picture,
+        architecture.vocabulary,
+        architecture.width,
         parameters,
         parameters,
         layers,
@@ -142,15 +147,17 @@ def of_drawing(drawing: "Architecture", length: int) -> Subject:
         notes,
         stack,
         kinds,
-        _sizes(drawing),
+        _sizes(architecture),
     )
 
 
-def _sizes(drawing: "Architecture") -> "tuple[Dimension, ...]":
+def _sizes(architecture: "Architecture") -> "tuple[Dimension, ...]":
     from l2m_design.advice import Dimension
     from l2m_design.architecture.sizes import resized, sizes
 
-    return tuple(Dimension(name, now, partial(resized, drawing, name)) for name, now in sizes(drawing).items())
+    return tuple(
+        Dimension(name, now, partial(resized, architecture, name)) for name, now in sizes(architecture).items()
+    )
 
 
 def _of_published(model: "Published", length: int, paged: bool) -> Subject:
@@ -175,7 +182,7 @@ def _of_published(model: "Published", length: int, paged: bool) -> Subject:
     if model.earlier is not None:
         notes.insert(1, model.earlier.sentence(model.state))
     if model.positions is not None and length > model.positions:
-        notes.append(f"Its config speaks of {model.positions:,} positions; it is judged at {length:,}.")
+        notes.append(f"Its config allows {model.positions:,} positions; it is judged at a context of {length:,}.")
     stack = Stack.of(tuple(layer.state for layer in model.layers), model.width)
     dimensions = window(stack)
     if model.config.d_state is not None:

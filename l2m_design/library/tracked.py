@@ -1,7 +1,7 @@
-"""One training run in MLflow: params, metrics and the loss curve, under the names that trials of a study have.
+"""One training run in MLflow: params, metrics and the loss curve, with the same names as trials of a study.
 
-A tracking failure never fails a run: it is said in a line. A run that goes on from its checkpoint goes on in its own
-MLflow run, which is found by its tag.
+A tracking failure never fails a run; it is reported in a line. A run that continues from its checkpoint continues in
+its own MLflow run, which is found by its tag.
 """
 
 import contextlib
@@ -65,8 +65,8 @@ class Tracked:
         if found is not None and found.lifecycle_stage == "deleted":
             raise MlflowException(f"the experiment '{name}' was deleted")
         experiment = found.experiment_id if found else client.create_experiment(name)
-        asked = f"tags.`{RUN}` = '{self._work.identity}' and attributes.status != 'FINISHED'"
-        runs = client.search_runs([experiment], asked)
+        query = f"tags.`{RUN}` = '{self._work.identity}' and attributes.status != 'FINISHED'"
+        runs = client.search_runs([experiment], query)
         if runs:
             self._run = runs[0].info.run_id
             client.update_run(self._run, status="RUNNING")
@@ -108,7 +108,7 @@ class Tracked:
 def check_store(uri: str) -> None:
     """Raises BadInput when MLflow knows no store for the URI; whether one answers is seen later."""
     if uri.partition("://")[0].partition("+")[0] not in STORES:
-        raise BadInput(f"`tracking` {uri}: no store of that kind; allowed: {', '.join(s + '://' for s in STORES)}")
+        raise BadInput(f"`tracking` {uri}: unknown kind of store; allowed: {', '.join(s + '://' for s in STORES)}")
 
 
 def connected(uri: str, work: "Training") -> Tracked:

@@ -40,9 +40,12 @@ class Estimation:
         table: Path | None = None,
     ) -> None:
         if isinstance(corpus, Corpus) and tokenizer:
-            raise BadInput("tokenizer: an opened corpus has its own; open it with another, or give its name")
+            raise BadInput(
+                "tokenizer: an opened corpus already has one; give the name of the corpus instead, or open it with "
+                "this tokenizer"
+            )
         if not isinstance(corpus, str | Path | Corpus):
-            raise BadInput(f"corpus: a name, a path or a Corpus is expected, found {type(corpus).__name__}")
+            raise BadInput(f"corpus: must be a name, a path or a Corpus, found {type(corpus).__name__}")
         self._given = corpus if isinstance(corpus, Corpus) else None
         self._name, self._tokenizer, self._device = str(corpus), tokenizer, device
         self._scoring = Scoring(tokens, table, trust_remote_code)
@@ -72,7 +75,7 @@ class Estimation:
         return next(iter(self._opened.values())) if self._opened else self.corpus()
 
     def measurements(
-        self, asked: Sequence[MeasurementSettings], models: Sequence[str], on_progress: Progress
+        self, wanted: Sequence[MeasurementSettings], models: Sequence[str], on_progress: Progress
     ) -> list[Measurement]:
         """Every estimator in turn, those that need a model once with each; a model scores what it must once."""
 
@@ -80,11 +83,11 @@ class Estimation:
             on_progress("pieces of windows", done, total)
 
         found = {}
-        for index, settings in enumerate(asked):
+        for index, settings in enumerate(wanted):
             if not settings.needs_scorer:
                 found[index, 0] = measure(self.corpus(), settings, on_progress=on_window)
         for place, model in enumerate(models):
-            mine = {i: planned(settings, model) for i, settings in enumerate(asked) if settings.needs_scorer}
+            mine = {i: planned(settings, model) for i, settings in enumerate(wanted) if settings.needs_scorer}
             corpus, first = self.corpus(model), next(iter(mine.values()))
             with open_scores(corpus, first, model, self._device, on_progress, self._scoring) as scores:
                 for index, settings in mine.items():
@@ -99,10 +102,10 @@ class Estimation:
         reach = longest or min(MOST_PAIRS, int(documents.lengths.max()) // (2 * channels))
         return two_point(documents, corpus.vocabulary, reach, level, np.random.default_rng(seed), channels)
 
-    def plans(self, asked: Sequence[MeasurementSettings], models: Sequence[str]) -> list[Json]:
+    def plans(self, wanted: Sequence[MeasurementSettings], models: Sequence[str]) -> list[Json]:
         """What each measurement would read, in numbers."""
         plans = []
-        for settings in asked:
+        for settings in wanted:
             for model in models if settings.needs_scorer else [None]:
                 check_model(model)
                 numbers = plan(self.corpus(model), planned(settings, model), model == "oracle")

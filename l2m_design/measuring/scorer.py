@@ -72,7 +72,7 @@ def open_scores(
     """Scores of a corpus' documents by `model`: oracle, train, a folder, a .gguf file, a name, or a server's address.
 
     Settings must be `planned`. What needs torch is imported where it is needed. Raises BadInput, and WorkFailed when a
-    server or a device went away; then the same call goes on where it stopped.
+    server or a device went away; then the same call continues where it stopped.
     """
     documents = documents_of(corpus, settings, values=model == "oracle")
     scorer = _scorer(corpus, settings, model, device, on_progress, scoring)
@@ -92,8 +92,9 @@ def open_scores(
             yield scores
         except (RuntimeError, OSError) as error:
             raise WorkFailed(
-                f"{scorer.name}: {first_line(error)}; {scores.tokens_scored:,} tokens scored in this run are kept in "
-                f"{table}, the same command goes on from there"
+                f"{scorer.name}: {first_line(error)}; {scores.tokens_scored:,} tokens of this run are saved in "
+                f"{table}; "
+                "run the same command to continue"
             ) from None
 
 
@@ -115,7 +116,7 @@ def _scorer(
     if is_server(model):
         tokenizer = corpus.tokenizer if isinstance(corpus, TextCorpus) else None
         if isinstance(tokenizer, Bytes) and tokenizer.assumed:
-            raise BadInput(f"{model}: a server takes token numbers: name its model's tokenizer with `tokenizer`")
+            raise BadInput(f"{model}: a server needs token numbers: give the tokenizer of its model with `tokenizer`")
         from l2m_design.information.scores.server import ServerScorer
 
         url, _, name = model.partition("#")
@@ -144,8 +145,8 @@ def check_vocabulary(corpus: Corpus, model: str, tokens: int) -> None:
     """A model's table of embeddings may be padded, but not by much. Raises BadInput."""
     if not corpus.vocabulary <= tokens <= corpus.vocabulary + PADDING:
         raise BadInput(
-            f"{model}: has {tokens} tokens, {corpus.name} has {corpus.vocabulary}: give its own tokenizer with "
-            "`tokenizer`"
+            f"{model}: has {tokens} tokens, {corpus.name} has {corpus.vocabulary}: give the tokenizer of "
+            "the model with `tokenizer`"
         )
 
 

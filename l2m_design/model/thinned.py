@@ -25,7 +25,7 @@ def thinned(model: LanguageModel, thinning: Thinning) -> LanguageModel:
 
     The scores of `value` are fresh: teach them (see l2m_design.model.value).
     """
-    drawing = thinning.drawing(model.architecture)
+    drawing = thinning.bounded(model.architecture)
     weight = model.embedding.weight
     result = build(drawing).to(device=weight.device, dtype=weight.dtype)
     missing, unexpected = result.load_state_dict(model.state_dict(), strict=False)

@@ -128,7 +128,7 @@ def compared(budget: BudgetRow) -> list[str]:
     if budget.over is not None:
         part = f" ({estimate(budget.lost)} of what that plan loses)" if budget.lost else ""
         said.append(
-            f"{at} the searched plan loses {estimate(row.difference, sign=True)} nats a token. Minus the loss of the "
+            f"{at} the searched plan loses {estimate(row.difference, sign=True)} nats per token. Minus the loss of the "
             f"best uniform plan ({budget.rival}), paired over documents: {estimate(budget.over, sign=True)}{part}; "
             f"{_better(budget.over)}."
         )
@@ -136,7 +136,7 @@ def compared(budget: BudgetRow) -> list[str]:
     if budget.healed and budget.gain:
         said.append(
             f"At {budget.share:.3g} of the state, {budget.healed.name}: it loses "
-            f"{estimate(budget.healed.difference, sign=True)} nats a token to the model; healing gains "
+            f"{estimate(budget.healed.difference, sign=True)} nats per token to the model; healing gains "
             f"{estimate(budget.gain, sign=True)}, paired over documents."
         )
     return said
@@ -146,10 +146,10 @@ def _unmeasured(at: str, row: PlanRow, budget: BudgetRow) -> str:
     # of a plan that test windows were not read with: the solution, or the best on validation windows
     if row.validation is not None:
         return (
-            f"{at} {row.picture} ({row.name}) loses {row.validation:+.4f} nats a token on validation windows; on test "
-            "windows it was not measured."
+            f"{at} {row.picture} ({row.name}) loses {row.validation:+.4f} nats per token on validation windows; on test"
+            " windows it was not measured."
         )
-    predicted = "" if row.predicted is None else f", its predicted loss {row.predicted:+.4f} nats a token"
+    predicted = "" if row.predicted is None else f", its predicted loss {row.predicted:+.4f} nats per token"
     return f"{at} the solution is {row.picture}{predicted} (solved in {budget.seconds:.2f} s); it was not measured."
 
 

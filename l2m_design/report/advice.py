@@ -1,4 +1,5 @@
-"""Words: which layers pay, and what would have to change to meet the condition with the least state."""
+"""Advice in sentences: the state by layer type, and what would have to change to meet the condition with least "
+"state."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from l2m_design.report.words import size
 
 
 class Payer(TypedDict):
-    """What layers of a kind hold at the target, as JSON; share: of the whole state."""
+    """State of the layers of a type at the target length, as JSON. share: of the whole state."""
 
     kind: str
     layers: int
@@ -22,9 +23,9 @@ class Payer(TypedDict):
 
 
 def payers(stack: Stack, kinds: Sequence[str], demand: Demand) -> list[Payer]:
-    """Bytes at the target by kind of layer and their share, who pays most first.
+    """Return bytes at the target length and their share by layer type, the largest first.
 
-    layers: those that hold something, which layers that read another's cache do not.
+    layers: number of layers with a state of their own.
     """
     terms = demand.terms
     bytes_: Counter[str] = Counter()
@@ -41,13 +42,15 @@ def payers(stack: Stack, kinds: Sequence[str], demand: Demand) -> list[Payer]:
 
 
 def advice(stack: Stack, kinds: Sequence[str], demand: Demand, changes: list[Change]) -> list[str]:
-    """Sentences: who pays; what others do and what it costs; what the condition alone allows, or what it misses."""
+    """Return sentences: state by layer type; what published models do and its cost; what the condition allows or "
+    "lacks."""
     met, terms = stack.meets(demand), demand.terms
     paid = [row for row in payers(stack, kinds, demand) if row["share"] >= 0.0005]
     shares = ", ".join(f"{_count(row['layers'], row['kind'])} {row['share']:.1%}" for row in paid)
-    said = [f"Who pays at {terms.length:,} tokens: {shares or 'nobody'}."]
+    said = [f"State by layer type at {terms.length:,} tokens: {shares or 'none'}."]
     if not changes:
-        return [*said, "No change is known that holds less and still meets the condition." if met else _hopeless(stack)]
+        none = "No change is known that needs less state and still meets the condition."
+        return [*said, none if met else _hopeless(stack)]
     if met:
         said += _practice(stack, kinds, demand)
         if any(change.to in ("window", "fixed", "shorter_window", "smaller_state") for change in changes):
@@ -55,14 +58,16 @@ def advice(stack: Stack, kinds: Sequence[str], demand: Demand, changes: list[Cha
     elif not any(change.after.meets(demand) for change in changes):
         said.append("No change of these layers alone meets the whole condition.")
     for index, change in enumerate(_told(changes)):
-        lead = "Or" if index else "Least state of these" if change.after.meets(demand) else "For the level alone"
+        lead = (
+            "Or" if index else "Smallest change" if change.after.meets(demand) else "For the capacity condition alone"
+        )
         if met and not index:
             lead = "The condition alone allows"
         said.append(f"{lead}: {_said(change, kinds, demand)}; {_left(change, stack, demand)}.")
     if later := then(stack, demand, changes):
-        said.append(f"After the first: {_said(later, kinds, demand)}; {_left(later, changes[0].after, demand)}.")
+        said.append(f"After the first change: {_said(later, kinds, demand)}; {_left(later, changes[0].after, demand)}.")
     caution = (
-        "The condition is necessary, not sufficient: what is dropped may still be missed, and only training tells."
+        "The condition is necessary, not sufficient: evicted tokens may still be needed, which only training can show."
     )
     return [*said, caution] if met or later else said
 
@@ -75,8 +80,9 @@ def _practice(stack: Stack, kinds: Sequence[str], demand: Demand) -> list[str]:
     which = _which(change.layers, kinds)
     length = demand.terms.length
     return [
-        f"As {MODEL} does, one layer in {ONE_IN} stays and the others hold {WINDOW:,} tokens: {which} become windows; "
-        f"at {length:,} tokens {_left(change, stack, demand)}, and the condition is met.",
+        f"As in {MODEL}, where one layer in {ONE_IN} has full attention and the others windows of {WINDOW:,} tokens: "
+        "if "
+        f"{which} become windows, at {length:,} tokens {_left(change, stack, demand)}, and the condition is met.",
     ]
 
 
@@ -88,7 +94,7 @@ def _cost() -> str:
         for row in known.rows
     )
     return (
-        f"Measured cost, nats a token above full attention at {known.length:,} tokens, in models of "
+        f"Measured cost, nats per token above full attention at {known.length:,} tokens, in models of "
         f"{known.parameters / 1e6:.1f} M parameters ({known.study}): {rows}."
     )
 
@@ -100,7 +106,9 @@ def _told(changes: list[Change]) -> list[Change]:
 
 
 def _hopeless(stack: Stack) -> str:
-    return "It keeps nothing that could grow." if not stack.state.terms else "No change of its layers is known to do."
+    if not stack.state.terms:
+        return "It has no state that could grow."
+    return "No change of its layers is known that would be enough."
 
 
 def _said(change: Change, kinds: Sequence[str], demand: Demand) -> str:
@@ -112,10 +120,10 @@ def _said(change: Change, kinds: Sequence[str], demand: Demand) -> str:
         return f"{which} may become fixed states {_of_size(change.fixed_elements, 'elements')}"
     if change.to == "shorter_window":
         if change.window_tokens == 1:
-            return f"{which} may be shorter, down to where training shows a loss"
-        return f"{which} may hold {change.window_tokens:,} tokens each"
+            return f"{which} may be shorter, as far as training shows no loss"
+        return f"{which} may cache only {change.window_tokens:,} tokens each"
     if change.to == "smaller_state":
-        held = "smaller, down to where training shows a loss"
+        held = "smaller, as far as training shows no loss"
         if change.factor != 0.01:
             held = f"{change.factor:g} times as large"
         return f"the recurrent state of {which} may be {held}"
@@ -123,23 +131,23 @@ def _said(change: Change, kinds: Sequence[str], demand: Demand) -> str:
     if change.to == "full":
         return f"{which} must become full attention{own}"
     if change.to == "sparse":
-        become = f"must become attention{own} that" if own or any(kinds[i] == "window" for i in change.layers) else ""
-        thin = "thins its" if become or len(change.layers) == 1 else "thin their"
-        return " ".join(word for word in (which, become, thin, _thin(change)) if word)
+        if own or any(kinds[i] == "window" for i in change.layers):
+            return f"{which} must become attention{own} that caches {_thin(change)}"
+        return f"{which} may cache only {_thin(change)}"
     times = f"{change.factor or 1:,.4g} times"
     if change.to == "larger_budget":
-        keep = "" if change.factor == 1 else f" and {times} the keep"
-        return f"{which} must keep more, exponent {change.exponent or 0:g} at least{keep}"
+        keep = "" if change.factor == 1 else f" and keep {times} as large"
+        return f"{which} must cache more: exponent at least {change.exponent or 0:g}{keep}"
     if change.to == "longer_window":
-        return f"{which} must hold {change.window_tokens or 0:,} tokens, {times} as many, to cover {length:,}"
+        return f"{which} must cache {change.window_tokens or 0:,} tokens, {times} as many, to cover {length:,} tokens"
     what = "the recurrent state" if change.to == "larger_state" else "the state"
     return f"{what} of {which} must be {times} as large to cover {length:,} tokens"
 
 
 def _heads(elements: int) -> str:
-    """What a token of new attention keeps, such as: 2 heads of 64 (256 elements a token)."""
+    """Describe what new attention stores of a token, such as: 2 heads of 64 (256 elements per token)."""
     heads, rest = divmod(elements, HEAD)
-    kept = f"{elements:,} elements a token"
+    kept = f"{elements:,} elements per token"
     return kept if rest else f"{heads:,} {'head' if heads == 1 else 'heads'} of {HEAD // 2} ({kept})"
 
 
@@ -150,7 +158,7 @@ def _left(change: Change, stack: Stack, demand: Demand) -> str:
     unmet = "" if change.after.meets(demand) else ", and growth is still not met"
     before_, after_ = demand.enough(stack.state), demand.enough(change.after.state)
     if before_ and after_ and before_.answer == "yes" != after_.answer:
-        unmet += ", and whether that is enough is then not decided"
+        unmet += ", and whether the state is still large enough is not decided"
     return f"{size(before)} become {size(after)}, {_difference(before, after)}{unmet}"
 
 
@@ -168,18 +176,18 @@ def _and_thinned(change: Change) -> str:
     if not change.thinned:
         return ""
     alone = len(change.thinned) == 1
-    left = "the one left thins its" if alone else f"the {len(change.thinned)} left thin their"
-    return f" if {left} {_thin(change)}"
+    left = "the remaining one caches" if alone else f"the remaining {len(change.thinned)} cache"
+    return f" if {left} only {_thin(change)}"
 
 
 def _thin(change: Change) -> str:
-    return f"keys to t^{change.exponent:g} (sparse_attention: chunk {THIN_CHUNK}, keep {change.keep:g})"
+    return f"about t^{change.exponent:g} tokens (sparse_attention: chunk {THIN_CHUNK}, keep {change.keep:g})"
 
 
 def _of_size(count: int | None, unit: str) -> str:
-    """The least size; where one is enough, the condition leaves it open."""
+    """Return the smallest size; of any size if 1 is enough for the condition."""
     if count == 1:
-        return "or fixed states, whose size it leaves open" if unit == "tokens" else "whose size it leaves open"
+        return "or fixed states of any size" if unit == "tokens" else "of any size"
     return f"of {count or 0:,} {unit} or more"
 
 

@@ -29,7 +29,7 @@ def letter(number: int) -> str:
 
 def tokens(count: int | None) -> str:
     """A reach in words."""
-    return f"no end up to {REACH_LIMIT:,} tokens" if count is None else f"{count:,} tokens"
+    return f"at least {REACH_LIMIT:,} tokens" if count is None else f"{count:,} tokens"
 
 
 def estimate(found: Estimate | None, sign: bool = False) -> str:
@@ -44,7 +44,7 @@ def trial(record: "Record") -> str:
     """One line about a finished trial."""
     name = f"trial {record.number} {record.picture}" + (f" ({record.design})" if record.design else "")
     if record.copy_of is not None:
-        return f"{name}: drawn before, as trial {record.copy_of}"
+        return f"{name}: duplicate of trial {record.copy_of}"
     if record.late_loss is None:
         return f"{name}: {record.state}: {record.reason}"
     rate = f", learning rate x {record.rate:g}" if record.rate != 1 else ""
@@ -96,7 +96,7 @@ def constant(terms: Terms, kinds: tuple[str, ...] | None = None) -> str:
     if kinds is not None:
         others = [kind for kind in kinds if kind not in own]
         rest = f", {other} in {', '.join(others)}{_UNMEASURED if OTHER in ranges else assumed}" if others else ""
-    return f"{listed} (measured by kind on a known source, in windows of some thousand tokens){rest}"
+    return f"{listed} (measured on a known source, in windows of some thousand tokens){rest}"
 
 
 _UNMEASURED = " (not measured: between the lowest and the highest of the kinds that were)"
@@ -212,7 +212,7 @@ def _verdict(summary: "Summary", chosen: "Chosen", verdict: Verdict) -> str:
     lost = f", gain lost {estimate(own.lost_gain, sign=True)}" if own.lost_gain else ""
     over = f"documents and {chosen.seeds} fresh seeds" if chosen.seeds > 1 else "documents; one seed"
     return (
-        f"{said} {bar} (late loss{gained} at most {choice.delta:g} nats a token worse). Nearest to failing: "
+        f"{said} {bar} (late loss{gained} at most {choice.delta:g} nats per token worse). Nearest to failing: "
         f"{own.rival}, late loss {estimate(own.difference, sign=True)}{lost}, paired over {over}"
         f"{_saved(summary, chosen)}."
     )
@@ -249,7 +249,7 @@ def _tradeoff(summary: "Summary") -> list[str]:
         for step in summary.tradeoff
         if step.cost_per_halving
     ]
-    return [f"Halving the state costs, nats a token: {'; '.join(steps)}."] if steps else []
+    return [f"Halving the state costs, nats per token: {'; '.join(steps)}."] if steps else []
 
 
 def _demand(summary: "Summary") -> str:

@@ -14,7 +14,7 @@ H100 = 989e12  # operations a second in bfloat16, dense, by its data sheet; an H
 REACHED = (0.045, 0.17)  # of them that training reached: 50 M parameters, windows and attention (docs/lab-book.md)
 THREAD = (12e9, 25e9)  # operations a second that a CPU thread reached (reports/quickstart, text-hybrids)
 LAUNCHING = (0.0015, 0.02)  # seconds a layer and step that starting 300 to 4,000 GPU kernels takes, however small
-KEPT = (45, 95)  # bytes a token, layer and unit of width that a pass keeps on a GPU: attention, Mamba-2 (same run)
+KEPT = (45, 95)  # bytes per token, layer and unit of width that a pass keeps on a GPU: attention, Mamba-2 (same run)
 KEPT_BY_RECOMPUTING = 4  # the input of a layer, in float32
 SAVED_BYTES, CHECKPOINT_BYTES = 4, 12  # a parameter's weight in float32; with two moments
 

@@ -41,7 +41,7 @@ def measured_demand(
     unit = corpus.bytes_per_token
     kept = Measured.of_plain(found.plain())
     law = measured_law(found).counted_in(unit)
-    note = f"measured on bytes, {unit:.2f} of which make a token: lengths are counted in tokens"
+    note = f"measured on bytes and converted: a token has {unit:.2f} bytes on average"
     in_tokens = replace(
         kept,
         lengths=[round(n / unit, 1) for n in kept.lengths],
@@ -79,8 +79,9 @@ def measured_law(measurement: Measurement) -> PowerLaw:
     """The law to hold architectures against. Raises BadInput where the amount is a matter of vocabulary alone."""
     if measurement.required is None:
         raise BadInput(
-            "demand: shuffled words of these documents tell three quarters or more of what words in order tell: the "
-            "growth found is that of vocabulary, so no beta is given; set demand.beta yourself, or measure by a model"
+            "demand: with words shuffled the halves of these documents still share at least three quarters of the "
+            "information, so the growth comes from vocabulary and beta is not known; set demand.beta yourself, or "
+            "measure with a model"
         )
     return measurement.required
 
@@ -92,7 +93,7 @@ def given_law(settings: DemandSettings, bytes_per_token: float | None = 1.0) -> 
     """
     assert settings.beta is not None
     if settings.unit == "bytes" and bytes_per_token is None:
-        raise BadInput("demand.unit: the corpus' tokens are no text, so that none has a number of bytes")
+        raise BadInput("demand.unit: the tokens of this corpus are not text, so they have no size in bytes")
     prefactor = settings.prefactor or 1.0
     draws = None
     if settings.beta_interval:
@@ -104,7 +105,7 @@ def given_law(settings: DemandSettings, bytes_per_token: float | None = 1.0) -> 
 def law_of(settings: DemandSettings, corpus: Corpus) -> PowerLaw:
     """The law of a given beta, in the corpus' tokens. Raises BadInput where the settings ask for a measurement."""
     if settings.beta is None:
-        raise BadInput("demand: nothing is measured here; give the law, as demand={beta: 0.7, prefactor: 5}")
+        raise BadInput("demand: cannot be measured here; give the law, as demand={beta: 0.7, prefactor: 5}")
     return given_law(settings, corpus.bytes_per_token if settings.unit == "bytes" else None)
 
 

@@ -1,4 +1,4 @@
-"""The driver: asks for drawings, hands jobs to an executor, hears what happens, and keeps it.
+"""The driver: asks for architectures, hands jobs to an executor, hears what happens, and keeps it.
 
 One process decides everything. What it decides depends on what jobs answered, never on when (study/draws.py).
 """
@@ -52,7 +52,7 @@ class Bench:
 
 
 class Trials:
-    """The trials of a study: the baselines at every learning rate, then drawings, until enough were trained."""
+    """The trials of a study: the baselines at every learning rate, then architectures, until enough were trained."""
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
@@ -118,7 +118,7 @@ class Trials:
         return drawn < self._settings.search.trials and not self.exhausted
 
     def _past(self, number: int) -> Past:
-        """What counts for the drawing of this number."""
+        """What counts for the architecture of this number."""
         first = max(0, number - self._bench.ledger.lag(number) + 1)
         ended, late = before(self._records.all, first), range(first, number)
         return Past(ended, {n: self._records.at(n) if n in self._records else self._open[n].record for n in late})
@@ -141,9 +141,9 @@ class Trials:
             rejected=asked.rejected if asked else 0,
             generation=asked.generation if asked else {},
         )
-        twin = past.running_twin(found) if past else None
-        if twin is not None and record.spends:
-            record = replace(record, state="pruned", reason=f"drawn before, as trial {twin}", copy_of=twin)
+        earlier = past.running_duplicate(found) if past else None
+        if earlier is not None and record.spends:
+            record = replace(record, state="pruned", reason=f"duplicate of trial {earlier}", copy_of=earlier)
         trial = Trial(record, found, self._descriptor, asked, known, self._bench.folder)
         if trial.job() is None:
             self._end(trial)
@@ -188,7 +188,7 @@ class Trials:
 
 
 def run_finalists(bench: Bench) -> None:
-    """Tune, then train every seed at every length; a run that is there is not asked for again."""
+    """Tune, then train every seed at every length; finished runs are not repeated."""
     descriptor = bench.ledger.descriptor
     settings = descriptor.settings
     entered = entrants(bench.ledger)
@@ -202,7 +202,7 @@ def run_finalists(bench: Bench) -> None:
 
 
 def entrants(ledger: Ledger) -> dict[str, Architecture]:
-    """Every finalist's drawing by name: baselines that a GPU holds, the study's own, the best trials."""
+    """Every finalist's architecture by name: baselines that a GPU holds, the study's own, the best trials."""
     descriptor = ledger.descriptor
     ran_out = {record.fingerprint for record in ledger.records.all if record.ran_out}
     known = {name: drawing for name, (drawing, _) in plan.designs(descriptor).items()}

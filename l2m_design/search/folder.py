@@ -44,16 +44,18 @@ class StudyFolder:
             self._move_aside()
         if not known.exists():
             if resume:
-                raise BadInput(f"--resume: there is no study in {self.path}")
+                raise BadInput(f"--resume: {self.path} contains no study")
             if self.path.exists() and any(self.path.iterdir()):
-                raise BadInput(f"{self.path}: holds files that are no study; give another name or --runs")
+                raise BadInput(
+                    f"{self.path}: contains files that do not belong to a study; give another name or --runs"
+                )
             write_atomically(known, to_json(identity))
             return True
         kept = read_mapping(known)
         kept.get("study", {}).pop("corpus", None)  # of earlier versions
         if changed := differences(kept, json.loads(to_json(identity))):
             raise BadInput(
-                f"{self.path}: holds a study of this name with other settings ({'; '.join(changed[:3])}); "
+                f"{self.path}: contains a study of this name with other settings ({'; '.join(changed[:3])}); "
                 "give --fresh, or another name"
             )
         return False
@@ -63,7 +65,11 @@ class StudyFolder:
         kept = read_kept(self.path / "storage.json")
         if fresh or not kept or kept["storage"] == storage:
             return
-        there = f"in {kept['storage']}; give --storage" if kept["storage"] else "in its folder; leave --storage out"
+        there = (
+            f"in {kept['storage']}; give --storage"
+            if kept["storage"]
+            else "in the folder of the study; leave --storage out"
+        )
         raise BadInput(f"{self.path}: the trials of this study are {there}, or --fresh")
 
     def keep_storage(self, storage: str | None) -> None:
@@ -83,12 +89,12 @@ class StudyFolder:
 
     @property
     def seconds(self) -> float:
-        """Wall time of the sittings so far."""
+        """Wall time of the sessions so far."""
         return float(read_kept(self.path / "seconds.json").get("total", 0.0))
 
     @contextlib.contextmanager
     def sitting(self) -> Iterator[None]:
-        """Add the wall time of what happens inside; a killed sitting is known to the last EVERY seconds."""
+        """Add the wall time of what happens inside; a killed session is known to the last EVERY seconds."""
         before, began, done = self.seconds, time.perf_counter(), threading.Event()
 
         def keep() -> None:

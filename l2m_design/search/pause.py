@@ -26,7 +26,7 @@ def within(seconds: float, call: Callable[[], Any]) -> Any:
     if errors:
         raise errors[0]
     if not answers:
-        raise TimeoutError(f"no answer within {seconds:.0f} s")
+        raise TimeoutError(f"no response within {seconds:.0f} s")
     return answers[0]
 
 
@@ -45,7 +45,7 @@ class Pause:
         self._next, self._until = FIRST_PAUSE, 0.0
 
     def failed(self, error: Exception) -> None:
-        """The store did not do as asked."""
+        """Note that a call to the store failed."""
         self.trouble = (
             first_line(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {first_line(error)}"
         )

@@ -17,7 +17,7 @@ ENOUGH_SEEDS = 3
 
 @dataclass(frozen=True)
 class Baseline:
-    """A baseline at one learning rate; picks ask the space for it, unless its drawing is given."""
+    """A baseline at one learning rate; picks ask the space for it, unless its architecture is given."""
 
     name: str
     rate: float
@@ -54,19 +54,19 @@ def _without_reference(descriptor: Descriptor) -> str | None:
     if REFERENCE in designs(descriptor):
         return None
     wanted = descriptor.settings.search.known_designs
-    why = "the space has no kind named attention" if wanted else "search.known_designs: false"
-    return f"full attention is not trained ({why}): the best that is trained may be far from what the data allow"
+    why = "the space has no mixer named attention in kinds" if wanted else "search.known_designs: false"
+    return f"full attention is not trained ({why}), so the best trained model may be far from the best possible"
 
 
 def _too_few_seeds(descriptor: Descriptor) -> str | None:
     """A sentence where the choice will hardly be decided: seeds vary, and one or two do not say how much."""
     asked = descriptor.settings.finalists
     if asked is None:
-        return "no finalists: nothing is trained again with fresh seeds, so that no choice can be confirmed"
+        return "no finalists: no model is trained again with fresh seeds, so no choice can be confirmed"
     if asked.seeds >= ENOUGH_SEEDS:
         return None
     return (
-        f"finalists.seeds: {asked.seeds}; fewer than {ENOUGH_SEEDS} hardly say how much seeds vary, and the choice may "
+        f"finalists.seeds: {asked.seeds}; fewer than {ENOUGH_SEEDS} hardly show how much seeds vary, so the choice may "
         "stay undecided"
     )
 
@@ -77,18 +77,22 @@ def check_reference(descriptor: Descriptor) -> None:
     known, asked = list(designs(descriptor)), settings.finalists
     for name in (asked.baselines or ()) if asked else ():
         if name not in known:
-            raise BadInput(f"finalists.baselines: no baseline '{name}'; the study trains: {', '.join(known) or 'none'}")
+            raise BadInput(
+                f"finalists.baselines: unknown baseline '{name}'; the study trains: {', '.join(known) or 'none'}"
+            )
     named = REFERENCE if settings.choice.reference == FULL else settings.choice.reference
     if named == BEST:
         return
     there = known if asked is None else [*(known if asked.baselines is None else asked.baselines), *asked.designs]
     if named not in there:
         allowed = ", ".join([BEST, *([FULL] if REFERENCE in there else []), *there])
-        raise BadInput(f"choice.reference: '{settings.choice.reference}' will not be trained; allowed are {allowed}")
+        raise BadInput(
+            f"choice.reference: '{settings.choice.reference}' is not among the trained models; allowed are {allowed}"
+        )
 
 
 def check_feasible(descriptor: Descriptor, where: str) -> None:
-    """Raises BadInput, naming the nearest change, when no drawing of the space may be trained."""
+    """Raises BadInput, naming the nearest change, when no architecture of the space may be trained."""
     space, demand, vocabulary = descriptor.resolved, descriptor.demand, descriptor.corpus["vocabulary"]
     enforced, candidates = descriptor.settings.search.enforce, descriptor.candidates
     meets = judged_by(demand, enforced)
@@ -101,7 +105,7 @@ def check_feasible(descriptor: Descriptor, where: str) -> None:
         return
     if some(meets):
         limit = descriptor.settings.search.memory_gib
-        raise BadInput(f"search.memory_gib: {limit:g} GiB hold the training of no drawing of {where}; allow more")
+        raise BadInput(f"search.memory_gib: {limit:g} GiB are too few to train any architecture of {where}; allow more")
     raise BadInput(refusal(space, demand, vocabulary, where, enforced))
 
 

@@ -17,13 +17,13 @@ State = Literal["complete", "pruned", "infeasible", "failed"]
 class Record:
     """One asked candidate and what became of it.
 
-    value: late loss + price · log2(state bytes), nats a token, for complete trials. verdict: the condition's
+    value: late loss + price · log2(state bytes), nats per token, for complete trials. verdict: the condition's
     answer, JSON-ready. rungs: (tokens, late loss) looks. reason: why it was rejected, pruned or failed.
     design: the baseline's name. copy_of: the trial whose result a duplicate reuses. rate: factor of the recipe's
-    learning rate. recall: late excess over Bayes on the recall source, nats a fact, and the seconds it took.
+    learning rate. recall: late excess over Bayes on the recall source, nats per fact, and the seconds it took.
     too_large: training it takes more memory than the study allows, whatever the condition says. stopped_seconds: that a
     run which was stopped at a rung had trained and evaluated. drawing_seconds: until it was drawn and judged; rejected:
-    how many drawings were refused unasked before it. generation: of a genetic sampler, by Optuna's key. curve:
+    how many architectures were refused unasked before it. generation: of a genetic sampler, by Optuna's key. curve:
     (tokens, training loss in nats) of a run that was stopped at a rung; that of a finished one is in its result.
     """
 
@@ -55,10 +55,10 @@ class Record:
     generation: dict[str, int] = field(default_factory=dict)
     curve: list[tuple[int, float]] = field(default_factory=list)
 
-    def copied_from(self, twin: "Record") -> "Record":
-        """This record with the fate of an equal earlier drawing."""
-        fate = {name: getattr(twin, name) for name in ("state", "value", "result", "rungs", "recall", "too_large")}
-        return replace(self, reason=twin.reason, copy_of=twin.number, **fate)
+    def copied_from(self, earlier: "Record") -> "Record":
+        """This record with the fate of an equal earlier architecture."""
+        fate = {name: getattr(earlier, name) for name in ("state", "value", "result", "rungs", "recall", "too_large")}
+        return replace(self, reason=earlier.reason, copy_of=earlier.number, **fate)
 
     @property
     def drawing(self) -> Architecture:
@@ -67,7 +67,7 @@ class Record:
 
     @property
     def misfits(self) -> bool:
-        """Was it refused because no width suits its drawing, or the context does not?"""
+        """Was it refused because no width suits its architecture, or the context does not?"""
         return self.state == "infeasible" and self.reason is not None and self.reason.startswith("layers.")
 
     @property
@@ -92,12 +92,12 @@ class Record:
 
     @property
     def late_loss(self) -> float | None:
-        """Late loss on validation documents, nats a token."""
+        """Late loss on validation documents, nats per token."""
         return self.result["late_loss"] if self.result else None
 
     @property
     def decode_ms(self) -> float | None:
-        """Milliseconds of a decoding step, where that was asked for."""
+        """Milliseconds of a decoding step, if it was measured."""
         return self.result.get("decode_ms") if self.result else None
 
     def plain(self) -> Json:
@@ -160,11 +160,12 @@ class Records:
         """Of those the ones that the search drew: baselines not counted."""
         return sum(r.spends and r.design is None for r in self.all)
 
-    def twin(self, fingerprint: str, rate: float, whole: bool = False) -> Record | None:
-        """An earlier complete (unless `whole`, or pruned) trial of the same drawing and learning rate, to be reused; or
-        one of the same drawing at any rate that ran out of memory.
+    def duplicate(self, fingerprint: str, rate: float, whole: bool = False) -> Record | None:
+        """Return an earlier trial to reuse: complete (or pruned, unless `whole`), of equal architecture and rate.
+
+        Else one of the same architecture, at any learning rate, that ran out of memory.
         """
         own = [r for r in self.all if r.fingerprint == fingerprint and r.copy_of is None]
-        twins = (r for r in own if r.rate == rate)
-        found = next((r for r in twins if r.state == "complete" or (r.state == "pruned" and not whole)), None)
+        equal = (r for r in own if r.rate == rate)
+        found = next((r for r in equal if r.state == "complete" or (r.state == "pruned" and not whole)), None)
         return found or next((r for r in own if r.ran_out), None)

@@ -54,7 +54,7 @@ class Folders:
 
 
 class Search:
-    """One study in its folder. Raises BadInput before any work when it cannot run as asked."""
+    """One study in its folder. Raises BadInput before any work when it cannot run."""
 
     def __init__(self, settings: StudySettings, space: Space, folders: Folders, tracking_uri: str) -> None:
         self.settings = settings
@@ -84,8 +84,9 @@ class Search:
         documents = len(set(windows.cluster.tolist()))
         if documents < FEWEST_DOCUMENTS:
             raise BadInput(
-                f"{self.corpus.name}: {documents} test documents hold windows of {self.settings.compared_at} tokens, "
-                f"at least {FEWEST_DOCUMENTS} are needed to confirm a choice: give more or shorter documents, shorter "
+                f"{self.corpus.name}: {documents} test documents are long enough for windows of "
+                f"{self.settings.compared_at} tokens, at least {FEWEST_DOCUMENTS} are needed to confirm a choice: give "
+                "more or shorter documents, shorter "
                 "finalists.lengths, a larger recipe.windows, or no finalists"
             )
 
@@ -97,7 +98,7 @@ class Search:
     def run(self, fresh: bool = False, resume: bool = False, listener: Listener | None = None) -> Summary:
         """Search to the end and write study.json; answers its summary. Raises Interrupted on Ctrl-C.
 
-        A study that is there goes on where it was; fresh moves it aside, resume insists on it.
+        A study that is there continues where it was; fresh moves it aside, resume insists on it.
         """
         listener = listener or Listener()
         self._check_machine()
@@ -117,7 +118,7 @@ class Search:
             new = self.folder.open(identity, fresh, resume)
             own = self.folder.path / DATABASE
             if resume and not database and not own.exists():
-                raise BadInput(f"--resume: {own}, which holds the trials, is gone; give --fresh")
+                raise BadInput(f"--resume: {own}, the database of trials, is missing; give --fresh")
             try:
                 with self.folder.sitting():
                     database = database or Database(self.storage_url, listener.trouble)
@@ -142,7 +143,7 @@ class Search:
             except KeyboardInterrupt:
                 trained = ledger.records.trained
                 planned = self.settings.search.trials + len(plan.baselines(ledger.descriptor))
-                raise Interrupted(f"{trained} of {planned} trials are kept") from None
+                raise Interrupted(f"{trained} of {planned} trials are saved") from None
             finally:
                 ledger.end()
 
@@ -155,7 +156,7 @@ class Search:
         try:
             self._check_machine()
         except BadInput as error:
-            said.append(f"this machine cannot run the study: {error}")
+            said.append(f"this study cannot run on this machine: {error}")
         descriptor = self._expected()
         if self.settings.demand.measure is None:
             plan.check_feasible(descriptor, self.settings.space)
@@ -194,7 +195,7 @@ class Search:
         return self._descriptor(demands.demand_of(law, settings, self.settings.condition))
 
     def _check_machine(self) -> None:
-        """Say before any work that this machine cannot compute as asked. Raises BadInput."""
+        """Say before any work that this machine cannot run it. Raises BadInput."""
         if self.settings.executor != "local":
             return  # a cluster's nodes are looked at by its actors
         device = pick_device(self.settings.device)
@@ -247,7 +248,7 @@ class Search:
                 folder.mkdir(parents=True, exist_ok=True)
                 tempfile.TemporaryFile(dir=folder).close()
             except OSError as error:
-                raise BadInput(f"{option} {folder}: cannot be written ({error.strerror})") from None
+                raise BadInput(f"{option} {folder}: is not writable ({error.strerror})") from None
 
     def _finish(self, ledger: Ledger, measurement: Json | None, tracker: Tracker, exhausted: bool) -> Summary:
         """Write study.json and close the tracked run; what tracking could not do is noted."""
@@ -265,7 +266,10 @@ class Search:
 
     def _exhausted(self, ledger: Ledger) -> str:
         drawn, planned = ledger.records.drawn, self.settings.search.trials
-        return f"{drawn} of {planned} planned trials: the last {STALLED} drawings were all rejected or drawn before"
+        return (
+            f"{drawn} of {planned} planned trials: the last {STALLED} sampled architectures were all rejected or "
+            "duplicates"
+        )
 
     def _demand(self, listener: Listener) -> tuple[Json | None, Demand]:
         """Measured once a study and kept, or given. Test documents are never measured."""

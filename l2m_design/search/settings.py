@@ -1,4 +1,4 @@
-"""StudySettings: a study as its YAML file says it."""
+"""Settings of a study, as its YAML file has them."""
 
 import re
 from pathlib import Path
@@ -19,10 +19,11 @@ Beta = Annotated[float, Field(gt=0.0, le=1.0)]
 class DemandSettings(Values):
     """Where the requirement comes from: a measurement of the corpus, or a given law I(n;n) = prefactor · n^beta.
 
-    measure: settings of a measurement. model: the model that scores the corpus for profile, direct and vclub: oracle,
-    train, or a Hugging Face model whose tokenizer the corpus names. beta: a given exponent, instead of measure.
-    beta_interval: its interval. prefactor: the amount of a given law, in nats; without it the capacity condition is
-    not judged. unit: what n of a given law counts, tokens of the corpus or bytes.
+    measure: settings of a measurement of the corpus. model: language model that scores the corpus, for the estimators
+    profile, direct and vclub: oracle, train, or a Hugging Face model whose tokenizer the corpus uses. beta: given
+    exponent, instead of measure. beta_interval: interval of the given exponent. prefactor: prefactor of the given law,
+    in nats; without it the capacity condition is not judged. unit: what n of the given law counts: tokens of the
+    corpus, or bytes.
     """
 
     measure: MeasurementSettings | None = None
@@ -43,15 +44,15 @@ class DemandSettings(Values):
         if (self.measure is None) == (self.beta is None):
             raise ValueError("give either measure (settings of a measurement) or beta (a given exponent)")
         if self.measure is None and self.model is not None:
-            raise ValueError("model scores a measurement; it says nothing beside a given beta")
+            raise ValueError("model: only for a measurement; leave it out with a given beta")
         if self.measure is not None and (self.prefactor is not None or self.beta_interval is not None):
-            raise ValueError("prefactor and beta_interval go with a given beta, not with measure")
+            raise ValueError("prefactor and beta_interval: only with a given beta, not with measure")
         if self.unit == "bytes" and self.prefactor is None:
-            raise ValueError("unit: a measured demand knows its own, and without a prefactor there is none to convert")
+            raise ValueError("unit: only with a given beta and prefactor")
         if self.measure and self.measure.needs_scorer != (self.model is not None):
-            raise ValueError("model (oracle, train, a folder or a name) goes with profile, direct and vclub only")
+            raise ValueError("model (oracle, train, a folder or a name): only for profile, direct and vclub")
         if self.beta and self.beta_interval and not self.beta_interval[0] <= self.beta <= self.beta_interval[1]:
-            raise ValueError(f"beta_interval {list(self.beta_interval)} must hold beta ({self.beta})")
+            raise ValueError(f"beta_interval {list(self.beta_interval)} must contain beta ({self.beta})")
         return self
 
 
@@ -60,19 +61,20 @@ Rate = Annotated[float, Field(gt=0.0, le=1000.0)]
 
 
 class SearchSettings(Values):
-    """How long to search, and by which rule.
+    """Budget and rules of the search.
 
-    trials: architectures to train, besides the baselines. mode: penalised (late loss + price · log2 state bytes) or
-    pareto (late loss, state bytes and, with latency, milliseconds of a decoding step, each to be minimised). price:
-    state penalty, nats a token for each doubling of the state. latency: minimise the time of a decoding step too, with
-    mode pareto. sampler: auto takes gp up to 300 trials, then tpe. enforce: parts of the condition that a candidate
-    must meet before it is built. rates: factors of the recipe's learning rate, one of which each candidate takes;
-    baselines try all. pruner: median, asha, hyperband or none (auto: median, with pareto asha). reduction: at each rung
-    asha and hyperband let one in so many go on. warmup_trials: complete trials before the median rule may stop
-    others; twice as many trials are drawn evenly before the sampler learns. known_designs: train the baselines.
-    trial_minutes: longest time of a trial; a slower one fails. memory_gib: memory that training may take; a candidate
-    that took more, or more than the GPU has, counts as infeasible. kernels: faster kernels that every worker must have,
-    by name. seed: of the sampler.
+    trials: number of architectures to train, besides the baselines. mode: penalised minimises late loss + price ·
+    log2(state bytes); pareto minimises late loss, state bytes and, with latency, the milliseconds of a decoding step as
+    separate objectives. price: state penalty, in nats per token for each doubling of the state. latency: also minimise
+    the time of a decoding step, with mode pareto. sampler: sampler of Optuna; auto uses gp for up to 300 trials, else
+    tpe. enforce: parts of the condition that a candidate must meet to be trained: growth, level (the capacity
+    condition). rates: factors of the learning rate of the recipe; each candidate takes one of them, baselines try all.
+    pruner: median, asha, hyperband or none; auto is median, or asha with pareto. reduction: at each rung asha and
+    hyperband continue one of this many trials. warmup_trials: number of complete trials before the median pruner may
+    stop others; the first 2 · warmup_trials trials are sampled evenly, without the sampler. known_designs: also train
+    the baselines. trial_minutes: time limit of a trial; a slower one fails. memory_gib: memory limit of training; a
+    candidate that needs more, or more than the GPU has, counts as infeasible. kernels: names of faster kernels that
+    every worker must have. seed: random seed of the sampler.
     """
 
     trials: Annotated[int, Field(ge=0, le=100_000)] = 24
@@ -94,19 +96,20 @@ class SearchSettings(Values):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.mode == "pareto" and self.pruner in ("median", "hyperband"):
-            raise ValueError(f"pruner: {self.pruner} compares one number; allowed with mode: pareto are asha and none")
+            raise ValueError(f"pruner: {self.pruner} is not allowed with mode: pareto; use asha or none")
         if self.latency and self.mode != "pareto":
-            raise ValueError("latency: an objective of its own, for mode: pareto")
+            raise ValueError("latency: only with mode: pareto, where it is an objective")
         return self
 
 
 class RecallSettings(Values):
-    """A second judge: recall on a source whose Bayes loss is known, where `choice.recall` bounds the excess over it.
+    """A second criterion: recall on a source whose Bayes loss is known; `choice.recall` limits the excess over it.
 
-    corpus: mqar:..., noisy-recall:..., santa-fe:...; by default Santa Fe with the required beta. stage: which models
-    are trained on it, the finalists (each once) or every trial before it goes on to the corpus. length: window,
-    tokens. tokens: training budget. batch_tokens: tokens of a step. learning_rate: peak learning rate. keep: with
-    stage trials, the share of the candidates, by excess over Bayes, that goes on, after `search.warmup_trials`.
+    corpus: recall source, such as mqar:..., noisy-recall:... or santa-fe:...; by default Santa Fe with the required
+    beta. stage: which models are trained on it: finalists (each once), or trials (every trial, before it is trained on
+    the corpus). length: window length in tokens. tokens: training tokens. batch_tokens: tokens of a training step.
+    learning_rate: peak learning rate. keep: with stage trials, the share of candidates that continue on the corpus,
+    ranked by excess over the Bayes loss, after the first `search.warmup_trials`.
     """
 
     corpus: str | None = None
@@ -120,19 +123,21 @@ class RecallSettings(Values):
     @model_validator(mode="after")
     def _keeps_trials(self) -> Self:
         if self.keep < 1 and self.stage == "finalists":
-            raise ValueError("keep: a share of the trials, for stage: trials")
+            raise ValueError("keep: only for stage: trials")
         return self
 
 
 class FinalistSettings(Values):
-    """The last rung: the best candidates and the baselines trained longer, with several fresh seeds, at each length.
+    """The last stage: the best candidates and the baselines, trained longer, with several fresh seeds and at each
+    length.
 
-    top: how many candidates. seeds: how many seeds confirm; one more selects. baselines: which of the search's
-    baselines are trained again, by default all; the best model of all trials always is. tokens: training budget of a
-    run, by default four times the recipe's. batch_tokens: tokens of a step, by default the recipe's. lengths: training
-    and evaluation contexts, by default the recipe's. windows: held-out windows, by default the recipe's. rates:
-    factors of the recipe's learning rate, the best of which (by validation, the seed that selects, shortest length) is
-    taken. designs: further architectures as lists of layers, by name.
+    top: number of candidates. seeds: number of seeds that are compared; one more selects candidates. baselines: names
+    of the baselines that are trained again, by default all; the best model of all trials is always trained again.
+    tokens: training tokens of a run, by default four times those of the recipe. batch_tokens: tokens of a training
+    step, by default those of the recipe. lengths: context lengths for training and evaluation, by default that of the
+    recipe. windows: number of held-out windows, by default that of the recipe. rates: factors of the learning rate of
+    the recipe; the best one is used, by validation loss with the seed that selects, at the shortest length. designs:
+    further architectures by name, each a list of layers.
     """
 
     top: Annotated[int, Field(ge=0, le=100)] = 3
@@ -147,13 +152,13 @@ class FinalistSettings(Values):
 
 
 class ChoiceSettings(Values):
-    """What is chosen: the smallest state that is at most delta worse than any other finalist, with confidence.
+    """The rule of choice: the smallest state that is shown to be at most delta worse than any other finalist.
 
-    delta: margin, nats a token, of the late loss and of the gain from far context. confidence: of the one-sided tests
-    over documents and seeds, all of them together. reference: best (compared with every finalist; differences are
-    quoted from the lowest loss), full attention, or the name of a baseline or finalist. context: the gain from context
-    beyond this many tokens is compared; by default a quarter of the window. recall: highest excess over Bayes, bits a
-    judged token, on the study's `recall` source.
+    delta: margin for the late loss and for the gain from far context, in nats per token. confidence: confidence of the
+    one-sided tests over documents and seeds, for all of them together. reference: best (compare with every finalist;
+    differences are given to the lowest loss), full attention, or the name of a baseline or finalist. context: the gain
+    from context beyond this many tokens is compared; by default a quarter of the window. recall: highest excess over
+    the Bayes loss on the source of `recall`, in bits per scored token.
     """
 
     delta: Annotated[float, Field(ge=0.0)] = 0.02
@@ -164,15 +169,16 @@ class ChoiceSettings(Values):
 
 
 class StudySettings(Values):
-    """A whole study.
+    """All settings of a study.
 
-    name: of the folder under runs/ and reports/. corpus: as `l2m estimate` takes it. space: a file, relative to the
-    study's own. demand: the requirement, measured or given. condition: how the requirement is judged. recipe: how a
-    trial is trained. search: how long to search, and by which rule. recall: a second judge, by default none. finalists:
-    the last rung, by default none; then nothing is confirmed. choice: what is chosen. device: auto, cpu, cuda or
-    cuda:N. threads: CPU threads of a trial, by default an equal part. workers: trials at once, each on a GPU of its
-    own, or on its part of the CPU's threads. executor: local, or ray for the nodes of a Ray cluster. gpus_per_trial:
-    processes that share a trial, each on its GPU. storage: a database URL, by default sqlite in the study's folder.
+    name: name of its folders under runs/ and reports/. corpus: corpus, as `l2m estimate` takes it. space: file of the
+    search space, relative to the file of the study. demand: the requirement, measured or given. condition: how the
+    requirement is judged. recipe: how each model is trained. search: budget and rules of the search. recall: second
+    criterion, by default none. finalists: the last stage; without it no choice is confirmed. choice: the rule of
+    choice. device: auto, cpu, cuda or cuda:N. threads: CPU threads per trial, by default an equal share. workers:
+    number of trials at once, each on its own GPU or on its share of the CPU threads. executor: local, or ray for the
+    nodes of a Ray cluster. gpus_per_trial: number of processes per trial, each with one GPU. storage: URL of the Optuna
+    database, by default sqlite in the folder of the study.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]

@@ -45,12 +45,12 @@ class BoundedCache:
         if old <= self.sinks:
             raise BadInput(
                 f"{self.slots} slots: two chunks of {self.chunk} tokens and {self.sinks} sinks are always cached; "
-                "more slots are needed, or smaller chunks"
+                "give more slots, or smaller chunks"
             )
         if self.exponent is None:
             return GlobalBudget(self.chunk, "fixed", window=old, sinks=self.sinks)
         if not 0 < self.exponent <= 1:
-            raise BadInput(f"growth ({self.exponent:g}): an exponent above 0, at most 1")
+            raise BadInput(f"growth ({self.exponent:g}): must be above 0 and at most 1")
         keep = (old + 0.5) / self.length**self.exponent
         return GlobalBudget(self.chunk, "power", self.exponent, keep, sinks=self.sinks)
 

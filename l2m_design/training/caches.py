@@ -1,4 +1,4 @@
-"""Caches compared: what a trained model loses when its cache is thinned, over the same held-out windows."""
+"""Caches compared: what a trained model loses when its cache is bounded, over the same held-out windows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -97,7 +97,9 @@ def cache_losses(
         half = slice(tokens.shape[1] // 2, None)
         nats = streamed_nats(model, tokens, device, start)[:, half]
         if not np.isfinite(nats).all():
-            raise WorkFailed("the model's losses are not finite: its weights hold NaN or infinities, or overflow")
+            raise WorkFailed(
+                "the model's losses are not finite: its weights contain NaN or infinities, or its activations overflow"
+            )
         again = repeats(tokens, *repeat)[:, half]
         late.append(float(nats.mean()))
         repeated.append(float(nats[again].mean()) if again.any() else np.nan)

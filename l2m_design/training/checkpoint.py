@@ -1,4 +1,4 @@
-"""Checkpoints: the whole state of an unfinished run on disk, so that a run cut short goes on as if it had not been.
+"""Checkpoints: the whole state of an unfinished run on disk, so that a run cut short continues as if it had not been.
 
 Kept as safetensors with plain notes beside them: nothing is ever unpickled.
 """
@@ -27,8 +27,8 @@ MODEL, OPTIMISER, LOSSES, RANDOM, RANDOM_CUDA = "model.", "optimiser.", "losses"
 
 @dataclass
 class Progress:
-    """How far a run is. losses: [steps] nats a token of each step done. looked: late loss in nats by step of each rung
-    passed. seconds: wall time by what it went into.
+    """How far a run is. losses: [steps] nats per token of each step done. looked: late loss in nats by step of each
+    rung passed. seconds: wall time by what it went into.
     """
 
     losses: Tensor
@@ -111,10 +111,10 @@ class Checkpoint:
         if self.path is None or not self.path.exists():
             return None
         try:
-            tensors, said = read_tensors(self.path)
-            if said.get("identity") != self.identity:
+            tensors, stored = read_tensors(self.path)
+            if stored.get("identity") != self.identity:
                 return None
-            notes = json.loads(said["notes"])
+            notes = json.loads(stored["notes"])
             weights = {name: value.shape for name, value in _under(tensors, MODEL).items()}
             fits = weights == {name: value.shape for name, value in model.state_dict().items()}
             whole = {LOSSES, RANDOM} <= set(tensors) and {"step", "looked", "seconds"} <= set(notes)

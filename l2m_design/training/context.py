@@ -25,7 +25,7 @@ def contexts_of(length: int) -> tuple[int, ...]:
 def late_with_cut_past(
     model: LanguageModel, windows: Windows, contexts: Iterable[int], device: torch.device
 ) -> dict[int, Floats]:
-    """By context c in tokens, [documents] late loss in nats a token with the past cut to c tokens.
+    """By context c in tokens, [documents] late loss in nats per token with the past cut to c tokens.
 
     The tokens are those of Losses.late; runs of c/2 of them share a past, so the past of each is c to 3c/2 - 1 tokens
     and the gain from beyond c is understated, never overstated. Nothing is before the cut: no state is carried over it.

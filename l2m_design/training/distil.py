@@ -29,7 +29,7 @@ def distil(
     teacher: Any = None,
     on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[float]:
-    """Change weights of the model by one AdamW step a window [t]; answers the loss of each, nats a token.
+    """Change weights of the model by one AdamW step a window [t]; answers the loss of each, nats per token.
 
     The loss is the KL divergence of the model's predictions from the teacher's, by default those of a copy with the
     full cache, and `how.hidden` times the squared difference of the hidden states that enter the layers from the
@@ -72,7 +72,7 @@ def _trained(model: Any, how: Healing) -> Iterator[list[Tensor]]:
 
 
 def _loss(adopted: AdoptedModel | PlannedModel, teacher: Any, window: Tensor, hidden: float) -> Tensor:
-    """Of a window [t], nats a token; hidden: weight of the hidden states, which are not looked at where it is 0."""
+    """Of a window [t], nats per token; hidden: weight of the hidden states, which are not looked at where it is 0."""
     if not hidden:
         with torch.no_grad():
             wanted = teacher(window[None]).logits
@@ -88,7 +88,7 @@ def _loss(adopted: AdoptedModel | PlannedModel, teacher: Any, window: Tensor, hi
 
 
 def _divergence(found: Tensor, wanted: Tensor) -> Tensor:
-    """KL divergence of predictions, logits [1 t v_], nats a token."""
+    """KL divergence of predictions, logits [1 t v_], nats per token."""
     ours, theirs = found[0].float().log_softmax(-1), wanted[0].float().log_softmax(-1)
     return F.kl_div(ours, theirs, reduction="sum", log_target=True) / len(ours)
 

@@ -25,5 +25,5 @@ class Healing:
         return f"{self.tokens}{lora}" + (f"-hidden{self.hidden:g}" if self.hidden else "")
 
     def __str__(self) -> str:
-        told = f"{self.tokens:,} tokens" + (f" by LoRA of rank {self.rank}" if self.method == "lora" else "")
-        return told + (f", hidden states x {self.hidden:g}" if self.hidden else "")
+        text = f"{self.tokens:,} tokens" + (f" by LoRA of rank {self.rank}" if self.method == "lora" else "")
+        return text + (f", hidden states x {self.hidden:g}" if self.hidden else "")

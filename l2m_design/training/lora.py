@@ -16,7 +16,7 @@ from l2m_design.errors import BadInput
 def check_lora(where: str) -> None:
     """Raises BadInput, with the setting named, where `peft` is not installed."""
     if find_spec("peft") is None:
-        raise BadInput(f"{where}: lora needs the package peft: pip install 'l2m-design[lora]'; or give all")
+        raise BadInput(f"{where}: lora needs the package peft: pip install peft; or give method: all")
 
 
 @contextmanager

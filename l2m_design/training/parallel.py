@@ -50,7 +50,7 @@ def check_processes(count: int, device: torch.device) -> None:
     first = device.index or 0
     if device.type == "cuda" and torch.cuda.device_count() < first + count:
         there = torch.cuda.device_count()
-        raise BadInput(f"processes: {count} asked from GPU {first} on, this machine has {there} GPUs")
+        raise BadInput(f"processes: {count} need as many GPUs from GPU {first} on, but this machine has {there}")
 
 
 def train_together(
@@ -117,7 +117,7 @@ def _check(others: Any, count: int, patience: float) -> None:
     try:
         others.join(patience)
     except ProcessException as error:
-        reason = "it ended without a word (out of memory?)"
+        reason = "it ended without a message (out of memory?)"
         if isinstance(error, ProcessRaisedException):
             reason = str(error).strip().splitlines()[-1].partition(": ")[2]
         words = f"process {error.error_index + 2} of {count}: {reason}"

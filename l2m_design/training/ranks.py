@@ -36,7 +36,7 @@ class Ranks:
         """Make gradients their mean over all processes; returns that of the loss.
 
         In one flattened piece, not by DistributedDataParallel: that waits for the gradients of its own forward pass,
-        whereas lessons teach parameters outside of it, and only in some steps.
+        whereas scores train parameters outside of it, and only in some steps.
         """
         if self.count == 1:
             return loss
@@ -50,9 +50,9 @@ class Ranks:
         """What the first process says."""
         if self.count == 1:
             return goes_on
-        said = torch.tensor(float(goes_on), device=device)
-        distributed.broadcast(said, 0)
-        return bool(said)
+        flag = torch.tensor(float(goes_on), device=device)
+        distributed.broadcast(flag, 0)
+        return bool(flag)
 
     def agree(self, number: int, device: torch.device) -> bool:
         """Has every process the same number?"""

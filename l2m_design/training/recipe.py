@@ -1,4 +1,4 @@
-"""Recipe: everything that decides a training run besides the architecture and the corpus."""
+"""Recipe: all settings of a training run except the architecture and the corpus."""
 
 import math
 from typing import Annotated, Literal, Self
@@ -11,20 +11,20 @@ from l2m_design.settings import Values
 class Recipe(Values):
     """Budget, optimiser, lengths and seed of a training run.
 
-    length: training context in tokens. tokens: training budget. batch_tokens: tokens in each optimiser step.
-    optimiser: muon for the matrices of layers and AdamW for the rest, or adamw for all. learning_rate: peak of a
-    warm-up and cosine schedule, for a width of 128; it is carried to other widths (see
-    l2m_design.training.optimiser). final_share: the learning rate at the end, as a share of the peak. warmup: share of
-    the steps in which it rises. weight_decay: of matrices. clip: largest norm of the gradient. windows: held-out
-    windows scored at the end; a quarter of them at the rungs. rungs: shares of the budget at which a search may stop
-    a trial. contexts: tokens to which the past is cut at the end, to measure the gain from far context (by default a
-    64th, a 16th, a quarter and a half of the window; an empty list for none). kernels: `auto` takes faster ones that
-    agree with torch's on the device, `torch` none. compile: training's passes by torch.compile, on a
-    GPU only. recompute: keep only the
-    inputs of each layer for the gradient, less memory for a third more time. micro_batch: windows of a batch that
-    pass through the model at once, which changes memory and time alone; `auto` is all of them, halved whenever the
-    memory of a GPU runs out. matmul_precision: of products of float32 matrices, which under the bfloat16 of a GPU are
-    those of states and decays: `highest` is float32, `high` TF32, `medium` bfloat16. seed: of weights and batches.
+    length: training context length in tokens. tokens: number of training tokens. batch_tokens: tokens in each optimiser
+    step. optimiser: muon (for the matrices of layers, AdamW for the rest) or adamw. learning_rate: peak of a schedule
+    with warm-up and cosine decay, for a model of width 128; it is scaled for other widths (see
+    l2m_design.training.optimiser). final_share: learning rate at the end, as a share of the peak. warmup: share of the
+    steps in which the learning rate rises. weight_decay: weight decay of matrices. clip: maximum norm of the gradient.
+    windows: number of held-out windows scored at the end; a quarter of them is scored at the rungs. rungs: shares of
+    the budget at which a search may prune a trial. contexts: context lengths in tokens to which the past is cut at the
+    end, to measure the gain from far context; by default a 64th, a 16th, a quarter and a half of the window; an empty
+    list for none. kernels: auto uses faster kernels that agree with torch on the device, torch uses none. compile: use
+    torch.compile for training, on a GPU only. recompute: store only the inputs of each layer for the gradient, which
+    needs less memory and a third more time. micro_batch: windows of a batch that pass through the model at once, which
+    changes memory and time only; auto is all of them, halved whenever GPU memory runs out. matmul_precision: precision
+    of products of float32 matrices, which on a GPU are those of states and decays: highest is float32, high TF32,
+    medium bfloat16. seed: random seed of weights and batches.
 
     Examples:
         >>> recipe = Recipe(tokens=100_000, length=256, batch_tokens=512)
@@ -54,9 +54,9 @@ class Recipe(Values):
     @model_validator(mode="after")
     def _whole_batches(self) -> Self:
         if self.batch_tokens < self.length:
-            raise ValueError(f"batch_tokens ({self.batch_tokens}) must hold one window of length ({self.length})")
+            raise ValueError(f"batch_tokens ({self.batch_tokens}) must be at least length ({self.length}), one window")
         if self.tokens < self.batch_tokens:
-            raise ValueError(f"tokens ({self.tokens}) must hold one batch of batch_tokens ({self.batch_tokens})")
+            raise ValueError(f"tokens ({self.tokens}) must be at least batch_tokens ({self.batch_tokens}), one step")
         if any(not 0 < rung < 1 for rung in self.rungs):
             raise ValueError(f"rungs {list(self.rungs)} must lie between 0 and 1")
         if too_long := [c for c in self.contexts or () if c > self.length // 2]:

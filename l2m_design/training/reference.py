@@ -53,6 +53,6 @@ def train_reference(
     """
     model, result = train(reference_drawing(corpus.vocabulary), corpus, recipe, device, on_step=on_step)
     reach = effective_context(context_gains(result))
-    used = f"gains from beyond {reach:,} tokens of past" if reach else "gains from no past that was cut"
+    used = f"uses context beyond {reach:,} tokens" if reach else "does not use any measured context"
     name = f"reference model, {result.parameters:,} parameters, {result.tokens:,} training tokens, {used}"
     return ModelScorer(model, unigram_nats(corpus.documents("train"), corpus.vocabulary), name, device)

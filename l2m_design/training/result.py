@@ -39,7 +39,7 @@ class Losses:
         return mean
 
     def late(self) -> Floats:
-        """[windows] mean loss given at least half of `length` past tokens, nats a token."""
+        """[windows] mean loss given at least half of `length` past tokens, nats per token."""
         late: Floats = self.nats[:, self.nats.shape[1] // 2 + 1 :].mean(axis=1)
         return late
 
@@ -49,7 +49,7 @@ class Losses:
 
     @property
     def late_loss(self) -> float:
-        """Late loss in nats a token, every document counting alike."""
+        """Late loss in nats per token, every document counting alike."""
         return float(self.late_by_document().mean())
 
     def captured(self) -> float:
@@ -63,14 +63,14 @@ class Losses:
 class Result:
     """One trained candidate.
 
-    late_loss: nats a token over positions L/2..L of held-out validation windows; test_late_loss the same on
+    late_loss: nats per token over positions L/2..L of held-out validation windows; test_late_loss the same on
     test documents, which no search decision has seen. *_by_document: for paired differences.
     loss_by_position: h_t for t = 1 .. L + 1. curve: (tokens, training loss in nats). seconds: wall
     time spent training and evaluating, compiling apart from both. kernels: which faster ones computed, and why others
     that are installed did not. *excess*: where the source knows its exact Bayes loss, losses above it in nats a judged
     token (a fact), over the second half of windows, and over the eighths of a window (see l2m_design.training.excess).
     mi_captured_nats: early minus late losses; of recall tasks, whose law changes along a document, no information.
-    decode_ms: of a decoding step, where it was asked for. test_late_by_context: by context c in tokens, late losses of
+    decode_ms: of a decoding step, if it was measured. test_late_by_context: by context c in tokens, late losses of
     the same test tokens with the past cut to c, as test_late_by_document; context_seconds: that this took (counted in
     evaluate_seconds too). micro_batch: windows that passed through the model at once, in each process, at the end.
     matmul_precision: the recipe's.
@@ -122,7 +122,7 @@ def _rounded(value: Any) -> Any:
 
 
 def context_gains(result: Result) -> dict[int, Estimate]:
-    """By context c in tokens, what the past beyond c gains on the test tokens, nats a token, documents resampled."""
+    """By context c in tokens, what the past beyond c gains on the test tokens, nats per token, documents resampled."""
     whole = result.test_late_by_document
     return {int(c): paired_difference(cut, whole) for c, cut in result.test_late_by_context.items()}
 

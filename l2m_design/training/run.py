@@ -1,4 +1,4 @@
-"""One training run: a drawing, a corpus and a recipe become a model and its Result."""
+"""One training run: an architecture, a corpus and a recipe become a model and its Result."""
 
 import resource
 import sys
@@ -42,7 +42,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Rung:
-    """A look at a run on its way: optimiser steps done, tokens read, late loss in nats a token.
+    """A look at a run on its way: optimiser steps done, tokens read, late loss in nats per token.
 
     seconds: that training and evaluating took so far.
     """
@@ -58,7 +58,8 @@ class Stopped(Exception):
 
 
 def check_vocabulary(architecture: Architecture, corpus: Corpus, where: str = "architecture") -> None:
-    """Raises BadInput when a corpus has tokens that a drawing has not; `where` is how the drawing was named."""
+    """Raises BadInput when a corpus has tokens that an architecture has not; `where` is how the architecture was "
+    "named."""
     if architecture.vocabulary < corpus.vocabulary:
         raise BadInput(
             f"{where}: vocabulary: {architecture.vocabulary}, the corpus {corpus.name} has {corpus.vocabulary}"
@@ -68,7 +69,7 @@ def check_vocabulary(architecture: Architecture, corpus: Corpus, where: str = "a
 def check_compile(recipe: Recipe, device: torch.device) -> None:
     """Raises BadInput where a recipe wants to be compiled on a device that this is not for."""
     if recipe.compile and device.type != "cuda":
-        raise BadInput(f"compile: torch.compile is for GPUs, this device is {device.type}; leave it out")
+        raise BadInput(f"compile: works on GPUs only, the device is {device.type}; leave it out")
 
 
 def check_shares(recipe: Recipe, processes: int) -> None:
@@ -76,7 +77,7 @@ def check_shares(recipe: Recipe, processes: int) -> None:
     if recipe.batch % processes:
         raise BadInput(
             f"recipe.batch_tokens: {recipe.batch_tokens} hold {recipe.batch} windows of {recipe.length}, "
-            f"which {processes} processes cannot share evenly"
+            f"which cannot be divided evenly among {processes} processes"
         )
 
 

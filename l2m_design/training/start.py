@@ -52,7 +52,7 @@ class Replacement(NamedTuple):
 
 
 class Read(NamedTuple):
-    """Of the second half of a window, [t / 2]: losses in nats a token, and was the token the likeliest one?"""
+    """Of the second half of a window, [t / 2]: losses in nats per token, and was the token the likeliest one?"""
 
     nats: NDArray[np.float64]
     right: NDArray[np.bool_]
@@ -118,7 +118,7 @@ class StartModel:
 
     @torch.inference_mode()
     def costs(self, tokens: Rows, wanted: list[Replacement]) -> Iterator[tuple[Replacement | None, float]]:
-        """Late losses of one window [t], nats a token: of the model itself (None), then of each replacement alone.
+        """Late losses of one window [t], nats per token: of the model itself (None), then of each replacement alone.
 
         What enters each layer is recorded in the first pass; every other begins at the layer that it changes, or at the
         one whose cache that layer shares. Wanted in the order of layers.
@@ -164,7 +164,7 @@ class StartModel:
         return found
 
     def cut(self, plan: CachePlan, tokens: Rows, contexts: Iterable[int]) -> dict[int, float]:
-        """By context c in tokens, the late loss of a window [t] in nats a token with the past cut to c tokens.
+        """By context c in tokens, the late loss of a window [t] in nats per token with the past cut to c tokens.
 
         As training.context has it: runs of c/2 tokens share a past of c to 3c/2 - 1 tokens, behind the start token.
         """
@@ -202,7 +202,7 @@ class StartModel:
         weights, _ = read_tensors(path)
         own = dict(made.model.named_parameters())
         if own.keys() != weights.keys():
-            raise BadInput(f"{path}: holds the weights of another model")
+            raise BadInput(f"{path}: contains the weights of another model")
         with torch.no_grad():
             for name, weight in weights.items():
                 own[name].copy_(weight)
@@ -246,7 +246,9 @@ def late_of(tokens: Rows) -> int:
 def finite(loss: float) -> float:
     """The loss. Raises WorkFailed where it is none."""
     if not np.isfinite(loss):
-        raise WorkFailed("the model's losses are not finite: its weights hold NaN or infinities, or overflow")
+        raise WorkFailed(
+            "the model's losses are not finite: its weights contain NaN or infinities, or its activations overflow"
+        )
     return loss
 
 

@@ -33,7 +33,7 @@ class Work:
 
 
 def take_step(work: Work, batch: NDArray[np.int64], step: int) -> Tensor:
-    """One step of the optimiser on a batch [b length+1]; the loss before it, nats a token."""
+    """One step of the optimiser on a batch [b length+1]; the loss before it, nats per token."""
     model, ranks, recipe, taught = work.model, work.ranks, work.recipe, work.model.value_parameters
     work.optimiser.rate(recipe.rate(step))
     work.optimiser.zero_grad()
@@ -58,7 +58,7 @@ def softness(share: float) -> float | None:
 
 
 def gradients(work: Work, tokens: Tensor, soft: float | None = None) -> Tensor:
-    """Give every parameter its gradient of the mean loss of tokens [b t]; that loss, nats a token.
+    """Give every parameter its gradient of the mean loss of tokens [b t]; that loss, nats per token.
 
     soft: see softness.
 
@@ -89,7 +89,8 @@ def _in_passes(work: Work, tokens: Tensor, soft: float | None) -> Tensor:
 
 
 def _lesson(work: Work, batch: NDArray[np.int64]) -> Tensor:
-    """The lesson of these rows of the whole batch: shared by the processes where they can, else given in each."""
+    """The training signal of a score for these rows of the whole batch: shared by the processes where they can, else "
+    "given in each."""
     ranks = work.ranks
     if ranks.count == 1 or len(batch) % ranks.count:
         return lesson(work.model, on_device(batch, work.device))

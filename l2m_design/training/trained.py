@@ -1,4 +1,4 @@
-"""One training run on a named corpus, kept in a folder."""
+"""One training run on a named corpus, and its folder."""
 
 import json
 import threading
@@ -27,7 +27,7 @@ ONE_AT_A_TIME = threading.Lock()  # torch has one source of random numbers for a
 
 @dataclass(frozen=True, repr=False)
 class Trained:
-    """A model, what training found, and by what it was trained."""
+    """A trained model, its result, corpus and recipe."""
 
     model: LanguageModel
     result: Result
@@ -36,10 +36,10 @@ class Trained:
 
     def __repr__(self) -> str:
         late = self.result.late_loss
-        return f"<Trained {self.model.architecture.picture} on {self.corpus.name}: late loss {late:.4f} nats a token>"
+        return f"<Trained {self.model.architecture.picture} on {self.corpus.name}: late loss {late:.4f} nats per token>"
 
     def plain(self) -> Json:
-        """JSON-ready: the result, and what far context gains."""
+        """Return the result with the gain from far context, as JSON."""
         gains = context_gains(self.result)
         return self.result.plain() | {
             "context_gain": {str(c): gain.plain() for c, gain in gains.items()},
@@ -47,7 +47,7 @@ class Trained:
         }
 
     def save(self, folder: str | Path) -> list[str]:
-        """Keep drawing, weights, result and the tokenizer of a text, as `export` reads them; answers the files."""
+        """Save architecture, weights, result and the tokenizer of the text, for `export` to read. Return the paths."""
         folder = Path(folder)
         self.model.architecture.save(folder / "architecture.yaml")
         save_weights(self.model, folder / WEIGHTS)
@@ -61,8 +61,8 @@ class Trained:
 class Training:
     """What is to be trained, found able to be. Raises BadInput.
 
-    out: the folder that will hold it, and a checkpoint on the way. name: how the drawing was named. processes: how many
-    share each batch, with a GPU each where GPUs compute. spec: name and tokenizer of the corpus, by which each of
+    out: the folder that will hold it, and a checkpoint on the way. name: how the architecture was named. processes: how
+    many share each batch, with a GPU each where GPUs compute. spec: name and tokenizer of the corpus, by which each of
     several processes opens it.
     """
 
@@ -79,19 +79,23 @@ class Training:
         self.architecture.check_context(self.recipe.length, self.name)
         run.check_shares(self.recipe, self.processes)
         if self.processes > 1 and self.spec is None:
-            raise BadInput("processes: each of several opens the corpus by its name; give a name instead of a Corpus")
+            raise BadInput(
+                "processes: several processes need the name of the corpus instead of a Corpus, since each opens it"
+            )
         if self.out:
             self._check_folder(self.out)
 
     def _check_folder(self, out: Path) -> None:
         """Raises BadInput where the folder holds more than an unfinished run of just this."""
         if out.exists() and not out.is_dir():
-            raise BadInput(f"{out}: a folder is expected, found a file")
+            raise BadInput(f"{out}: must be a folder, found a file")
         there = [path.name for path in out.iterdir()] if out.is_dir() else []
         if out.exists() and there not in ([], [CHECKPOINT]):
-            raise BadInput(f"{out}: holds files already; give another `out`")
+            raise BadInput(f"{out}: already contains files; give another `out`")
         if there and read_notes(out / CHECKPOINT).get("identity") != self.identity:
-            raise BadInput(f"{out}: holds an unfinished run of another drawing, corpus or recipe; give another `out`")
+            raise BadInput(
+                f"{out}: contains an unfinished run of another architecture, corpus or recipe; give another `out`"
+            )
 
     @property
     def identity(self) -> str:
@@ -130,7 +134,7 @@ class Training:
             try:
                 self.out.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise BadInput(f"{self.out}: cannot be made ({error.strerror})") from None
+                raise BadInput(f"{self.out}: cannot be created ({error.strerror})") from None
         with ONE_AT_A_TIME:
             if self.processes == 1:
                 model, result = run.train(

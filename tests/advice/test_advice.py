@@ -156,7 +156,7 @@ def test_every_change_is_said_with_the_state_it_leaves(drawing: Architecture, de
     stack, kinds = stack_of(drawing), [layer.state_kind for layer in drawing.layers]
     changes = advise(stack, demand)
     said = advice(stack, kinds, demand, changes)
-    assert said[0].startswith("Who pays at ")
+    assert said[0].startswith("State by layer type at ")
     assert "None" not in " ".join(said)
     assert sum(row["share"] for row in payers(stack, kinds, demand)) == pytest.approx(1)
     assert sum("become" in sentence and ";" in sentence for sentence in said) >= len(changes) - 1
@@ -168,7 +168,7 @@ def test_of_32_alike_layers_31_may_become_windows_and_the_condition_cares_for_no
     windows = next(c for c in advise(stack, demand) if c.to == "window" and not c.thinned)
     assert (len(windows.layers), windows.window_tokens) == (31, 1)
     said = " ".join(advice(stack, ["attention"] * 32, demand, advise(stack, demand)))
-    assert "31 of its 32 attention layers may become windows or fixed states, whose size it leaves open" in said
+    assert "31 of its 32 attention layers may become windows or fixed states of any size" in said
 
 
 def test_windows_are_shortened_with_what_becomes_one() -> None:
@@ -181,7 +181,7 @@ def test_windows_are_shortened_with_what_becomes_one() -> None:
     assert best.elements(demand) < min(change.elements(demand) for change in others)
     assert best.elements(demand) == 4096 * (8 + PowerSchedule(THIN_CHUNK, 0.76).count(65536))
     said = advice(stack, ["window", "window", "attention"] * 3, demand, [best])
-    become = "all 6 window layers and 2 of its 3 attention layers may become windows or fixed states, whose size it"
+    become = "all 6 window layers and 2 of its 3 attention layers may become windows or fixed states of any size"
     assert any(become in sentence for sentence in said)
 
 
@@ -232,7 +232,7 @@ def test_a_window_must_become_attention_and_small_differences_are_shares() -> No
     window = StateLaw((StateTerm(64, Tokens(4096), kind="window"),))
     stack, demand = Stack((window,) * 32, 64), Demand(PowerLaw(2.0, 0.7), Terms(nats_per_element=0.06))
     said = " ".join(advice(stack, ["window"] * 32, demand, advise(stack, demand)))
-    assert "1 of its 32 window layers must become attention that thins its keys" in said
+    assert "1 of its 32 window layers must become attention that caches about" in said
     assert "% more" in said
     assert not re.search(r"\b1 times", said)
 
@@ -241,7 +241,7 @@ def test_what_has_just_enough_has_nothing_to_spare() -> None:
     stack = Stack((StateLaw((StateTerm(64, Tokens(), kind="attention"),)),), 64)
     demand = Demand(PowerLaw(2.0, 1.0), Terms(nats_per_element=0.06))
     assert advise(stack, demand) == []
-    assert advice(stack, ["attention"], demand, [])[-1].startswith("No change is known that holds less")
+    assert advice(stack, ["attention"], demand, [])[-1].startswith("No change is known that needs less")
 
 
 @given(DRAWINGS, DEMANDS)
@@ -261,7 +261,7 @@ def test_one_window_that_becomes_attention_frees_the_others() -> None:
     window = StateLaw((StateTerm(64, Tokens(4096), kind="window"),))
     stack, demand = Stack((window,) * 32, 64), Demand(PowerLaw(0.1, 0.7), Terms(nats_per_element=0.06))
     said = advice(stack, ["window"] * 32, demand, advise(stack, demand))
-    assert said[-2].startswith("After the first: 31 of its 32 window layers may be shorter, down to where ")
+    assert said[-2].startswith("After the first change: 31 of its 32 window layers may be shorter, as far as ")
 
 
 def test_layers_that_read_the_cache_of_another_do_not_pay() -> None:
@@ -291,7 +291,7 @@ def test_without_a_level_growth_alone_is_advised() -> None:
 
 def test_a_model_that_keeps_nothing_is_told_so() -> None:
     stack, demand = Stack((StateLaw(),), 8), Demand(PowerLaw(1.0, 0.7), Terms(nats_per_element=0.06))
-    assert advice(stack, ["nothing"], demand, advise(stack, demand))[-1] == "It keeps nothing that could grow."
+    assert advice(stack, ["nothing"], demand, advise(stack, demand))[-1] == "It has no state that could grow."
 
 
 @given(st.integers(1, 10**6), st.integers(1, 1000), st.integers(1, 10**6))

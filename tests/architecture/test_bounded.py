@@ -39,7 +39,7 @@ def test_the_law_is_the_caches(tmp_path: Path) -> None:
     assert found.state.bytes(5000, "bfloat16") == 3 * 2 * (slots * (2 * 2 * 16 + 4 * 4) + 4)
     assert found.state.exponent == 0.8
     assert found.picture == "S S S"
-    assert any("Full attention keeps what `l2m_cache` says" in note for note in found.notes)
+    assert any("Full attention has the cache that `l2m_cache` describes" in note for note in found.notes)
 
 
 def test_a_bounded_cache_holds_no_more_nats_than_the_full_one(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_bounded_cache_holds_no_more_nats_than_the_full_one(tmp_path: Path) ->
 def test_other_runtimes_read_the_full_cache(tmp_path: Path) -> None:
     found = published(written(tmp_path, CACHE), "vllm")
     assert found.state.exponent == 1
-    assert any("with the full cache" in note for note in found.notes)
+    assert any("uses the full cache" in note for note in found.notes)
 
 
 def test_the_code_without_its_settings_is_strange(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_the_code_without_its_settings_is_strange(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cache", [{"chunk": 8}, {"chunk": 0, "law": "power"}, 7, {**CACHE, "slots": 3}])
 def test_settings_that_are_no_cache(tmp_path: Path, cache: Any) -> None:
-    with pytest.raises(BadInput, match="l2m_cache: chunk, law"):
+    with pytest.raises(BadInput, match="l2m_cache: must have chunk, law"):
         published(written(tmp_path, cache))
 
 

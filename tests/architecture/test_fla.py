@@ -90,17 +90,17 @@ def test_layers_that_attn_lists_are_attention_of_its_sizes(write) -> None:
 @pytest.mark.parametrize(
     ("laid_over", "said"),
     [
-        ({"attn": {"layers": [4], "num_heads": 8}}, "attn.layers: each once, 0 to 3, is expected, found [4]"),
-        ({"attn": [{"layers": [1], "num_heads": 8}] * 2}, "attn.layers: each once, 0 to 3, is expected, found [1, 1]"),
+        ({"attn": {"layers": [4], "num_heads": 8}}, "attn.layers: must name layers from 0 to 3, each once, found [4]"),
+        ({"attn": [{"layers": [1], "num_heads": 8}] * 2}, "must name layers from 0 to 3, each once, found [1, 1]"),
         ({"attn": {"layers": [1], "num_heads": 7}}, "attn.num_heads (7) must divide hidden_size (1024)"),
         ({"attn": {"layers": [1]}}, "attn.0.num_heads"),
         ({"attn": "all"}, "attn: input should be a valid list"),
         ({"expand_v": 1.01}, "expand_v (1.01) x 64 must be a whole number"),
         ({"num_v_heads": 6}, "num_heads (4) must divide num_v_heads (6)"),
         ({"model_type": "gla", "num_heads": 3}, "num_heads (3) must divide expand_k x hidden_size (512)"),
-        ({"model_type": "rwkv7"}, "attn: null is expected: RWKV7ForCausalLM does not run layers of attention"),
-        ({"model_type": "rwkv7", "attn": None, "value_dim": 2048}, "value_dim: hidden_size (1024) is expected"),
-        ({"model_type": "rwkv7", "attn": None, "num_heads": None, "head_dim": None}, "head_dim: a size is needed"),
+        ({"model_type": "rwkv7"}, "attn: must be null: RWKV7ForCausalLM has no attention layers"),
+        ({"model_type": "rwkv7", "attn": None, "value_dim": 2048}, "value_dim: must be hidden_size (1024)"),
+        ({"model_type": "rwkv7", "attn": None, "num_heads": None, "head_dim": None}, "head_dim: required if"),
         ({"model_type": "mamba2", "fuse_norm": True, "num_heads": 9}, "num_heads (9) must be expand x hidden_size / "),
     ],
 )  # fmt: skip
@@ -139,9 +139,11 @@ def notes(read: Published) -> str:
 
 
 def test_a_runtime_that_does_not_run_a_model_says_so(write) -> None:
-    with pytest.raises(BadInput, match="`runtime` fla: runs delta_net, gated_deltanet, gla, kda, rwkv7, its mamba2, n"):
+    with pytest.raises(
+        BadInput, match="`runtime` fla: supports delta_net, gated_deltanet, gla, kda, rwkv7, its mamba2, n"
+    ):
         published(write({"model_type": "llama"}), "fla")
-    with pytest.raises(BadInput, match="`runtime` mamba-ssm: runs mamba, mamba2, mamba_ssm, not fla's mamba2"):
+    with pytest.raises(BadInput, match="`runtime` mamba-ssm: supports mamba, mamba2, mamba_ssm, not fla's mamba2"):
         published(write(FLAME), "mamba-ssm")
-    assert "vLLM is not known to run fla's mamba2" in notes(published(write(FLAME), "vllm"))
-    assert "transformers has no class of fla's gla" in notes(published(write({"model_type": "gla"}), "transformers"))
+    assert "vLLM is not known to support fla's mamba2" in notes(published(write(FLAME), "vllm"))
+    assert "transformers has no class for gla of fla" in notes(published(write({"model_type": "gla"}), "transformers"))

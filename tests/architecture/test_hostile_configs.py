@@ -92,18 +92,18 @@ def test_any_file_is_answered_or_refused_in_one_line(folder: Path, content: byte
         ({"hidden_size": 10**12}, "hidden_size: input should be less than or equal to 1000000000"),
         ({"hidden_size": "32"}, "hidden_size: input should be a valid integer, found \"32\""),
         ({"num_key_value_heads": 3}, "num_key_value_heads (3) must divide num_attention_heads (4)"),
-        ({"layer_types": ["full_attention"]}, "layer_types: one for each of the 3 layers is expected, found 1"),
+        ({"layer_types": ["full_attention"]}, "layer_types: must have one entry for each of the 3 layers, found 1"),
         ({"layer_types": ["full_attention"] * 2 + ["ful_attention"]}, "layer_types.2: unknown 'ful_attention'"),
-        ({"layer_types": ["sliding_attention"] * 3}, "sliding_window: a size is needed by layers of sliding_attention"),
+        ({"layer_types": ["sliding_attention"] * 3}, "sliding_window: required by layers of sliding_attention"),
         ({"layer_types": ["x"] * 10**5}, "layer_types: list should have at most 1024 items"),
         ({"layer_types": {"a": [[]]}}, "layer_types: input should be a valid list"),
         ({"tie_word_embeddings": 1}, "tie_word_embeddings: input should be a valid boolean, found 1"),
         ({"model_type": ["llama"]}, "model_type: found list; known: bamba"),
         ({"model_type": None}, "model_type: found none; known: bamba"),
-        ({"model_type": "gemma3"}, "text_config: an object is expected, found NoneType"),
+        ({"model_type": "gemma3"}, "text_config: must be an object, found NoneType"),
         ({"model_type": "mamba2"}, "num_heads x head_dim (8192) must be expand x hidden_size (64)"),
         ({"model_type": "bamba", "mamba_n_heads": 7}, "mamba_n_heads (7) must divide the channels of the state space"),
-        ({"model_type": "zamba2"}, "layers_block_type: needed, but for 54 layers, found none for 3"),
+        ({"model_type": "zamba2"}, "layers_block_type: required unless there are 54 layers, found none for 3"),
         ({"model_type": "gemma3n_text", "num_kv_shared_layers": 3}, "num_kv_shared_layers (3): layer 0 is of sliding_"),
         ({"model_type": "gemma3n_text", "intermediate_size": "x"}, "intermediate_size: input should be a valid list"),
         ({"model_type": "gemma3n_text", "intermediate_size": -3}, "intermediate_size.0: input should be greater than"),
@@ -120,13 +120,13 @@ def test_a_refusal_names_field_found_and_allowed(config: dict[str, Any], said: s
     [
         ("", "not JSON: Expecting value"),
         ("{", "not JSON: Expecting property name"),
-        ("[1, 2]", "a JSON object is expected, found list"),
+        ("[1, 2]", "must be a JSON object, found list"),
         ("[" * 100_000, "not JSON: "),
         ('{"model_type": ' + "[" * 900 + "]" * 900 + "}", ""),
         ('{"model_type": "llama", "hidden_size": ' + "[" * 980 + "]" * 980 + "}", ""),
         ('{"model_type": "llama", "layer_types": ' + '{"a":' * 1500 + "1" + "}" * 1500 + "}", ""),
         ('{"model_type": "llama", "vocab_size": ' + "9" * 5000 + "}", "not JSON: "),
-        (" " * 5_000_000, "5,000,000 bytes are more than a config has"),
+        (" " * 5_000_000, "5,000,000 bytes are too many for a config"),
     ],
 )
 def test_what_is_no_config_is_refused(content: str, said: str, write) -> None:
@@ -152,7 +152,7 @@ def test_names_that_no_terminal_should_see_are_escaped(write) -> None:
 
 def test_a_pipe_or_a_device_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "config.json").symlink_to(os.devnull)
-    assert "a file is expected, found a pipe, a device" in (answer(tmp_path / "config.json") or "")
+    assert "must be a file, found a pipe, a device" in (answer(tmp_path / "config.json") or "")
 
 
 def test_a_folder_without_a_config_is_refused(tmp_path: Path) -> None:

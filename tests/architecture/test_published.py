@@ -191,7 +191,7 @@ def test_a_model_inside_another_is_read_alone(write) -> None:
     alone = published(write(TINY["gemma3_text"]))
     inside = published(write({"model_type": "gemma3", "text_config": text, "vision_config": {"hidden_size": 9}}))
     assert (inside.state, inside.parameters) == (alone.state, alone.parameters)
-    assert any("towers for images are not counted" in note for note in inside.notes)
+    assert any("without image encoders" in note for note in inside.notes)
 
 
 def test_layers_that_share_a_cache_say_whose_and_count_once(write) -> None:
@@ -254,7 +254,7 @@ def test_an_unknown_type_is_told_the_known_ones(write) -> None:
         BadInput, match=r"config\.json: model_type: found 'lama'; did you mean 'llama'\? known: bamba, "
     ):
         published(write({"model_type": "lama"}))
-    with pytest.raises(BadInput, match="`runtime` mamba-ssm: runs mamba, mamba2, mamba_ssm, not llama"):
+    with pytest.raises(BadInput, match="`runtime` mamba-ssm: supports mamba, mamba2, mamba_ssm, not llama"):
         published(write({"model_type": "llama"}), "mamba-ssm")
     with pytest.raises(BadInput, match="unknown runtime 'vlm'; did you mean 'vllm'"):
         published(write({"model_type": "llama"}), "vlm")
@@ -267,5 +267,5 @@ def test_windows_as_long_as_all_positions_never_bind(write, window: int | None, 
     full = published(write(phi | {"max_position_embeddings": 131072, "sliding_window": None}))
     assert (read.state == full.state) is not binds
     assert {layer.kind for layer in read.layers} == {"window" if binds else "attention"}
-    said = "Its windows are as long as its 131,072 positions, so it keeps all of them."
+    said = "Its windows are as long as its 131,072 positions, so it stores all tokens."
     assert (said in read.notes) == (window is not None and not binds)

@@ -92,8 +92,8 @@ def test_dtypes_that_a_file_names_are_told(write) -> None:
     notes = published(
         write(LLAMA | {"torch_dtype": "float32", "quantization_config": {"kv_cache_scheme": {"type": "float"}}})
     ).notes
-    assert any("names float32; bytes are counted in `dtype`" in note for note in notes)
-    assert any("`kv_dtype` float8 counts it so" in note for note in notes)
+    assert any("says float32; bytes are counted in `dtype`" in note for note in notes)
+    assert any("give `kv_dtype` float8 to count it so" in note for note in notes)
 
 
 def test_sizes_written_as_whole_floats_are_sizes(tmp_path: Path) -> None:
@@ -120,6 +120,6 @@ def test_kimi_k2_is_of_the_form_of_deepseek_v3_alone_and_wrapped(tmp_path: Path)
     alone = published(tmp_path)
     assert {layer.letter for layer in alone.layers} == {"L"}
     assert alone.state.bytes_per_token(65536, "bfloat16") == 70_272
-    assert "Of kimi_k2: read as deepseek_v3, whose form it has." in alone.notes
+    assert "Model type kimi_k2: read as deepseek_v3, which has the same form." in alone.notes
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "kimi_k25", "text_config": KIMI}))
     assert published(tmp_path).state == alone.state

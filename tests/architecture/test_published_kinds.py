@@ -21,7 +21,10 @@ def test_the_keys_of_an_indexer_are_cached_beside_the_latent(runtime: str, bytes
     read = published(write(V32), runtime)
     assert read.state.bytes(1000, "bfloat16") == 61 * bytes_ * 1000
     assert read.state.exponent == 1
-    assert any("A step reads 2,048 tokens that an indexer picks, but all stay cached" in note for note in read.notes)
+    assert any(
+        "A decoding step reads 2,048 tokens that an indexer picks, but all tokens stay cached" in note
+        for note in read.notes
+    )
 
 
 def test_layers_that_share_an_indexer_keep_no_keys_of_it(write) -> None:
@@ -30,7 +33,7 @@ def test_layers_that_share_an_indexer_keep_no_keys_of_it(write) -> None:
     assert [layer.state.elements(1) for layer in read.layers] == [704, 704, 704, 576, 576, 576, 704, 576]
     with pytest.raises(BadInput, match="the first layer needs an indexer of its own"):
         published(write(glm | {"indexer_types": ["shared"] * 8}))
-    with pytest.raises(BadInput, match="index_topk_pattern: one for each of the 8 layers is expected, found 2"):
+    with pytest.raises(BadInput, match="index_topk_pattern: must have one entry for each of the 8 layers, found 2"):
         published(write(glm | {"index_topk_pattern": "FS"}))
 
 
@@ -50,11 +53,11 @@ def test_minimax_has_456_billion_parameters_of_which_45_9_are_active(model_type:
     assert (round(read.parameters / 1e9), round((read.active_parameters - tables) / 1e9, 1)) == (456, 45.9)
     assert read.picture == "10 x (N N N N N N N A)"
     assert read.state.elements(1000) == 70 * 64 * 128 * 128 + 10 * 2 * 8 * 128 * 1000
-    assert "recurrent memories in float32" not in read.notes[0]
+    assert "recurrent states in float32" not in read.notes[0]
 
 
 def test_minimax_with_a_shared_expert_is_refused(write) -> None:
-    with pytest.raises(BadInput, match=r"shared_intermediate_size: 0 is expected \(no shared expert\), found 4736"):
+    with pytest.raises(BadInput, match=r"shared_intermediate_size: must be 0 \(no shared expert\), found 4736"):
         published(write(MINIMAX | {"shared_intermediate_size": 4736}))
 
 
@@ -71,7 +74,7 @@ def test_an_earlier_transformers_caches_all_heads_of_deepseek(config, then: int,
     read = published(write(config))
     assert read.earlier is not None
     assert (read.earlier.version, read.earlier.state.elements(1), read.state.elements(1)) == ("4.57", then, now)
-    said = f"transformers 4.57 caches keys and values of all heads instead of the latent: {then:,} elements a token"
+    said = f"transformers 4.57 caches keys and values of all heads instead of the latent: {then:,} elements per token"
     assert read.earlier.sentence(read.state).startswith(said)
 
 
@@ -103,7 +106,7 @@ def test_a_params_json_of_mistral_inference_is_read(tmp_path: Path) -> None:
         read = published(path)
         assert (read.model_type, read.parameters, read.picture) == ("mistral", 7_248_023_552, "32 x A")
         assert read.state.bytes_per_token(65_536, "bfloat16") == 131_072
-        assert "Of mistral-inference's own format: read as mistral, whose form it has." in read.notes
+        assert "A file of mistral-inference: read as mistral, which has the same form." in read.notes
 
 
 @pytest.mark.parametrize(
@@ -125,13 +128,13 @@ def test_windows_experts_and_tied_embeddings_of_mistral_inference(laid_over, pic
     [
         (
             {"multiple_of": 256},
-            "multiple_of: a params.json of Meta's Llama, which is not read; give the model's config",
+            "multiple_of: a params.json of Meta's Llama, which is not supported; give the config",
         ),
-        ({"kv_lora_rank": 512}, "kv_lora_rank: a params.json of latent attention, which is not read; give the model's"),
+        ({"kv_lora_rank": 512}, "kv_lora_rank: a params.json of latent attention, which is not supported; give the"),
         ({"model_type": "mamba"}, "model_type: input should be 'transformer', found \"mamba\""),
         ({"hidden_dim": None}, "hidden_dim: input should be a valid integer, found null"),
         ({"moe": {"num_experts": 8, "num_experts_per_tok": 2, "num_shared_experts": 1}}, "unknown key 'num_shared_exp"),
-        ({"sliding_window": [4096, 8192]}, "sliding_window: a list of one size and null is expected whose length"),
+        ({"sliding_window": [4096, 8192]}, "sliding_window: must be a list of one size and null whose length"),
         ({"sliding_window": [None, 4096, 4096]}, "whose length divides the 32 layers, without moe, found [None, 4096"),
     ],
 )

@@ -38,7 +38,7 @@ def test_a_wrapper_is_its_class_without_the_tower(name: str, write) -> None:
     numbers = {one: one.numel() for part in (inner, model.get_output_embeddings()) for one in part.parameters()}
     read = published(write({"model_type": name, "text_config": text(name), "tie_word_embeddings": False}))
     assert read.parameters == sum(numbers.values())
-    assert any("towers for images are not counted" in note for note in read.notes)
+    assert any("without image encoders" in note for note in read.notes)
 
 
 def test_a_wrapper_reads_the_type_that_its_text_model_names(write) -> None:
@@ -64,16 +64,16 @@ def test_mimo_is_of_the_form_of_qwen2_without_the_layers_that_predict_further_to
     mimo = TINY["qwen2"] | {"model_type": "mimo", "num_nextn_predict_layers": 1}
     read = published(write(mimo))
     assert read.parameters == published(write(TINY["qwen2"])).parameters
-    assert "Of mimo: read as qwen2, whose form it has." in read.notes
+    assert "Model type mimo: read as qwen2, which has the same form." in read.notes
     assert any("(MTP) are not counted" in note for note in read.notes)
 
 
 def test_chunks_are_windows_and_layers_without_positions_see_everything(write) -> None:
     read = published(write(TINY["llama4_text"]))
     assert read.picture == "W W W A W"
-    assert any("chunks is counted as in windows" in note for note in read.notes)
+    assert any("Chunked attention is counted like windows" in note for note in read.notes)
     assert published(write(TINY["llama4_text, no chunks"])).picture == "A A A"
-    with pytest.raises(BadInput, match="attention_chunk_size: a size is needed"):
+    with pytest.raises(BadInput, match="attention_chunk_size: required by"):
         published(write(TINY["llama4_text, no chunks"] | {"layer_types": ["chunked_attention"] * 3}))
 
 
@@ -81,14 +81,14 @@ def test_cross_attention_keeps_nothing_of_text(write) -> None:
     read = published(write(TINY["mllama_text_model"]))
     assert read.picture == "A X A X A"
     assert [layer.state.elements(9) for layer in read.layers] == [288, 0, 288, 0, 288]
-    assert any("2 cross-attention layers keep nothing of text" in note for note in read.notes)
+    assert any("2 cross-attention layers store nothing of the text" in note for note in read.notes)
 
 
 def test_experts_chosen_differ_by_layer(write) -> None:
     read = published(write(TINY["hunyuan_v1_moe, by layer"]))
     each = 3 * 32 * 48
     assert [layer.parameters - layer.active_parameters for layer in read.layers] == [3 * each, 2 * each, each]
-    with pytest.raises(BadInput, match="moe_topk: one for each of the 3 layers is expected, found 2"):
+    with pytest.raises(BadInput, match="moe_topk: must have one entry for each of the 3 layers, found 2"):
         published(write(TINY["hunyuan_v1_moe, by layer"] | {"moe_topk": [1, 2]}))
 
 
@@ -105,7 +105,7 @@ def test_experts_chosen_differ_by_layer(write) -> None:
     ],
 )
 def test_a_config_without_sizes_of_its_own_is_refused(config: dict[str, Any], write) -> None:
-    with pytest.raises(BadInput, match=r"none of hidden_size, \w+(, \w+)? is in it: its class's defaults"):
+    with pytest.raises(BadInput, match=r"none of hidden_size, \w+(, \w+)? is given, so the defaults of its class"):
         published(write(config))
 
 

@@ -59,5 +59,5 @@ def test_copies_of_a_shared_cache_share_within_their_copy() -> None:
 
 
 def test_what_cannot_be_reached_says_the_nearest() -> None:
-    with pytest.raises(BadInput, match=r"the nearest size of this drawing has [\d,]+ parameters"):
+    with pytest.raises(BadInput, match=r"the nearest size of this architecture has [\d,]+ parameters"):
         scaled(drawing([ATTENTION | {"heads": 1, "kv_heads": 1}]), 5000)

@@ -13,8 +13,8 @@ from l2m_design.calibration.calibrate import (
     CalibrationSettings,
     Row,
     Rows,
+    architecture_of,
     captured_nats,
-    drawing_of,
     ended,
     jobs,
     layers_of,
@@ -49,7 +49,7 @@ def size(
 def test_every_kind_can_be_drawn_at_growing_states_that_are_all_its_own(kind: str, n: int) -> None:
     held = []
     for name, layer in layers_of(kind, n):
-        drawing = drawing_of({"kind": kind, "size": name, "layer": layer, "width": 64, "mlp_ratio": 2.0}, 272)
+        drawing = architecture_of({"kind": kind, "size": name, "layer": layer, "width": 64, "mlp_ratio": 2.0}, 272)
         assert drawing.state.kinds == (kind,)
         assert drawing.too_short(2 * n - 1) is None
         held.append(drawing.state.elements(n))
@@ -228,5 +228,5 @@ def test_settings_that_cannot_be_run_are_refused_in_one_line(given: dict[str, An
 
 def test_rows_that_are_none_are_refused(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"other": 1}\n')
-    with pytest.raises(BadInput, match="not the rows of"):
+    with pytest.raises(BadInput, match="not a file of rows that"):
         Rows(tmp_path / "rows.jsonl").read()

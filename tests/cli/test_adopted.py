@@ -74,7 +74,7 @@ def test_plans_are_runs_in_mlflow(place: Path) -> None:
         (["--set", "length=200"], "length: 200: "),
         (["--set", "budgets=[0.01]"], "budgets.0: 0.01: "),
         (["--set", "option=1"], "unknown key 'option'; did you mean 'options'"),
-        (["--storage", "sqlite:///x.db"], "--storage: a study with `start` keeps its tables in --runs"),
+        (["--storage", "sqlite:///x.db"], "--storage: a study with the key start stores its results in --runs"),
         (["--resume"], "--resume: there is no study in runs/small"),
         (["--reselect"], "--reselect: there is no study in runs/small; search it first"),
         (["--tracking", "nowhere"], "--tracking nowhere: no store of that kind"),

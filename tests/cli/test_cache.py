@@ -104,9 +104,9 @@ def test_windows_are_read_behind_the_start_token_as_estimate_reads_them(
     [
         (["model", "--share", "0"], "--share 0.0: above 0, at most 1"),
         (["model", "--share", "0.05"], "--choose sinks+window --share 0.05: slots (6): two chunks of 8 tokens"),
-        (["model", "--choose", "streaming-llm"], "--choose streaming-llm: is for models of Hugging Face"),
+        (["model", "--choose", "streaming-llm"], "--choose streaming-llm: works for Hugging Face models only"),
         (["model", "--chunk", "12"], "chunk (12) must be a power of two"),
-        (["model", "--choose", "learned"], "choose (learned): is trained with the model"),
+        (["model", "--choose", "learned"], "choose (learned): needs to be trained with the model"),
         (["model", "--choose", "best"], "choose: input should be 'spread'"),
         (["model", "--windows", "2"], "--windows 2: 8 to 100000"),
         (["model", "--split", "all"], "all"),
@@ -144,7 +144,7 @@ def test_a_model_is_adopted_and_written(tiny_llama: Path, text_folder: Path, tmp
     assert "0.4 of the full cache costs" in text
     again = one_thread("cache", str(tiny_llama), *words, "--out", "bounded", cwd=tmp_path)
     assert again.returncode == 2
-    assert "holds files already" in again.stderr
+    assert "already contains files" in again.stderr
 
 
 @pytest.mark.parametrize(
@@ -186,4 +186,4 @@ def test_sliding_layers_keep_their_windows(tiny_llama: Path, text_folder: Path, 
 def test_use_is_for_models_of_hugging_face(trained: Path) -> None:
     done = one_thread("cache", "model", "--corpus", SOURCE, "--choose", "use", cwd=trained)
     assert done.returncode == 2
-    assert "--choose use: is for models of Hugging Face; export this one first" in done.stderr
+    assert "--choose use: works for Hugging Face models only; export this model first" in done.stderr

@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_json_holds_the_advice_in_words_and_in_numbers(folder: Path) -> None:
     answer = json.loads(check("llama", "--length", "4096", "--json", cwd=folder).stdout)
-    assert answer["advice"][0] == "Who pays at 4,096 tokens: 8 attention layers 100.0%."
+    assert answer["advice"][0] == "State by layer type at 4,096 tokens: 8 attention layers 100.0%."
     assert answer["change"]["pays"][0]["state_bytes"] == answer["state_bytes"]
     windows = next(option for option in answer["change"]["options"] if option["to"] == "window")
     assert windows["meets"] is True
@@ -43,4 +43,4 @@ def test_the_text_ends_with_what_would_have_to_change(folder: Path) -> None:
     done = check("fixed.yaml", "--beta", "0.7", cwd=folder)
     assert done.returncode == 1
     assert "window layer must become full attention" in done.stdout
-    assert "Who pays" in done.stdout
+    assert "State by layer type" in done.stdout

@@ -52,9 +52,9 @@ def test_the_text_says_which_layers_pay_and_that_bytes_are_nominal(folder: Path)
     assert done.returncode == 0, done.stderr
     assert "deepseek_v3: 61 x L: 671,026,404,352 parameters (37,552,282,624 active), width 7168" in done.stdout
     assert "61 (0, 1, 2, 3, ...)" in done.stdout
-    assert "70,272 bytes a further token" in done.stdout
-    assert "Counted as the dynamic cache of transformers 5.24 holds it after a decoding step." in done.stdout
-    assert "Bytes are nominal: servers pad pages" in done.stdout
+    assert "70,272 bytes for each further token" in done.stdout
+    assert "Counted like the dynamic cache of transformers 5.24 after a decoding step." in done.stdout
+    assert "Bytes are nominal: servers allocate more" in done.stdout
 
 
 def test_float8_is_the_caches_and_recurrent_states_keep_the_runtimes_own(folder: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_folder_with_a_params_json_is_named_and_judged(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("empty",), "empty: a folder with neither an architecture.yaml nor a config.json in it"),
+        (("empty",), "empty: the folder contains neither an architecture.yaml nor a config.json"),
         (
             ("mistral", "--runtime", "vlm"),
             "--runtime: unknown runtime 'vlm'; did you mean 'vllm'? allowed: transformers",
@@ -145,4 +145,4 @@ def test_what_needs_a_drawing_says_who_reads_a_config(folder: Path) -> None:
     words = ["export", "mistral/config.json", "--out", "made"]
     done = l2m(*words, cwd=folder)
     assert done.returncode == 2
-    assert "a published model's config, which `l2m check` reads; here a drawing is expected" in done.stderr
+    assert "is the config of a published model, which only `l2m check` reads; must be an architecture" in done.stderr

@@ -109,7 +109,7 @@ def test_the_picture_is_a_png_or_a_page_that_needs_nothing_else(folder: Path) ->
         (("llama", "nowhere.yaml"), "nowhere.yaml: No such file"),
         (("llama", "mamba", "--runtime", "ideal", "--set", "hidden_size=-1"), "llama/config.json: hidden_size"),
         (("mamba", "llama", "--runtime", "mamba-ssm"), "llama: --runtime mamba-ssm: runs"),
-        (("llama", "llama"), "llama: named twice"),
+        (("llama", "llama"), "llama: given twice"),
         (("llama", "--plot", "held.pdf"), "--plot held.pdf: the ending says the kind; allowed: .png, .svg, .html"),
         (("llama", "--plot", "llama/config.json/held.png"), "--plot llama/config.json/held.png: "),
         (("llama", "mamba", "--lengths", "4k,many"), "--lengths: found 'many'"),

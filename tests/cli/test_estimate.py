@@ -23,7 +23,7 @@ def test_estimators_stand_beside_each_other(tmp_path: Path) -> None:
     assert found["estimator"] == "profile (oracle)"
     assert [other["estimator"] for other in found["compared"]] == ["direct, same document (oracle)", "compression"]
     shown = estimate(*words, "--replicates", "100", cwd=tmp_path)
-    assert "Models differ by what they can use" in shown.stdout
+    assert "the estimate of the model with the lower loss" in shown.stdout
 
 
 def test_a_model_of_files_brings_its_tokens_and_keeps_its_scores(
@@ -36,7 +36,7 @@ def test_a_model_of_files_brings_its_tokens_and_keeps_its_scores(
     assert first["tokens_scored"] == again["tokens_scored"] > 0
     assert {**first, "seconds": 0} == {**again, "seconds": 0}
     assert first["control_explained"] is not None
-    assert any("relative to this model" in note for note in first["notes"])
+    assert any("the amount is what this model can use" in note for note in first["notes"])
 
 
 @pytest.mark.parametrize("kind", ["png", "svg", "html"])
@@ -59,23 +59,23 @@ def test_two_point_alone_has_the_promised_keys_and_no_beta(tmp_path: Path) -> No
 
 def test_a_law_without_exponent_is_said(tmp_path: Path) -> None:
     done = estimate("markov:stay=0.9", "--estimator", "profile", "--model", "oracle", "--shortest", "16", cwd=tmp_path)
-    assert "no beta: these data prefer the law 'constant'" in done.stdout
+    assert "no beta: the preferred law is 'constant'" in done.stdout
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (("stdlib", "--estimator", "guess"), "--estimator: found 'guess', allowed: compression, profile"),
-        (("stdlib", "--estimator", "profile"), "need a --model"),
-        (("stdlib", "--model", "oracle"), "need a --model; compression"),
+        (("stdlib", "--estimator", "profile"), "direct and vclub need one"),
+        (("stdlib", "--model", "oracle"), "need one; compression"),
         (("stdlib", "--estimator", "profile", "--model", "oracle"), "needs a synthetic source"),
-        (("stdlib", "--estimator", "gaussian"), "is for real values"),
-        (("stdlib", "--scores", "x.parquet"), "goes with one --model"),
-        (("stdlib", "--published"), "--published lays lines over a --plot"),
+        (("stdlib", "--estimator", "gaussian"), "needs real values"),
+        (("stdlib", "--scores", "x.parquet"), "needs exactly one --model"),
+        (("stdlib", "--published"), "--published: needs --plot"),
         (("stdlib", "--plot", "x.pdf"), "allowed: .png, .svg, .html"),
         (("stdlib", "--estimator", "profile", "--model", "./nowhere"), "--model ./nowhere: no such file or folder"),
         (("stdlib", "--estimator", "direct", "--model", "train", "--pairing", "none"), "does not go with direct"),
-        (("iid", "--control", "compression"), "control 'compression' is for profile"),
+        (("iid", "--control", "compression"), "control 'compression' is allowed for profile"),
         (("nan.npy", "--estimator", "gaussian"), "document 0, position 3: not a finite number"),
         (("markov:stay=2",), "stay: input should be less than 1"),
         (("tree-gaussian:branching=3",), "branching (3) must be even"),

@@ -69,26 +69,28 @@ def test_nominal_and_allotted_bytes_stand_side_by_side_with_the_reason(hybrid: P
     said = check("hybrid", "--runtime", "vllm", "--paged", "--length", "4096", cwd=hybrid).stdout
     page = 544 * 2 * 2 * 256 * 2
     size = 12 * page * (-(-4096 // 544) + 3 * 2) / 2**20
-    assert f"vLLM allots {size:.0f} MiB, nominal 134 MiB, " in said
-    assert "keys and values are held in blocks of 544 tokens, for a page of them to be as large as a " in said
-    assert "a state's page is padded by 1.49%; with prefix caching a sequence has 2 pages of a state." in said
+    assert f"vLLM allocates {size:.0f} MiB; nominal are 134 MiB (" in said
+    assert (
+        "keys and values are stored in blocks of 544 tokens, so that a page of them is as large as that of a " in said
+    )
+    assert "the page of a state is padded by 1.49%; with prefix caching a sequence has 2 pages of state." in said
     assert "Bytes are nominal" not in said
     local = check("hybrid", "--runtime", "llama.cpp", "--length", "4000", "--batch", "2", cwd=hybrid).stdout
-    assert "llama.cpp allots 343 MiB for 2 sequences, nominal 338 MiB, 1.3% more" in local
+    assert "llama.cpp allocates 343 MiB for 2 sequences; nominal are 338 MiB (1.3% more)" in local
     assert "(KV cache in float16, other states in float32)" in local
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--paged",), "--paged: pages are vLLM's; give --runtime vllm with it"),
-        (("--runtime", "llama.cpp", "--paged"), "--paged: pages are vLLM's"),
+        (("--paged",), "--paged: only vLLM has pages; give --runtime vllm too"),
+        (("--runtime", "llama.cpp", "--paged"), "--paged: only vLLM has pages"),
         (("--runtime", "llama.cpp", "--dtype", "float8"), "llama.cpp holds no KV cache in float8; allowed: float32"),
         (("--kv-dtype", "q4_0"), "--kv-dtype: q4_0 is a format of llama.cpp, and the state is counted as transformers"),
         (("--runtime", "vllm", "--kv-dtype", "q8_0"), "vLLM holds no KV cache in q8_0; allowed: float32"),
         (
             ("--runtime", "vllm", "--batch", "2"),
-            "--batch shares the memory of --fits: give both (or --runtime llama.cpp",
+            "--batch: needs --fits, or --runtime llama.cpp",
         ),
     ],
 )
@@ -106,5 +108,5 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 
 
 def test_a_batch_without_memory_is_refused() -> None:
-    with pytest.raises(BadInput, match="give both"):
+    with pytest.raises(BadInput, match="needs --fits"):
         parse_memory(None, 2)

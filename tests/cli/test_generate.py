@@ -12,7 +12,7 @@ import torch
 
 from l2m_design.architecture import Architecture
 from l2m_design.export.huggingface import write_model
-from l2m_design.export.running import Running, Written, told
+from l2m_design.export.running import Running, Written, print_text
 from l2m_design.export.targets import pick
 from l2m_design.model import build
 from l2m_design.model.weights import read_tensors, write_tensors
@@ -94,7 +94,7 @@ def test_what_was_written_before_an_interrupt_is_on_the_screen(folder: Path, cap
 
     taken: list[Written] = []
     with pytest.raises(KeyboardInterrupt):
-        taken.extend(told(running, [3, 1], interrupted()))
+        taken.extend(print_text(running, [3, 1], interrupted()))
     written = [step.token for step in running.write([3, 1], 4, 0.0, 0)]
     assert capsys.readouterr().out == running.text([3, 1, *written]) + "\n"
 
@@ -121,17 +121,17 @@ def test_a_folder_with_a_tokenizer_takes_and_writes_text(tiny_llama: Path) -> No
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nowhere", "--prompt", "a"], "nowhere/config.json: not there; `l2m export"),
+        (["nowhere", "--prompt", "a"], "nowhere/config.json: no such file; `l2m export"),
         (["broken", "--prompt", "a"], "broken/config.json: not JSON"),
         (["partly", "--prompt", "1"], "weights are missing: model.blocks.0.mixer.query.weight"),
         (["cut", "--prompt", "1"], "cut: cannot be loaded"),
         (["narrow", "--prompt", "1"], "narrow: weights have other sizes than config.json says: model.layers.0"),
         (["deeper", "--prompt", "1"], "deeper: weights have no place in what config.json says: model.layers.1."),
-        (["deep", "--prompt", "1"], "num_hidden_layers: found 1,000,000,000, at most 1,024 layers are built"),
+        (["deep", "--prompt", "1"], "num_hidden_layers: found 1,000,000,000, at most 1,024 layers are supported"),
         (["unknown", "--prompt", "a"], "unknown: cannot be loaded"),
         (["hostile", "--prompt", "a"], "hostile: cannot be loaded"),
-        (["ssm", "--prompt", "a"], "mamba_ssm's format"),
-        (["small", "--prompt", "abc"], "give tokens, such as '1 2 3'"),
+        (["ssm", "--prompt", "a"], "a file of mamba_ssm"),
+        (["small", "--prompt", "abc"], "give token numbers, such as '1 2 3'"),
         (["small", "--prompt", "1 50"], "each from 0 to 49"),
         (["remote", "--prompt", ""], "at least one token is needed"),
         (["remote", "--prompt", "a", "--tokens", "0"], "--tokens"),

@@ -59,7 +59,7 @@ def test_an_interrupted_training_keeps_its_steps_and_says_so(folder: Path, proce
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "of 39,062 steps are kept; the same command goes on" in said
+    assert "of 39,062 steps are saved; run the same command to continue" in said
     assert "Traceback" not in said
     again = l2m(*TRAINING, "--dry-run", cwd=folder)
     assert again.returncode == 0, again.stderr

@@ -41,7 +41,7 @@ def test_the_target_length_is_written_as_the_others(tmp_path: Path) -> None:
     assert short["length"] == 131072
     done = check("fixed.yaml", "--length", "128q", cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr.splitlines() == ["l2m: --length: found '128q'; a length such as 4096, 32k or 1M is expected"]
+    assert done.stderr.splitlines() == ["l2m: --length: found '128q'; must be a length such as 4096, 32k or 1M"]
 
 
 def test_each_length_has_a_row_with_the_member_of_its_series(tmp_path: Path) -> None:
@@ -64,4 +64,4 @@ def test_bad_lengths_are_one_line_and_exit_2(tmp_path: Path) -> None:
     (tmp_path / "fixed.yaml").write_text(FIXED)
     done = check("fixed.yaml", "--lengths", "4k,-1", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.splitlines() == ["l2m: --lengths: found '-1'; lengths such as 4096, 32k or 1M are expected"]
+    assert done.stderr.splitlines() == ["l2m: --lengths: found '-1'; must be lengths such as 4096, 32k or 1M"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import l2m_design as l2m
-from l2m_design.cli import at_home
+from l2m_design.cli import expand_home
 from l2m_design.cli.terminal import OPTIONS, with_options
 
 
@@ -35,7 +35,7 @@ def test_every_option_is_known() -> None:
 )
 def test_a_home_is_expanded_where_no_shell_did(word: str, expanded: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
-    assert at_home(word) == expanded
+    assert expand_home(word) == expanded
 
 
 def test_the_library_expands_it_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

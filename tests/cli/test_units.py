@@ -64,7 +64,7 @@ def test_tokens_of_unknown_bytes_are_not_taken_for_bytes(folder: Path) -> None:
     for words, source in ((("--estimate", "none.json"), "none.json"), ((), "PG19 books")):
         done = check("mamba", *words, "--bytes-per-token", "4", cwd=folder)
         assert done.returncode == 2
-        assert f"converts a demand that counts bytes or known tokens; {source}" in done.stderr
+        assert f"works only if the requirement counts bytes, or tokens of known size; {source}" in done.stderr
     given = check("mamba", "--beta", "0.6", "--prefactor", "2", "--bytes-per-token", "4", "--json", cwd=folder)
     answer = json.loads(given.stdout)["demand"]
     assert answer["source"] == "given, in bytes"
@@ -80,7 +80,7 @@ def test_tokens_of_another_vocabulary_are_refused_and_a_model_of_bytes_is_known(
     assert (answer["demand"]["unit"], answer["demand"]["bytes_per_token"]) == ("bytes", 1.0)
     assert answer["required_nats"]["value"] == pytest.approx(LAW.at(16384).value)
     both = check("mamba", "bytes.yaml", "--estimate", "bytes.json", "--bytes-per-token", "4", cwd=folder)
-    assert "bytes.yaml reads bytes, the others tokens: check them apart" in both.stderr
+    assert "bytes.yaml reads bytes, the other models read tokens; check them in separate commands" in both.stderr
     padded = folder / "padded"
     padded.mkdir()
     (padded / "config.json").write_text(json.dumps(MAMBA | {"vocab_size": 10240}))

@@ -45,9 +45,9 @@ def test_a_tokenizer_is_learnt_from_the_training_split_alone_and_once(folder: Pa
     [
         ("bpe:256", "256 tokens; allowed are 257"),
         ("bpe:9999999", "9999999 tokens; allowed are 257"),
-        ("bpe", "a vocabulary size is expected, as bpe:2048"),
-        ("bpe:x", "a vocabulary size is expected"),
-        ("bpe:50000", "support [0-9]+ tokens; name a smaller size"),
+        ("bpe", "must name a vocabulary size, such as bpe:2048"),
+        ("bpe:x", "must name a vocabulary size"),
+        ("bpe:50000", "enough for [0-9]+ tokens only; give a smaller size"),
     ],
 )
 def test_a_size_that_cannot_be_is_one_line(folder: Path, name: str, words: str) -> None:
@@ -57,7 +57,7 @@ def test_a_size_that_cannot_be_is_one_line(folder: Path, name: str, words: str) 
 
 def test_two_tokenizers_for_one_corpus_are_refused(folder: Path) -> None:
     spec = f"{folder}:tokenizer=bpe:300"
-    with pytest.raises(BadInput, match="its tokenizer is bpe:300, `tokenizer` says bytes; name one of them"):
+    with pytest.raises(BadInput, match="its tokenizer is bpe:300, but `tokenizer` is bytes; give only one of them"):
         open_corpus(spec, "bytes")
     assert open_corpus(spec, "bpe:300").vocabulary == 300
 

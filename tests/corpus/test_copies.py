@@ -67,7 +67,7 @@ def test_no_copy_of_a_training_document_is_held_out(tmp_path: Path) -> None:
     assert not held["train"] & held["test"]
     assert not held["train"] & held["validation"]
     assert corpus.copied == {"equal": 100, "near": 0}
-    assert [note for note in corpus.notes if "100 of 200 documents are copies or near copies of others" in note]
+    assert [note for note in corpus.notes if "100 of 200 documents are copies or near copies of earlier ones" in note]
 
 
 def test_white_space_and_letter_case_make_no_difference(tmp_path: Path) -> None:
@@ -199,7 +199,9 @@ def test_copies_are_sought_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_where_all_are_copies_of_one_it_is_said(tmp_path: Path) -> None:
     corpus = records(tmp_path / "x.jsonl", [text(0)] * 30)
     assert [corpus.documents(split).size > 0 for split in SPLITS] == [True] * 3
-    assert corpus.notes[0] == "few documents apart from copies: each is cut 8:1:1 into the splits"
+    assert (
+        corpus.notes[0] == "few documents that are not copies: each is divided 8:1:1 into training, validation and test"
+    )
     assert len(corpus.all_documents.once()) == 1
 
 

@@ -67,7 +67,7 @@ def test_the_header_of_a_shard_is_no_token(tmp_path: Path, magic: int, dtype: st
     (tmp_path / "x.bin").write_bytes(head.tobytes() + tokens.tobytes())
     assert (open_corpus(f"{tmp_path / 'x.bin'}:vocabulary=501").all_documents.tokens == tokens).all()
     (tmp_path / "x.bin").write_bytes(head.tobytes() + tokens[:-9].tobytes())
-    with pytest.raises(BadInput, match="speaks of 5,000 tokens, 4,991 are there"):
+    with pytest.raises(BadInput, match="says 5,000 tokens, but it contains 4,991"):
         open_corpus(f"{tmp_path / 'x.bin'}:vocabulary=501")
 
 
@@ -80,7 +80,7 @@ def test_a_token_that_stands_elsewhere_too_pads_by_its_runs(tmp_path: Path, toke
         document[[0, -1]] = 1
     corpus = read(tmp_path / "x.npy", padded(documents, token, False))
     assert [list(found) for found in corpus.all_documents] == [list(document) for document in documents]
-    assert f"rows end with runs of token {token}, of which hardly any stand inside rows" in corpus.notes[0]
+    assert f"rows end with runs of token {token}, which are rare inside rows" in corpus.notes[0]
 
 
 def test_rows_padded_on_both_sides_are_cut_on_both(tmp_path: Path) -> None:
@@ -113,13 +113,13 @@ def test_ignored_labels_are_cut_off_and_end_documents(tmp_path: Path) -> None:
     corpus = read(tmp_path / "ends.npy", filled)
     assert [list(found) for found in corpus.all_documents] == [list(document[20:]) for document in documents]
     assert "rows begin and end with runs of token -100" in corpus.notes[0]
-    assert "labels that are ignored" in corpus.notes[0]
+    assert "ignored labels" in corpus.notes[0]
     named = read(tmp_path / "ends.npy", filled, "vocabulary=501,pad=-100")
     assert named.all_documents.size == corpus.all_documents.size
     inside = np.array([[1, 2, -100, -100, 3], [-100, 4, 5, 6, -100]])
     corpus = read(tmp_path / "inside.npy", inside)
     assert [found.tolist() for found in corpus.all_documents] == [[1, 2], [3], [4, 5, 6]]
-    assert "token -100 is a label that is ignored" in corpus.notes[0]
+    assert "token -100 marks ignored labels" in corpus.notes[0]
     with pytest.raises(BadInput, match="position 2: token -100 is outside the vocabulary"):
         read(tmp_path / "inside.npy", inside, "vocabulary=501,pad=-1").all_documents  # noqa: B018
 
@@ -140,11 +140,11 @@ def test_doubtful_padding_is_said_and_kept_unless_named(tmp_path: Path) -> None:
     filled[:12, 5:25] = 0
     corpus = read(tmp_path / "x.npy", filled)
     assert corpus.all_documents.size == filled.size
-    assert "kept; if it fills rows up, say pad=0" in corpus.notes[0]
+    assert "kept; if it is padding, give pad=0" in corpus.notes[0]
     assert read(tmp_path / "x.npy", filled, "vocabulary=501,pad=0").all_documents.size < filled.size - 50 * 60
     real = filled + 0.5
     np.save(tmp_path / "real.npy", real)
-    assert any("put NaN there" in note for note in open_corpus(str(tmp_path / "real.npy")).notes)
+    assert any("replace it by NaN" in note for note in open_corpus(str(tmp_path / "real.npy")).notes)
 
 
 def test_a_run_of_separators_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

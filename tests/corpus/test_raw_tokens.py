@@ -24,7 +24,7 @@ def test_tokens_wider_than_the_default_are_asked_for(tmp_path: Path, dtype: str)
     tokens[::50] = 100_000
     tokens.tofile(tmp_path / "x.bin")
     asked = "int64" if dtype == "int64" else "uint32"
-    with pytest.raises(BadInput, match=f"say dtype={asked}, or dtype=uint16"):
+    with pytest.raises(BadInput, match=f"give dtype={asked}, or dtype=uint16"):
         read(tmp_path / "x.bin")
     found = read(tmp_path / "x.bin", f"vocabulary=128256,dtype={dtype}")
     assert (found.tokens == tokens).all()
@@ -59,7 +59,7 @@ def test_megatrons_index_tells_documents(tmp_path: Path, code: int, dtype: str) 
 def test_an_index_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     tokens = TOKENS[:60].astype("<u2")
     megatron(tmp_path / "x", tokens, 8, [10, 20, 31], [0, 1, 2, 3])
-    with pytest.raises(BadInput, match=r"speaks of 61 uint16 tokens, x\.bin holds 120 bytes"):
+    with pytest.raises(BadInput, match=r"says 61 uint16 tokens, but x\.bin contains 120 bytes"):
         read(tmp_path / "x.bin")
     megatron(tmp_path / "x", tokens, 8, [10, 20, 30], [0, 2, 4])
     with pytest.raises(BadInput, match="a broken index"):
@@ -68,13 +68,13 @@ def test_an_index_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="version 2 of Megatron's index"):
         read(tmp_path / "x.bin")
     megatron(tmp_path / "x", tokens, 7, [10, 20, 30], [0, 3])
-    with pytest.raises(BadInput, match="the dtype 7, which is none of integers"):
+    with pytest.raises(BadInput, match="the dtype 7, which is not a type of integers"):
         read(tmp_path / "x.bin")
     (tmp_path / "x.idx").write_bytes((tmp_path / "x.idx").read_bytes()[:40])
     with pytest.raises(BadInput, match="a broken index"):
         read(tmp_path / "x.bin")
     (tmp_path / "x.idx").write_bytes(b"TNTIDX\0\0")
-    with pytest.raises(BadInput, match="an index that is not known"):
+    with pytest.raises(BadInput, match="an unknown kind of index"):
         read(tmp_path / "x.bin")
 
 
@@ -83,7 +83,7 @@ def test_litgpts_header_is_read(tmp_path: Path) -> None:
     path.write_bytes(b"LITPKDS" + struct.pack("<QBQ", 1, 8, len(tokens)) + tokens.tobytes())
     assert (read(path).tokens == tokens).all()
     path.write_bytes(path.read_bytes()[:-2])
-    with pytest.raises(BadInput, match="speaks of 4,000 tokens, 3,999 are there"):
+    with pytest.raises(BadInput, match="says 4,000 tokens, but it contains 3,999"):
         read(path)
 
 
@@ -93,15 +93,15 @@ def test_other_headers_are_refused_by_name(tmp_path: Path) -> None:
     llm[:3] = 20240899, 1, len(TOKENS)
     chunk = np.array([2, 16, 20, 16 + len(tokens)], "<u4")
     for start, words in (
-        (llm.tobytes(), r"a header that is not known \(20240899\)"),
+        (llm.tobytes(), r"an unknown header \(20240899\)"),
         (chunk.tobytes(), "a chunk of litdata"),
         (b"\x93NUMPY\x01\0", "a NumPy array"),
-        (b"\x1f\x8b\x08\0", "packed by gzip"),
-        (b"MMIDIDX\0\0", "Megatron's index"),
+        (b"\x1f\x8b\x08\0", "compressed by gzip"),
+        (b"MMIDIDX\0\0", "an index of Megatron"),
     ):
         path.write_bytes(start + tokens)
         with pytest.raises(BadInput, match=words):
             read(path)
     path.write_bytes(b"")
-    with pytest.raises(BadInput, match="an empty file"):
+    with pytest.raises(BadInput, match="the file is empty"):
         read(path)

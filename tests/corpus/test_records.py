@@ -98,14 +98,14 @@ def test_records_without_text_are_left_out_and_counted(tmp_path: Path) -> None:
     for _ in range(2):  # read, and read again from the cache
         corpus = open_corpus(str(tmp_path / "a.jsonl"))
         assert len(corpus.all_documents) == 30
-        assert "2 of 32 documents hold no text and are left out" in corpus.notes
+        assert "2 of 32 documents contain no text and are left out" in corpus.notes
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "data", "dump.log"])
 def test_records_under_another_name_are_asked_about_and_read_as_is_said(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(lines(ROWS))
-    with pytest.raises(BadInput, match=r"looks like records \(jsonl\).*format=jsonl.*format=text"):
+    with pytest.raises(BadInput, match=r"looks like a file of records \(jsonl\).*format=jsonl.*format=text"):
         open_corpus(str(path))
     assert texts(f"{path}:format=jsonl") == set(TEXTS)
     assert len(open_corpus(f"{path}:format=text").all_documents) == 1
@@ -115,7 +115,7 @@ def test_records_under_another_name_are_asked_about_and_read_as_is_said(name: st
 def test_a_table_under_another_name_is_asked_about(delimiter: str, tmp_path: Path) -> None:
     table(tmp_path / "table.txt", delimiter)
     shape = "tsv" if delimiter == "\t" else "csv"
-    with pytest.raises(BadInput, match=rf"looks like records \({shape}\)"):
+    with pytest.raises(BadInput, match=rf"looks like a file of records \({shape}\)"):
         open_corpus(str(tmp_path / "table.txt"))
     assert texts(f"{tmp_path}/table.txt:format={shape}") == set(TEXTS)
 
@@ -135,7 +135,7 @@ def test_a_table_under_another_name_is_asked_about(delimiter: str, tmp_path: Pat
 def test_json_under_another_name_is_asked_about(name: str, shape: str, tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     SHAPES[name](path)
-    with pytest.raises(BadInput, match=rf"looks like records \({shape}\)"):
+    with pytest.raises(BadInput, match=rf"looks like a file of records \({shape}\)"):
         open_corpus(str(path))
     assert texts(f"{path}:format={shape}") == set(TEXTS)
 
@@ -162,7 +162,7 @@ def test_records_without_the_field_are_counted_as_empty_ones_are(name: str, cont
     (tmp_path / name).write_bytes(content)
     corpus = open_corpus(str(tmp_path / name))
     assert {bytes(document) for document in corpus.all_documents} == {b"x", b"y"}
-    assert "3 of 5 documents hold no text and are left out" in corpus.notes
+    assert "3 of 5 documents contain no text and are left out" in corpus.notes
 
 
 QUOTED = [
@@ -236,27 +236,27 @@ def test_files_of_several_kinds_are_never_merged(tmp_path: Path) -> None:
     ("name", "content", "said"),
     [
         ("a.jsonl", b'{"body": "x"}\n' * 3, "line 1: no field 'text'; it has body"),
-        ("a.jsonl", b'{"text": 3}\n', "line 1: no field 'text' that holds a string: it holds int"),
-        ("a.jsonl", b'{"text": "x"}\n[1]\n', "line 2: no field 'text': a record is an object"),
-        ("a.json", b'[{"text": "x"}, 3]', "record 2: no field 'text': a record is an object"),
+        ("a.jsonl", b'{"text": 3}\n', "line 1: field 'text' is not a string: it contains int"),
+        ("a.jsonl", b'{"text": "x"}\n[1]\n', "line 2: no field 'text': a record must be an object"),
+        ("a.json", b'[{"text": "x"}, 3]', "record 2: no field 'text': a record must be an object"),
         ("a.json", b'[{"text": "x"}, {"te', "not JSON"),
         ("a.csv", b"id,body\n1,x\n", "line 2: no field 'text'; it has id, body"),
         ("a.csv", b"id;body\n1;x\n", "line 2: no field 'text'; it has id, body"),
         ("a.csv", b"id,text\n1,x\n2,y, and more\n", "line 3: 3 cells, the header has 2 (separated by ',')"),
         ("a.csv", b"id,text\n1,x\n2\n", "line 3: 1 cells, the header has 2"),
         ("a.csv", b"id;text\n1;x;y\n", "line 2: 3 cells, the header has 2 (separated by ';')"),
-        ("a.csv", b'id,text\n1,"said \\"so, yes\\""\n', "line 2: a quote is left open or not doubled"),
-        ("a.csv", b'id,text\n1,x\n2,"open\n3,y\n', "line 3: a quote is left open or not doubled"),
+        ("a.csv", b'id,text\n1,"said \\"so, yes\\""\n', "line 2: a quote is not closed or not doubled"),
+        ("a.csv", b'id,text\n1,x\n2,"open\n3,y\n', "line 3: a quote is not closed or not doubled"),
         ("a.csv", b"text,id,text\nx,1,y\n", "line 1: 2 columns are named 'text'"),
         ("a.tsv", b"id\ttext\n1\tx\ty\n", "line 2: 3 cells, the header has 2"),
-        ("a.tsv", b'id\ttext\n1\t"open\n2\tx\ty\n', "line 2: a quote is left open or not doubled"),
-        ("a.json", b'{"name": "x"}', "no field 'text' and no array of records; it has name; as prose"),
+        ("a.tsv", b'id\ttext\n1\t"open\n2\tx\ty\n', "line 2: a quote is not closed or not doubled"),
+        ("a.json", b'{"name": "x"}', "no field 'text' and no array of records; it has name; to read it as plain text"),
         ("a.json", b'{"a": [{"text": "x"}], "b": [{"text": "y"}]}', "2 arrays of records; it has a, b"),
-        ("a.json", b'{"text": ["x", 3]}', "record 2: no field 'text' that holds a string: it holds int"),
+        ("a.json", b'{"text": ["x", 3]}', "record 2: field 'text' is not a string: it contains int"),
         ("a.parquet", b"prose", "not a Parquet file"),
         ("a.jsonl", b"{}\nnull\n", "line 1: no field 'text'; it is empty"),
         ("a.csv", b"id,text\n1,\xff\xfe\n", "not UTF-8"),
-        ("a.jsonl.gz", gzip.compress(b'{"text": "x"}\n' * 9999)[:-40], "cannot be unpacked"),
+        ("a.jsonl.gz", gzip.compress(b'{"text": "x"}\n' * 9999)[:-40], "cannot be decompressed"),
     ],
 )
 def test_what_cannot_be_read_is_refused_in_one_line(name: str, content: bytes, said: str, tmp_path: Path) -> None:

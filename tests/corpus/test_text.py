@@ -110,7 +110,11 @@ def test_the_byte_is_right_behind_a_piece_border(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize(
     ("line", "words"),
-    [("not json", "line 2: not JSON"), ('{"text": ["x"]}', "line 2: no field 'text'"), ("[1]", "line 2: no field")],
+    [
+        ("not json", "line 2: not JSON"),
+        ('{"text": ["x"]}', "line 2: field 'text' is not a string"),
+        ("[1]", "line 2: no field"),
+    ],
 )
 def test_a_bad_record_is_named_with_its_line(tmp_path: Path, line: str, words: str) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "fine"}\n' + line)

@@ -41,5 +41,5 @@ def test_every_offset_is_equally_likely(text_folder: Path) -> None:
 @pytest.mark.parametrize("draw", [uniform_windows, spread_windows])
 def test_too_short_documents_are_named_with_the_longest(draw, text_folder: Path) -> None:
     documents = open_corpus(str(text_folder)).all_documents
-    with pytest.raises(BadInput, match="no document holds the asked 5000 tokens; the longest has 3000"):
+    with pytest.raises(BadInput, match="no document is as long as the required 5000 tokens; the longest has 3000"):
         draw(documents, 5000, 1, np.random.default_rng(0), "texts")

@@ -135,7 +135,7 @@ def test_tied_weights_and_code_of_others(tmp_path: Path) -> None:
 
 def test_places_that_cannot_be(written: tuple[AdoptedModel, Path, Adopted], tmp_path: Path) -> None:
     made, out, _ = written
-    with pytest.raises(BadInput, match="holds files already"):
+    with pytest.raises(BadInput, match="already contains files"):
         export_adopted(made, str(out), out, trained=False, losses="", force=False)
     (tmp_path / "letter.txt").write_text("mine")
     with pytest.raises(BadInput, match="no export"):

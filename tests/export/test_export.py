@@ -87,7 +87,7 @@ def test_the_card_tells_losses_with_intervals_limits_and_an_example_that_runs(
     text = (folder / "out" / "README.md").read_text()
     assert re.search(r"late loss \(test\): \d\.\d{4} \[\d\.\d{4}, \d\.\d{4}\] \(95%\) nats", text)
     assert "native (not llama.cpp)" in text
-    assert "No tokenizer" in text
+    assert "The folder has no tokenizer" in text
     assert f"{drawing_of(folder).state.bytes(65536, 'bfloat16'):,} bytes at 65,536 tokens" in text
     (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     assert len(code.splitlines()) == 5
@@ -99,10 +99,10 @@ def test_the_card_tells_losses_with_intervals_limits_and_an_example_that_runs(
 @pytest.mark.parametrize(
     ("prefactor", "has_level", "said"),
     [
-        (1e9, True, "at nats an element measured by kind of layer on a known source (attention 0.5, "),
-        (1e9, True, "- reach: 0 tokens"),
-        (1e-9, True, "- reach: no end up to 16,777,216 tokens"),
-        (2.0, False, "- reach: not judged"),
+        (1e9, True, "nats per element, measured for each mixer type on a known source (attention 0.5, "),
+        (1e9, True, "- longest context covered: 0 tokens"),
+        (1e-9, True, "- longest context covered: at least 16,777,216 tokens"),
+        (2.0, False, "- longest context covered: not judged"),
     ],
 )  # fmt: skip
 def test_the_card_tells_reach_and_what_an_element_holds(prefactor: float, has_level: bool, said: str) -> None:
@@ -118,7 +118,7 @@ def test_an_export_is_refused_where_one_is_and_replaced_whole_by_force(
     (out / "notes.txt").write_text("mine")
     (out / "model-00002-of-00002.safetensors").write_text("an older shard")
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    with pytest.raises(BadInput, match="holds files already; give `force`"):
+    with pytest.raises(BadInput, match="already contains files; give `force`"):
         export_huggingface(Export(drawing()), out)
     with pytest.raises(BadInput, match="does not say whose weights it holds"):
         export_huggingface(Export(drawing_of(exported[0]), out / "model.safetensors"), out, force=True)
@@ -162,7 +162,7 @@ def test_a_target_that_fails_its_proof_gives_way_to_the_next(tmp_path: Path, mon
 def test_a_folder_that_one_stands_in_is_not_replaced(out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "inner").mkdir()
     monkeypatch.chdir(tmp_path / "inner")
-    with pytest.raises(BadInput, match="is where you are"), placed(Path(out), force=True):
+    with pytest.raises(BadInput, match="is the current folder"), placed(Path(out), force=True):
         pass
 
 
@@ -174,7 +174,7 @@ def test_force_replaces_exports_and_no_other_folder(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="`force` replaces exports only"), placed(tmp_path / "home", force=True):
         pass
     assert {path.name: path.read_text() for path in (tmp_path / "home").iterdir()} == mine
-    with pytest.raises(BadInput, match="is no folder"), placed(tmp_path / "home" / "README.md", force=True):
+    with pytest.raises(BadInput, match="is not a folder"), placed(tmp_path / "home" / "README.md", force=True):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
@@ -204,7 +204,7 @@ def test_a_card_is_never_put_beside_the_weights_of_another_drawing(
     drawing().save(tmp_path / "other.yaml")
     done = l2m("export", "other.yaml", "--out", "out", "--force", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (
-        2, "l2m: out: holds weights that are not of this drawing, and a card has none; give another --out\n"
+        2, "l2m: out: contains weights of another architecture, and a card has none; give another --out\n"
     )  # fmt: skip
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
     assert l2m("export", "out", "--out", "out", "--force", cwd=tmp_path).returncode == 0

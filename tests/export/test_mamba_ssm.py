@@ -79,7 +79,7 @@ def test_the_export_says_what_was_proven_and_how(tmp_path: Path) -> None:
         ([MAMBA, ATTENTION | {"window": 4}], r"layers\.1 .*window"),
         ([MAMBA, ATTENTION | {"qk_norm": True}], r"layers\.1 .*qk_norm"),
         ([MAMBA, MAMBA | {"d_state": 4}], r"layers\.1 .*d_state \(4\) differs"),
-        ([ATTENTION, ATTENTION | {"short_conv": 3}], r"layers\.1 .*short_conv in all its attention or in none"),
+        ([ATTENTION, ATTENTION | {"short_conv": 3}], r"layers\.1 .*short_conv in all attention layers or in none"),
         ([MAMBA, MAMBA | {"state_dtype": "bfloat16"}], r"layers\.1 .*state_dtype \(bfloat16\)"),
         ([{"kind": "mamba1"}], r"layers\.0 .*full attention and Mamba-2 only"),
     ],

@@ -119,7 +119,7 @@ def test_a_healed_plan_that_a_class_carries_may_be_read_by_our_code(tmp_path: Pa
 
 def test_what_cannot_be_written(tmp_path: Path) -> None:
     source = card(tmp_path, mixed())
-    with pytest.raises(BadInput, match="S H H: full layers, and windows of one size without sinks"):
+    with pytest.raises(BadInput, match="S H H: only full layers and windows of one size without sinks"):
         export_plan(source, tmp_path / "out", native=True, force=False)
     (tmp_path / RULE).unlink()
     with pytest.raises(BadInput, match=r"cache_rule\.safetensors: cannot be read"):

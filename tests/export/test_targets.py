@@ -138,7 +138,7 @@ def test_the_first_target_that_carries_a_drawing_takes_it(layers: list[Any], for
         ("granite", [ATTENTION, MAMBA | {"groups": 2}], r"layers\.1 .*groups \(2\)"),
         ("granite", [ATTENTION, MAMBA, MAMBA | {"d_state": 4}], r"layers\.2 .*d_state \(4\) differs"),
         ("granite", [ATTENTION, MAMBA, ATTENTION | {"kv_heads": 1}], r"layers\.2 .*kv_heads \(1\) differs"),
-        ("granite", [ATTENTION, MAMBA, ATTENTION | {"rope_theta": None}], r"layers\.2 .*in all its attention"),
+        ("granite", [ATTENTION, MAMBA, ATTENTION | {"rope_theta": None}], r"layers\.2 .*in all attention layers"),
         ("granite", [MAMBA, ATTENTION | {"window": 4}], r"layers\.1 .*a window"),
         ("granite", [ATTENTION, MAMBA | {"state_dtype": "bfloat16"}], r"layers\.1 .*state_dtype"),
         ("qwen3_5", [DELTA, ATTENTION], r"layers\.1 .*qk_norm is needed"),
@@ -169,9 +169,9 @@ def test_a_folder_that_says_something_else_fails_its_proof(tmp_path: Path) -> No
     found, logits = examine(str(tmp_path), tokens, STEPS, own_code=False)
     with pytest.raises(WorkFailed, match="logits differ"):
         judge(moved(architecture), target, tokens, found, logits)
-    for wrong, words in (({"cache_bytes": 1}, "holds 1 bytes"), ({"seen": 3}, "has seen 3"),
+    for wrong, words in (({"cache_bytes": 1}, "has 1 bytes"), ({"seen": 3}, "has read 3"),
                          ({"missing": ["a"]}, "missing: a"),
-                         ({"generation_equal": False}, "other tokens")):  # fmt: skip
+                         ({"generation_equal": False}, "different tokens")):  # fmt: skip
         own = build(architecture)
         with torch.inference_mode():
             said = torch.cat([own(tokens), by_steps(own, tokens)], dim=1)

@@ -110,7 +110,7 @@ def test_what_is_trained_on_text_is_exported_with_its_tokenizer_and_generates(te
     assert json.loads(done.stdout)["prompt_tokens"] == len(own.tokenizer.encode(TEXT)) < len(TEXT.encode())
     readme = (tmp_path / "out" / "README.md").read_text()
     assert "| tokenizer | byte-pair encoding, 300 tokens |" in readme
-    assert "No tokenizer" not in readme
+    assert "The folder has no tokenizer" not in readme
     (code,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
     ran = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path / "out", capture_output=True, text=True, check=False
@@ -120,7 +120,7 @@ def test_what_is_trained_on_text_is_exported_with_its_tokenizer_and_generates(te
     words += ["--force", "--tokenizer", "none"]
     assert l2m(*words, cwd=tmp_path).returncode == 0
     assert not tokenizer_files(tmp_path / "out")
-    assert "No tokenizer is in the folder: tokens are the numbers 0 to 299" in (tmp_path / "out/README.md").read_text()
+    assert "The folder has no tokenizer: tokens are the numbers 0 to 299" in (tmp_path / "out/README.md").read_text()
 
 
 def tokens_of(folder: Path) -> dict[str, bytes]:
@@ -146,7 +146,7 @@ def test_bytes_are_written_when_they_are_named_and_then_only(tmp_path: Path) -> 
     done = l2m(*words, cwd=tmp_path)
     assert "Tokenizer: none is known; --tokenizer names one.\n" in done.stdout
     assert not tokenizer_files(tmp_path / "out")
-    assert "if they are bytes, `l2m export --tokenizer bytes`" in (tmp_path / "out" / "README.md").read_text()
+    assert "if these are bytes, `l2m export --tokenizer bytes`" in (tmp_path / "out" / "README.md").read_text()
     done = l2m(*words, "--tokenizer", "bytes", "--force", cwd=tmp_path)
     assert "Tokenizer: UTF-8 bytes, each numbered by its value, 256 tokens.\n" in done.stdout
     assert Running(tmp_path / "out", torch.device("cpu")).tokens("aß") == list("aß".encode())
@@ -202,8 +202,8 @@ def test_a_named_tokenizer_of_transformers_is_kept_as_it_was_loaded(
     ("words", "said"),
     [
         (["--tokenizer", "known", "--to", "card"], "tokenizer known: 300 tokens, the model's vocabulary is 299; "),
-        (["--tokenizer", "known"], "tokenizer known: 300 tokens, the model's vocabulary is 299; name another with"),
-        (["--tokenizer", "nowhere"], "--tokenizer nowhere: a folder with a tokenizer.json, bytes or none is expected"),
+        (["--tokenizer", "known"], "tokenizer known: 300 tokens, the model's vocabulary is 299; give another"),
+        (["--tokenizer", "nowhere"], "--tokenizer nowhere: must be a folder with a tokenizer.json, bytes or none"),
         (["--tokenizer", "./nowhere"], "--tokenizer ./nowhere: no such file or folder"),
         (["--tokenizer", "broken"], "tokenizer broken: "),
     ],

@@ -11,6 +11,7 @@ import yaml
 from l2m_design.architecture import MixerSpec
 from l2m_design.information import MeasurementSettings
 from l2m_design.report import words
+from l2m_design.search.adoption.settings import AdoptionSettings
 from l2m_design.search.results.reading import load_summary
 from l2m_design.search.settings import StudySettings
 from l2m_design.search.space.space import Space
@@ -29,26 +30,32 @@ def generated() -> ModuleType:
     return module
 
 
-def of_study() -> list[Any]:
+def of_study(settings: Any = StudySettings) -> list[Any]:
     parts = [
         part
-        for field in StudySettings.model_fields.values()
-        for part in (field.annotation, *get_args(field.annotation))
+        for field in settings.model_fields.values()
+        for each in (field.annotation, *get_args(field.annotation))
+        for part in (each, *get_args(each))
     ]
-    return [StudySettings, MeasurementSettings, *(part for part in parts if hasattr(part, "model_fields"))]
+    found = [settings, MeasurementSettings, *(part for part in parts if hasattr(part, "model_fields"))]
+    return list(dict.fromkeys(found))
 
 
-@pytest.mark.parametrize("settings", [*of_study(), Space, *get_args(get_args(MixerSpec)[0])], ids=lambda s: s.__name__)
+OF_BOTH = list(dict.fromkeys([*of_study(), *of_study(AdoptionSettings)]))
+
+
+@pytest.mark.parametrize("settings", [*OF_BOTH, Space, *get_args(get_args(MixerSpec)[0])], ids=lambda s: s.__name__)
 def test_every_key_is_explained_where_it_is_declared(settings: Any, generated: ModuleType) -> None:
     _, meanings = generated.explained(settings)
     assert not [name for name in settings.model_fields if not meanings.get(name)]
 
 
-def test_every_section_of_a_study_is_listed_with_every_key(generated: ModuleType) -> None:
-    text = "\n".join(generated.study())
-    for settings in of_study():
-        for name in settings.model_fields:
-            assert f"| `{name}` |" in text, (settings.__name__, name)
+@pytest.mark.parametrize(("name", "whole"), [("study", StudySettings), ("adoption", AdoptionSettings)])
+def test_every_section_of_a_study_is_listed_with_every_key(generated: ModuleType, name: str, whole: Any) -> None:
+    text = "\n".join(generated.GENERATED[name]())
+    for settings in of_study(whole):
+        for key in settings.model_fields:
+            assert f"| `{key}` |" in text, (settings.__name__, key)
 
 
 def test_every_command_is_listed_with_every_option(generated: ModuleType) -> None:
@@ -57,7 +64,7 @@ def test_every_command_is_listed_with_every_option(generated: ModuleType) -> Non
     assert sorted(verbs) == sorted(
         path.stem for path in (REPOSITORY / "l2m_design" / "cli").glob("*.py") if "\ndef command(" in path.read_text()
     )
-    assert "http://HOST/v1[#MODEL]" in text
+    assert "http://HOST/v1#MODEL" in text
     assert "| `--eta` | path |" in text
 
 

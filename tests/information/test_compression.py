@@ -101,7 +101,7 @@ def test_a_small_part_that_grows_is_no_order_and_a_control_above_the_amount_has_
 
     found = Compression(curve(amount), curve(0 * amount), curve((1 - part) * amount), curve(part * amount), 1.8)
     assert explained_by(found.curve, found) == explained
-    assert any("the control has failed" in note for note in order_is_open(found.curve, found)) == (part < -0.15)
+    assert any("control has failed" in note for note in order_is_open(found.curve, found)) == (part < -0.15)
 
 
 def test_families_stay_together_and_every_part_has_two_that_hold_a_window() -> None:

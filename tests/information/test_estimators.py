@@ -1,4 +1,4 @@
-"""The parts of estimators: codes, entropies, two-point information, places."""
+"""The parts of estimators: codes, entropies, two-point information, points."""
 
 from dataclasses import replace
 
@@ -12,10 +12,10 @@ from l2m_design.information import MeasurementSettings, two_point
 from l2m_design.information.control import code_nats, controlled, halves_nats, one_spot
 from l2m_design.information.direct import other_documents
 from l2m_design.information.entropy import grassberger
-from l2m_design.information.places import Places, spread_places
 from l2m_design.information.plan import planned_tokens
-from l2m_design.information.profile import score_places
+from l2m_design.information.profile import score_points
 from l2m_design.information.scores import OracleScorer, Scores
+from l2m_design.information.split_points import SplitPoints, spread_points
 from l2m_design.information.vclub import vclub_curve
 
 
@@ -68,18 +68,18 @@ def test_two_point_information_needs_room() -> None:
 def test_places_lie_in_their_windows_and_share_what_is_scored() -> None:
     corpus = open_corpus("iid:documents=20,length=2000")
     windows = spread_windows(corpus.all_documents, 512, 30, np.random.default_rng(0), "iid")
-    places = spread_places(windows, np.array([16, 32, 64, 128, 256]), spots=4)
-    assert np.bincount(places.n)[[16, 32, 64, 128, 256]].tolist() == [120, 120, 120, 60, 30]
+    points = spread_points(windows, np.array([16, 32, 64, 128, 256]), spots=4)
+    assert np.bincount(points.n)[[16, 32, 64, 128, 256]].tolist() == [120, 120, 120, 60, 30]
     start = windows.documents.spans[windows.document, 0] + windows.start
-    offset = places.begin - start[places.window]
+    offset = points.begin - start[points.window]
     assert (offset >= 0).all()
-    assert (offset + 2 * places.n <= 512).all()
-    assert (offset % (2 * places.n) == 0).all()
+    assert (offset + 2 * points.n <= 512).all()
+    assert (offset % (2 * points.n) == 0).all()
     scores = Scores(corpus.all_documents, OracleScorer(corpus))
-    score_places(places, scores)
+    score_points(points, scores)
     # all of the window, then each Y alone: N for n = 256, 128 and 64, half of it for 32, a quarter for 16
     assert scores.tokens_asked == 30 * (512 + 256 + 256 + 256 + 128 + 64)
-    assert scores.tokens_asked == planned_tokens(places, MeasurementSettings(estimator="profile"))
+    assert scores.tokens_asked == planned_tokens(points, MeasurementSettings(estimator="profile"))
 
 
 def test_windows_of_one_document_are_spread_over_it() -> None:
@@ -96,8 +96,8 @@ def test_few_documents_are_not_resampled_but_their_windows_are() -> None:
     for corpus in (few, many):
         documents = corpus.all_documents.chosen(np.arange(0, len(corpus.all_documents), 2))
         windows = spread_windows(documents, 64, 400, np.random.default_rng(0), "iid")
-        places = spread_places(windows, np.array([32]), spots=1)
-        curve = places.curve(np.arange(len(places), dtype=float), "test")
+        points = spread_points(windows, np.array([32]), spots=1)
+        curve = points.curve(np.arange(len(points), dtype=float), "test")
         units.append(curve.unit)
         assert len(curve.nats) <= (len(windows.documents) if curve.unit == "documents" else 8 * 600 // 64 + 8)
     assert units == ["stretches of documents", "documents"]
@@ -106,25 +106,25 @@ def test_few_documents_are_not_resampled_but_their_windows_are() -> None:
 def test_pairs_of_other_documents_never_share_one() -> None:
     corpus = open_corpus("iid:documents=12,length=600")
     windows = spread_windows(corpus.all_documents, 64, 100, np.random.default_rng(0), "iid")
-    places = spread_places(windows, np.array([16, 32]), spots=1)
-    mine, other = other_documents(places)
-    assert (places.document[mine] != places.document[other]).all()
-    assert (places.n[mine] == places.n[other]).all()
+    points = spread_points(windows, np.array([16, 32]), spots=1)
+    mine, other = other_documents(points)
+    assert (points.document[mine] != points.document[other]).all()
+    assert (points.n[mine] == points.n[other]).all()
     assert len(np.unique(np.concatenate([mine, other]))) == 2 * len(mine) == 200
     one = corpus.all_documents.chosen(np.array([0]))
-    alone = spread_places(spread_windows(one, 64, 8, np.random.default_rng(0), "iid"), np.array([32]), spots=1)
+    alone = spread_points(spread_windows(one, 64, 8, np.random.default_rng(0), "iid"), np.array([32]), spots=1)
     with pytest.raises(BadInput, match="several documents"):
         other_documents(alone)
 
 
 def test_the_plan_counts_what_vclub_asks() -> None:
     corpus = open_corpus("markov:documents=20,length=600")
-    places = spread_places(
+    points = spread_points(
         spread_windows(corpus.all_documents, 128, 30, np.random.default_rng(0), "iid"), np.array([16, 32, 64]), spots=1
     )
     scores = Scores(corpus.all_documents, OracleScorer(corpus))
-    vclub_curve(places, scores)
-    assert scores.tokens_asked == planned_tokens(places, MeasurementSettings(estimator="vclub"))
+    vclub_curve(points, scores)
+    assert scores.tokens_asked == planned_tokens(points, MeasurementSettings(estimator="vclub"))
 
 
 def test_a_control_variate_keeps_the_mean_and_takes_off_variance() -> None:
@@ -132,11 +132,11 @@ def test_a_control_variate_keeps_the_mean_and_takes_off_variance() -> None:
     corpus, rng, lengths = open_corpus("stdlib"), np.random.default_rng(0), np.array([128, 256, 512])
     documents = replace(corpus.all_documents, families=None)
 
-    def places(count: int) -> Places:
+    def points(count: int) -> SplitPoints:
         windows = spread_windows(documents, 1024, count, rng, corpus.name)
-        return spread_places(windows, lengths, 2)
+        return spread_points(windows, lengths, 2)
 
-    few, many = places(60), places(1200)
+    few, many = points(60), points(1200)
     nats = [halves_nats(bytes(x[: len(x) // 2]), bytes(x[len(x) // 2 :])) for x in _texts(few)]
     curve = few.curve(2 * np.array(nats) + rng.normal(size=len(few)), "test")
     found = controlled(curve, few, one_spot(many, rng), 256)
@@ -148,20 +148,20 @@ def test_a_control_variate_keeps_the_mean_and_takes_off_variance() -> None:
     assert (np.abs(found.mean() - curve.mean()) < 3 * plain.std(axis=0)).all()
 
 
-def _texts(places: Places) -> list[np.ndarray]:
-    tokens = places.documents.tokens
-    return [np.asarray(tokens[b : b + 2 * n]) for b, n in zip(places.begin, places.n, strict=True)]
+def _texts(points: SplitPoints) -> list[np.ndarray]:
+    tokens = points.documents.tokens
+    return [np.asarray(tokens[b : b + 2 * n]) for b, n in zip(points.begin, points.n, strict=True)]
 
 
 def test_one_spot_is_one_place_of_each_window_and_length() -> None:
     corpus, rng = open_corpus("iid:documents=20,length=2000"), np.random.default_rng(0)
     windows = spread_windows(corpus.all_documents, 512, 30, rng, "iid")
-    places = spread_places(windows, np.array([16, 64, 256]), spots=4)
-    one = one_spot(places, rng)
+    points = spread_points(windows, np.array([16, 64, 256]), spots=4)
+    one = one_spot(points, rng)
     assert len(one) == 30 * 3
     assert (np.diff(one.window) >= 0).all()
     assert set(zip(one.begin.tolist(), one.n.tolist(), strict=True)) <= set(
-        zip(places.begin.tolist(), places.n.tolist(), strict=True)
+        zip(points.begin.tolist(), points.n.tolist(), strict=True)
     )
-    offsets = one.begin[one.n == 16] - places.begin[:: len(places) // 30]
+    offsets = one.begin[one.n == 16] - points.begin[:: len(points) // 30]
     assert len(set(offsets.tolist())) == 4

@@ -55,7 +55,7 @@ def test_replicates_say_how_sure_the_law_is() -> None:
     assert sure.agreement > 0.99
     hardly = noisy(4.0 * (1 + 0.0021 * np.log2(N / N[0])))
     assert 0.1 < fit_curve(hardly, 300, 0.95, np.random.default_rng(0)).agreement < 0.99
-    assert "100% of the replicates" in sure.sentence
+    assert "100% of the bootstrap replicates" in sure.sentence
 
 
 def test_a_range_of_lengths_that_bends_has_a_wider_interval() -> None:

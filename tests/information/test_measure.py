@@ -154,7 +154,7 @@ def test_a_covariance_that_must_be_shrunk_is_told(tmp_path: Any, measured: Measu
     assert any("at n = [64]: left out" in note for note in long.notes)
     assert long.curve.lengths[-1] == 32
     only = measured(str(tmp_path / "x.npy"), estimator="gaussian", shortest=4, longest=64)
-    assert any("at n = [64]: covariance shrunk" in note for note in only.notes)
+    assert any("at n = [64]: their covariance was shrunk" in note for note in only.notes)
 
 
 def test_a_model_that_looks_back_little_is_told() -> None:
@@ -166,7 +166,7 @@ def test_a_model_that_looks_back_little_is_told() -> None:
         asked = MeasurementSettings(estimator="profile", shortest=128, replicates=100, control="none")
         return " ".join(measure(corpus, asked, Scores(corpus.all_documents, Model(corpus))).notes)
 
-    assert "gains nothing measurable" in notes("markov:stay=0.6")
+    assert "does not fall with context" in notes("markov:stay=0.6")
     assert "the model's loss" not in notes("santa-fe:beta=0.7,pairs=2048,keys=100000,documents=256")
 
 
@@ -184,14 +184,14 @@ def test_a_single_short_text_is_measured_or_refused(tmp_path: Any, measured: Mea
             measured(str(tmp_path / "one.txt"), estimator="compression")
         return
     found = measured(str(tmp_path / "one.txt"), estimator="compression")
-    assert any("stretches of them were" in note for note in found.notes)
-    with pytest.raises(BadInput, match="too few to prime the coder"):
+    assert any("parts of them were" in note for note in found.notes)
+    with pytest.raises(BadInput, match="too few to prime the compressor"):
         measured(str(tmp_path / "one.txt"), estimator="compression", longest=2048)
 
 
 def test_few_documents_are_told(measured: Measured) -> None:
     notes = measured("markov:stay=0.6,documents=30", estimator="compression").notes
-    assert any("everything rests on 15" in note for note in notes)
+    assert any("everything depends on 15" in note for note in notes)
 
 
 def test_the_same_seed_gives_the_same_numbers(measured: Measured) -> None:
@@ -212,9 +212,9 @@ def test_plain_holds_the_promised_keys(measured: Measured) -> None:
     ("settings", "words"),
     [
         ({"shortest": 1024}, "a law needs 5"),
-        ({"longest": 100_000}, "no document holds the asked"),
+        ({"longest": 100_000}, "no document is as long as the required"),
         ({"shortest": 63}, "must be a multiple of 2"),
-        ({"estimator": "gaussian"}, "is for real values"),
+        ({"estimator": "gaussian"}, "needs real values"),
     ],
 )
 def test_what_does_not_fit_is_bad_input(measured: Measured, settings: dict[str, Any], words: str) -> None:
@@ -226,7 +226,7 @@ def test_what_does_not_fit_is_bad_input(measured: Measured, settings: dict[str, 
     ("settings", "words"),
     [
         ({"estimator": "profile", "pairing": "other"}, "does not go with profile"),
-        ({"estimator": "compression", "bigram_correction": "paper"}, "goes with profile and direct"),
+        ({"estimator": "compression", "bigram_correction": "paper"}, "is allowed for profile and direct"),
         ({"estimator": "profile", "pairing": "none", "bigram_correction": "paper"}, "with pairing same or other"),
     ],
 )

@@ -102,7 +102,7 @@ def test_a_full_disk_keeps_the_batches_before(tmp_path: Path, monkeypatch: pytes
         raise OSError(errno.ENOSPC, "Error writing bytes to file")
 
     with (  # noqa: PT012 - the second batch and the closing both fail
-        pytest.raises(WorkFailed, match="No space left on device; batches written before are kept"),
+        pytest.raises(WorkFailed, match="No space left on device; earlier batches are saved"),
         ScoreTable(path, corpus.all_documents, IDENTITY) as table,
     ):
         scores = Scores(corpus.all_documents, OracleScorer(corpus), table)
@@ -123,7 +123,7 @@ def test_a_table_belongs_to_one_corpus_one_scorer_one_run(tmp_path: Path) -> Non
         Scores(corpus.all_documents, OracleScorer(corpus), table).of(Segments.alone(begins, np.array([8])))
         with pytest.raises(BadInput, match="another run is writing"):
             ScoreTable(path, corpus.all_documents, IDENTITY).__enter__()
-    with pytest.raises(BadInput, match=r"another corpus \(c, asked other\)"):
+    with pytest.raises(BadInput, match=r"another corpus \(c, not other\)"):
         ScoreTable(path, corpus.all_documents, IDENTITY | {"corpus": "other"}).__enter__()
     (tmp_path / "y.parquet").write_text("no table")
     with pytest.raises(BadInput, match="not a score table"):
@@ -190,7 +190,7 @@ def test_a_window_longer_than_the_model_is_bad_input(tiny_llama: Path, text_fold
     asked = MeasurementSettings(estimator="profile", shortest=8, longest=128)
     with (
         open_scores(corpus, asked, str(tiny_llama)) as scores,
-        pytest.raises(BadInput, match=r"ends at 128 tokens, 256 are asked .* `longest` 64"),
+        pytest.raises(BadInput, match=r"its context is 128 tokens, but 256 are required .* `longest` 64"),
     ):
         measure(corpus, asked, scores)
 
@@ -198,7 +198,7 @@ def test_a_window_longer_than_the_model_is_bad_input(tiny_llama: Path, text_fold
 def test_unequal_vocabularies_are_bad_input(tiny_llama: Path) -> None:
     corpus = open_corpus("iid:vocabulary=5000,documents=10")
     with (
-        pytest.raises(BadInput, match=r"tokens, .* has 5000: give its own tokenizer"),
+        pytest.raises(BadInput, match=r"tokens, .* has 5000: give the tokenizer of the model"),
         open_scores(corpus, settings(), str(tiny_llama)),
     ):
         pass

@@ -85,13 +85,13 @@ def test_a_server_scores_prompts(server: str) -> None:
     Handler.order = "unnumbered"
     np.testing.assert_allclose(alone.nats(tokens), exact)
     Handler.order = "all first"
-    with pytest.raises(BadInput, match=r"are \[0, 0, 0\], one for each prompt is expected"):
+    with pytest.raises(BadInput, match=r"are \[0, 0, 0\], there must be one for each prompt"):
         alone.nats(tokens)
 
 
 def test_a_server_that_goes_away_leaves_what_it_scored(server: str, text_folder: Path, tmp_path: Path) -> None:
     with (
-        pytest.raises(BadInput, match="name its model's tokenizer"),
+        pytest.raises(BadInput, match="give the tokenizer of its model"),
         open_scores(open_corpus(str(text_folder)), settings(), server),
     ):
         pass

@@ -71,7 +71,7 @@ def test_a_measurement_judges_a_model_as_its_file_does(tmp_path: Path) -> None:
     found = l2m.estimate("markov:stay=0.9,documents=60,length=1024", longest=256, windows=32)
     (tmp_path / "demand.json").write_text(json.dumps(found.plain()))
     assert "<svg" in found._repr_html_()
-    assert "<p>No beta: these data prefer the law &#x27;constant&#x27;" in found._repr_html_()
+    assert "<p>No beta: the preferred law is &#x27;constant&#x27;" in found._repr_html_()
     options = {"length": 4096, "lengths": [1024], "fits": "1MiB"}
     direct = l2m.check(DRAWING, found, **options)
     assert direct.data == l2m.check(DRAWING, tmp_path / "demand.json", **options).data | {
@@ -81,7 +81,7 @@ def test_a_measurement_judges_a_model_as_its_file_does(tmp_path: Path) -> None:
     assert (direct.enough, direct.meets) == ("yes", True)
     assert direct.data["fits"]["tokens"] == 2**20 // (2 * 2 * 32)
     assert "Enough state up to 4,096 tokens? Yes" in str(direct)
-    assert direct._repr_html_().startswith("<p>drawing: A</p>")
+    assert direct._repr_html_().startswith("<p>architecture: A</p>")
     law = l2m.PowerLaw(2.0, 0.5)
     assert l2m.check(DRAWING, law).verdict.has_level
     assert not l2m.check(DRAWING, 0.5).verdict.has_level
@@ -105,8 +105,8 @@ def test_what_check_answers_has_the_keys_that_it_promises() -> None:
     [
         (DRAWING, None, {"lenght": 5}, "unknown key 'lenght'; did you mean 'length'"),
         (DRAWING, True, {}, "demand: an exponent, a law, a measurement or its file is expected, found bool"),
-        (DRAWING, None, {"runtime": "vllm"}, "runtime: is for published models"),
-        (DRAWING, None, {"length": "64q"}, "a length such as 4096, 32k or 1M is expected"),
+        (DRAWING, None, {"runtime": "vllm"}, "runtime: works for published models only"),
+        (DRAWING, None, {"length": "64q"}, "must be a length such as 4096, 32k or 1M"),
         ({"vocabulary": 9}, None, {}, "a path or an Architecture is expected, found dict"),
     ],
 )
@@ -120,7 +120,7 @@ def test_verbs_say_what_they_take() -> None:
     assert "force" in inspect.signature(l2m.export).parameters
     assert "library.export.export" in str(l2m.export.__doc__)
     assert set(l2m.__all__) <= set(dir(l2m))
-    with pytest.raises(l2m.BadInput, match="corpus: a name, a path or a Corpus is expected, found list"):
+    with pytest.raises(l2m.BadInput, match="corpus: must be a name, a path or a Corpus, found list"):
         l2m.estimate([1, 2])
 
 
@@ -137,7 +137,7 @@ def test_a_run_cut_short_goes_on_as_if_it_had_not_been(
     with pytest.raises(KeyboardInterrupt):
         l2m.train(DRAWING, text_folder, out=out, on_step=cut, **RECIPE, rungs=[0.5])
     assert [path.name for path in out.iterdir()] == ["checkpoint.safetensors"]
-    with pytest.raises(l2m.BadInput, match="unfinished run of another drawing, corpus or recipe"):
+    with pytest.raises(l2m.BadInput, match="unfinished run of another architecture, corpus or recipe"):
         l2m.train(DRAWING, text_folder, out=out, **RECIPE, seed=1)
     steps = []
     again = l2m.train(
@@ -172,7 +172,7 @@ def test_export_takes_the_weights_of_a_trained_folder_and_names_their_losses_alo
     fresh = l2m.export(tmp_path / "trained", "huggingface", tmp_path / "fresh", weights="fresh")
     assert fresh["weights"] is None
     assert "loss" not in json.loads((tmp_path / "fresh" / "card.json").read_text())["provenance"]
-    assert "weights that are not these" in (tmp_path / "fresh" / "README.md").read_text()
+    assert "with other weights" in (tmp_path / "fresh" / "README.md").read_text()
 
 
 def test_a_vocabulary_that_is_too_small_names_the_drawing(text_folder: Path) -> None:
@@ -214,5 +214,5 @@ def test_runs_in_threads_are_as_alone(text_folder: Path, tmp_path: Path) -> None
         thread.join()
     assert found == [alone, alone]
     (tmp_path / "file").write_text("")
-    with pytest.raises(l2m.BadInput, match="a folder is expected, found a file"):
+    with pytest.raises(l2m.BadInput, match="must be a folder, found a file"):
         l2m.train(DRAWING, text_folder, out=tmp_path / "file", **RECIPE)

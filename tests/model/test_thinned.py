@@ -82,21 +82,21 @@ def test_prompts_of_different_lengths_are_continued_as_if_alone(exported: tuple[
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"choose": "surprise", "slots": 16}, r"slots \(16\): two chunks of 8 tokens and 4 sinks are held always"),
-        ({"choose": "learned", "slots": 60}, r"choose \(learned\): is trained with the model"),
+        ({"choose": "surprise", "slots": 16}, r"slots \(16\): two chunks of 8 tokens and 4 sinks are always cached"),
+        ({"choose": "learned", "slots": 60}, r"choose \(learned\): needs to be trained with the model"),
         ({"choose": "best", "slots": 60}, "choose"),
         ({"choose": "surprise", "slots": 60, "chunk": 12}, r"chunk \(12\) must be a power of two"),
     ],
 )
 def test_a_cache_that_cannot_be_is_bad_input(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(BadInput, match=words):
-        Thinning.parse({"chunk": 8} | fields, "cache").drawing(llama().architecture)
+        Thinning.parse({"chunk": 8} | fields, "cache").bounded(llama().architecture)
 
 
 def test_what_has_no_full_attention_is_bad_input(exported: tuple[LanguageModel, Path]) -> None:
     window = Architecture.parse({"vocabulary": 40, "width": 32, "layers": [LLAMA | {"window": 9}]}, "drawn")
     with pytest.raises(BadInput, match="no layer of full attention"):
-        Thinning(choose="surprise", slots=60, chunk=8).drawing(window)
+        Thinning(choose="surprise", slots=60, chunk=8).bounded(window)
     with pytest.raises(BadInput, match=r"value\): needs a model trained here"):
         borrowed(exported[1], Thinning(choose="value", slots=60, chunk=8))
     with pytest.raises(BadInput, match="numbers below 40"):
@@ -183,7 +183,7 @@ def test_keys_that_cannot_be_turned_are_bad_input() -> None:
     streaming = Thinning(choose="recency", slots=60, chunk=8, positions="cache")
     with pytest.raises(BadInput, match="cannot be moved to other positions"):
         BorrowedModel(model, streaming)
-    with pytest.raises(BadInput, match="only a model of Hugging Face"):
+    with pytest.raises(BadInput, match="works for Hugging Face models only"):
         streaming.drawing(llama().architecture)
-    with pytest.raises(BadInput, match="with choose: recency, found surprise"):
+    with pytest.raises(BadInput, match="needs choose: recency, found surprise"):
         Thinning.parse({"choose": "surprise", "slots": 60, "chunk": 8, "positions": "cache"}, "cache")

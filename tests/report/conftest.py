@@ -104,7 +104,7 @@ def summary() -> Summary:
             for knee, cost in ((True, 0.01), (False, 0.3))
         ],
         front=[row(best)], baselines=[row(attention), row(mamba)], finalists=[],
-        ladder=[Rung("drawing only", 9, 0.0, 9, Estimate(0.5, 0.1, 0.8)), Rung("the corpus", 9, 9.0, 0, None)],
+        ladder=[Rung("architecture only", 9, 0.0, 9, Estimate(0.5, 0.1, 0.8)), Rung("the corpus", 9, 9.0, 0, None)],
         seconds=Seconds(9.0, 8.0, 0.5, 0.5), records=[attention, mamba, best, rejected],
         demand=DemandRow(law=LAW, has_level=True, terms=Terms.parse(TERMS, "test"), exponent=0.65,
                          measurement=MEASURED),

@@ -61,7 +61,7 @@ def test_measured_nats_are_said_to_be_measured_and_drawn(summary: Summary, tmp_p
     summary = under(summary, nats_by_kind={"attention": 0.005})
     said = " ".join([*caveats(summary), *outcome(summary)])
     assert "was measured by kind of layer (nats per state element: attention 0.005)" in said
-    assert "if an element holds 0.005 nats in attention (measured by kind on a known source" in said
+    assert "if an element holds 0.005 nats in attention (measured on a known source" in said
     assert "is an assumption" in said
     summary = under(summary, nats_range={"attention": (0.001, 0.02), "other": (0.001, 0.1)})
     said = " ".join([*caveats(summary), *outcome(summary)])
@@ -81,7 +81,7 @@ def test_the_outcome_names_choice_state_and_difference(summary: Summary) -> None
     assert "Nearest to failing: trial 0 (all attention), late loss +0.010" in said
     assert "late loss and gain from beyond 16 tokens at most 0.02 nats" in said
     assert "gain lost +0.000 [-0.010, +0.010]" in said
-    assert "Halving the state costs, nats a token: a to b (2 KiB) +0.010 [+0.000, +0.020] (knee); a to b" in said
+    assert "Halving the state costs, nats per token: a to b (2 KiB) +0.010 [+0.000, +0.020] (knee); a to b" in said
 
 
 def test_losses_that_cannot_judge_long_context_are_said_first(summary: Summary) -> None:
@@ -93,7 +93,7 @@ def test_losses_that_cannot_judge_long_context_are_said_first(summary: Summary) 
 
 
 def test_no_choice_is_said(summary: Summary, tmp_path: Path) -> None:
-    choice = replace(summary.choice, said=["Nothing qualifies: no trained candidate meets the condition."])
+    choice = replace(summary.choice, said=["No model qualifies: no trained candidate meets the condition."])
     nothing = replace(summary, chosen=None, front=[], choice=choice)
     write_page(nothing, tmp_path / "index.html")
     assert "no trained candidate meets the condition" in (tmp_path / "index.html").read_text()
@@ -148,7 +148,7 @@ def test_the_page_is_made_again_from_its_summary(summary: Summary, tmp_path: Pat
 @pytest.mark.parametrize("text", ["{", "[]", '{"study": 1}'])
 def test_what_is_no_summary_is_bad_input(text: str, tmp_path: Path) -> None:
     (tmp_path / "study.json").write_text(text)
-    with pytest.raises(BadInput, match="not a study's summary"):
+    with pytest.raises(BadInput, match="not the summary of a study"):
         load_summary(tmp_path)
 
 
@@ -157,14 +157,14 @@ def test_a_summary_that_lacks_what_is_read_is_bad_input(summary: Summary, tmp_pa
     del data["demand"]["measurement"]["resampled"]
     (tmp_path / "study.json").write_text(json.dumps(data))
     with pytest.raises(
-        BadInput, match=r"written by version 0, this one cannot read it: demand\.measurement\.resampled"
+        BadInput, match=r"written by version 0, which this version cannot read: demand\.measurement\.resampled"
     ):
         load_summary(tmp_path)
 
 
 def test_a_summary_of_a_later_schema_is_bad_input(summary: Summary, tmp_path: Path) -> None:
     (tmp_path / "study.json").write_text(to_json(plain(summary) | {"schema": 2}))
-    with pytest.raises(BadInput, match=r"cannot read it: schema: input should be 1, found 2"):
+    with pytest.raises(BadInput, match=r"cannot read: schema: input should be 1, found 2"):
         load_summary(tmp_path)
 
 
@@ -179,4 +179,4 @@ def test_too_few_documents_to_resample_are_said(summary: Summary) -> None:
 def test_sizes_and_reaches_in_words() -> None:
     assert [size(n) for n in (512, 2048, 3 * 2**20, 5 * 2**30)] == ["512 B", "2 KiB", "3 MiB", "5 GiB"]
     assert tokens(4096) == "4,096 tokens"
-    assert tokens(None) == "no end up to 16,777,216 tokens"
+    assert tokens(None) == "at least 16,777,216 tokens"

@@ -266,7 +266,7 @@ def test_a_healed_plan_is_read_again_from_its_weights(place: Path, finetune: str
 
 def test_lora_without_peft_is_refused_before_anything_is_read(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("l2m_design.training.lora.find_spec", lambda name: None)
-    with pytest.raises(BadInput, match=r"finetune.method: lora needs the package peft: pip install 'l2m-design\[lora"):
+    with pytest.raises(BadInput, match=r"finetune.method: lora needs the package peft: pip install peft"):
         study(place, "finetune={tokens: 200, method: lora}")
 
 

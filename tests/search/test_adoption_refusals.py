@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("one_store")
     ("fields", "message"),
     [
         ({"start": "nowhere/at/all"}, "start: nowhere/at/all: no such file or folder"),
-        ({"length": 200}, "length: 200: .* has 128 positions; give at most as many"),
+        ({"length": 200}, "length: 200: .* has 128 positions; give at most that many"),
         ({"condition": {"length": 4096}}, "condition.length: 4096: .* has 128 positions"),
         ({"condition": {"length": 64}}, "condition.length: 64 is below the measured length, 100"),
         ({"budgets": [0.01]}, "budgets.0: 0.01: .* bytes are below the least plan, W W: .* of the model's"),
@@ -31,28 +31,28 @@ pytestmark = pytest.mark.usefixtures("one_store")
         ({"options": []}, "options: "),
         ({"options": [{"cache": "windw", "share": 0.5}]}, "options.0.cache: input should be 'window'"),
         ({"options": [{"cache": "window"}]}, "options.0: cache: window needs a share or a window"),
-        ({"options": [{"cache": "none", "share": 0.5}]}, "options.0: share and window: cache: none holds nothing"),
-        ({"options": [{"cache": "share", "share": 0.5}]}, "options.0: share and window: cache: share holds nothing"),
+        ({"options": [{"cache": "none", "share": 0.5}]}, "options.0: share and window: not allowed with cache: none"),
+        ({"options": [{"cache": "share", "share": 0.5}]}, "options.0: share and window: not allowed with cache: share"),
         ({"options": [{"cache": "share"}], "grain": "head"}, "options.0: cache: share needs grain: layer"),
         (
             {"options": [{"cache": "window", "share": 0.5, "exponent": 0.5}]},
-            "exponent and choose: are for cache: sparse",
+            "exponent and choose: only for cache: sparse",
         ),
         ({"options": [{"cache": "window", "window": 20, "sinks": 4}]}, "options.0: sinks: is for .*, found window"),
         (
             {"options": [{"cache": "window", "share": 0.3}, {"cache": "window", "window": 31}]},
-            "options.1: window 31: options.0 gives this cache already",
+            "options.1: window 31: options.0 is the same cache",
         ),
-        ({"options": [{"cache": "window", "share": [0.3, 0.3]}]}, "options.0: window 31: options.0 gives this cache"),
+        ({"options": [{"cache": "window", "share": [0.3, 0.3]}]}, "options.0: window 31: options.0 is the same cache"),
         (
             {"options": [{"cache": "window", "window": 100}]},
-            "options.0: window 100: evicts nothing in windows of 100 tokens",
+            "options.0: window 100: evicts nothing in the measured windows of 100 tokens",
         ),
         ({"options": [{"cache": "sinks+window", "window": 97}]}, "options.0: window 97 . 4 sinks: evicts nothing"),
-        ({"options": [{"cache": "sparse", "window": 50}]}, "window: is for cache: window and sinks"),
+        ({"options": [{"cache": "sparse", "window": 50}]}, "window: only for cache: window and sinks"),
         ({"options": [{"cache": "sparse", "share": 0.1}]}, "options.0: 10 tokens are too few .* a smaller chunk"),
         ({"options": [{"cache": "window", "share": 0.5, "sink": 3}]}, "unknown key 'sink'; did you mean 'sinks'"),
-        ({"finetune": {"tokens": 9, "rank": 4}}, "finetune: rank: is for method: lora, found all"),
+        ({"finetune": {"tokens": 9, "rank": 4}}, "finetune: rank: only for method: lora, found all"),
         ({"chunk": 12}, "chunk: 12 must be a power of two"),
         ({"windows": {"recall": 11, "test": 10}}, "windows.recall: 11 of 10 test windows"),
         (
@@ -65,15 +65,15 @@ pytestmark = pytest.mark.usefixtures("one_store")
         ),
         (
             {"windows": {"test": 4000, "recall": 0}},
-            "windows.test: 4000: the test documents of .* side by side; .* at most",
+            "windows.test: 4000: the test documents of .* without overlap; .* at most",
         ),
         (
             {"corpus": "one.txt", "windows": {"test": 40, "recall": 0}},
             "windows.test: 40: the test .* hold [0-9] windows",
         ),
         ({"corpus": "texts:tokenizer=bytes"}, "has .* tokens, .* has 256|not the model's own"),
-        ({"demand": {"measure": {"split": "test"}}}, "demand.measure.split: test documents are for the report"),
-        ({"demand": {"beta": 0.7, "prefactor": 1e9}}, "no plan meets it, not even the model's own cache"),
+        ({"demand": {"measure": {"split": "test"}}}, "demand.measure.split: must be train or validation"),
+        ({"demand": {"beta": 0.7, "prefactor": 1e9}}, "no plan meets it, not even the full cache of the model"),
     ],
 )
 def test_a_study_that_cannot_be_is_refused_in_a_line(place: Path, fields: dict[str, Any], message: str) -> None:
@@ -126,7 +126,7 @@ def test_models_whose_attention_cannot_be_replaced(place: Path, tiny_llama: Path
         ({"model_type": "mllama_text_model"}, "cross attention has no cache to bound; give a decoder with full"),
         (
             {"model_type": "mine", "auto_map": {"AutoConfig": "code.Config"}},
-            "needs code of its own .*, which is not run; give a model of a class of transformers",
+            "needs Python code of its own .*, which is not run; use a model that transformers supports",
         ),
     ],
 )
@@ -162,10 +162,10 @@ def test_a_model_without_a_tokenizer_is_not_silently_read_as_bytes(place: Path, 
 
 
 def test_nothing_is_reselected_that_was_not_searched(place: Path) -> None:
-    with pytest.raises(BadInput, match="there is no study in"):
+    with pytest.raises(BadInput, match="contains no study"):
         study(place).reselect()
     study(place, "correction={random_plans: 0, trials: 1}", "budgets=[0.7]").run()
-    with pytest.raises(BadInput, match="options: window 31 in layer 0 was not measured; search it first"):
+    with pytest.raises(BadInput, match="options: window 31 in layer 0 was not measured; search again"):
         study(place, "options=[{cache: window, share: 0.3}]").reselect()
 
 

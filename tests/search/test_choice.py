@@ -128,7 +128,7 @@ def test_recall_is_a_bound_and_not_a_rank() -> None:
     assert made([FULL, good, bad, unknown], FULL, rule).chosen == "good"
     none = made([FULL, bad], FULL, rule)
     assert none.chosen is None
-    assert "within 0.1 bits of Bayes" in none.reasons[0]
+    assert "within 0.1 bits of the Bayes loss" in none.reasons[0]
 
 
 def test_nobody_to_be_compared_with_is_no_confirmation() -> None:

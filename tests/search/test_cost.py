@@ -31,7 +31,7 @@ def planned(designs: list[Architecture] | None = None, trials: int = 10, **setti
     ids=["attention", "hybrid"],
 )
 def test_what_an_h200_did_lies_in_the_ranges(layers: list[dict], width: int, rate: int, gib: float) -> None:
-    """docs/lab-book.md, 2026-11-26: tokens a second, and GiB at 65,536 tokens a step."""
+    """docs/lab-book.md, 2026-11-26: tokens per second, and GiB at 65,536 tokens per step."""
     found = cost_of(planned([drawing(layers, width)], trials=1))
     low, high = found.hours_h100["trials"]
     assert 0.9 * low < RECIPE["tokens"] / rate / 3600 < 1.1 * high
@@ -73,7 +73,7 @@ def test_a_dry_run_says_what_a_study_costs_on_a_machine_that_cannot_run_it(study
     words = ("search", "study.yaml", "--dry-run", "--set", "recipe.compile=true", "--set", "device=cpu")
     done = l2m(*words, cwd=study.parent)
     assert done.returncode == 0
-    assert "this machine cannot run the study: compile: torch.compile is for GPUs" in done.stderr
+    assert "this study cannot run on this machine: compile: works on GPUs only" in done.stderr
     for line in (
         "time on one H100, starting processes and compiling apart: trials",
         "time on 1 CPU threads: trials",

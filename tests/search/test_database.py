@@ -74,7 +74,7 @@ def test_an_outage_without_end_is_failed_work(url: str) -> None:
     def away() -> None:
         raise StorageInternalError("no route")
 
-    with pytest.raises(DatabaseAway, match="nothing finished is lost, go on with --resume"):
+    with pytest.raises(DatabaseAway, match="finished trials are saved, continue with --resume"):
         database.patiently(away)
 
 
@@ -106,7 +106,7 @@ def test_a_missing_driver_says_what_to_install(study: Path, monkeypatch, capsys)
     monkeypatch.setitem(sys.modules, "psycopg", None)
     monkeypatch.chdir(study.parent)
     said = _refused(monkeypatch, capsys, "search", "study.yaml", "--storage", "postgresql://joe:secret@host/name")
-    assert "needs a driver: pip install 'l2m-design[postgres]'" in said
+    assert "needs a driver: pip install 'psycopg[binary]'" in said
     assert "secret" not in said
 
 
@@ -138,12 +138,14 @@ def test_a_second_driver_of_a_study_is_refused(opened, trained) -> None:
     began = psutil.Process(other.pid).create_time()
     holder = {"host": os.uname().nodename, "pid": other.pid, "began": began, "seen": 0.0}
     ledger._set(DRIVER, holder)
-    with pytest.raises(BadInput, match=f"is searched by process {other.pid} on .*; a study has one driver"):
+    with pytest.raises(
+        BadInput, match=f"is being searched by process {other.pid} on .*; only one process may search a study"
+    ):
         opened("search.trials=1").run()
     fresh = opened("search.trials=1", f"storage={search.storage_url}")
-    with pytest.raises(BadInput, match="a study has one driver"):
+    with pytest.raises(BadInput, match="only one process may search a study"):
         fresh.run(fresh=True)  # which would take it from under the other
-    with pytest.raises(WorkFailed, match="searches it now, since this one was silent"):
+    with pytest.raises(WorkFailed, match="has taken over the search, since this process did not respond"):
         ledger.sign()
     other.kill()
     other.wait()

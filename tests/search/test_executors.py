@@ -40,14 +40,14 @@ def test_gpus_are_dealt_out_in_shares_of_a_trial(opened, monkeypatch: pytest.Mon
     assert devices(3, 2) == ["cuda:0", "cuda:2", "cuda:0"]
     assert devices(1, 4) == ["cuda:0"]
     settings = opened().settings.model_copy(update={"gpus_per_trial": 8})
-    with pytest.raises(BadInput, match="gpus_per_trial: 8 asked, this machine has 5 GPUs"):
+    with pytest.raises(BadInput, match="gpus_per_trial: found 8, but this machine has 5 GPUs"):
         places(settings)
 
 
 def test_batches_that_processes_cannot_share_are_refused_before_any_work(opened) -> None:
-    with pytest.raises(BadInput, match="256 hold 4 windows of 64, which 3 processes cannot share evenly"):
+    with pytest.raises(BadInput, match="256 hold 4 windows of 64, which cannot be divided evenly among 3 processes"):
         opened("gpus_per_trial=3")
-    with pytest.raises(BadInput, match="128 hold 1 windows of 128, which 2 processes cannot share evenly"):
+    with pytest.raises(BadInput, match="128 hold 1 windows of 128, which cannot be divided evenly among 2 processes"):
         opened("gpus_per_trial=2", "finalists={lengths: [128], batch_tokens: 128, tokens: 4096}")
 
 

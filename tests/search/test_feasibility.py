@@ -104,7 +104,7 @@ def test_candidates_of_equal_flops_spend_the_same_a_token(rng: random.Random, fl
 
 def test_flops_that_cannot_be_met_name_the_field_and_the_layer() -> None:
     space = made(parameters=None, equal="flops", flops_per_token=10000)
-    with pytest.raises(BadInput, match=r"space.yaml: flops_per_token: 10000 cannot hold layer"):
+    with pytest.raises(BadInput, match=r"space.yaml: flops_per_token: 10000 is too small for layer"):
         check_space(space, {}, 64, "space.yaml")
 
 
@@ -117,12 +117,12 @@ def test_a_misfit_misses_its_budget() -> None:
 @pytest.mark.parametrize(
     ("fields", "asked", "said"),
     [
-        ({}, demand(0.7), "choices.exponent: 0.7 instead of 0.5 would meet it"),
+        ({}, demand(0.7), "choices.exponent: 0.7 instead of 0.5 would be enough"),
         ({"kinds": {"sparse": KINDS["sparse"] | {"exponent": 0.5}}}, demand(0.7), "kinds.sparse.exponent: 0.7 instead"),
-        ({"kinds": {"mamba2": KINDS["mamba2"]}}, demand(0.7), "a kind of full attention, in one layer"),
-        ({"layout": "fixed", "pattern": ["mamba2"]}, demand(0.7), "a kind of full attention, in one layer"),
+        ({"kinds": {"mamba2": KINDS["mamba2"]}}, demand(0.7), "full attention in one layer"),
+        ({"layout": "fixed", "pattern": ["mamba2"]}, demand(0.7), "full attention in one layer"),
         ({"layout": "fixed", "pattern": ["mamba2", "sparse"]}, demand(0.7), "choices.exponent: 0.7 instead of 0.5"),
-        ({}, demand(0.5, 1e9), "none of a larger size"),
+        ({}, demand(0.5, 1e9), "none found: larger sizes"),
     ],
     ids=["option", "template", "kind", "pattern", "size in a pattern", "none"],
 )
@@ -135,7 +135,7 @@ def test_the_named_size_is_the_smallest_doubling_that_helps() -> None:
     largest = max(space.fitted(layers, 64).state.elements(2048) for layers in counting.each(space))
     asked = demand(0.01, 0.06 * 1.5 * largest / 1024**0.01)
     found = nearest_change(space, asked, 64, ["level"])
-    assert found == "choices.d_state: 16 instead of 8 would meet it"
+    assert found == "choices.d_state: 16 instead of 8 would be enough"
     assert feasible(made(kinds={"mamba2": KINDS["mamba2"]}, depth=1, choices={"d_state": [4, 16]}),
                     judged_by(asked, ["level"]), 64).met  # fmt: skip
 
@@ -154,14 +154,15 @@ def test_a_lower_end_of_beta_is_named_where_only_that_helps() -> None:
     law = PowerLaw(1.0, 0.3, draws=np.array([[1.0, 0.3, 0.0], [1e6, 0.3, 0.0]]), level=1.0)
     fixed = made(kinds={"mamba2": KINDS["mamba2"]})
     said = nearest_change(fixed, Demand(law, Terms(length=4096, nats_per_element=0.06)), 64, ["level"])
-    assert said == "condition.end: value instead of upper would meet it"
+    assert said == "condition.end: value instead of upper would be enough"
 
 
 def test_a_refusal_says_what_is_asked_what_is_offered_and_what_would_help() -> None:
     said = refusal(made(kinds={"mamba2": KINDS["mamba2"]}), demand(0.7), 64, "space.yaml")
     assert said == (
-        "space.yaml: no drawing of it meets the condition (growth required: t^0.70, offered at most: none); "
-        "nearest change: a kind of full attention, in one layer, would meet it"
+        "space.yaml: no architecture of this space meets the condition (required growth: t^0.70, available at most: "
+        "none); "
+        "smallest change: full attention in one layer would be enough"
     )
     level = refusal(made(), demand(0.5, 1e9), 64, "space.yaml")
     assert "the largest state is" in level

@@ -105,6 +105,6 @@ def test_a_record_survives_its_way_through_the_database() -> None:
     old = record(3, 2.0, 100, rungs=[(10, 2.5)], rate=0.5)
     again = Record(**json.loads(json.dumps(asdict(old))))
     records = Records([again])
-    assert records.twin(old.fingerprint, 0.5) is again
-    assert records.twin(old.fingerprint, 1.0) is None
+    assert records.duplicate(old.fingerprint, 0.5) is again
+    assert records.duplicate(old.fingerprint, 1.0) is None
     assert 3 in records

@@ -14,7 +14,7 @@ from l2m_design.search.executors import processes
 from l2m_design.search.executors.processes import Outcome
 from l2m_design.search.results.reselect import reselected
 
-REMEDY = "; recipe.recompute: true takes less memory, a larger GPU has more"
+REMEDY = "; set recipe.recompute: true to use less memory, or use a larger GPU"
 FINALISTS = "finalists={top: 2, seeds: 3, tokens: 4096, lengths: [32, 64], rates: [0.5, 1.0]}"
 
 
@@ -64,14 +64,14 @@ def test_a_baseline_that_runs_out_of_memory_is_named_as_missing_and_no_finalist(
     search = opened(FINALISTS, "search.trials=1", "choice.reference=full attention")
     summary = search.run()
     said = [note for note in summary["notes"] if note.startswith("all attention is missing")]
-    assert said == [f"all attention is missing, nothing is compared with it: {STARVED.reason}{REMEDY}"]
-    assert summary["choice"]["said"] == ["Nothing can be chosen: the reference was not trained to the end."]
+    assert said == [f"all attention is missing, so no model is compared with it: {STARVED.reason}{REMEDY}"]
+    assert summary["choice"]["said"] == ["Nothing can be chosen: the training of the reference did not finish."]
     assert "all attention" not in {row["name"] for row in summary["finalists"]}
     write_page(search.summary, Path(summary["report"]))
     assert "all attention is missing" in Path(summary["report"]).read_text()
 
 
 def test_a_space_whose_training_memory_cannot_hold_is_refused(opened, jobs) -> None:
-    with pytest.raises(BadInput, match=r"search\.memory_gib: 0\.0001 GiB hold the training of no drawing"):
+    with pytest.raises(BadInput, match=r"search\.memory_gib: 0\.0001 GiB are too few to train any architecture"):
         opened("search.memory_gib=0.0001").run()
     assert jobs == []

@@ -52,7 +52,10 @@ def test_a_run_told_to_stop_stops() -> None:
     [
         ({"corpus": "nowhere.txt"}, "BadInput: nowhere.txt: no such corpus"),
         ({"device": "nonsense"}, "device nonsense"),
-        ({"recipe": RECIPE | {"length": 10_000, "batch_tokens": 10_000, "tokens": 10_000}}, "no document holds"),
+        (
+            {"recipe": RECIPE | {"length": 10_000, "batch_tokens": 10_000, "tokens": 10_000}},
+            "no document is as long as",
+        ),
     ],
 )
 def test_an_error_comes_back_as_its_reason(changes: dict, words: str) -> None:
@@ -114,7 +117,7 @@ def test_weights_that_cannot_be_kept_do_not_cost_the_result() -> None:
     assert outcome.result is not None
     assert outcome.reason is None
     assert outcome.note is not None
-    assert outcome.note.startswith("the weights could not be kept: ")
+    assert outcome.note.startswith("the weights could not be saved: ")
 
 
 def test_a_run_ended_on_its_way_goes_on_from_its_checkpoint(tmp_path: Path) -> None:

@@ -20,13 +20,13 @@ def test_a_folder_that_is_no_study_is_left_alone(opened, trained) -> None:
     search = opened()
     search.folder.path.mkdir(parents=True)
     (search.folder.path / "thesis.tex").write_text("years of work")
-    with pytest.raises(BadInput, match="holds files that are no study"):
+    with pytest.raises(BadInput, match="contains files that do not belong to a study"):
         search.run()
     assert (search.folder.path / "thesis.tex").exists()
 
 
 def test_resume_needs_a_study(opened) -> None:
-    with pytest.raises(BadInput, match="--resume: there is no study"):
+    with pytest.raises(BadInput, match="contains no study"):
         opened().run(resume=True)
 
 
@@ -48,7 +48,7 @@ def test_a_refused_study_leaves_nothing(opened, trained, study, override: str, f
 
 
 def test_a_space_without_a_feasible_drawing_is_refused_with_the_nearest_change(opened, trained) -> None:
-    with pytest.raises(BadInput, match=r"no drawing of it meets the condition .* nearest change"):
+    with pytest.raises(BadInput, match=r"no architecture of this space meets the condition .* smallest change"):
         opened("demand.prefactor=1e9", "search.trials=6").run()
     assert not trained
 
@@ -62,8 +62,8 @@ def test_a_space_without_a_feasible_drawing_is_refused_with_the_nearest_change(o
         ("search.trails=3", r"search: unknown key 'trails'; did you mean 'trials'"),
         ("corpus=nowhere", "no such corpus"),
         ("space=none.yaml", "no file"),
-        ("recipe.length=512", "must hold one window"),
-        ("recipe={length: 512, batch_tokens: 512, tokens: 512}", "no document holds the asked 513 tokens"),
+        ("recipe.length=512", "must be at least length"),
+        ("recipe={length: 512, batch_tokens: 512, tokens: 512}", "no document is as long as the required 513 tokens"),
         ("space.parameters=100", "cannot hold"),
         ("name=../evil", "name"),
     ],
@@ -77,7 +77,7 @@ def test_a_study_that_cannot_run_is_refused_before_any_work(opened, override: st
     ("override", "words"),
     [
         ("device=gpu9", "device gpu9: cannot be used here"),
-        ("recipe.compile=true", "torch.compile is for GPUs"),
+        ("recipe.compile=true", "works on GPUs only"),
         ("search.kernels=[nonsense]", "search.kernels: nonsense"),
     ],
 )
@@ -87,11 +87,11 @@ def test_a_machine_that_cannot_compute_as_asked_is_refused_before_any_work(opene
         search.run()
     assert trained == []
     said = search.rehearse()
-    assert re.search(f"^this machine cannot run the study: .*{words}", said[0])
+    assert re.search(f"^this study cannot run on this machine: .*{words}", said[0])
 
 
 def test_a_refused_study_gives_its_name_free_again(opened, trained) -> None:
-    with pytest.raises(BadInput, match="no drawing of it meets"):
+    with pytest.raises(BadInput, match="no architecture of this space meets"):
         opened("space.kinds={mamba2: {kind: mamba2, d_state: 8, head_dim: 8}}").run()
     assert opened().run()["trials"]["complete"] > 0
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from l2m_design.search import study_schema
 from l2m_design.search.space.schema import schema
 from l2m_design.settings import read_mapping, to_json
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 SHIPPED = sorted(SPACES.glob("*.yaml"))
+STUDIES = SPACES.parent / "configs"
 TYPES = {"object": dict, "array": list, "string": str, "boolean": bool, "integer": int, "number": (int, float)}
 
 
@@ -19,7 +21,7 @@ def valid(value: Any, rule: Any, whole: dict[str, Any]) -> bool:
     """The part of JSON Schema that the schema of spaces uses; a keyword that is not known here is an error."""
     if isinstance(rule, bool):
         return rule
-    words = set(rule) - {"title", "description", "default", "$schema", "$defs", "then", "properties"}
+    words = set(rule) - {"title", "description", "default", "$schema", "$defs", "then", "else", "properties"}
     return _fields(value, rule, whole) and all(
         _holds(word, value, rule, whole) for word in words - {"additionalProperties"}
     )
@@ -29,7 +31,7 @@ def _holds(word: str, value: Any, rule: dict[str, Any], whole: dict[str, Any]) -
     asked = rule.get(word)
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if word == "if":
-        return not valid(value, asked, whole) or valid(value, rule["then"], whole)
+        return valid(value, rule["then"] if valid(value, asked, whole) else rule.get("else", True), whole)
     checks = {
         "$ref": lambda: valid(value, whole["$defs"][asked.rpartition("/")[2]], whole),
         "type": lambda: _typed(value, asked),
@@ -39,6 +41,10 @@ def _holds(word: str, value: Any, rule: dict[str, Any], whole: dict[str, Any]) -
         "allOf": lambda: all(valid(value, part, whole) for part in asked),
         "required": lambda: not isinstance(value, dict) or set(asked) <= set(value),
         "items": lambda: not isinstance(value, list) or all(valid(item, asked, whole) for item in value),
+        "prefixItems": lambda: (
+            not isinstance(value, list) or all(valid(v, p, whole) for v, p in zip(value, asked, strict=False))
+        ),
+        "minLength": lambda: not isinstance(value, str) or len(value) >= asked,
         "minItems": lambda: not isinstance(value, list) or len(value) >= asked,
         "maxItems": lambda: not isinstance(value, list) or len(value) <= asked,
         "minProperties": lambda: not isinstance(value, dict) or len(value) >= asked,
@@ -115,3 +121,31 @@ def test_a_template_may_name_a_choice_for_any_field_but_kind_and_share() -> None
     for name, field in {"kind": "$x", "share": "$x", "heads": "$x", "qk_norm": "$x"}.items():
         template = {"kind": "attention", "heads": 4, "kv_heads": 2, "head_dim": 32, name: field}
         assert valid(good | {"kinds": {"a": template}}, schema(), schema()) == (name in ("heads", "qk_norm"))
+
+
+def test_the_shipped_schema_of_studies_is_the_one_of_the_code() -> None:
+    assert (STUDIES / "schema.json").read_text() == to_json(study_schema.schema())
+
+
+@pytest.mark.parametrize("path", sorted(STUDIES.glob("*.yaml")), ids=lambda p: p.name)
+def test_a_shipped_study_meets_the_schema_and_names_it(path: Path) -> None:
+    assert "# yaml-language-server: $schema=schema.json" in path.read_text().splitlines()
+    assert valid(read_mapping(path), study_schema.schema(), study_schema.schema())
+
+
+@pytest.mark.parametrize(
+    ("name", "broken"),
+    [
+        ("quickstart.yaml", {"workrs": 2}),
+        ("quickstart.yaml", {"workers": "two"}),
+        ("quickstart.yaml", {"search": {"sampler": "grid"}}),
+        ("quickstart.yaml", {"recipe": {"tokens": -1}}),
+        ("quickstart.yaml", {"condition": {"end": "middle"}}),
+        ("smollm2-stdlib.yaml", {"space": "hybrid.yaml"}),
+        ("smollm2-stdlib.yaml", {"grain": "block"}),
+        ("smollm2-stdlib.yaml", {"options": []}),
+    ],
+    ids=str,
+)
+def test_a_broken_study_does_not_meet_the_schema(name: str, broken: dict[str, Any]) -> None:
+    assert not valid(read_mapping(STUDIES / name) | broken, study_schema.schema(), study_schema.schema())

@@ -87,11 +87,11 @@ def test_recall_on_a_named_source_bounds_the_choice(opened, jobs) -> None:
         ),
         (
             "finalists={baselines: [all atention]}",
-            "finalists.baselines: no baseline 'all atention'; the study trains: all",
+            "finalists.baselines: unknown baseline 'all atention'; the study trains: all",
         ),
         ("choice.context=48", "choice.context: 48 is longer than half of the windows of 64 tokens"),
         ("choice.recall=0.1", "choice.recall: the study has no recall source"),
-        ("recall={stage: finalists, keep: 0.5}", "keep: a share of the trials"),
+        ("recall={stage: finalists, keep: 0.5}", "keep: only for stage: trials"),
     ],
 )
 def test_a_choice_that_cannot_be_made_is_refused_before_any_work(opened, jobs, override: str, words: str) -> None:
@@ -155,7 +155,7 @@ def test_recall_stops_the_worst_share_before_the_corpus(opened, jobs) -> None:
     trained = [job for job in jobs if job.corpus == opened().settings.corpus]
     assert len(trained) == sum(r["state"] == "complete" for r in own)
     names = [rung["rung"] for rung in summary["ladder"]]
-    assert names[0].startswith("drawing only")
+    assert names[0].startswith("architecture only")
     assert names[1].startswith("recall")
 
 
@@ -208,7 +208,7 @@ def test_a_study_without_full_attention_says_so_before_any_work_and_takes_the_be
 def test_the_best_learning_rate_at_the_edge_is_said(opened, jobs) -> None:
     rates = FINALISTS.replace("[0.5, 1.0]", "[0.25, 0.5, 1.0]")
     summary = opened("search.trials=0", rates).run()
-    assert any("at the edge of what was tried" in note and "all attention" in note for note in summary["notes"])
+    assert any("the lowest or highest of those tried" in note and "all attention" in note for note in summary["notes"])
 
 
 def test_with_latency_the_front_is_one_of_three_objectives(opened, jobs) -> None:
@@ -264,5 +264,5 @@ def test_the_choice_is_made_again_without_training(opened, jobs, study: Path) ->
 
 def test_a_choice_needs_a_study(opened, study: Path) -> None:
     search = opened()
-    with pytest.raises(BadInput, match="--reselect: there is no study"):
+    with pytest.raises(BadInput, match="contains no study"):
         reselected(search.settings, search.space, search.storage_url, search.folder.path, search.report_folder, print)

@@ -166,7 +166,7 @@ def test_a_terminated_search_leaves_no_run_open(study: Path, store: str, start, 
     until(first_trial_is_sent)
     search.process.terminate()
     assert search.process.wait(60) == 1
-    assert "go on with: l2m search" in search.said
+    assert "continue with: l2m search" in search.said
     assert parents_of(store) == ["KILLED"]
     assert "RUNNING" not in trials_of(store).values()
 

@@ -139,7 +139,8 @@ def test_an_artifact_store_that_hangs_holds_up_nothing(
     assert len(asked) == 1  # then the store is left alone
     assert tracker.trouble is None
     assert tracker.notes == [
-        "tracking: artifacts could not be stored (TimeoutError: no answer within 2 s); params and metrics do not need "
+        "tracking: artifacts could not be stored (TimeoutError: no response within 2 s); params and metrics do not "
+        "need "
         "them, and artifacts go with the next search of this study"
     ]
     monkeypatch.setattr(MlflowClient, "log_text", store)

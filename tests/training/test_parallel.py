@@ -47,7 +47,7 @@ def plan(drawn: Architecture, **changes: Any) -> Plan:
 def test_processes_take_the_gpus_from_the_named_one_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     parallel.check_processes(2, torch.device("cuda:2"))
-    with pytest.raises(BadInput, match="2 asked from GPU 3 on, this machine has 4 GPUs"):
+    with pytest.raises(BadInput, match="2 need as many GPUs from GPU 3 on, but this machine has 4"):
         parallel.check_processes(2, torch.device("cuda:3"))
     ours = plan(drawing(MAMBA), device="cuda:2")
     assert [str(parallel._device(ours, Ranks(rank, 2))) for rank in range(2)] == ["cuda:2", "cuda:3"]
@@ -87,7 +87,7 @@ def test_a_run_in_a_folder_is_shared_by_its_corpus_name(tmp_path: Path) -> None:
     together = train_named(drawing(MAMBA), SPEC, out=tmp_path / "made", processes=2, **given)
     assert together.result.late_loss == pytest.approx(alone.result.late_loss, abs=1e-4)
     assert (tmp_path / "made" / "weights.safetensors").exists()
-    with pytest.raises(BadInput, match="processes: each of several opens the corpus by its name"):
+    with pytest.raises(BadInput, match="several processes need the name of the corpus"):
         train_named(drawing(MAMBA), open_corpus(SPEC), processes=2, **given)
     with pytest.raises(BadInput, match="hold 8 windows of 64, which 3 processes"):
         train_named(drawing(MAMBA), SPEC, processes=3, **given)
@@ -120,7 +120,7 @@ def test_a_killed_process_is_an_error_of_the_run() -> None:
             for child in others():
                 child.send_signal(signal.SIGKILL)
 
-    with pytest.raises(WorkFailed, match="process 2 of 2: it ended without a word"):
+    with pytest.raises(WorkFailed, match="process 2 of 2: it ended without a message"):
         train_together(2, plan(drawing(MAMBA)), on_step=kill)
     assert not others()
 

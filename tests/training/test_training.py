@@ -102,15 +102,15 @@ def test_a_drawing_with_too_small_a_vocabulary_is_bad_input() -> None:
 
 def test_documents_too_short_for_the_length_are_bad_input() -> None:
     recipe = SMALL.model_copy(update={"length": 512, "batch_tokens": 512})
-    with pytest.raises(BadInput, match="no document holds the asked 513 tokens"):
+    with pytest.raises(BadInput, match="no document is as long as the required 513 tokens"):
         train(drawing(), open_corpus(SPEC), recipe, CPU)
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"batch_tokens": 64, "length": 128}, "must hold one window"),
-        ({"tokens": 100}, "must hold one batch"),
+        ({"batch_tokens": 64, "length": 128}, "must be at least length"),
+        ({"tokens": 100}, "must be at least batch_tokens"),
         ({"rungs": [1.5]}, "between 0 and 1"),
         ({"learning_rate": 0.0}, "greater than 0"),
         ({"token": 5}, "did you mean 'tokens'"),

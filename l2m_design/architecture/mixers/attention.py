@@ -13,12 +13,12 @@ HeadDim = Annotated[int, Field(ge=2, le=1024, multiple_of=2)]
 
 
 class KeyValueMixer(MixerBase):
-    """What every attention shares.
+    """Base of all attention mixers.
 
-    heads: query heads. head_dim: channels of a head. rope_theta: base of the rotary positions; null for none.
-    qk_norm: RMSNorm of each head's query and key, as in Qwen3. short_conv: taps of a causal depthwise convolution on
-    queries, keys and values, by default none; its last inputs are state. share: the number of an earlier layer (from
-    0) whose cache this one reads instead of keeping its own; it then has queries only.
+    heads: number of query heads. head_dim: channels per head. rope_theta: base of the rotary positions; null for none.
+    qk_norm: apply RMSNorm to the query and key of each head, as Qwen3 does. short_conv: taps of a causal depthwise
+    convolution on queries, keys and values, by default none; its last inputs are part of the state. share: number of an
+    earlier layer (from 0) whose cache this layer reads; it then has queries only and no cache of its own.
     """
 
     heads: Count
@@ -65,9 +65,9 @@ class KeyValueMixer(MixerBase):
 
 
 class HeadMixer(KeyValueMixer):
-    """`heads` query heads over `kv_heads` heads of keys and values.
+    """Attention with `heads` query heads and `kv_heads` heads of keys and values.
 
-    kv_heads: heads of keys and values; `heads` is a multiple of it.
+    kv_heads: number of heads of keys and values; `heads` must be a multiple of it.
     """
 
     kv_heads: Count
@@ -108,10 +108,10 @@ class HeadMixer(KeyValueMixer):
 
 
 class Attention(HeadMixer):
-    """Softmax attention over all past tokens, or over the last `window` ones (the current one included).
+    """Softmax attention over all past tokens, or over the last `window` tokens, including the current one.
 
-    window: cached tokens, by default all. sinks: this many first tokens stay readable beside the window (StreamingLLM,
-    arXiv 2309.17453, but at their own positions, in training as in decoding).
+    window: number of cached tokens, by default all. sinks: number of first tokens that stay cached in addition to the
+    window (StreamingLLM, arXiv 2309.17453, but with the positions of the text, in training as in decoding).
     """
 
     kind: Literal["attention"] = "attention"
@@ -121,7 +121,7 @@ class Attention(HeadMixer):
     @model_validator(mode="after")
     def _sinks_need_a_window(self) -> Self:
         if self.sinks and self.window is None:
-            raise ValueError(f"sinks ({self.sinks}) need a window; full attention reads the first tokens anyway")
+            raise ValueError(f"sinks ({self.sinks}): need a window; full attention reads the first tokens anyway")
         return self
 
     @property
@@ -146,11 +146,12 @@ class Attention(HeadMixer):
 
 
 class LatentAttention(KeyValueMixer):
-    """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): one latent a token stands for all keys and values.
+    """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): one latent vector per token replaces all keys and
+    values.
 
-    head_dim: channels of the keys' part without positions, and of values. rope_dim: channels of the part with rotary
-    positions, one for all heads. kv_rank: channels of the latent. q_rank: rank of the queries' own bottleneck, by
-    default none. qk_norm: normalise both parts of each head's query and key.
+    head_dim: channels of values, and of the part of keys without positions. rope_dim: channels of the part of keys with
+    rotary positions, which all heads share. kv_rank: channels of the latent. q_rank: rank of the low-rank projection of
+    queries, by default none. qk_norm: normalise both parts of the query and key of each head.
     """
 
     kind: Literal["mla"] = "mla"

@@ -18,7 +18,7 @@ StateDtype = Literal["float32", "bfloat16", "float16"]
 
 
 class MixerBase(Values):
-    """A token mixer of an architecture. Counts are exact integers, flops approximate.
+    """The mixer of a layer. State elements and parameters are exact integers, flops are approximate.
 
     kind: the mixer type.
     """

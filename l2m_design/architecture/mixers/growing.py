@@ -13,7 +13,7 @@ from l2m_design.laws import StateLaw, StateTerm
 class LogLinear(StateSpace):
     """Log-linear Mamba-2 (arXiv 2506.04761): one state for each level of a Fenwick tree over the past.
 
-    levels: how many have a weight of their own in the mix; older levels use that of the last.
+    levels: number of levels with their own weight; older levels use the weight of the last one.
     """
 
     kind: Literal["log_linear"] = "log_linear"
@@ -39,10 +39,10 @@ class LogLinear(StateSpace):
 
 
 class CheckpointedSSM(StateSpace):
-    """Mamba-2 whose state is copied at t_k = (k / keep)^(1/exponent) and read by attention over the copies.
+    """Mamba-2 whose state is copied at t_k = (k / keep)^(1/exponent); attention reads the copies.
 
-    exponent: the number of copies grows as t^exponent, so that a recurrent model meets the L²M condition with equality.
-    keep: copies after t tokens are floor(keep · t^exponent).
+    exponent: the number of copies grows as t^exponent, so a recurrent model can meet the L²M condition with equality.
+    keep: factor: there are floor(keep · t^exponent) copies after t tokens.
     """
 
     kind: Literal["checkpointed_ssm"] = "checkpointed_ssm"

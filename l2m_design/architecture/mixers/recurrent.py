@@ -9,11 +9,11 @@ from l2m_design.laws import Fixed, Growth, StateLaw, StateTerm
 
 
 class Recurrent(MixerBase):
-    """A state that every token rewrites.
+    """A mixer with a recurrent state that every token updates.
 
-    d_conv: taps of the short convolution before it. state_dtype: dtype in which the recurrent state is stored and
-    counted, whatever the rest of the cache has. Without it the model stores float32, as runtimes do, and the law counts
-    the dtype of the condition, as if it could be stored in that.
+    d_conv: taps of the short convolution before it. state_dtype: data type in which the recurrent state is stored and
+    counted, independent of the rest of the cache. By default the model stores float32, as runtimes do, and the state
+    law counts the data type of the condition.
     """
 
     d_conv: Taps = 4
@@ -25,10 +25,11 @@ class Recurrent(MixerBase):
 
 
 class StateSpace(Recurrent):
-    """What Mamba-2 and its growing relatives share: d_inner = expand · width channels in heads, one decay a head.
+    """Base of Mamba-2 and its growing variants: d_inner = expand · width channels, divided into heads with one decay
+    each.
 
-    d_state: channels of B and C, the state of each channel. head_dim: channels of a head. expand: d_inner over the
-    width of the model. groups: groups of heads that share B and C.
+    d_state: state size: channels of B and C. head_dim: channels per head. expand: d_inner divided by the width of the
+    model. groups: number of groups of heads that share B and C.
     """
 
     d_state: Count
@@ -89,7 +90,7 @@ class Mamba2(StateSpace):
 class Mamba1(Recurrent):
     """Mamba-1 (selective state space, arXiv 2312.00752): a decay for every channel and state.
 
-    d_state: states of each channel. expand: channels of the state space over the width of the model. dt_rank: rank of
+    d_state: states per channel. expand: channels of the state space divided by the width of the model. dt_rank: rank of
     the projection of step sizes; by default width / 16, rounded up.
     """
 
@@ -129,9 +130,10 @@ class Mamba1(Recurrent):
 
 
 class GatedDeltaNet(Recurrent):
-    """Gated delta rule (arXiv 2412.06464): an associative memory with decay that overwrites what it stored for a key.
+    """Gated DeltaNet (arXiv 2412.06464): an associative memory with decay; a new value replaces the old one of its key.
 
-    heads: memories. head_dim: channels of queries and keys. value_expand: values have value_expand · head_dim channels.
+    heads: number of heads. head_dim: channels of queries and keys per head. value_expand: values have value_expand ·
+    head_dim channels.
     """
 
     kind: Literal["gated_deltanet"] = "gated_deltanet"

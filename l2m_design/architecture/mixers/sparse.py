@@ -21,20 +21,20 @@ UNSCORED = {"chunk": ("spread", "key_norm"), "global": ("key_norm", "recency")}
 
 
 class SparseAttention(HeadMixer):
-    """Attention over a thinned past: own and previous chunk whole, and older tokens by a budget (see schedules).
+    """Attention with a bounded cache: all tokens of the current and the previous chunk, and a budget of older tokens.
 
-    chunk: tokens of a chunk, a power of two. schedule: how many old tokens are cached; `power` grows as t^exponent,
-    `log` with ln t, `window` and `sinks+window` are a fixed number. exponent: of the power. keep: factor of power and
-    log. window: old tokens of the fixed schedules. sinks: first tokens that stay, among (`global`) or beside (`chunk`)
-    those of the window. allocate: `chunk` gives every chunk its own number of slots by its age, so that slots do not
-    depend on the data; `global` keeps the best of all old tokens; with `layer` the kv heads compete for the slots of
-    the layer, so that each holds as many as it needs, and all together exactly kv_heads times the budget. choose:
-    which old tokens; `spread` evenly; `learned`, by a score of key and value that also weighs the reads; `surprise`,
-    -ln q(token) under the model; `value`, predicted use times surprise; `use`, the attention that a token will still
-    receive, predicted from its key and value, its age and what it has received, with a set of slots for each kv head
-    (allocate: global or layer). Published choices are `key_norm`, small keys (arXiv 2406.11430), `attention_mass`,
-    attention received so far (H2O, arXiv 2306.14048), and `recency`, the last tokens (as StreamingLLM keeps them, but
-    at their positions in the text).
+    chunk: tokens of a chunk, a power of two. schedule: how many older tokens are cached: power grows as t^exponent, log
+    as ln t, window and sinks+window are a fixed number. exponent: exponent of the schedule power. keep: factor of the
+    schedules power and log. window: number of older tokens of the fixed schedules. sinks: number of first tokens that
+    stay cached; they count as part of the window with allocate global, and come in addition with allocate chunk.
+    allocate: chunk gives every chunk a number of slots that depends on its age only; global lets all older tokens
+    compete; with layer the kv heads compete for the slots of the layer, kv_heads times the budget in total. choose:
+    which older tokens stay cached. spread takes them evenly; learned uses a learned score of key and value that also
+    weights the attention; surprise uses -ln q(token) under the model; value uses predicted use times surprise; use
+    takes the attention that a token will still receive, predicted from its key and value, its age and the attention
+    received so far, with separate slots for each kv head (allocate global or layer). Published rules are key_norm,
+    small keys (arXiv 2406.11430), attention_mass, attention received so far (H2O, arXiv 2306.14048), and recency, the
+    most recent tokens (as in StreamingLLM, but with the positions of the text).
     """
 
     kind: Literal["sparse_attention"] = "sparse_attention"
@@ -55,19 +55,24 @@ class SparseAttention(HeadMixer):
         for name, needed in (("exponent", self.schedule == "power"), ("window", fixed)):
             given = getattr(self, name) is not None
             if needed and not given:
-                raise ValueError(f"{name}: field required by schedule: {self.schedule}")
+                raise ValueError(f"{name}: required by schedule: {self.schedule}")
             if given and not needed:
-                raise ValueError(f"{name} ({getattr(self, name)}): not for schedule: {self.schedule}; leave it out")
+                raise ValueError(
+                    f"{name} ({getattr(self, name)}): not allowed with schedule: {self.schedule}; leave it out"
+                )
         if fixed and self.keep != 1.0:
             raise ValueError(
-                f"keep ({self.keep}): the schedule {self.schedule} keeps `window` old tokens; leave it out"
+                f"keep ({self.keep}): with schedule: {self.schedule} the number of old tokens is `window`; leave keep "
+                "out"
             )
         return self
 
     @model_validator(mode="after")
     def _choice_suits(self) -> Self:
         if self.allocate == "layer" and self.choose != "use":
-            raise ValueError(f"allocate (layer): needs choose: use, found {self.choose}; others go by allocate: global")
+            raise ValueError(
+                f"allocate (layer): needs choose: use, found {self.choose}; use allocate: global with other rules"
+            )
         if self.allocate == "chunk":
             if self.choose not in RANKED_IN_CHUNKS:
                 needed = "global or layer" if self.choose == "use" else "global"
@@ -78,11 +83,13 @@ class SparseAttention(HeadMixer):
                     f"window ({self.window}) must be a multiple of chunk ({self.chunk}) with allocate: chunk"
                 )
             if self.window is not None and self.choose != "spread":
-                raise ValueError(f"choose ({self.choose}): a window of whole chunks leaves nothing to choose; spread")
+                raise ValueError(
+                    f"choose ({self.choose}): must be spread, since a window of whole chunks leaves nothing to choose"
+                )
         if self.schedule == "sinks+window" and not self.sinks:
-            raise ValueError("sinks: at least 1 with the schedule sinks+window")
+            raise ValueError("sinks: must be at least 1 with schedule: sinks+window")
         if self.sinks and self.schedule != "sinks+window" and self.allocate == "chunk":
-            raise ValueError(f"sinks ({self.sinks}): with allocate: chunk only in the schedule sinks+window")
+            raise ValueError(f"sinks ({self.sinks}): allowed with allocate: chunk only for schedule: sinks+window")
         return self
 
     @property
@@ -149,7 +156,9 @@ class SparseAttention(HeadMixer):
         """See MixerBase."""
         if length >= 2 * self.chunk:
             return None
-        return f"chunk ({self.chunk}): a context of {length} tokens is shorter than two chunks; nothing is ever let go"
+        return (
+            f"chunk ({self.chunk}): a context of {length} tokens is shorter than two chunks, so nothing is ever evicted"
+        )
 
     @property
     def letter(self) -> str:

@@ -37,10 +37,10 @@ class Grouped(Config):
         divides(self.kv_heads, "num_key_value_heads", self.num_attention_heads, "num_attention_heads")
         if self.head_dim is None and self.hidden_size < self.num_attention_heads:
             raise ValueError(
-                f"hidden_size ({self.hidden_size}) is less than num_attention_heads ({self.num_attention_heads})"
+                f"hidden_size ({self.hidden_size}) must be at least num_attention_heads ({self.num_attention_heads})"
             )
         if SLIDING in self.kinds and self.window is None:
-            raise ValueError(f"{self.window_field}: a size is needed by layers of sliding_attention, found none")
+            raise ValueError(f"{self.window_field}: required by layers of sliding_attention, found none")
         return self
 
     @property
@@ -154,7 +154,7 @@ class SmolLM3(Llama):
     @model_validator(mode="after")
     def _positions_fit(self) -> Self:
         if self.no_rope_layers is not None and len(self.no_rope_layers) != self.depth:
-            raise ValueError(f"no_rope_layers: {self.depth} are expected, found {len(self.no_rope_layers)}")
+            raise ValueError(f"no_rope_layers: {self.depth} must be given, found {len(self.no_rope_layers)}")
         return self
 
     def kind(self, index: int) -> str:

@@ -26,7 +26,7 @@ def bounded(
     if runtime not in READS:
         return (
             blocks,
-            f"{runtime} reads the folder's weights with the full cache: its `{CACHE}` is for transformers.",
+            f"{runtime} uses the full cache with the weights of this folder; its `{CACHE}` works in transformers only.",
         )
     heads = int(getattr(config, "kv_heads", 0))
     if isinstance(settings, dict) and "layers" in settings:
@@ -35,10 +35,13 @@ def bounded(
         budget = GlobalBudget(**{name: value for name, value in dict(settings).items() if name != "allocate"})  # type: ignore[call-overload]
         budget.count(2**20)
     except (TypeError, AttributeError, ValueError, ArithmeticError) as error:
-        expected = "chunk, law, window or exponent and keep, and sinks are expected"
+        expected = "must have chunk, law, window or exponent and keep, and sinks"
         raise ValueError(f"{CACHE}: {expected} ({error})") from None
-    said = f"Full attention keeps what `{CACHE}` says: {budget.count(2**17):,} tokens a kv head of 131,072, on average."
-    return tuple(_bounded(block, budget, heads) for block in blocks), said
+    note = (
+        f"Full attention has the cache that `{CACHE}` describes: {budget.count(2**17):,} of 131,072 tokens per kv head "
+        "on average."
+    )
+    return tuple(_bounded(block, budget, heads) for block in blocks), note
 
 
 def _bounded(block: Block, budget: GlobalBudget, heads: int) -> Block:
@@ -61,7 +64,7 @@ def _planned(layers: Any, heads: int, blocks: tuple[Block, ...]) -> tuple[tuple[
         kept = tuple(_of_plan(block, plan, layer) for layer, block in enumerate(blocks))
     except (TypeError, AttributeError, ValueError, ArithmeticError) as error:
         raise ValueError(f"{CACHE}.layers: what each layer keeps is expected ({error})") from None
-    return kept, f"Each layer keeps what `{CACHE}` says: {plan.picture}."
+    return kept, f"Each layer has the cache that `{CACHE}` describes: {plan.picture}."
 
 
 def _of_plan(block: Block, plan: CachePlan, layer: int) -> Block:

@@ -101,8 +101,8 @@ class Config(Lenient):
         defaults = class_defaults().get(data["model_type"], {})
         if given.isdisjoint(cls.own):
             raise BadInput(
-                f"{where}: none of {', '.join(cls.own)} is in it: its class's defaults would be judged, not a model; "
-                f"add its sizes, or `overrides` hidden_size={defaults.get('hidden_size')} if the defaults of "
+                f"{where}: none of {', '.join(cls.own)} is given, so the defaults of its class would be judged; "
+                f"add the sizes, or `overrides` hidden_size={defaults.get('hidden_size')} if the defaults of "
                 f"{data['model_type']} are meant"
             )
         config = super().parse({name: defaults[name] for name in defaults.keys() - given} | data, where)
@@ -113,7 +113,7 @@ class Config(Lenient):
     def _layers_fit(self) -> Self:
         if self.layer_types is not None and len(self.layer_types) != self.depth:
             raise ValueError(
-                f"layer_types: one for each of the {self.depth} layers is expected, found {len(self.layer_types)}"
+                f"layer_types: must have one entry for each of the {self.depth} layers, found {len(self.layer_types)}"
             )
         for index, kind in enumerate(self.kinds):
             if kind not in self.known:
@@ -183,7 +183,7 @@ class Config(Lenient):
     @property
     def remarks(self) -> tuple[str, ...]:
         """What a reader of the numbers must know, in sentences."""
-        return ("The layers that predict further tokens (MTP) are not counted: the class does not build them.",) * bool(
+        return ("The layers that predict further tokens (MTP) are not counted: its class does not have them.",) * bool(
             self.num_nextn_predict_layers
         )
 

@@ -211,6 +211,6 @@ class Mllama(Grouped):
         """What images add."""
         count = self.kinds.count(CROSS)
         return (
-            f"Its {count} cross-attention layers keep nothing of text: keys and values of an image, a constant, "
+            f"Its {count} cross-attention layers store nothing of the text; keys and values of the image, a constant, "
             "are not counted.",
         ) * (count > 0)

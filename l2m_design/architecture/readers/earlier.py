@@ -20,7 +20,7 @@ class Earlier:
         """The elements of a token in both versions; now: the law of the version that is judged."""
         then, kept = self.state.elements(1), now.elements(1)
         return (
-            f"transformers {self.version} caches {self.caches}: {then:,} elements a token instead of {kept:,}, "
+            f"transformers {self.version} caches {self.caches}: {then:,} elements per token instead of {kept:,}, "
             f"{then / kept:.3g} times as many."
         )
 

@@ -231,7 +231,7 @@ class HunyuanMoe(Normed, Sparse):
     def _choices_fit(self) -> Self:
         given = self.num_experts_per_tok
         if isinstance(given, list) and len(given) != self.depth:
-            raise ValueError(f"moe_topk: one for each of the {self.depth} layers is expected, found {len(given)}")
+            raise ValueError(f"moe_topk: must have one entry for each of the {self.depth} layers, found {len(given)}")
         return self
 
     def feed(self, index: int, kind: str) -> Weights:
@@ -256,7 +256,7 @@ class Llama4(Biased, Sparse):
     @model_validator(mode="after")
     def _positions_fit(self) -> Self:
         if self.no_rope_layers and len(self.no_rope_layers) != self.depth:
-            raise ValueError(f"no_rope_layers: {self.depth} are expected, found {len(self.no_rope_layers)}")
+            raise ValueError(f"no_rope_layers: {self.depth} must be given, found {len(self.no_rope_layers)}")
         return self
 
     @cached_property
@@ -285,7 +285,7 @@ class Llama4(Biased, Sparse):
     @property
     def remarks(self) -> tuple[str, ...]:
         """What a chunk is taken for."""
-        return ("Attention in chunks is counted as in windows of their size: the most that it keeps.",) * (
+        return ("Chunked attention is counted like windows of the chunk size, the maximum that it stores.",) * (
             SLIDING in self.kinds
         )
 

@@ -19,7 +19,7 @@ SIDECAR = "mamba_config.json"
 
 
 def is_published(path: str | Path) -> bool:
-    """Is this a published config, or a folder of one, and not a drawing? What cannot be read is by its name."""
+    """Is this a published config, or a folder of one, and not an architecture? What cannot be read is by its name."""
     path = Path(path).expanduser()
     if path.is_dir():
         return config_in(path).exists() and not (path / "architecture.yaml").exists()
@@ -46,10 +46,10 @@ def mapping(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror or error}") from None
     if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
-        raise BadInput(f"{path}: a file is expected, found a pipe, a device or a socket")
+        raise BadInput(f"{path}: must be a file, found a pipe, a device or a socket")
     size = found.st_size
     if size > LONGEST_FILE:
-        raise BadInput(f"{path}: {size:,} bytes are more than a config has (at most {LONGEST_FILE:,})")
+        raise BadInput(f"{path}: {size:,} bytes are too many for a config (at most {LONGEST_FILE:,})")
     try:
         data = _whole(json.loads(read_text(path)))
     except (ValueError, RecursionError) as error:
@@ -57,7 +57,7 @@ def mapping(path: Path) -> dict[str, Any]:
             raise
         raise BadInput(f"{path}: not JSON: {str(error).splitlines()[0]}") from None
     if not isinstance(data, dict):
-        raise BadInput(f"{path}: a JSON object is expected, found {type(data).__name__}")
+        raise BadInput(f"{path}: must be a JSON object, found {type(data).__name__}")
     return data
 
 
@@ -78,7 +78,7 @@ def refuse_other_layers(data: dict[str, Any], path: Path) -> None:
     """
     if path.name == "config.json" and (path.parent / SIDECAR).exists():
         raise BadInput(
-            f"{path}: a {SIDECAR} lies beside it, whose layers replace those of this config; it is not read: describe "
+            f"{path}: a {SIDECAR} lies beside it, which replaces layers of this config and is not read: describe "
             "the model as an architecture (YAML) and judge that"
         )
     kind, own = str(data.get("model_type", "")), data.get("auto_map")
@@ -96,8 +96,8 @@ def refuse_other_layers(data: dict[str, Any], path: Path) -> None:
         if isinstance(name, str) and not adopted and _family(name) not in _families(kind):
             where = "architectures" if named not in mapped else "auto_map"
             raise BadInput(
-                f"{path}: {where}: its code ({name}) is not that of model_type {kind}, and may keep something else; "
-                f"describe the model as an architecture (YAML), or take {where} out if it is"
+                f"{path}: {where}: its code ({name}) is not that of model_type {kind}, so its state may differ; "
+                f"describe the model as an architecture (YAML), or remove {where} if the code is the same"
             )
 
 
@@ -135,18 +135,18 @@ def text_of(data: dict[str, Any], where: str) -> tuple[dict[str, Any], tuple[str
     wrapped = data.get("model_type")
     if isinstance(wrapped, str) and wrapped in ALIASES:
         return data | {"model_type": ALIASES[wrapped]}, (
-            f"Of {wrapped}: read as {ALIASES[wrapped]}, whose form it has.",
+            f"Model type {wrapped}: read as {ALIASES[wrapped]}, which has the same form.",
         )
     if not isinstance(wrapped, str) or wrapped not in WRAPPERS:
         return data, ()
     text = data if wrapped in FLAT and "text_config" not in data else data.get("text_config")
     if not isinstance(text, dict):
-        raise BadInput(f"{where}: text_config: an object is expected, found {type(text).__name__}")
+        raise BadInput(f"{where}: text_config: must be an object, found {type(text).__name__}")
     tied = {key: data[key] for key in ("tie_word_embeddings",) if key in data}
-    said = f"Of {wrapped}, its text model alone: towers for images are not counted."
+    note = f"Model type {wrapped}: only its text model is counted, without image encoders."
     named = text.get("model_type", wrapped)
     inner = model_type_of({"model_type": WRAPPERS[wrapped] if named == wrapped else named}, f"{where}: text_config")
-    return text | tied | {"model_type": inner}, (said,)
+    return text | tied | {"model_type": inner}, (note,)
 
 
 def model_type_of(data: dict[str, Any], where: str) -> str:
@@ -157,11 +157,11 @@ def model_type_of(data: dict[str, Any], where: str) -> str:
     if isinstance(found, str) and ALIASES.get(found, found) in set(READERS) - {"mamba_ssm"}:
         return ALIASES.get(found, found)
     known = [*sorted({*READERS, *ALIASES} - {"mamba_ssm"}), *WRAPPERS]
-    told = ascii(found[:40]) if isinstance(found, str) else "none" if found is None else type(found).__name__
+    shown = ascii(found[:40]) if isinstance(found, str) else "none" if found is None else type(found).__name__
     close = misspelt(found, known) if isinstance(found, str) and found not in class_defaults()["unread"] else None
     hint = f"did you mean '{close}'? " if close else ""
     raise BadInput(
-        f"{where}: model_type: found {told}; {hint}known: {', '.join(known)}, "
+        f"{where}: model_type: found {shown}; {hint}known: {', '.join(known)}, "
         "and mamba_ssm's own configs (d_model and n_layer, no model_type); any other model can be described as an "
         "architecture (YAML) and judged so"
     )

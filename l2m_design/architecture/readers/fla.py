@@ -101,7 +101,9 @@ class Mixed(Fla):
     def _attention_fits(self) -> Self:
         listed = [index for spec in self.attn or () for index in spec.layers]
         if any(not 0 <= index < self.depth for index in listed) or len(set(listed)) < len(listed):
-            raise ValueError(f"attn.layers: each once, 0 to {self.depth - 1}, is expected, found {str(listed)[:40]}")
+            raise ValueError(
+                f"attn.layers: must name layers from 0 to {self.depth - 1}, each once, found {str(listed)[:40]}"
+            )
         return self
 
     @cached_property

@@ -42,9 +42,9 @@ class Rwkv7(Fla):
     @model_validator(mode="after")
     def _class_runs(self) -> Self:
         if self.attn is not None:
-            raise ValueError("attn: null is expected: RWKV7ForCausalLM does not run layers of attention")
+            raise ValueError("attn: must be null: RWKV7ForCausalLM has no attention layers")
         if set(self.value_dim or ()) - {self.hidden_size}:
-            raise ValueError(f"value_dim: hidden_size ({self.hidden_size}) is expected: the class runs no other")
+            raise ValueError(f"value_dim: must be hidden_size ({self.hidden_size}); its class supports no other")
         return self
 
     @property
@@ -57,7 +57,7 @@ class Rwkv7(Fla):
         """As many as head_dim leaves, num_heads where it is null; raises ValueError where they do not fit the width."""
         size = self.num_heads if self.head_dim is None else self.head_dim
         if size is None:
-            raise ValueError("head_dim: a size is needed where num_heads gives none, found none")
+            raise ValueError("head_dim: required if num_heads is not given, found none")
         divides(size, "num_heads" if self.head_dim is None else "head_dim", self.hidden_size, "hidden_size")
         return size if self.head_dim is None else self.hidden_size // size
 
@@ -84,7 +84,7 @@ class Rwkv7(Fla):
 
 
 class Mamba2(Fla):
-    """fla's Mamba2ForCausalLM: as many heads as head_dim leaves, one group unless told otherwise, no MLP."""
+    """fla's Mamba2ForCausalLM: as many heads as head_dim leaves, one group unless n_groups is given, no MLP."""
 
     norms: ClassVar[int] = 1
     known: ClassVar[tuple[str, ...]] = (LINEAR,)

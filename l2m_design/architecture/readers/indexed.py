@@ -27,7 +27,7 @@ class DeepseekV32(DeepseekV3):
     @model_validator(mode="after")
     def _lists_fit(self) -> Self:
         if self.mlp_layer_types is not None and len(self.mlp_layer_types) != self.depth:
-            raise ValueError(f"mlp_layer_types: {self.depth} are expected, found {len(self.mlp_layer_types)}")
+            raise ValueError(f"mlp_layer_types: {self.depth} must be given, found {len(self.mlp_layer_types)}")
         return self
 
     def kind(self, index: int) -> str:
@@ -55,8 +55,8 @@ class DeepseekV32(DeepseekV3):
     def remarks(self) -> tuple[str, ...]:
         """What is cached although a step does not read it."""
         return (
-            f"A step reads {self.index_topk:,} tokens that an indexer picks, but all stay cached, and so do the "
-            f"indexer's keys ({self.index_head_dim} elements a token and indexer).",
+            f"A decoding step reads {self.index_topk:,} tokens that an indexer picks, but all tokens stay cached, and "
+            f"so do the keys of the indexer ({self.index_head_dim} elements per token and indexer).",
             *super().remarks,
         )
 
@@ -78,7 +78,7 @@ class GlmMoeDsa(DeepseekV32):
         for name in ("indexer_types", "index_topk_pattern"):
             given = getattr(self, name)
             if given is not None and len(given) != self.depth:
-                raise ValueError(f"{name}: one for each of the {self.depth} layers is expected, found {len(given)}")
+                raise ValueError(f"{name}: must have one entry for each of the {self.depth} layers, found {len(given)}")
         if not self.has_indexer(0):
             raise ValueError("indexer_types: the first layer needs an indexer of its own, found shared")
         return self

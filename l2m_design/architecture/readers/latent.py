@@ -42,7 +42,7 @@ class Latent(FirstDense):
     @model_validator(mode="after")
     def _experts_fit(self) -> Self:
         if self.num_experts_per_tok is None and any(self.has_experts(index) for index in range(self.depth)):
-            raise ValueError("num_experts_per_tok: a number is needed by layers with experts, found none")
+            raise ValueError("num_experts_per_tok: required by layers with experts, found none")
         return self
 
     def mixer(self, index: int, kind: str) -> Mixer:
@@ -83,7 +83,7 @@ class Listed(Latent):
     @model_validator(mode="after")
     def _types_fit(self) -> Self:
         if self.mlp_layer_types is not None and len(self.mlp_layer_types) != self.depth:
-            raise ValueError(f"mlp_layer_types: {self.depth} are expected, found {len(self.mlp_layer_types)}")
+            raise ValueError(f"mlp_layer_types: {self.depth} must be given, found {len(self.mlp_layer_types)}")
         return self
 
     def has_experts(self, index: int) -> bool:
@@ -130,8 +130,8 @@ class KimiLinear(Listed):
     @property
     def blocks(self) -> tuple[Block, ...]:
         """The layers; raises ValueError where the file says nothing of KDA, so that it may be of another type."""
-        said = {"linear_attn_config", "layer_types", "linear_head_dim", "linear_num_heads", "linear_conv_kernel_dim"}
-        if said.isdisjoint(self.model_fields_set):
+        keys = {"linear_attn_config", "layer_types", "linear_head_dim", "linear_num_heads", "linear_conv_kernel_dim"}
+        if keys.isdisjoint(self.model_fields_set):
             raise ValueError(
                 "linear_attn_config: a kimi_linear says there which layers are KDA, and this file does not; is its "
                 "model_type another, such as kimi_k2?"
@@ -174,4 +174,4 @@ class KimiLinear(Listed):
         given = self.linear_attn_config
         if self.layer_types is not None or given.full_attn_layers is not None:
             return ()
-        return ("The file does not say which layers are KDA: taken as its class does, all but every fourth.",)
+        return ("The file does not say which layers are KDA; assumed, like its class: all but every fourth.",)

@@ -25,10 +25,10 @@ class MiniMax(Grouped, Sparse):
     @model_validator(mode="after")
     def _list_fits(self) -> Self:
         if self.attn_type_list is not None and len(self.attn_type_list) != self.depth:
-            raise ValueError(f"attn_type_list: {self.depth} are expected, found {len(self.attn_type_list)}")
+            raise ValueError(f"attn_type_list: {self.depth} must be given, found {len(self.attn_type_list)}")
         if self.shared_intermediate_size:
             raise ValueError(
-                f"shared_intermediate_size: 0 is expected (no shared expert), found {self.shared_intermediate_size}"
+                f"shared_intermediate_size: must be 0 (no shared expert), found {self.shared_intermediate_size}"
             )
         return self
 
@@ -51,7 +51,7 @@ class MiniMax(Grouped, Sparse):
     @property
     def remarks(self) -> tuple[str, ...]:
         """Where a window does not bound the cache."""
-        return ("Its cache keeps all tokens, though its attention reads a window of them.",) * bool(self.sliding_window)
+        return ("Its cache stores all tokens, although its attention reads only a window.",) * bool(self.sliding_window)
 
 
 class OlmoHybrid(Biased):
@@ -158,6 +158,6 @@ class Zamba(Grouped):
         if not self.tie_word_embeddings:
             return ()
         return (
-            f"Its {self.kinds.count(HYBRID)} hybrid layers share one set of weights, counted once; each keeps keys and "
-            "values of its own.",
+            f"Its {self.kinds.count(HYBRID)} hybrid layers share one set of weights, counted once; each stores its own "
+            "keys and values.",
         )

@@ -117,7 +117,7 @@ class FalconH1(Mamba2Hybrid):
 
     @property
     def space(self) -> StateSpace:
-        """With an output bias of its own, and a norm only where it is asked for."""
+        """With an output bias of its own, and a norm only if the config says so."""
         return replace(super().space, out_bias=self.projectors_bias, normed=self.mamba_rms_norm)
 
     def kind(self, index: int) -> str:
@@ -229,7 +229,9 @@ class Zamba2(Grouped):
     @model_validator(mode="after")
     def _pattern_is_given(self) -> Self:
         if self.layer_types is None and self.num_hidden_layers != 54:
-            raise ValueError(f"layers_block_type: needed, but for 54 layers, found none for {self.num_hidden_layers}")
+            raise ValueError(
+                f"layers_block_type: required unless there are 54 layers, found none for {self.num_hidden_layers}"
+            )
         return self
 
     @property
@@ -287,6 +289,6 @@ class Zamba2(Grouped):
     def remarks(self) -> tuple[str, ...]:
         """What is shared."""
         return (
-            f"Its {self.kinds.count(HYBRID)} hybrid layers take turns on {self.num_mem_blocks} sets of weights, "
-            "counted once; each keeps keys and values of its own.",
+            f"Its {self.kinds.count(HYBRID)} hybrid layers use {self.num_mem_blocks} sets of weights in turn, "
+            "counted once; each stores its own keys and values.",
         )

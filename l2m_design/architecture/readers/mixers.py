@@ -1,7 +1,7 @@
 """The mixers of published models: what each keeps and how many trainable numbers it has, by its sizes.
 
 Counts are those of the transformers classes (tests hold them to the classes), biases and norms included.
-Letters are those of the picture of a drawing, and: K KDA, N linear attention, R RG-LRU, V RWKV, G gated short
+Letters are those of the picture of an architecture, and: K KDA, N linear attention, R RG-LRU, V RWKV, G gated short
 convolution, X cross-attention, H attention beside a state space in one layer, - no mixer.
 """
 
@@ -76,7 +76,8 @@ class Attention:
     """`heads` query heads over `kv_heads` heads of keys and values, `window` tokens or all.
 
     bias: on queries, keys and values; out_bias: on the output, `bias` by default. gated: an output gate, as large as
-    the queries. inputs: channels that it reads, the width by default. borrowed: it reads another layer's cache.
+    the queries. inputs: channels that it reads, the width by default. reads_other: does it read the cache of another
+    layer?.
     """
 
     heads: int
@@ -87,24 +88,24 @@ class Attention:
     out_bias: bool | None = None
     gated: bool = False
     inputs: int | None = None
-    borrowed: bool = False
+    reads_other: bool = False
 
     def mixer(self, width: int) -> Mixer:
         """The layer at a model width."""
         inputs = width if self.inputs is None else self.inputs
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        asked = linear(inputs, queries * (2 if self.gated else 1), self.bias)
+        queried = linear(inputs, queries * (2 if self.gated else 1), self.bias)
         kept = 2 * linear(inputs, keys, self.bias)
         out = linear(queries, width, self.bias if self.out_bias is None else self.out_bias)
         kind, letter = ("attention", "A") if self.window is None else ("window", "W")
-        if self.borrowed:
-            return Mixer(kind, letter, (), asked + out)
-        return Mixer(kind, letter, (Keys(2 * keys, kind, self.window),), asked + kept + out)
+        if self.reads_other:
+            return Mixer(kind, letter, (), queried + out)
+        return Mixer(kind, letter, (Keys(2 * keys, kind, self.window),), queried + kept + out)
 
 
 @dataclass(frozen=True)
 class LatentAttention:
-    """Multi-head latent attention (arXiv 2405.04434): kv_rank + rope elements a token.
+    """Multi-head latent attention (arXiv 2405.04434): kv_rank + rope elements per token.
 
     q_rank: rank of the queries, None for a whole projection. rope, nope, value: head dimensions.
     """

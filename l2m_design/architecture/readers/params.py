@@ -76,7 +76,7 @@ class Params(Lenient):
         sizes = {size for size in windows if size is not None}
         if self.n_layers % len(windows) or len(sizes) > 1 or self.moe is not None:
             raise BadInput(
-                f"{where}: sliding_window: a list of one size and null is expected whose length divides the "
+                f"{where}: sliding_window: must be a list of one size and null whose length divides the "
                 f"{self.n_layers} layers, without moe, found {str(windows)[:60]}"
             )
         kinds = [FULL if size is None else SLIDING for size in windows] * (self.n_layers // len(windows))
@@ -87,7 +87,9 @@ def of_params(data: Json, where: str) -> tuple[Json, tuple[str, ...]]:
     """The config.json that says the same as a params.json, and that in a sentence; raises BadInput for other forms."""
     for name, of in OTHER_FORMS.items():
         if data.get(name) is not None:
-            raise BadInput(f"{where}: {name}: a params.json {of}, which is not read; give the model's config.json")
+            raise BadInput(
+                f"{where}: {name}: a params.json {of}, which is not supported; give the config.json of the model"
+            )
     config = Params.parse(data, where).config(where)
-    towers = " Towers for images are not counted." if data.get("vision_encoder") else ""
-    return config, (f"Of mistral-inference's own format: read as {config['model_type']}, whose form it has.{towers}",)
+    towers = " Image encoders are not counted." if data.get("vision_encoder") else ""
+    return config, (f"A file of mistral-inference: read as {config['model_type']}, which has the same form.{towers}",)

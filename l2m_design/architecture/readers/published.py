@@ -30,7 +30,7 @@ NO_WINDOWS_IN_LLAMA_CPP = ("ministral", "mistral", "mixtral", "phi3", "qwen2", "
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of a published model: what it keeps in the runtime asked for, and its trainable numbers.
+    """A layer of a published model: what it keeps in the given runtime, and its trainable numbers.
 
     shares: the number of an earlier layer (from 0) whose cache it reads, if it keeps none of its own.
     """
@@ -79,7 +79,7 @@ class Published:
 
     @property
     def picture(self) -> str:
-        """One letter a layer, as of a drawing; a long pattern that repeats is written once: 12 x (D D D A)."""
+        """One letter per layer, as of an architecture; a long pattern that repeats is written once: 12 x (D D D A)."""
         letters = [layer.letter if layer.shares is None else layer.letter.lower() for layer in self.layers]
         return folded(letters)
 
@@ -96,7 +96,7 @@ def published(path: str | Path, runtime: str | None = None, overrides: Iterable[
     stored = mapping(path)
     whole = override(stored, overrides)
     refuse_other_layers(whole, path)
-    data, said = text_of(whole, str(path))
+    data, notes = text_of(whole, str(path))
     kind = model_type_of(data, str(path))
     reader = fla_recurrent.Mamba2 if kind == "mamba2" and fla_recurrent.is_of_fla(data) else READERS[kind]
     _check_overrides(overrides, stored, reader)
@@ -131,7 +131,7 @@ def published(path: str | Path, runtime: str | None = None, overrides: Iterable[
         notes=(
             _convention(runtime, blocks),
             *_unmeasured(runtime, kind, reader),
-            *said,
+            *notes,
             *([kept] if kept else ()),
             *config.remarks,
             *_of_dtypes(data),
@@ -151,7 +151,7 @@ def _check_overrides(overrides: Iterable[str], stored: Json, reader: type[Config
         if key not in known and key not in stored and key not in TOLD:
             close = nearest(key, sorted(known))
             hint = f"; did you mean '{close}'?" if close else ""
-            raise BadInput(f"`overrides` {key}: not in the file, and not read of its type{hint}")
+            raise BadInput(f"`overrides` {key}: not in the file, and not a key of its model type{hint}")
 
 
 def _runtime(runtime: str, kind: str, reader: type[Config]) -> str:
@@ -161,9 +161,9 @@ def _runtime(runtime: str, kind: str, reader: type[Config]) -> str:
         "fla": (kind,) if reader.own_runtime == "fla" else OF_FLA,
     }.get(runtime, (kind,))
     if kind not in runs:
-        said = "fla's mamba2" if reader.own_runtime == "fla" and kind == "mamba2" else kind
+        name = "fla's mamba2" if reader.own_runtime == "fla" and kind == "mamba2" else kind
         of = ", ".join({"mamba-ssm": RUN_BY_MAMBA_SSM, "fla": (*OF_FLA, "its mamba2")}[runtime])
-        raise BadInput(f"`runtime` {runtime}: runs {of}, not {said}")
+        raise BadInput(f"`runtime` {runtime}: supports {of}, not {name}")
     return runtime
 
 
@@ -176,14 +176,14 @@ def _unmeasured(runtime: str, kind: str, reader: type[Config]) -> tuple[str, ...
     """Where the convention is carried over to a type that its runtime does not know."""
     foreign = reader.own_runtime == "fla"
     if runtime == "vllm" and (foreign or kind in UNKNOWN_TO_VLLM):
-        said = "fla's mamba2" if foreign and kind == "mamba2" else kind
-        return (f"vLLM is not known to run {said}: the numbers are what its shapes for like layers would give.",)
+        name = "fla's mamba2" if foreign and kind == "mamba2" else kind
+        return (f"vLLM is not known to support {name}: the numbers are those of its similar layers.",)
     if runtime == "llama.cpp" and (foreign or kind in UNKNOWN_TO_LLAMA_CPP):
-        return (f"llama.cpp is not known to run {kind}: the numbers are what it holds of like layers.",)
+        return (f"llama.cpp is not known to support {kind}: the numbers are those of its similar layers.",)
     if runtime == "transformers" and kind == "mamba_ssm":
-        return ("transformers does not read mamba_ssm's configs: the numbers are those of its like layers.",)
+        return ("transformers does not read configs of mamba_ssm: the numbers are those of its similar layers.",)
     if runtime == "transformers" and foreign:
-        return (f"transformers has no class of fla's {kind}: the numbers are those of its like layers.",)
+        return (f"transformers has no class for {kind} of fla: the numbers are those of its similar layers.",)
     return ()
 
 
@@ -204,7 +204,7 @@ def _unbound(block: Block, positions: int | None) -> Block:
 
 def _never_bind(positions: int | None, any_: bool) -> tuple[str, ...]:
     """Windows that are as long as the model's positions."""
-    return (f"Its windows are as long as its {positions:,} positions, so it keeps all of them.",) if any_ else ()
+    return (f"Its windows are as long as its {positions:,} positions, so it stores all tokens.",) if any_ else ()
 
 
 def _positions(config: Config, data: Json) -> int | None:
@@ -219,28 +219,28 @@ def _positions(config: Config, data: Json) -> int | None:
 
 
 def _of_dtypes(data: Json) -> tuple[str, ...]:
-    """What the file says of dtypes, which are asked for by options."""
-    said, quantised = [], data.get("quantization_config")
+    """What the file says of data types, which options set."""
+    notes, quantised = [], data.get("quantization_config")
     if data.get("torch_dtype", data.get("dtype")) == "float32":
-        said.append("Its config names float32; bytes are counted in `dtype`, bfloat16 unless it is given.")
+        notes.append("Its config says float32; bytes are counted in `dtype`, by default bfloat16.")
     if isinstance(quantised, dict) and (quantised.get("kv_cache_scheme") or quantised.get("kv_cache_quant_algo")):
-        said.append("Its config asks for a quantised KV cache; `kv_dtype` float8 counts it so.")
-    return tuple(said)
+        notes.append("Its config requires a quantised KV cache; give `kv_dtype` float8 to count it so.")
+    return tuple(notes)
 
 
 def _no_windows(kind: str, any_: bool) -> tuple[str, ...]:
     """Windows that llama.cpp does not know."""
-    return (f"llama.cpp reads no windows of {kind}: its layers keep all tokens there.",) if any_ else ()
+    return (f"llama.cpp ignores the windows of {kind}: all its layers store all tokens.",) if any_ else ()
 
 
 def _passed_over(config: Config) -> tuple[str, ...]:
     """What the file says and its reader does not hear."""
     if not config.per_layer_config or isinstance(config, Gemma4):
         return ()
-    return ("Its per_layer_config is passed over: few classes read it.",)
+    return ("Its per_layer_config is ignored, since few classes read it.",)
 
 
 def _assumed(config: Config) -> tuple[str, ...]:
     """Which values the file does not give."""
     taken = [f"{name} {json.dumps(value)}" for name, value in config.assumed.items()]
-    return (f"Not in the file, taken as its class takes them: {', '.join(taken)}.",) if taken else ()
+    return (f"Not in the file, so the defaults of its class are used: {', '.join(taken)}.",) if taken else ()

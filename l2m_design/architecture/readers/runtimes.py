@@ -7,7 +7,7 @@ Sources: `ideal` is this project's own count (what the mathematics needs); `tran
 measured after a decoding step (tests hold the law to them); `fla` is the cache of flash-linear-attention 0.6, measured
 where that and Triton are installed; `vllm` is its MambaStateShapeCalculator, MambaStateDtypeCalculator and indexer
 cache, `mamba-ssm` the `allocate_inference_cache` of its modules, `llama.cpp` the sizes of its llama_kv_cache and
-llama_memory_recurrent: all three read in source, not run. What servers allot beyond it: `servers`.
+llama_memory_recurrent: all three read in source, not run. What servers allocate beyond it: `servers`.
 """
 
 from collections.abc import Mapping
@@ -27,12 +27,12 @@ class Convention:
 
     version: that was measured, None where none was. unread: tokens of a window that it has dropped when a step is over
     (the next one reads window - 1 and itself). spare: columns of a convolution beyond the taps - 1 that must be kept.
-    memory, column: the dtypes of recurrent memories and of convolutions, None for the model's own. said: whose
+    memory, column: the dtypes of recurrent memories and of convolutions, None for the model's own. counted: whose
     convention it is; of_keys, of_windows, of_tokens (windows of one), of_memories, of_indexers, of_columns: what to
     know of models that have them.
     """
 
-    said: str
+    counted: str
     version: str | None = None
     unread: int = 0
     spare: int = 0
@@ -56,50 +56,53 @@ class Convention:
             self.of_indexers: any(isinstance(part, Keys) and part.held for part in parts),
             self.of_columns: any(isinstance(part, Columns) and not part.exact for part in parts),
         }
-        told = [clause for clause, applies in there.items() if clause and applies]
-        return self.said + (f": {'; '.join(told)}." if told else ".")
+        clauses = [clause for clause, applies in there.items() if clause and applies]
+        return self.counted + (f": {'; '.join(clauses)}." if clauses else ".")
 
 
 CONVENTIONS = {
     "transformers": Convention(
-        f"Counted as the dynamic cache of transformers {MEASURED} holds it after a decoding step",
+        f"Counted like the dynamic cache of transformers {MEASURED} after a decoding step",
         version=MEASURED,
         unread=1,
         spare=1,
         memory="float32",
-        of_windows="windows one token shorter than they read",
-        of_tokens="windows of one token never cut, though nothing reads the rest (`runtime` ideal judges what is read)",
-        of_memories="recurrent memories in float32",
-        of_columns="convolutions one column wider than they must be",
+        of_windows="windows store one token less than they read",
+        of_tokens=(
+            "windows of one token are never shortened, although the rest is not read (`runtime` ideal counts what is "
+            "read)"
+        ),
+        of_memories="recurrent states in float32",
+        of_columns="convolutions one column wider than necessary",
     ),
     "vllm": Convention(
-        "Counted as vLLM shapes it with its default dtypes",
-        of_windows="windows at their size, though it frees whole pages only",
-        of_memories="recurrent memories in the model's dtype, where neither the config nor their kernel says otherwise",
-        of_indexers="keys of indexers in float8 with a scale in float32 for every 128 of them",
+        "Counted with the shapes of vLLM and its default dtypes",
+        of_windows="windows at their size, although only whole pages are freed",
+        of_memories="recurrent states in the dtype of the model, unless the config or their kernel says otherwise",
+        of_indexers="keys of indexers in float8 with a float32 scale for every 128 of them",
     ),
     "llama.cpp": Convention(
-        "Counted as llama.cpp holds it",
+        "Counted like the cache of llama.cpp",
         memory="float32",
         column="float32",
-        of_keys="keys and values in float16 unless `kv_dtype` says otherwise",
+        of_keys="keys and values in float16 unless `kv_dtype` is given",
         of_memories="recurrent states in float32",
     ),
     "mamba-ssm": Convention(
-        "Counted as mamba-ssm allocates it, all in the model's dtype",
+        "Counted as mamba-ssm allocates it, all in the dtype of the model",
         spare=1,
-        of_keys="keys and values as they fill, though it allots them for the longest context at once",
-        of_columns="convolutions one column wider than they must be",
+        of_keys="keys and values as they fill, although it allocates them for the longest context at once",
+        of_columns="convolutions one column wider than necessary",
     ),
     "fla": Convention(
-        "Counted as the cache of flash-linear-attention 0.6 holds it after a decoding step",
+        "Counted like the cache of flash-linear-attention 0.6 after a decoding step",
         version="0.6",
         spare=1,
         memory="float32",
-        of_memories="recurrent memories in float32",
-        of_columns="convolutions one column wider than they must be",
+        of_memories="recurrent states in float32",
+        of_columns="convolutions one column wider than necessary",
     ),
-    "ideal": Convention("Counted as what must be kept, all of it in the asked dtype"),
+    "ideal": Convention("Counted as the necessary state, all of it in the given dtype"),
 }
 RUNTIMES = tuple(CONVENTIONS)
 

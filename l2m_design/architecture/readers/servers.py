@@ -1,7 +1,7 @@
-"""Servers: the bytes that vLLM and llama.cpp allot for states, pages and cells that stand empty included.
+"""Servers: the bytes that vLLM and llama.cpp allocate for states, pages and cells that stand empty included.
 
-A law says what is held; a server allots more. llama.cpp allots the whole context when it starts, in cells. vLLM hands
-out pages, and all layers' pages have one size. Sources, read and not run: `_align_hybrid_block_size` and
+A law says what is held; a server allocates more. llama.cpp allocates the whole context when it starts, in cells. vLLM
+hands out pages, and all layers' pages have one size. Sources, read and not run: `_align_hybrid_block_size` and
 `get_kv_cache_groups` of vLLM 0.29, `llama_kv_cache`, `llama_kv_cache_iswa` and `llama_memory_recurrent` of llama.cpp in
 2026; tests hold both to lines of public logs.
 """
@@ -38,7 +38,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Allotment:
-    """What a server allots. block, page: tokens and bytes of vLLM's attention page; why: where what is more than the
+    """What a server allocates. block, page: tokens and bytes of vLLM's attention page; why: where what is more than the
     state itself comes from, a clause.
     """
 
@@ -87,10 +87,10 @@ def llama_cpp(
         groups.append(Group(cache.of(), count, cells, count * cells * streams * cache.token))
     for size, count in Counter(filter(None, (_state(law, dtypes) for law in layers))).items():
         groups.append(Group("state", count, 1, count * batch * size))
-    why = f"the context is allotted at once, in steps of {CELLS} cells"
+    why = f"the whole context is allocated at once, in steps of {CELLS} cells"
     if _any(groups, "window"):
-        why += f", and windows have {ubatch} cells more than they read"
-    return Allotment(tuple(groups), why if _any(groups, "attention", "window") else "nothing is padded")
+        why += f", and windows have {ubatch} cells more than they need"
+    return Allotment(tuple(groups), why if _any(groups, "attention", "window") else "there is no padding")
 
 
 def vllm(
@@ -111,7 +111,7 @@ def vllm(
     page = max(cache.token for cache in caches) * block
     if odd := next((cache.token for cache in caches if page % (cache.token * block)), None):
         raise BadInput(
-            f"`paged`: vLLM's pages for {odd:,} and {page // block:,} bytes a token in one model are not modelled; "
+            f"`paged`: a model whose layers store {odd:,} and {page // block:,} bytes per token is not supported; "
             "leave `paged` out for nominal bytes"
         )
     kinds = [(cache.of(), count, _blocks(cache, page // cache.token, length), page // cache.token)
@@ -143,11 +143,11 @@ def _why(groups: tuple[Group, ...], state: int, block: int, page: int, states: i
     """Where the padding comes from."""
     clauses = [_in_blocks(groups, block)]
     if state:
-        clauses[0] += ", for a page of them to be as large as a recurrent state's"
+        clauses[0] += ", so that a page of them is as large as that of a recurrent state"
         if page > state:
-            clauses.append(f"a state's page is padded by {100 * (page - state) / state:.2f}%")
+            clauses.append(f"the page of a state is padded by {100 * (page - state) / state:.2f}%")
         if states > 1:
-            clauses.append(f"with prefix caching a sequence has {states} pages of a state")
+            clauses.append(f"with prefix caching a sequence has {states} pages of state")
     if padding := sum(group.padding for group in groups):
         clauses.append(f"{padding} padding layer{'s' if padding > 1 else ''} make groups of layers equal")
     return "; ".join(clauses)
@@ -155,7 +155,7 @@ def _why(groups: tuple[Group, ...], state: int, block: int, page: int, states: i
 
 def _in_blocks(groups: Sequence[Group], block: int) -> str:
     touched = ", one more than a window fills" if _any(groups, "window") else ""
-    return f"keys and values are held in blocks of {block:,} tokens{touched}"
+    return f"keys and values are stored in blocks of {block:,} tokens{touched}"
 
 
 def _blocks(cache: Cache, block: int, length: int) -> int:
@@ -171,7 +171,9 @@ def _caches(law: StateLaw, dtypes: Dtypes) -> list[Cache]:
         if not term.elements or isinstance(term.growth, Fixed):
             continue
         if not isinstance(term.growth, Tokens) or not term.cached:
-            raise BadInput("what servers allot is modelled for layers that keep all tokens, the last, or a fixed state")
+            raise BadInput(
+                "allocated bytes are supported for layers that store all tokens, the most recent ones, or a fixed state"
+            )
         found.append(Cache(_bytes(term, dtypes), term.growth.cap, term.kind == "mla"))
     return found
 

@@ -38,7 +38,7 @@ class Shared(Biased):
             if index >= self.owners and kind not in self.kinds[: self.owners]:
                 raise ValueError(
                     f"num_kv_shared_layers ({self.num_kv_shared_layers}): layer {index} is of {kind}, "
-                    f"but none of the {self.owners} layers that keep a cache"
+                    f"but none of the {self.owners} layers with a cache"
                 )
         return self
 
@@ -68,7 +68,7 @@ class Shared(Biased):
         """Attention with norms of queries and keys; queries alone, where the cache is another layer's."""
         bias, out_bias = self.biases
         kv_heads, head_dim = self.heads(index, kind)
-        borrowed = self.shares(index) is not None
+        reads_other = self.shares(index) is not None
         return (
             Attention(
                 self.num_attention_heads,
@@ -77,10 +77,10 @@ class Shared(Biased):
                 self.window if kind == SLIDING else None,
                 bias=bias,
                 out_bias=out_bias,
-                borrowed=borrowed,
+                reads_other=reads_other,
             )
             .mixer(self.hidden_size)
-            .with_more(head_dim if borrowed else 2 * head_dim)
+            .with_more(head_dim if reads_other else 2 * head_dim)
         )
 
     @property
@@ -112,7 +112,7 @@ class Gemma3n(Shared):
     @model_validator(mode="after")
     def _hidden_fits(self) -> Self:
         if len(self.intermediate_size) not in (1, self.depth):
-            raise ValueError(f"intermediate_size: {self.depth} are expected, found {len(self.intermediate_size)}")
+            raise ValueError(f"intermediate_size: {self.depth} must be given, found {len(self.intermediate_size)}")
         return self
 
     def feed(self, index: int, kind: str) -> Weights:
@@ -185,7 +185,7 @@ class Gemma4(Shared):
         return mixer.with_more(-linear(self.hidden_size, kv_heads * head_dim, self.attention_bias))
 
     def feed(self, index: int, kind: str) -> Weights:
-        """A gated MLP (twice as wide in layers without a cache, where asked), experts, the layer's own embedding."""
+        """A gated MLP (twice as wide in layers without a cache, if configured), experts, the embedding of the layer."""
         wide = self.use_double_wide_mlp and self.shares(index) is not None
         whole = Weights.gated(self.hidden_size, self.intermediate_size * (2 if wide else 1)) + self.own_embedding
         return whole + self._experts() if self.enable_moe_block else whole
@@ -194,7 +194,7 @@ class Gemma4(Shared):
         """Experts, a router with scales, and three norms around."""
         count, chosen, hidden = self.num_experts, self.top_k_experts, self.moe_intermediate_size
         if count is None or chosen is None or hidden is None:
-            raise ValueError("num_experts, top_k_experts, moe_intermediate_size: needed where enable_moe_block is set")
+            raise ValueError("num_experts, top_k_experts, moe_intermediate_size: required if enable_moe_block is set")
         router = linear(self.hidden_size, count) + self.hidden_size + count
         return Weights.gated(self.hidden_size, hidden).experts(count, chosen, router) + Weights.dense(3 * self.norm)
 

@@ -163,7 +163,7 @@ class AttnCfg(Lenient):
     def mixer(self, width: int) -> Mixer:
         """The module at this width; its convolution passes queries, keys and values."""
         if self.num_heads is None:
-            raise ValueError("attn_cfg.num_heads: a number is needed by the layers of attn_layer_idx, found none")
+            raise ValueError("attn_cfg.num_heads: required by the layers of attn_layer_idx, found none")
         heads, kv_heads = self.num_heads, self.num_heads_kv or self.num_heads
         divides(kv_heads, "attn_cfg.num_heads_kv", heads, "num_heads")
         if self.head_dim is None:

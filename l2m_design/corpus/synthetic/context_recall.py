@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from l2m_design.corpus.synthetic.recall_task import Count, Kinds, Places, RecallTask, TaskSettings, Tokens
+from l2m_design.corpus.synthetic.recall_task import Count, Kinds, Mask, RecallTask, TaskSettings, Tokens
 from l2m_design.estimates import Floats
 
 Tuple = Annotated[int, Field(ge=1, le=4)]
@@ -39,7 +39,7 @@ class FuzzyRecallSettings(TaskSettings):
                 f"key_tokens ({self.key_tokens})"
             )
         if 2 * (self.key_tokens + self.value_tokens) > self.length:
-            raise ValueError(f"length ({self.length}) must hold two pairs of key_tokens and value_tokens")
+            raise ValueError(f"length ({self.length}) must be long enough for two pairs of key_tokens and value_tokens")
         return self
 
 
@@ -87,15 +87,15 @@ class _ContextRecall(RecallTask):
             losses[~noise] = self._nats_of_pairs(row[~noise])
         return nats
 
-    def answers(self, tokens: Tokens) -> Places:
+    def answers(self, tokens: Tokens) -> Mask:
         """[b t] the values, of all their tokens, of keys that stood before."""
         found = np.zeros(tokens.shape, dtype=bool)
-        for row, places in zip(tokens, found, strict=True):
+        for row, positions in zip(tokens, found, strict=True):
             plain = row < self.first_filler
             shown = self._in_pairs(row[plain])
             answers = np.zeros(shown.shape, dtype=bool)
             answers[:, self._pairs.key_tokens :] = ~self._earlier(self._codes(shown))[1][:, None]
-            places[plain] = answers.ravel()[: plain.sum()]
+            positions[plain] = answers.ravel()[: plain.sum()]
         return found
 
     def _in_pairs(self, plain: Tokens) -> Tokens:
@@ -109,7 +109,7 @@ class _ContextRecall(RecallTask):
         return codes
 
     @staticmethod
-    def _earlier(codes: Tokens) -> tuple[Tokens, Places]:
+    def _earlier(codes: Tokens) -> tuple[Tokens, Mask]:
         """[shown] where each key stood first, and whether that is here."""
         _, index, which = np.unique(codes, return_index=True, return_inverse=True)
         return index[which], index[which] == np.arange(len(codes))
@@ -127,7 +127,7 @@ class _ContextRecall(RecallTask):
         nats[:, key_tokens:] = np.where(new[:, None], np.log(self._pairs.values), known)
         return nats.ravel()[: len(plain)]
 
-    def _nats_of_keys(self, codes: Tokens, new: Places) -> Floats:
+    def _nats_of_keys(self, codes: Tokens, new: Mask) -> Floats:
         """[shown, key_tokens] nats of the keys' tokens."""
         dictionary, base, count = self._pairs.pairs, self._pairs.keys, self._pairs.key_tokens
         seen: Tokens = np.cumsum(new) - new
@@ -141,7 +141,7 @@ class _ContextRecall(RecallTask):
         return np.where(weights[:, 1:] > 0, nats, np.inf)
 
 
-def _earlier_in_group(groups: Tokens, marked: Places) -> Tokens:
+def _earlier_in_group(groups: Tokens, marked: Mask) -> Tokens:
     """[n] how many marked ones of the same group stand before each."""
     order = np.argsort(groups, kind="stable")
     ordered = groups[order]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from l2m_design.corpus.synthetic.recall_task import Count, Kinds, Places, RecallTask, TaskSettings, Tokens
+from l2m_design.corpus.synthetic.recall_task import Count, Kinds, Mask, RecallTask, TaskSettings, Tokens
 from l2m_design.estimates import Floats
 
 
@@ -22,12 +22,13 @@ class MqarSettings(TaskSettings):
     @model_validator(mode="after")
     def _fit(self) -> Self:
         if self.length % 2:
-            raise ValueError(f"length ({self.length}) must be even: keys and values come in twos")
+            raise ValueError(f"length ({self.length}) must be even, since each key is followed by its value")
         if self.pairs > self.keys:
-            raise ValueError(f"pairs ({self.pairs}) must be distinct, keys ({self.keys}) are too few for them")
+            raise ValueError(f"pairs ({self.pairs}) must have distinct keys, but keys is only {self.keys}")
         if 4 * self.pairs > self.length:
             raise ValueError(
-                f"pairs ({self.pairs}) take 4 tokens each, shown and asked; length ({self.length}) is short"
+                f"pairs ({self.pairs}) take 4 tokens each (key and value, shown and queried); length ({self.length}) "
+                "is too short"
             )
         return self
 
@@ -35,14 +36,15 @@ class MqarSettings(TaskSettings):
 class Mqar(RecallTask):
     """MQAR (Arora et al. 2023, Zoology, arXiv 2312.04927): D pairs of distinct keys and independent values, then slots.
 
-    A slot is two tokens: a key and its value, or two fillers. Each of the D keys is asked once; its slot is drawn from
-    p_s ~ s^(a-1), s = 1, 2, ... behind the pairs, given that no two keys share a slot. (The paper draws the slots one
-    after the other without replacement; the condition makes every set S of D slots as likely as the product of its
+    A slot is two tokens: a key and its value, or two fillers. Each of the D keys is queried once; its slot is drawn
+    from p_s ~ s^(a-1), s = 1, 2, ... behind the pairs, given that no two keys share a slot. (The paper draws the slots
+    one after the other without replacement; the condition makes every set S of D slots as likely as the product of its
     p_s, hence the law of the next slot exact.)
 
     Bayes loss, tokens all uniform over their kind: a new key ln of the keys that are left, its value ln V. With m keys
-    to be asked in the slots s, s+1, ..., slot s asks with probability p_s e_{m-1}(p_{s+1}, ...) / e_m(p_s, ...), e the
-    elementary symmetric polynomials; which of the m is asked costs ln m, its value nothing, a filler ln F.
+    to be queried in the slots s, s+1, ..., slot s is a query with probability p_s e_{m-1}(p_{s+1}, ...) / e_m(p_s,
+    ...), e the elementary symmetric polynomials; which of the m is queried costs ln m, its value nothing, a filler ln
+    F.
     """
 
     def __init__(self, settings: MqarSettings) -> None:
@@ -76,8 +78,8 @@ class Mqar(RecallTask):
             nats[:, self._head + 1 :: 2] = self._second_of_slots(tokens)
         return nats
 
-    def answers(self, tokens: Tokens) -> Places:
-        """[b t] values of the keys that are asked."""
+    def answers(self, tokens: Tokens) -> Mask:
+        """[b t] values of the keys that are queried."""
         found = np.zeros(tokens.shape, dtype=bool)
         answers = found[:, self._head + 1 :: 2]
         answers[:] = tokens[:, self._head :: 2][:, : answers.shape[1]] < self.settings.keys
@@ -93,12 +95,12 @@ class Mqar(RecallTask):
 
     def _asked(self, rng: np.random.Generator) -> list[int]:
         """[pairs] the slots that ask, in their order."""
-        left, asked = self.settings.pairs, []
+        left, slots = self.settings.pairs, []
         for s, uniform in enumerate(rng.random(self._slots).tolist()):
             if left and uniform < np.exp(self._log_law[s] + self._log_sets[s + 1, left] - self._log_sets[s, left + 1]):
-                asked.append(s)
+                slots.append(s)
                 left -= 1
-        return asked
+        return slots
 
     def _first_of_slots(self, firsts: Tokens) -> Floats:
         """[b slots] nats of the first tokens of slots [b slots]."""

@@ -13,7 +13,7 @@ from l2m_design.estimates import Floats
 from l2m_design.settings import Values, fingerprint
 
 Tokens = NDArray[np.int64]
-Places = NDArray[np.bool_]
+Mask = NDArray[np.bool_]
 Count = Annotated[int, Field(ge=1, le=2**12)]
 Kinds = Annotated[int, Field(ge=2, le=2**12)]
 
@@ -60,7 +60,7 @@ class RecallTask(Corpus):
         """
         return np.concatenate([np.zeros((len(tokens), 1)), self.nats_of(self._behind_start(tokens))], axis=1)
 
-    def judged_in(self, tokens: Tokens) -> Places:
+    def judged_in(self, tokens: Tokens) -> Mask:
         """[b t] the answers: tokens that the document so far determines, but that cannot be known without it."""
         return np.concatenate(
             [np.zeros((len(tokens), 1), dtype=bool), self.answers(self._behind_start(tokens))], axis=1
@@ -68,7 +68,7 @@ class RecallTask(Corpus):
 
     def _behind_start(self, tokens: Tokens) -> Tokens:
         if not (tokens[:, 0] == self.start).all():
-            raise ValueError(f"windows of {self.name} must start with token {self.start}, as its documents do")
+            raise ValueError(f"windows of {self.name} must start with token {self.start}, like its documents")
         return np.asarray(tokens[:, 1:], dtype=np.int64)
 
     @abstractmethod
@@ -80,5 +80,5 @@ class RecallTask(Corpus):
         """[b t] nats of the exact Bayes predictor for the first t tokens behind the start token."""
 
     @abstractmethod
-    def answers(self, tokens: Tokens) -> Places:
+    def answers(self, tokens: Tokens) -> Mask:
         """[b t] which of the first t tokens behind the start token are answers."""

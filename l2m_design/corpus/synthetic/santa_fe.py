@@ -107,7 +107,7 @@ class SantaFe(Corpus):
         return nats
 
     def judged(self, length: int) -> NDArray[np.bool_]:
-        """[length] the places of facts, every second one: of a key the past tells nothing."""
+        """[length] the positions of facts, every second one: of a key the past tells nothing."""
         return np.arange(length) % 2 == 1
 
     def _fact_losses(self, keys: NDArray[np.int64], facts: NDArray[np.int64]) -> Floats:

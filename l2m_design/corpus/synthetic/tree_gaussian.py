@@ -27,7 +27,7 @@ class TreeGaussianSettings(Values):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.branching % 2:
-            raise ValueError(f"branching ({self.branching}) must be even: documents are cut in their middle")
+            raise ValueError(f"branching ({self.branching}) must be even, since documents are divided in the middle")
         if self.copies >= self.branching:
             raise ValueError(f"copies ({self.copies}) must be below branching ({self.branching})")
         if self.branching**self.levels > LONGEST:
@@ -75,7 +75,7 @@ class TreeGaussian(GaussianSource):
         matrix: Floats = np.ones((1, 1))
         while len(matrix) < length:
             matrix = np.kron(matrix, copied @ copied.T) + np.kron(np.eye(len(matrix)), fresh @ fresh.T)
-        assert len(matrix[0]) >= length, f"{length} values, a tree has {b} to a power"
+        assert len(matrix[0]) >= length, f"{length} values are not a power of {b}"
         return matrix[:length, :length]
 
     def _trees(self, level: int, count: int, rng: np.random.Generator) -> Floats:

@@ -1,4 +1,5 @@
-"""The hub: any drawing as a transformers model; importing this registers it, so that no code of a folder need run."""
+"""The hub: any architecture as a transformers model; importing this registers it, so that no code of a folder need "
+"run."""
 
 from transformers import AutoConfig, AutoModelForCausalLM
 

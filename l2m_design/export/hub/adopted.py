@@ -89,7 +89,9 @@ def adopt(model: Any, settings: dict[str, Any], rule: dict[str, torch.Tensor]) -
     weights of Use.
     """
     if len(set((getattr(model, "hf_device_map", None) or {}).values())) > 1:
-        raise ValueError("a bounded cache lies on one device: load the model without a device_map of several")
+        raise ValueError(
+            "a bounded cache must be on one device: load the model without a device_map over several devices"
+        )
     reader = _planned(model, settings["layers"], rule) if "layers" in settings else _adopted(model, settings, rule)
     own = type(model)
     model.__class__ = type(f"Adopted{own.__name__}", (Adopted, own), {"__module__": own.__module__, "own": own})

@@ -24,7 +24,7 @@ class Bounded:
 
     @abstractmethod
     def reader(self) -> Any:
-        """What reads: called on tokens [b t] it answers logits [b t v_], and prefill goes on from a state."""
+        """What reads: called on tokens [b t] it answers logits [b t v_], and prefill continues from a state."""
 
     @classmethod
     def _supports_default_dynamic_cache(cls) -> bool:
@@ -47,14 +47,16 @@ class Bounded:
         attention_mask: [b t] or [b columns]; only its last t columns are read. Raises ValueError for what cannot be
         read: embeddings, other caches, other masks.
         """
-        for asked in ("output_hidden_states", "output_attentions"):
-            if others.get(asked):
-                raise ValueError(f"{asked}: this model gives logits alone")
+        for option in ("output_hidden_states", "output_attentions"):
+            if others.get(option):
+                raise ValueError(f"{option}: not supported, this model returns logits only")
         held = past_key_values if cache is None else cache
         if input_ids is None or others.get("inputs_embeds") is not None:
-            raise ValueError("input_ids are needed: this model reads tokens, not embeddings")
+            raise ValueError("input_ids are required: this model reads tokens, not embeddings")
         if held is not None and not isinstance(held, StateCache):
-            raise ValueError(f"a StateCache is needed, found {type(held).__name__}; leave it out, forward makes one")
+            raise ValueError(
+                f"past_key_values must be a StateCache, found {type(held).__name__}; leave it out and forward makes one"
+            )
         if use_cache is None:
             use_cache = held is not None or (self.config.use_cache and not self.training)
         if use_cache and held is None:
@@ -72,7 +74,7 @@ class Bounded:
         return answer.to_tuple() if return_dict is False else answer
 
     def _read(self, tokens: Tensor, real: Tensor | None, cache: StateCache | None, last: bool) -> Tensor:
-        """Logits [b t v_], or of the last column [b 1 v_]; the cache, if there is one, goes on."""
+        """Logits [b t v_], or of the last column [b 1 v_]; the cache, if there is one, continues."""
         before = StateCache(len(tokens)).groups if cache is None else cache.groups
         parts, after = [], []
         for group, count in split(before, real, tokens.shape[1]):
@@ -97,10 +99,10 @@ def padding(mask: Tensor | None, tokens: Tensor) -> Tensor | None:
     if mask is None:
         return None
     if mask.ndim != 2 or mask.shape[1] < tokens.shape[1]:
-        raise ValueError(f"attention_mask: [batch, tokens] is needed, found shape {list(mask.shape)}")
+        raise ValueError(f"attention_mask: the shape must be [batch, tokens], found {list(mask.shape)}")
     real = mask[:, -tokens.shape[1] :].bool()
     if not real.any():
-        raise ValueError("attention_mask: it hides every token; at least one must be read")
+        raise ValueError("attention_mask: at least one token must not be masked")
     return None if bool(real.all()) else real
 
 

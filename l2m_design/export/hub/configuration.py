@@ -1,4 +1,4 @@
-"""L2MConfig: a drawing in a transformers config.
+"""L2MConfig: an architecture in a transformers config.
 
 It imports nothing of this package: transformers loads the code of a config and of a model apart from each other.
 """
@@ -9,7 +9,7 @@ from transformers import PretrainedConfig
 
 
 class L2MConfig(PretrainedConfig):  # type: ignore[misc]
-    """Holds the whole drawing, which the model reads and checks; the other fields are for tools that ask."""
+    """Contains the whole architecture, which the model reads and checks; the other fields are for tools that ask."""
 
     model_type = "l2m"
     keys_to_ignore_at_inference = ["past_key_values", "cache"]  # noqa: RUF012 - the base class's own way

@@ -21,9 +21,9 @@ NAMES = tuple(target.name for target in (*TARGETS, MAMBA_SSM))
 
 
 def pick(
-    drawing: Architecture, name: str | None = None, failed: Mapping[str, str] = MappingProxyType({})
+    architecture: Architecture, name: str | None = None, failed: Mapping[str, str] = MappingProxyType({})
 ) -> tuple[Target, dict[str, str]]:
-    """The first target that carries the drawing (or the named one), and why those before it do not.
+    """The first target that carries the architecture (or the named one), and why those before it do not.
 
     failed: why targets that seemed to do have turned out not to. Raises BadInput with the layer and the reason when
     none does.
@@ -32,9 +32,9 @@ def pick(
     for target in TARGETS if name != MAMBA_SSM.name else (MAMBA_SSM,):
         if name not in (None, target.name):
             continue
-        why = failed.get(target.name) or target.refusal(drawing)
+        why = failed.get(target.name) or target.refusal(architecture)
         if why is None:
             return target, refused
         refused[target.name] = why
-    said = "; ".join(dict.fromkeys(refused.values()))
-    raise BadInput(f"`to` {name}: {said}; `to` huggingface picks a target that carries it")
+    reasons = "; ".join(dict.fromkeys(refused.values()))
+    raise BadInput(f"`to` {name}: {reasons}; `to` huggingface chooses a format that can represent it")

@@ -47,13 +47,13 @@ class AttentionTarget(Target):
     free_positions: bool = False
     even_width: bool = False
 
-    def refusal(self, drawing: Architecture) -> str | None:
+    def refusal(self, architecture: Architecture) -> str | None:
         """See Target."""
-        heads = getattr(drawing.layers[0], "heads", 1)
-        if why := first_refusal(drawing, self._reason) or unlike(drawing, Attention, SIZES, self.format):
+        heads = getattr(architecture.layers[0], "heads", 1)
+        if why := first_refusal(architecture, self._reason) or unlike(architecture, Attention, SIZES, self.format):
             return why
-        if self.even_width and drawing.width % heads:
-            return at_layer(drawing, 0, f"{self.format} wants a width that is a multiple of heads ({heads})")
+        if self.even_width and architecture.width % heads:
+            return at_layer(architecture, 0, f"{self.format} needs a width that is a multiple of heads ({heads})")
         return None
 
     def _reason(self, layer: Any) -> str | None:
@@ -69,14 +69,14 @@ class AttentionTarget(Target):
             return f"full attention beside a window is not part of {self.format}"
         return None
 
-    def label(self, drawing: Architecture) -> str:
+    def label(self, architecture: Architecture) -> str:
         """See Target: llama.cpp drops the windows of these, and has SmolLM3's layers in one fixed order."""
-        windows = any(layer.window is not None for layer in self._layers(drawing))
+        windows = any(layer.window is not None for layer in self._layers(architecture))
         return NOT_LLAMA_CPP if windows or self.free_positions else NATIVE
 
-    def fields(self, drawing: Architecture) -> Json:
+    def fields(self, architecture: Architecture) -> Json:
         """See Target."""
-        layers = self._layers(drawing)
+        layers = self._layers(architecture)
         first = layers[0]
         theta = next((layer.rope_theta for layer in layers if layer.rope_theta is not None), 10000.0)
         window = next((layer.window for layer in layers if layer.window is not None), None)
@@ -95,8 +95,8 @@ class AttentionTarget(Target):
         """See Target."""
         return {NAMES[name]: value}
 
-    def _layers(self, drawing: Architecture) -> list[Attention]:
-        return [layer for layer in drawing.layers if isinstance(layer, Attention)]
+    def _layers(self, architecture: Architecture) -> list[Attention]:
+        return [layer for layer in architecture.layers if isinstance(layer, Attention)]
 
 
 LLAMA = AttentionTarget("llama", "LlamaForCausalLM", "llama", "no", even_width=True)

@@ -1,4 +1,5 @@
-"""What every export target answers: can it carry a drawing, its config.json, its weights, the bytes its cache holds."""
+"""What every export target answers: can it carry an architecture, its config.json, its weights, the bytes its cache "
+"holds."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -35,7 +36,7 @@ BLOCK = {
 
 
 class Target(ABC):
-    """A class of transformers that can hold some drawings.
+    """A class of transformers that can hold some architectures.
 
     name: as `--to` takes it. format: the class. model_type: as config.json names it. reader: which of
     this package's programs loads it for the proof.
@@ -47,40 +48,40 @@ class Target(ABC):
     reader: str = "loaded.py"
 
     @abstractmethod
-    def refusal(self, drawing: Architecture) -> str | None:
-        """The layer and the reason why the drawing would lose something here, if it would."""
+    def refusal(self, architecture: Architecture) -> str | None:
+        """The layer and the reason why the architecture would lose something here, if it would."""
 
-    def label(self, drawing: Architecture) -> str:
+    def label(self, architecture: Architecture) -> str:
         """Who can load it: NATIVE, NOT_LLAMA_CPP or REMOTE."""
         return NOT_LLAMA_CPP
 
-    def limits(self, drawing: Architecture) -> list[str]:
+    def limits(self, architecture: Architecture) -> list[str]:
         """Sentences for the card: what a user must know of this form."""
         return []
 
     @abstractmethod
-    def fields(self, drawing: Architecture) -> Json:
+    def fields(self, architecture: Architecture) -> Json:
         """The fields of config.json that are this class's own."""
 
-    def config(self, drawing: Architecture, positions: int = POSITIONS) -> Json:
+    def config(self, architecture: Architecture, positions: int = POSITIONS) -> Json:
         """config.json, in names that transformers 4.57 and converters read too."""
         return {
             "architectures": [self.format],
             "model_type": self.model_type,
-            "vocab_size": drawing.vocabulary,
-            "hidden_size": drawing.width,
-            "intermediate_size": drawing.mlp.hidden(drawing.width),
-            "num_hidden_layers": len(drawing.layers),
+            "vocab_size": architecture.vocabulary,
+            "hidden_size": architecture.width,
+            "intermediate_size": architecture.mlp.hidden(architecture.width),
+            "num_hidden_layers": len(architecture.layers),
             "hidden_act": "silu",
             "rms_norm_eps": NORM_EPS,
             "max_position_embeddings": positions,
-            "tie_word_embeddings": drawing.tied_embeddings,
+            "tie_word_embeddings": architecture.tied_embeddings,
             "attention_bias": False,
             "bos_token_id": None,
             "eos_token_id": None,
             "pad_token_id": None,
             "torch_dtype": "float32",
-        } | self.fields(drawing)
+        } | self.fields(architecture)
 
     def files(self) -> dict[str, str]:
         """Names and texts of files that the folder needs besides."""
@@ -111,9 +112,9 @@ class Target(ABC):
     def layer_weights(self, spec: Any, name: str, value: Tensor) -> dict[str, Tensor]:
         """One tensor of a layer, under the names that it has there."""
 
-    def cache_bytes(self, drawing: Architecture, t: int) -> int:
+    def cache_bytes(self, architecture: Architecture, t: int) -> int:
         """Bytes that transformers' cache holds for one sequence after t >= 2 tokens, the last by a step."""
-        parts = tuple(part for layer in drawing.layers for part in parts_of(layer, drawing.width))
+        parts = tuple(part for layer in architecture.layers for part in parts_of(layer, architecture.width))
         return law(parts, "transformers").bytes(t, "float32")
 
 
@@ -129,42 +130,45 @@ def parts_of(layer: Any, width: int) -> tuple[Part, ...]:
         case GatedDeltaNet():
             memory, channels = layer.heads * layer.head_dim * layer.value_dim, layer.convolved
         case _:
-            raise ValueError(f"{layer.kind}: no cache of transformers holds it")
+            raise ValueError(f"{layer.kind}: transformers has no cache for it")
     return Memory(memory, layer.state_kind), Columns(channels, layer.d_conv, layer.state_kind)
 
 
-def at_layer(drawing: Architecture, index: int, reason: str) -> str:
+def at_layer(architecture: Architecture, index: int, reason: str) -> str:
     """A refusal that names the layer."""
-    return f"layers.{index} ({drawing.layers[index].kind}): {reason}"
+    return f"layers.{index} ({architecture.layers[index].kind}): {reason}"
 
 
-def lacks(drawing: Architecture, kinds: tuple[type, ...], owner: str) -> str | None:
-    """A refusal where a kind of layer is missing altogether."""
+def lacks(architecture: Architecture, kinds: tuple[type, ...], owner: str) -> str | None:
+    """A refusal where a mixer type is missing altogether."""
     for kind in kinds:
-        if not any(isinstance(layer, kind) for layer in drawing.layers):
-            return f"layers: {owner} has at least one layer of {kind.__name__}, found none in {drawing.picture}"
+        if not any(isinstance(layer, kind) for layer in architecture.layers):
+            return f"layers: {owner} needs at least one layer of {kind.__name__}, found none in {architecture.picture}"
     return None
 
 
-def first_refusal(drawing: Architecture, reason: Callable[[Any], str | None]) -> str | None:
+def first_refusal(architecture: Architecture, reason: Callable[[Any], str | None]) -> str | None:
     """The first layer with a reason."""
-    for index, layer in enumerate(drawing.layers):
+    for index, layer in enumerate(architecture.layers):
         if why := reason(layer):
-            return at_layer(drawing, index, why)
+            return at_layer(architecture, index, why)
     return None
 
 
-def unlike(drawing: Architecture, kind: type, names: Iterable[str], owner: str) -> str | None:
+def unlike(architecture: Architecture, kind: type, names: Iterable[str], owner: str) -> str | None:
     """The first layer of a kind whose field differs from the first that has a value there; owner has one for all."""
     for name in names:
         first: tuple[int, Any] | None = None
-        for index, layer in enumerate(drawing.layers):
+        for index, layer in enumerate(architecture.layers):
             if not isinstance(layer, kind) or (value := getattr(layer, name)) is None:
                 continue
             first = first or (index, value)
             if value != first[1]:
-                said = f"{name} ({value}) differs from that of layer {first[0]} ({first[1]}); {owner} has one for all"
-                return at_layer(drawing, index, said)
+                reason = (
+                    f"{name} ({value}) differs from that of layer {first[0]} ({first[1]}); {owner} needs the same in "
+                    "all layers"
+                )
+                return at_layer(architecture, index, reason)
     return None
 
 
@@ -179,15 +183,15 @@ def plain_attention(layer: Any, owner: str, qk_norm: bool) -> str | None:
     if layer.qk_norm != qk_norm:
         return f"qk_norm is {'needed by' if qk_norm else 'not part of'} {owner}"
     if getattr(layer, "window", None) == 1:
-        return "a window of 1: transformers' cache would keep every token"
+        return "a window of 1: the cache of transformers would store every token"
     return None
 
 
 def state_dtype_reason(layer: Any, owner: str) -> str | None:
-    """What of a recurrent layer cannot be said where states have no dtype of their own: exports are float32."""
+    """What of a recurrent layer cannot be expressed if states have no dtype of their own: exports are float32."""
     if layer.state_dtype in (None, "float32"):
         return None
-    return f"state_dtype ({layer.state_dtype}): {owner} of float32 weights holds recurrent states in float32"
+    return f"state_dtype ({layer.state_dtype}): {owner} with float32 weights stores recurrent states in float32"
 
 
 def rope(theta: float) -> Json:

@@ -40,13 +40,17 @@ class Qwen35(Target):
     format = "Qwen3_5ForCausalLM"
     model_type = "qwen3_5_text"
 
-    def refusal(self, drawing: Architecture) -> str | None:
+    def refusal(self, architecture: Architecture) -> str | None:
         """See Target."""
-        if why := first_refusal(drawing, self._reason) or lacks(drawing, (Attention, GatedDeltaNet), self.format):
+        if why := first_refusal(architecture, self._reason) or lacks(
+            architecture, (Attention, GatedDeltaNet), self.format
+        ):
             return why
         attention = ("heads", "kv_heads", "head_dim", "rope_theta")
         delta = ("heads", "head_dim", "value_expand", "d_conv")
-        return unlike(drawing, Attention, attention, self.format) or unlike(drawing, GatedDeltaNet, delta, self.format)
+        return unlike(architecture, Attention, attention, self.format) or unlike(
+            architecture, GatedDeltaNet, delta, self.format
+        )
 
     def _reason(self, layer: Any) -> str | None:
         if isinstance(layer, GatedDeltaNet):
@@ -59,17 +63,19 @@ class Qwen35(Target):
             return f"attention without positions is not part of {self.format}"
         return plain_attention(layer, self.format, qk_norm=True)
 
-    def limits(self, drawing: Architecture) -> list[str]:
+    def limits(self, architecture: Architecture) -> list[str]:
         """See Target."""
         return [
-            "The output gates of its attention layers are constant (zero weights); training it further would move them"
+            "The output gates of its attention layers are constant (zero weights); further training would change them"
         ]
 
-    def fields(self, drawing: Architecture) -> Json:
+    def fields(self, architecture: Architecture) -> Json:
         """See Target."""
-        attention = next(layer for layer in drawing.layers if isinstance(layer, Attention))
-        delta = next(layer for layer in drawing.layers if isinstance(layer, GatedDeltaNet))
-        kinds = ["full_attention" if isinstance(layer, Attention) else "linear_attention" for layer in drawing.layers]
+        attention = next(layer for layer in architecture.layers if isinstance(layer, Attention))
+        delta = next(layer for layer in architecture.layers if isinstance(layer, GatedDeltaNet))
+        kinds = [
+            "full_attention" if isinstance(layer, Attention) else "linear_attention" for layer in architecture.layers
+        ]
         theta = attention.rope_theta or 10000.0
         third = attention.head_dim // 6  # of the pairs: text has one position for all three parts
         rotary = rotation(theta) | {

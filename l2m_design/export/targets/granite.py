@@ -48,22 +48,26 @@ class Granite(Target):
     format = "GraniteMoeHybridForCausalLM"
     model_type = "granitemoehybrid"
 
-    def refusal(self, drawing: Architecture) -> str | None:
+    def refusal(self, architecture: Architecture) -> str | None:
         """See Target."""
-        if why := first_refusal(drawing, self._reason) or lacks(drawing, (Attention, Mamba2), self.format):
+        if why := first_refusal(architecture, self._reason) or lacks(architecture, (Attention, Mamba2), self.format):
             return why
         attention = ("heads", "kv_heads", "head_dim", "rope_theta")
         ssm = ("d_state", "head_dim", "expand", "d_conv")
-        if why := unlike(drawing, Attention, attention, self.format) or unlike(drawing, Mamba2, ssm, self.format):
+        if why := unlike(architecture, Attention, attention, self.format) or unlike(
+            architecture, Mamba2, ssm, self.format
+        ):
             return why
-        turned = [layer.rope_theta is None for layer in drawing.layers if isinstance(layer, Attention)]
+        turned = [layer.rope_theta is None for layer in architecture.layers if isinstance(layer, Attention)]
         if len(set(turned)) > 1:
             index = next(
                 i
-                for i, layer in enumerate(drawing.layers)
+                for i, layer in enumerate(architecture.layers)
                 if isinstance(layer, Attention) and (layer.rope_theta is None) != turned[0]
             )
-            return at_layer(drawing, index, f"{self.format} has rotary positions in all its attention or in none")
+            return at_layer(
+                architecture, index, f"{self.format} needs rotary positions in all attention layers or in none"
+            )
         return None
 
     def _reason(self, layer: Any) -> str | None:
@@ -74,30 +78,30 @@ class Granite(Target):
         if not isinstance(layer, Mamba2):
             return f"{self.format} has full attention and Mamba-2 only"
         if layer.groups != 1:
-            return f"groups ({layer.groups}): other than 1 gives wrong numbers in some versions of {self.format}"
+            return f"groups ({layer.groups}): values other than 1 give wrong results in some versions of {self.format}"
         return state_dtype_reason(layer, self.format)
 
-    def label(self, drawing: Architecture) -> str:
+    def label(self, architecture: Architecture) -> str:
         """See Target: llama.cpp drops rotary positions beside Mamba-2, and takes head_dim from the width."""
-        attention, _ = self._kinds(drawing)
-        even = attention.heads * attention.head_dim == drawing.width
+        attention, _ = self._kinds(architecture)
+        even = attention.heads * attention.head_dim == architecture.width
         return NATIVE if attention.rope_theta is None and even else NOT_LLAMA_CPP
 
-    def limits(self, drawing: Architecture) -> list[str]:
+    def limits(self, architecture: Architecture) -> list[str]:
         """See Target."""
-        attention, _ = self._kinds(drawing)
-        if attention.heads * attention.head_dim == drawing.width:
+        attention, _ = self._kinds(architecture)
+        if attention.heads * attention.head_dim == architecture.width:
             return []
         return [
-            f"heads x head_dim ({attention.heads * attention.head_dim}) is not the width ({drawing.width}): "
-            "readers that take head_dim from the width, transformers 4.57 among them, refuse it"
+            f"heads x head_dim ({attention.heads * attention.head_dim}) is not the width ({architecture.width}): "
+            "software that computes head_dim from the width, such as transformers 4.57, refuses it"
         ]
 
-    def fields(self, drawing: Architecture) -> Json:
+    def fields(self, architecture: Architecture) -> Json:
         """See Target."""
-        attention, ssm = self._kinds(drawing)
-        kinds = ["attention" if isinstance(layer, Attention) else "mamba" for layer in drawing.layers]
-        hidden = drawing.mlp.hidden(drawing.width)
+        attention, ssm = self._kinds(architecture)
+        kinds = ["attention" if isinstance(layer, Attention) else "mamba" for layer in architecture.layers]
+        hidden = architecture.mlp.hidden(architecture.width)
         turned = attention.rope_theta is not None
         return {
             "num_attention_heads": attention.heads,
@@ -112,7 +116,7 @@ class Granite(Target):
             "residual_multiplier": 1.0,
             "logits_scaling": 1.0,
             "position_embedding_type": "rope" if turned else None,
-            "mamba_n_heads": ssm.heads(drawing.width),
+            "mamba_n_heads": ssm.heads(architecture.width),
             "mamba_d_head": ssm.head_dim,
             "mamba_d_state": ssm.d_state,
             "mamba_n_groups": 1,
@@ -137,6 +141,6 @@ class Granite(Target):
             renamed[f"{stem}shared_mlp.input_linear.weight"] = both
         return renamed
 
-    def _kinds(self, drawing: Architecture) -> tuple[Attention, Mamba2]:
-        attention = next(layer for layer in drawing.layers if isinstance(layer, Attention))
-        return attention, next(layer for layer in drawing.layers if isinstance(layer, Mamba2))
+    def _kinds(self, architecture: Architecture) -> tuple[Attention, Mamba2]:
+        attention = next(layer for layer in architecture.layers if isinstance(layer, Attention))
+        return attention, next(layer for layer in architecture.layers if isinstance(layer, Mamba2))

@@ -35,14 +35,14 @@ class DeepSeek(Target):
     format = "DeepseekV3ForCausalLM"
     model_type = "deepseek_v3"
 
-    def refusal(self, drawing: Architecture) -> str | None:
+    def refusal(self, architecture: Architecture) -> str | None:
         """See Target."""
-        if why := first_refusal(drawing, self._reason):
+        if why := first_refusal(architecture, self._reason):
             return why
-        bottlenecks = {layer.q_rank is None for layer in drawing.layers if isinstance(layer, LatentAttention)}
+        bottlenecks = {layer.q_rank is None for layer in architecture.layers if isinstance(layer, LatentAttention)}
         if len(bottlenecks) > 1:
-            return f"layers: q_rank in some layers only; {self.format} has it in all or in none"
-        return unlike(drawing, LatentAttention, SIZES, self.format)
+            return f"layers: q_rank in some layers only; {self.format} needs it in all or in none"
+        return unlike(architecture, LatentAttention, SIZES, self.format)
 
     def _reason(self, layer: Any) -> str | None:
         if not isinstance(layer, LatentAttention):
@@ -51,9 +51,9 @@ class DeepSeek(Target):
             return f"attention without positions is not part of {self.format}"
         return plain_attention(layer, self.format, qk_norm=False)
 
-    def fields(self, drawing: Architecture) -> Json:
+    def fields(self, architecture: Architecture) -> Json:
         """See Target."""
-        first = self._first(drawing)
+        first = self._first(architecture)
         return {
             "num_attention_heads": first.heads,
             "num_key_value_heads": first.heads,
@@ -63,7 +63,7 @@ class DeepSeek(Target):
             "qk_rope_head_dim": first.rope_dim,
             "v_head_dim": first.head_dim,
             "rope_interleave": True,
-            "first_k_dense_replace": len(drawing.layers),
+            "first_k_dense_replace": len(architecture.layers),
             "num_nextn_predict_layers": 0,
             "n_routed_experts": 8,
             "num_experts_per_tok": 8,
@@ -97,17 +97,17 @@ class DeepSeek(Target):
             renamed[f"{stem}self_attn.kv_b_proj.weight"] = both
         return renamed
 
-    def cache_bytes(self, drawing: Architecture, t: int) -> int:
+    def cache_bytes(self, architecture: Architecture, t: int) -> int:
         """See Target: before it kept latents, transformers kept expanded keys and values."""
         from transformers.models.deepseek_v3 import modeling_deepseek_v3 as theirs
 
         if hasattr(theirs.DeepseekV3Attention, "expand_kv"):
-            return super().cache_bytes(drawing, t)
-        first = self._first(drawing)
-        return len(drawing.layers) * first.heads * (2 * first.head_dim + first.rope_dim) * t * FLOAT
+            return super().cache_bytes(architecture, t)
+        first = self._first(architecture)
+        return len(architecture.layers) * first.heads * (2 * first.head_dim + first.rope_dim) * t * FLOAT
 
-    def _first(self, drawing: Architecture) -> LatentAttention:
-        return next(layer for layer in drawing.layers if isinstance(layer, LatentAttention))
+    def _first(self, architecture: Architecture) -> LatentAttention:
+        return next(layer for layer in architecture.layers if isinstance(layer, LatentAttention))
 
 
 def interleaved(rows: Tensor, dim: int = 0) -> Tensor:

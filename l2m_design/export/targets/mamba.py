@@ -50,21 +50,23 @@ class MambaSsm(Target):
     model_type = "mamba_ssm"
     reader = "reading.py"
 
-    def refusal(self, drawing: Architecture) -> str | None:
+    def refusal(self, architecture: Architecture) -> str | None:
         """See Target."""
         attention = ("heads", "kv_heads", "head_dim", "rope_theta", "short_conv")
         ssm = ("d_state", "head_dim", "expand", "d_conv", "groups")
         if why := (
-            first_refusal(drawing, self._reason)
-            or unlike(drawing, Attention, attention, self.format)
-            or unlike(drawing, Mamba2, ssm, self.format)
+            first_refusal(architecture, self._reason)
+            or unlike(architecture, Attention, attention, self.format)
+            or unlike(architecture, Mamba2, ssm, self.format)
         ):
             return why
-        layers = [(index, layer) for index, layer in enumerate(drawing.layers) if isinstance(layer, Attention)]
+        layers = [(index, layer) for index, layer in enumerate(architecture.layers) if isinstance(layer, Attention)]
         for name in ("rope_theta", "short_conv"):
             for index, layer in layers:
                 if (getattr(layer, name) is None) != (getattr(layers[0][1], name) is None):
-                    return at_layer(drawing, index, f"{self.format} has {name} in all its attention or in none")
+                    return at_layer(
+                        architecture, index, f"{self.format} needs {name} in all attention layers or in none"
+                    )
         return None
 
     def _reason(self, layer: Any) -> str | None:
@@ -77,39 +79,39 @@ class MambaSsm(Target):
             return f"{self.format} has full attention and Mamba-2 only"
         return state_dtype_reason(layer, self.format)
 
-    def label(self, drawing: Architecture) -> str:
+    def label(self, architecture: Architecture) -> str:
         """See Target."""
         return MAMBA_SSM
 
-    def limits(self, drawing: Architecture) -> list[str]:
+    def limits(self, architecture: Architecture) -> list[str]:
         """See Target."""
-        said = ["mamba_ssm runs on NVIDIA or AMD GPUs only", "It holds all states in the dtype of the weights"]
-        if any(isinstance(layer, Attention) and layer.rope_theta is not None for layer in drawing.layers):
-            said.append("Its rotary positions need flash-attn")
-        if padded := -drawing.mlp.hidden(drawing.width) % MULTIPLE:
-            said.append(f"{padded} hidden channels of every MLP are zeros: mamba_ssm wants a multiple of {MULTIPLE}")
-        return said
+        found = ["mamba_ssm runs on NVIDIA or AMD GPUs only", "It stores all states in the dtype of the weights"]
+        if any(isinstance(layer, Attention) and layer.rope_theta is not None for layer in architecture.layers):
+            found.append("Its rotary positions need flash-attn")
+        if padded := -architecture.mlp.hidden(architecture.width) % MULTIPLE:
+            found.append(f"{padded} hidden channels of every MLP are zeros: mamba_ssm needs a multiple of {MULTIPLE}")
+        return found
 
-    def config(self, drawing: Architecture, positions: int = 0) -> Json:
+    def config(self, architecture: Architecture, positions: int = 0) -> Json:
         """MambaConfig as JSON; no dtype or class is named in it."""
-        return self.fields(drawing)
+        return self.fields(architecture)
 
-    def fields(self, drawing: Architecture) -> Json:
+    def fields(self, architecture: Architecture) -> Json:
         """See Target."""
-        attention = [index for index, layer in enumerate(drawing.layers) if isinstance(layer, Attention)]
+        attention = [index for index, layer in enumerate(architecture.layers) if isinstance(layer, Attention)]
         return {
-            "d_model": drawing.width,
-            "d_intermediate": -(-drawing.mlp.hidden(drawing.width) // MULTIPLE) * MULTIPLE,
-            "n_layer": len(drawing.layers),
-            "vocab_size": drawing.vocabulary,
-            "ssm_cfg": next((_ssm(layer) for layer in drawing.layers if isinstance(layer, Mamba2)), {}),
+            "d_model": architecture.width,
+            "d_intermediate": -(-architecture.mlp.hidden(architecture.width) // MULTIPLE) * MULTIPLE,
+            "n_layer": len(architecture.layers),
+            "vocab_size": architecture.vocabulary,
+            "ssm_cfg": next((_ssm(layer) for layer in architecture.layers if isinstance(layer, Mamba2)), {}),
             "attn_layer_idx": attention,
-            "attn_cfg": next((_attention(layer) for layer in drawing.layers if isinstance(layer, Attention)), {}),
+            "attn_cfg": next((_attention(layer) for layer in architecture.layers if isinstance(layer, Attention)), {}),
             "rms_norm": True,
             "residual_in_fp32": True,
             "fused_add_norm": True,
             "pad_vocab_size_multiple": 1,
-            "tie_embeddings": drawing.tied_embeddings,
+            "tie_embeddings": architecture.tied_embeddings,
         }
 
     def weights(self, model: Any) -> dict[str, Tensor]:

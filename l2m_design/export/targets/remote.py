@@ -1,4 +1,4 @@
-"""Any drawing: a folder with the code that runs it, generated from this package's modules."""
+"""Any architecture: a folder with the code that runs it, generated from this package's modules."""
 
 from typing import Any
 
@@ -17,27 +17,27 @@ class Remote(Target):
     format = "L2MForCausalLM"
     model_type = "l2m"
 
-    def refusal(self, drawing: Architecture) -> str | None:
-        """None: it is the drawing's own model."""
+    def refusal(self, architecture: Architecture) -> str | None:
+        """None: it is the architecture's own model."""
         return None
 
-    def label(self, drawing: Architecture) -> str:
+    def label(self, architecture: Architecture) -> str:
         """See Target."""
         return REMOTE
 
-    def limits(self, drawing: Architecture) -> list[str]:
+    def limits(self, architecture: Architecture) -> list[str]:
         """See Target."""
         return [
             "The folder's code must be trusted, or l2m-design installed: `import l2m_design.export.hub` registers the "
-            "same code, and nothing of the folder runs",
+            "same code, and no code of the folder runs",
             "It needs numpy, scipy, pydantic and pyyaml besides torch and transformers",
-            "It gives logits alone (AutoModelForCausalLM): no hidden states, no attention weights",
-            "Sequences of a padded batch are exact but read in groups of equal length: as many passes as lengths",
-            "No static cache, no torch.compile of decoding, no prefill in chunks; no assisted decoding, since what was "
-            "let go does not come back",
+            "It returns logits only (AutoModelForCausalLM): no hidden states, no attention weights",
+            "Padded batches are exact but are read in groups of equal length, one pass for each length",
+            "No static cache, no torch.compile of decoding, no prefill in chunks; no assisted decoding, since evicted "
+            "tokens cannot be restored",
         ]
 
-    def config(self, drawing: Architecture, positions: int = 0) -> Json:
+    def config(self, architecture: Architecture, positions: int = 0) -> Json:
         """See Target: there is no longest position."""
         return {
             "architectures": [self.format],
@@ -47,16 +47,16 @@ class Remote(Target):
                 "AutoModelForCausalLM": "modeling_l2m.L2MForCausalLM",
             },
             "torch_dtype": "float32",
-        } | self.fields(drawing)
+        } | self.fields(architecture)
 
-    def fields(self, drawing: Architecture) -> Json:
+    def fields(self, architecture: Architecture) -> Json:
         """See Target."""
         return {
-            "drawing": drawing.plain(),
-            "vocab_size": drawing.vocabulary,
-            "hidden_size": drawing.width,
-            "num_hidden_layers": len(drawing.layers),
-            "tie_word_embeddings": drawing.tied_embeddings,
+            "drawing": architecture.plain(),
+            "vocab_size": architecture.vocabulary,
+            "hidden_size": architecture.width,
+            "num_hidden_layers": len(architecture.layers),
+            "tie_word_embeddings": architecture.tied_embeddings,
             "bos_token_id": None,
             "eos_token_id": None,
             "pad_token_id": None,
@@ -74,6 +74,6 @@ class Remote(Target):
         """See Target."""
         return bundle()
 
-    def cache_bytes(self, drawing: Architecture, t: int) -> int:
-        """See Target: the law, in float32 but for what the drawing holds otherwise."""
-        return drawing.state.bytes(t, "float32")
+    def cache_bytes(self, architecture: Architecture, t: int) -> int:
+        """See Target: the law, in float32 but for what the architecture holds otherwise."""
+        return architecture.state.bytes(t, "float32")

@@ -1,7 +1,7 @@
 """Scores of segments: what an estimator asks for is looked up, and scored once where it is missing.
 
 A segment is a run of tokens scored with nothing before it, or behind a past that stood elsewhere. Any beginning of
-a scored segment is scored too, so of the segments that start in one place only the longest is sent to the model.
+a scored segment is scored too, so of the segments that start at one position only the longest is sent to the model.
 """
 
 from collections import defaultdict
@@ -62,7 +62,8 @@ class Scores:
     tokens_scored: int = 0
 
     def of(self, segments: Segments, on_batch: Callable[[int], None] = lambda tokens: None) -> dict[Key, Floats]:
-        """Nats of segments by key, each at least as long as asked. on_batch hears of tokens as they are scored."""
+        """Nats of segments by key, each at least as long as required. on_batch is called with the number of scored "
+        "tokens."""
         wanted: dict[Key, int] = {}
         for key, length in zip(segments.keys(), segments.length.tolist(), strict=True):
             wanted[key] = max(length, wanted.get(key, 0))
@@ -87,7 +88,7 @@ class Scores:
         limit = self.scorer.context
         if limit is not None and longest > limit:
             raise BadInput(
-                f"{self.scorer.name}: its context ends at {limit} tokens, {longest} are asked (2 x the longest n); "
+                f"{self.scorer.name}: its context is {limit} tokens, but {longest} are required (2 x the longest n); "
                 f"give `longest` {2 ** int(np.log2(max(2, limit // 2)))} or less"
             )
 
@@ -156,7 +157,7 @@ class Scores:
 
 
 def _size(requests: Iterable[tuple[Key, int]]) -> int:
-    """Tokens of segments; of the pasts that start in one place the longest counts, once."""
+    """Tokens of segments; of the pasts that start at one position the longest counts, once."""
     pasts: dict[int, int] = {}
     total = 0
     for (past_begin, past_length, _), length in requests:

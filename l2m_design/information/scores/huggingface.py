@@ -120,14 +120,14 @@ def load_config(source: str, where: str = "`model`") -> Any:
         with redirect_stderr(io.StringIO()):
             return AutoConfig.from_pretrained(
                 str(path.parent) if gguf else source,
-                trust_remote_code=False,  # else a terminal is asked
+                trust_remote_code=False,  # else the user is asked in the terminal
                 **({"gguf_file": path.name} if gguf else {}),
             )
     except Exception as error:  # as below
         if "custom code" in str(error):
             raise BadInput(
-                f"{where} {source}: needs code of its own (auto_map), which is not run; give a model of a class of "
-                "transformers"
+                f"{where} {source}: needs Python code of its own (auto_map), which is not run; use a model that "
+                "transformers supports"
             ) from None
         raise BadInput(f"{where} {source}: {first_line(error)}") from None
 

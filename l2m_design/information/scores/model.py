@@ -76,6 +76,6 @@ def weights_fingerprint(model: Predicts | nn.Module) -> str:
     digest = hashlib.sha256()
     for name, weight in sorted(model.state_dict().items()):
         flat = weight.flatten()
-        places = torch.linspace(0, max(0, len(flat) - 1), min(SAMPLED, len(flat)), dtype=torch.float64).long()
-        digest.update(f"{name} {tuple(weight.shape)} {flat[places.to(flat.device)].float().tolist()}".encode())
+        points = torch.linspace(0, max(0, len(flat) - 1), min(SAMPLED, len(flat)), dtype=torch.float64).long()
+        digest.update(f"{name} {tuple(weight.shape)} {flat[points.to(flat.device)].float().tolist()}".encode())
     return digest.hexdigest()[:16]

@@ -41,7 +41,7 @@ class ServerScorer:
         served = [entry for entry in served if isinstance(entry, dict)] if isinstance(served, list) else []
         names = [str(entry.get("id")) for entry in served]
         if model is None and len(names) != 1:
-            raise BadInput(f"{url}: serves {len(names)} models ({', '.join(names[:5])}); name one as {url}#MODEL")
+            raise BadInput(f"{url}: serves {len(names)} models ({', '.join(names[:5])}); choose one as {url}#MODEL")
         if model is not None and model not in names:
             raise BadInput(f"{url}: does not serve '{model}'; it serves {', '.join(names[:5]) or 'nothing'}")
         self._model = model or names[0]
@@ -60,7 +60,9 @@ class ServerScorer:
         body = {"model": self._model, "prompt": prompts, "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
         choices = self._call("/completions", body).get("choices")
         if not isinstance(choices, list) or len(choices) != len(prompts):
-            raise BadInput(f"{self.name}: {len(prompts)} prompts sent, the answer holds no such number of choices")
+            raise BadInput(
+                f"{self.name}: {len(prompts)} prompts were sent, but the answer has another number of choices"
+            )
         result = np.empty(tokens.shape)
         for row, choice in _in_order(choices, self.name):
             logs = self._logs(choice.get("prompt_logprobs"), prompts[row])
@@ -77,7 +79,8 @@ class ServerScorer:
         """[prompt] log-probabilities; the first one, which no server knows, is 0."""
         if not isinstance(answer, list) or len(answer) != len(prompt):
             raise BadInput(
-                f"{self.name}: the answer has no prompt_logprobs, one a token; vLLM gives them, other servers may not"
+                f"{self.name}: the answer has no prompt_logprobs with one value per token; vLLM returns them, other "
+                "servers may not"
             )
         logs = [0.0]
         for place, (token, known) in enumerate(zip(prompt[1:], answer[1:], strict=True), start=1):
@@ -89,7 +92,7 @@ class ServerScorer:
         return logs
 
     def _call(self, path: str, body: Json | None = None) -> dict[str, Any]:
-        """The JSON object that the server answers; a server that is away or busy is asked TRIES times."""
+        """The JSON object that the server answers; a request to an unreachable or busy server is sent TRIES times."""
         headers = {"Content-Type": "application/json"}
         if key := os.environ.get("OPENAI_API_KEY"):
             headers["Authorization"] = f"Bearer {key}"
@@ -103,7 +106,7 @@ class ServerScorer:
                     found = json.loads(answer.read())
                 if isinstance(found, dict):
                     return found
-                raise BadInput(f"{self._url}{path}: a JSON object is expected")
+                raise BadInput(f"{self._url}{path}: the answer must be a JSON object")
             except urllib.error.HTTPError as error:
                 text = error.read()[:300].decode("utf-8", "replace")
                 if error.code < 500 and error.code != 429:
@@ -123,5 +126,5 @@ def _in_order(choices: list[Any], name: str) -> list[tuple[int, dict[str, Any]]]
     rows = [choice.get("index") for choice in choices]
     rows = list(range(len(choices))) if all(row is None for row in rows) else rows
     if sorted(row if isinstance(row, int) else -1 for row in rows) != list(range(len(choices))):
-        raise BadInput(f"{name}: the indices of an answer's choices are {rows}, one for each prompt is expected")
+        raise BadInput(f"{name}: the choices of an answer have the indices {rows}; there must be one for each prompt")
     return list(zip(rows, choices, strict=True))

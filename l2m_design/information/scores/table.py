@@ -68,7 +68,7 @@ class ScoreTable:
         self._release()
 
     def _release(self) -> None:
-        """Let go of the lock, and of the folder where nothing is left in it."""
+        """Release the lock, and of the folder where nothing is left in it."""
         (self._parts / "lock").unlink(missing_ok=True)
         if self._lock:
             self._lock.close()
@@ -107,9 +107,7 @@ class ScoreTable:
         except OSError as error:
             temporary.unlink(missing_ok=True)
             reason = os.strerror(error.errno) if error.errno else first_line(error)
-            raise WorkFailed(
-                f"{path}: {reason}; batches written before are kept, the same command goes on from there"
-            ) from None
+            raise WorkFailed(f"{path}: {reason}; earlier batches are saved; run the same command to continue") from None
 
     def _read(self, path: Path) -> None:
         try:
@@ -120,8 +118,8 @@ class ScoreTable:
         for what, mine in self._identity.items():
             if metadata.get(what) != mine:
                 raise BadInput(
-                    f"{path}: holds scores of another {what} ({metadata.get(what, 'none named')}, asked {mine}); "
-                    "name another file with `scores`"
+                    f"{path}: contains scores of another {what} ({metadata.get(what, 'unknown')}, not {mine}); "
+                    "give another file with `scores`"
                 )
         begins = self._documents.spans[:, 0]
         document, start, past_document, past_start, past_length = (table[name].to_numpy() for name in COLUMNS)

@@ -46,7 +46,9 @@ class Stored:
         return found
 
     def __getattr__(self, name: str) -> Any:
-        raise BadInput("--reselect: options or windows that were not measured are asked for; search again without it")
+        raise BadInput(
+            "--reselect: the study has options or windows that were not measured; search again without --reselect"
+        )
 
 
 class Bench:

@@ -57,7 +57,7 @@ class Rules:
 
 
 class Knapsack:
-    """All plans of a model. Costs are [units, most options], nats a token, NaN where a unit has no such option.
+    """All plans of a model. Costs are [units, most options], nats per token, NaN where a unit has no such option.
 
     rules: the given ones, but that an element of a window or of a sparse cache has the capacity of one of the full
     cache, of which it is one: less of a cache never counts for more.
@@ -103,7 +103,7 @@ class Knapsack:
         return self._solved(flat, [LinearConstraint(self._bytes[None], floor, budget)])
 
     def predicted(self, plan: CachePlan, costs: Floats) -> float | None:
-        """Summed cost of a plan, nats a token; none where it holds a cache that is no option."""
+        """Summed cost of a plan, nats per token; none where it holds a cache that is no option."""
         picks = self.picks(plan)
         total = 0.0
         for u, pick in enumerate(picks):

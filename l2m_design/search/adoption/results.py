@@ -42,7 +42,7 @@ class Start:
 @dataclass(frozen=True, kw_only=True)
 class UnitRow:
     """A layer, or some of its kv heads: the caches that it may take, in words, the bytes of each at the target, and its
-    cost alone, nats a token.
+    cost alone, nats per token.
     """
 
     layer: int
@@ -112,7 +112,7 @@ class BudgetRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """Random plans: summed costs and measured late loss above the model's on validation windows, nats a token."""
+    """Random plans: summed costs and measured late loss above the model's on validation windows, nats per token."""
 
     predicted: list[float]
     measured: list[float]
@@ -121,8 +121,8 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class AdoptionSummary:
-    """All of it; losses in nats a token. test_documents: that hold the test windows (those akin count as one); None in
-    files of older versions.
+    """All of it; losses in nats per token. test_documents: that hold the test windows (those akin count as one); None
+    in files of older versions.
     """
 
     kind: Literal["adoption"] = "adoption"

@@ -22,13 +22,13 @@ UNIFORM = "uniform "
 
 
 class Rows:
-    """Of one study. costs: [units, most options], nats a token."""
+    """Of one study. costs: [units, most options], nats per token."""
 
     def __init__(self, bench: Bench, knapsack: Knapsack, costs: Floats) -> None:
         self._bench, self._knapsack, self._costs = bench, knapsack, costs
 
     def validation(self, plan: CachePlan, healed: Healed | None = None) -> float:
-        """Mean late loss above the model's own on validation windows, nats a token."""
+        """Mean late loss above the model's own on validation windows, nats per token."""
         own = self._bench.losses(None, "validation")
         return float((self._bench.losses(plan, "validation", healed=healed) - own).mean())
 

@@ -36,7 +36,7 @@ FACTS = "start.json"
 
 
 class Adoption:
-    """One study in its folder. Raises BadInput before any weights are loaded when it cannot run as asked."""
+    """One study in its folder. Raises BadInput before any weights are loaded when it cannot run."""
 
     def __init__(self, settings: AdoptionSettings, folders: Folders, tracking_uri: str) -> None:
         self.settings = settings
@@ -56,7 +56,7 @@ class Adoption:
         self._check_lengths()
         self.units: list[Unit] = units_of(self.shape, settings.kept, settings.grain)
         if all(len(unit.options) == 1 for unit in self.units):
-            raise BadInput("options: none is smaller than what the layers keep already")
+            raise BadInput("options: none is smaller than the caches that the layers already have")
         self._check_windows()
         check_recall(settings, self.corpus)
         self._check_budgets()
@@ -68,20 +68,20 @@ class Adoption:
         read = self.corpus.tokenizer if isinstance(self.corpus, TextCorpus) else None
         if isinstance(read, Bytes) and read.assumed:
             raise BadInput(
-                f"start: {self.settings.start}: has no tokenizer that can be read; name one in the corpus, as "
-                f"{self.corpus.name}:tokenizer=NAME, or tokenizer=bytes where the model reads bytes"
+                f"start: {self.settings.start}: has no tokenizer that can be read; add one to the corpus, as "
+                f"{self.corpus.name}:tokenizer=NAME, or tokenizer=bytes if the model reads bytes"
             )
         text = self.config.get_text_config()
         check_vocabulary(self.corpus, self.settings.start, int(text.vocab_size))
         if own and read and read.fingerprint != HuggingFaceTokenizer(own).fingerprint:
-            raise BadInput(f"corpus: {self.corpus.name}: its tokenizer is not the model's own; leave `tokenizer` out")
+            raise BadInput(f"corpus: {self.corpus.name}: its tokenizer is not that of the model; leave `tokenizer` out")
 
     def _check_lengths(self) -> None:
         longest = getattr(self.config.get_text_config(), "max_position_embeddings", None)
         target = self.settings.condition.length
         if longest is not None and target > longest:
             where = "length" if self.settings.length > longest else "condition.length"
-            raise BadInput(f"{where}: {target}: {self.settings.start} has {longest} positions; give at most as many")
+            raise BadInput(f"{where}: {target}: {self.settings.start} has {longest} positions; give at most that many")
 
     def _check_budgets(self) -> None:
         """Under the demand, where it is given; one that is to be measured is held to them when it is known."""
@@ -97,7 +97,7 @@ class Adoption:
             if count > room:
                 raise BadInput(
                     f"windows.{key}: {count}: the {split} documents of {self.corpus.name} hold {room} windows of "
-                    f"{length} tokens side by side; give at most as many, more documents, or a smaller `length`"
+                    f"{length} tokens without overlap; give at most that many, more documents, or a smaller `length`"
                 )
         documents = len(set(windows.cluster.tolist()))
         if documents < FEWEST_DOCUMENTS:
@@ -153,7 +153,7 @@ class Adoption:
             with tracker.ending(), self.folder.sitting():
                 found = Measuring(bench, knapsack, listener).summary(budgets, tracker)
         except KeyboardInterrupt:
-            told = f"{len(bench.costs)} costs and {len(bench.plans)} losses of plans are kept"
+            told = f"{len(bench.costs)} costs and {len(bench.plans)} losses of plans are saved"
             raise Interrupted(told) from None
         summary = replace(found, seconds=self.folder.seconds, demand=_plain(demand, measurement))
         return self._finished(summary, tracker)
@@ -162,11 +162,11 @@ class Adoption:
         """Other budgets, another demand or delta, from what is stored; nothing is read. Raises BadInput."""
         facts = read_kept(self.folder.path / FACTS)
         if not facts:
-            raise BadInput(f"--reselect: there is no study in {self.folder.path}; search it first")
+            raise BadInput(f"--reselect: {self.folder.path} contains no study; search it first")
         stored = Stored(self.shape, facts["fingerprint"])
         bench = Bench(self.settings, self.corpus, stored, self.folder.path, lambda what, done, total: None)
         if self.settings.demand and self.settings.demand.measure and not (self.folder.path / "demand.json").exists():
-            raise BadInput("--reselect: no demand was measured; give the law, as demand={beta: 0.7, prefactor: 5}")
+            raise BadInput("--reselect: the requirement was not measured; give it, as demand={beta: 0.7, prefactor: 5}")
         demand, measurement = self._demand(Listener())
         knapsack = self.knapsack(demand)
         found = Measuring(bench, knapsack, Listener()).stored(self.budgets(knapsack))
@@ -186,7 +186,9 @@ class Adoption:
         """In bytes, from the largest down. Raises BadInput where no plan fits one, or one is no budget of its own."""
         least = knapsack.least()
         if least is None:
-            raise BadInput("demand: no plan meets it, not even the model's own cache; give other options or `enforce`")
+            raise BadInput(
+                "demand: no plan meets it, not even the full cache of the model; change the options or `enforce`"
+            )
         found: list[float] = []
         for number, budget in enumerate(self.settings.budgets):
             asked = budget * knapsack.own_bytes if budget <= 1 else budget

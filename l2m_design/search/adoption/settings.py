@@ -1,4 +1,4 @@
-"""AdoptionSettings: a study with `start: MODEL`, as its YAML file says it."""
+"""Settings of a study that starts from a trained model (key `start`), as its YAML file has them."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -21,14 +21,15 @@ Budget = Annotated[float, Field(gt=0.0)]
 
 
 class OptionSettings(Values):
-    """A cache that layers may take; with a list of shares, one for each.
+    """A cache that layers may have; a list of shares gives one option for each.
 
-    cache: window, sinks+window, sparse, none (a token reads itself alone), or share (the layer reads the cache of the
-    nearest layer of attention below, and has none of its own; needs grain: layer). share: of the study's `length`, the
-    tokens that are held then; of a sparse cache the own and the previous chunk and the sinks are among them. window: in
-    tokens, instead. sinks: first tokens that stay, of sinks+window and sparse; 4 unless given. exponent: slots of a
-    sparse cache grow as t^exponent and are that share at `length`; without one they are fixed. choose: use (predicted
-    use, fitted to the training split), or attention_mass (H2O).
+    cache: window, sinks+window, sparse, none (each token reads only itself), or share (the layer reads the cache of the
+    next attention layer below and has no cache itself; needs grain: layer). share: size as a share of `length` of
+    the study, in tokens; that of a sparse cache includes the current and the previous chunk and the sinks. window: size
+    in tokens, instead of a share. sinks: number of first tokens that stay cached, for sinks+window and sparse; 4 by
+    default. exponent: slots of a sparse cache grow as t^exponent and reach the share at `length`; by default their
+    number is fixed. choose: rule of a sparse cache: use (predicted use, fitted on the training split) or attention_mass
+    (H2O).
     """
 
     cache: Literal["window", "sinks+window", "sparse", "none", "share"]
@@ -43,15 +44,15 @@ class OptionSettings(Values):
         given = (self.share is not None) + (self.window is not None)
         empty = self.cache in ("none", "share")
         if empty and given:
-            raise ValueError(f"share and window: cache: {self.cache} holds nothing")
+            raise ValueError(f"share and window: not allowed with cache: {self.cache}")
         if not empty and given != 1:
-            raise ValueError(f"cache: {self.cache} needs a share or a window, one of them")
+            raise ValueError(f"cache: {self.cache} needs either a share or a window")
         if self.cache == "sparse" and self.window is not None:
-            raise ValueError("window: is for cache: window and sinks+window; give a share")
+            raise ValueError("window: only for cache: window and sinks+window; give a share")
         if self.cache not in ("sinks+window", "sparse") and self.sinks is not None:
-            raise ValueError(f"sinks: is for cache: sinks+window and sparse, found {self.cache}")
+            raise ValueError(f"sinks: only for cache: sinks+window and sparse, found {self.cache}")
         if self.cache != "sparse" and (self.exponent is not None or self.choose != "use"):
-            raise ValueError(f"exponent and choose: are for cache: sparse, found {self.cache}")
+            raise ValueError(f"exponent and choose: only for cache: sparse, found {self.cache}")
         return self
 
     def template(self, chunk: int) -> Kept:
@@ -75,9 +76,10 @@ class OptionSettings(Values):
 class WindowSettings(Values):
     """How many held-out windows of `length` tokens are read.
 
-    costs: of the validation split, on which replacements and plans are measured until some are chosen. test: of the
-    test split, on which those are reported. recall: of the latter, into which facts are put and asked for; 0 for none.
-    context: of the latter, at most, that are read again with their past cut, for the effective context; 0 for none.
+    costs: windows of the validation split, on which replacements and plans are measured. test: windows of the test
+    split, on which the best plans are measured. recall: number of these test windows into which facts are inserted and
+    then asked for; 0 for none. context: maximum number of these test windows that are read again with their past cut,
+    for the effective context; 0 for none.
     """
 
     costs: Annotated[int, Field(ge=2, le=4096)] = 4
@@ -87,10 +89,10 @@ class WindowSettings(Values):
 
 
 class CorrectionSettings(Values):
-    """How the guess that costs add up is checked and corrected, by measuring whole plans.
+    """How the assumption that costs add up is checked and corrected, by measuring whole plans.
 
-    random_plans: drawn at random within the budgets; their measured losses are held against the predicted ones. trials:
-    of Optuna for each budget, known plans first, then solutions under costs that factors raise or lower.
+    random_plans: number of random plans within the budgets, whose measured losses are compared with the predicted ones.
+    trials: number of trials of Optuna for each budget: first known plans, then solutions for scaled costs.
     """
 
     random_plans: Annotated[int, Field(ge=0, le=1000)] = 30
@@ -98,10 +100,11 @@ class CorrectionSettings(Values):
 
 
 class HealingSettings(Values):
-    """tokens: of the training split, on which the plan of each budget is distilled from the model itself.
+    """How the weights are adapted to the plan of each budget, by distillation from the model with its full cache.
 
-    method: all weights, or lora (matrices of `rank` columns, 16 unless given, by `peft`; merged into the weights).
-    hidden: weight of the squared difference of hidden states, relative, beside the divergence of predictions.
+    tokens: training tokens. method: all (all weights) or lora (low-rank matrices by `peft`, merged into the weights).
+    rank: rank of these matrices, 16 by default. hidden: weight of the relative squared difference of hidden states,
+    added to the divergence of predictions.
     """
 
     tokens: Annotated[int, Field(ge=1, le=10**10)]
@@ -112,7 +115,7 @@ class HealingSettings(Values):
     @model_validator(mode="after")
     def _rank_is_of_lora(self) -> Self:
         if self.method != "lora" and self.rank is not None:
-            raise ValueError(f"rank: is for method: lora, found {self.method}")
+            raise ValueError(f"rank: only for method: lora, found {self.method}")
         return self
 
     @property
@@ -122,8 +125,10 @@ class HealingSettings(Values):
 
 
 class AdoptionChoice(Values):
-    """What is chosen: the least state whose late loss is at most delta nats a token above the model's own, with
-    confidence, one-sided, paired over test documents.
+    """The rule of choice: the smallest state whose late loss is shown to be at most delta above that of the model
+    itself.
+
+    delta: margin in nats per token. confidence: confidence of the one-sided test, paired over test documents.
     """
 
     delta: Annotated[float, Field(ge=0.0)] = 0.05
@@ -131,14 +136,20 @@ class AdoptionChoice(Values):
 
 
 class AdoptionSettings(Values):
-    """A study that starts from a model.
+    """All settings of a study that starts from a trained model.
 
-    start: a folder of Hugging Face, a .gguf file, or a name. length: tokens of the windows that losses are measured on.
-    condition.length: the target, at which state bytes are counted and the condition is judged; `length` unless it is
-    given. grain: do the kv heads of a layer keep alike, or each what it needs? chunk: of sparse caches. budgets: shares
-    of the model's own state at the target (up to 1), or bytes. demand: none for no condition. enforce: its parts that
-    every plan must meet. fit: windows of the training split that predicted use is fitted to. teraflops: speed by which
-    --dry-run reckons hours, 10^12 operations a second; this machine's unless given.
+    name: name of its folders under runs/ and reports/. start: the model: a Hugging Face folder or name, or a .gguf
+    file. corpus: corpus, read by the tokenizer of the model. length: length in tokens of the windows on which losses
+    are measured. options: caches that layers may have, besides their own. grain: layer (the same cache for all kv heads
+    of a layer) or head (a cache for each kv head). chunk: tokens of a chunk of sparse caches, a power of two. budgets:
+    sizes of the state at the target length, as shares of that of the model (up to 1) or in bytes. demand: the
+    requirement, measured or given; by default no condition is required. condition: how the requirement is judged;
+    condition.length is the target length, by default `length`. enforce: parts of the condition that every plan must
+    meet. windows: how many held-out windows are read. correction: how plans are checked and improved. finetune: adapt
+    the weights to the chosen plans; by default they stay unchanged. choice: the rule of choice. fit: number of training
+    windows on which predicted use is fitted. seed: random seed. device: auto, cpu, cuda or cuda:N. threads: CPU
+    threads, by default as torch chooses. teraflops: speed for the hours that --dry-run prints, in 10^12 operations per
+    second; by default the speed of this machine is measured.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -182,18 +193,18 @@ class AdoptionSettings(Values):
         known: dict[Kept, int] = {}
         for number, option in enumerate(self.options):
             if option.cache == "share" and self.grain == "head":
-                raise ValueError(f"options.{number}: cache: share needs grain: layer, whose heads share together")
+                raise ValueError(f"options.{number}: cache: share needs grain: layer")
             try:
                 found = option.kept(self.length, self.chunk)
             except ValueError as error:
                 raise ValueError(f"options.{number}: {error}; give a larger share, or a smaller chunk") from None
             for kept in found:
                 if kept in known:
-                    raise ValueError(f"options.{number}: {kept}: options.{known[kept]} gives this cache already")
+                    raise ValueError(f"options.{number}: {kept}: options.{known[kept]} is the same cache")
                 if not kept.evicts(self.length):
                     raise ValueError(
-                        f"options.{number}: {kept}: evicts nothing in windows of {self.length} tokens, on which losses "
-                        "are measured: give a smaller one, or a larger `length`"
+                        f"options.{number}: {kept}: evicts nothing in the measured windows of {self.length} tokens: "
+                        "give a smaller cache, or a larger `length`"
                     )
                 known[kept] = number
         if self.windows.recall > self.windows.test:
@@ -254,5 +265,7 @@ def load_adoption(path: str | Path, overrides: Iterable[str] = ()) -> AdoptionSe
     if demand and demand.model == START:
         found = found.model_copy(update={"demand": demand.model_copy(update={"model": start})})
     if demand and demand.measure and demand.measure.split == "test":
-        raise BadInput(f"{path}: demand.measure.split: test documents are for the report; train or validation")
+        raise BadInput(
+            f"{path}: demand.measure.split: must be train or validation; test documents are used for the report only"
+        )
     return found

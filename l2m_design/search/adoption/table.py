@@ -72,7 +72,7 @@ def plan_name(plan: CachePlan) -> str:
 
 
 def costs_of(lines: Lines, units: list[Unit], windows: int) -> Floats:
-    """[units, most options] mean loss of each replacement above the model's own, nats a token; 0 of what is its own,
+    """[units, most options] mean loss of each replacement above the model's own, nats per token; 0 of what is its own,
     NaN where a unit has no such option. Raises BadInput where something is not measured.
     """
     most = max(len(unit.options) for unit in units)
@@ -81,7 +81,7 @@ def costs_of(lines: Lines, units: list[Unit], windows: int) -> Floats:
         costs[u, 0] = 0.0
         for o in range(1, len(unit.options)):
             if any(cost_key(w, unit, o) not in lines for w in range(windows)):
-                raise BadInput(f"options: {unit.options[o]} in layer {unit.layer} was not measured; search it first")
+                raise BadInput(f"options: {unit.options[o]} in layer {unit.layer} was not measured; search again")
             above = [lines[cost_key(w, unit, o)]["late"] - lines[cost_key(w, None)]["late"] for w in range(windows)]
             costs[u, o] = float(np.mean(above))
     return costs

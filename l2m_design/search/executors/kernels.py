@@ -13,7 +13,7 @@ def check_kernels(wanted: tuple[str, ...], device: str) -> None:
     for name in wanted:
         own = [probe for probe in probes if probe.name == name]
         if not own:
-            known = ", ".join(sorted({probe.name for probe in probes})) or "none for this device"
-            raise BadInput(f"search.kernels: {name}: no such kernel here; known: {known}")
+            known = ", ".join(sorted({probe.name for probe in probes})) or "none on this device"
+            raise BadInput(f"search.kernels: {name}: unknown kernel; available: {known}")
         if not any(probe.used for probe in own):
-            raise BadInput(f"search.kernels: this study needs {name}, which does not serve here: {own[0].reason}")
+            raise BadInput(f"search.kernels: this study needs {name}, which cannot be used here: {own[0].reason}")

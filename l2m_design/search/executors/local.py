@@ -28,7 +28,7 @@ def places(settings: StudySettings) -> list[Place]:
     there = gpus() if settings.device in ("auto", "cuda") else 0
     if there:
         if each > there:
-            raise BadInput(f"gpus_per_trial: {each} asked, this machine has {there} GPUs")
+            raise BadInput(f"gpus_per_trial: found {each}, but this machine has {there} GPUs")
         shares = there // each
         return [replace(here, device=f"cuda:{index % shares * each}") for index in range(count)]
     if count > 1 and settings.threads is None:

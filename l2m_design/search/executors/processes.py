@@ -108,7 +108,7 @@ def _listen(
     time_limit: float | None,
     stop: Callable[[], bool],
 ) -> Outcome | None:
-    """Serve the child until it ends; None when it went away without a word."""
+    """Serve the child until it ends; None if it died without a message."""
     deadline = math.inf
     while True:
         try:
@@ -141,7 +141,7 @@ def run_stubbornly(
     on_step: Callable[[int, int, Points], None] = lambda done, total, points: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
-    """As run_isolated; a child that was killed goes on from its checkpoint, ATTEMPTS runs at most."""
+    """As run_isolated; a child that was killed continues from its checkpoint, ATTEMPTS runs at most."""
     for _ in range(ATTEMPTS):
         outcome = run_isolated(job, on_rung, on_step, job.seconds, stop)
         if not outcome.killed or stop():
@@ -262,5 +262,5 @@ def _kept(model: LanguageModel, weights: str | None) -> str | None:
         if weights:
             save_weights(model, Path(weights))
     except OSError as error:
-        return f"the weights could not be kept: {error.strerror or error}"
+        return f"the weights could not be saved: {error.strerror or error}"
     return None

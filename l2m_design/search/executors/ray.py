@@ -31,7 +31,7 @@ Say = Callable[[str], None]
 
 
 class Runner:
-    """An actor: runs jobs one after another and keeps what happens until it is asked for."""
+    """An actor: runs jobs one after another and stores their events until they are fetched."""
 
     def __init__(self, kernels: tuple[str, ...]) -> None:
         self._kernels, self._same = kernels, set[tuple[str, str | None]]()
@@ -86,7 +86,7 @@ class Cluster:
         try:
             import ray
         except ImportError:
-            raise BadInput("executor: ray needs Ray: pip install 'l2m-design[ray]'") from None
+            raise BadInput("executor: ray needs the package ray: pip install ray") from None
         self._ray, self._say = ray, say
         self._actors, self._idle = list[Any](), list[tuple[Any, str]]()
         self._ours = not ray.is_initialized()
@@ -97,7 +97,7 @@ class Cluster:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, handler)  # Ray's own ends the process at once
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise WorkFailed(f"executor: ray: no cluster answers ({first_line(error)})") from None
+            raise WorkFailed(f"executor: ray: no cluster responds ({first_line(error)})") from None
         try:
             self.cpus, self.gpus = share(settings, self._nodes())
         except BadInput:
@@ -130,10 +130,12 @@ class Cluster:
                 lost = node not in {each["NodeID"] for each in self._ray.nodes() if each["Alive"]}
                 losses += not lost
                 if losses >= ATTEMPTS:
-                    return Outcome(reason=f"its actor was lost {losses} times (out of memory?)")
-                self._say(f"ray: {job.name or 'a job'} was lost with its {'node' if lost else 'actor'}; it goes on")
+                    return Outcome(reason=f"its process was lost {losses} times (out of memory?)")
+                self._say(
+                    f"ray: {job.name or 'a job'} was lost with its {'node' if lost else 'process'} and is continued"
+                )
             except self._ray.exceptions.RayError as error:
-                raise WorkFailed(f"executor: ray: {first_line(error)}; go on with --resume") from None
+                raise WorkFailed(f"executor: ray: {first_line(error)}; continue with --resume") from None
         return Outcome(reason="the search was stopped")
 
     def _actor(self, stop: Callable[[], bool]) -> tuple[Any, str]:
@@ -185,7 +187,7 @@ class Cluster:
         with self._looking:
             nodes = self._nodes()
             if len(nodes) != self._seen:
-                self._say(f"ray: {len(nodes)} nodes, there were {self._seen}")
+                self._say(f"ray: the cluster has {len(nodes)} nodes, before it had {self._seen}")
                 self._seen = len(nodes)
             room = any(node.get("CPU", 0) >= self.cpus and node.get("GPU", 0) >= self.gpus for node in nodes)
             if self._room and not room:
@@ -219,7 +221,7 @@ def _absolute(corpus: str) -> str:
 def share(settings: StudySettings, nodes: list[dict[str, float]]) -> tuple[int, int]:
     """CPUs and GPUs of each job: the most with which all of them find room at once.
 
-    Raises BadInput when what is asked of a node is on none.
+    Raises BadInput if no node has as many.
     """
     cpus = [int(node.get("CPU", 0)) for node in nodes]
     even = next((t for t in range(max(cpus, default=1), 1, -1) if sum(c // t for c in cpus) >= settings.workers), 1)
@@ -227,7 +229,9 @@ def share(settings: StudySettings, nodes: list[dict[str, float]]) -> tuple[int, 
     gpus = max((int(node.get("GPU", 0)) for node in nodes), default=0)
     asked = settings.gpus_per_trial if settings.device == "cuda" or (gpus and settings.device == "auto") else 0
     if threads > max(cpus, default=0):
-        raise BadInput(f"threads: {threads} CPUs a job asked; the largest node of the Ray cluster has {max(cpus)}")
+        raise BadInput(
+            f"threads: {threads} CPUs per job are too many; the largest node of the Ray cluster has {max(cpus)}"
+        )
     if asked > gpus:
-        raise BadInput(f"gpus_per_trial: {asked} asked; no node of the Ray cluster has more than {gpus} GPUs")
+        raise BadInput(f"gpus_per_trial: {asked} is too many; no node of the Ray cluster has more than {gpus} GPUs")
     return threads, asked

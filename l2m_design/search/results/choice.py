@@ -26,10 +26,10 @@ MOST_NEEDED = 1000
 class Contender:
     """A trained model that may be chosen.
 
-    picked_by: late loss, nats a token, on validation documents by the first seed; none where there is no such run.
+    picked_by: late loss, nats per token, on validation documents by the first seed; none where there is no such run.
     losses: on documents that confirm, by seed. cut: of the same with the past cut to the choice's context, empty where
     it was not measured. state_bytes: at the target length. feasible: does it meet what is enforced of the condition?
-    recall_bits: late excess over Bayes on the recall source, bits a judged token, where it was asked for.
+    recall_bits: late excess over Bayes on the recall source, bits per scored token, if it was measured.
     """
 
     name: str
@@ -42,14 +42,14 @@ class Contender:
 
     @property
     def loss(self) -> float:
-        """Late loss, nats a token, over seeds and documents that confirm."""
+        """Late loss, nats per token, over seeds and documents that confirm."""
         return float(np.mean([np.mean(losses) for losses in self.losses.values()]))
 
 
 @dataclass(frozen=True)
 class Rule:
-    """delta: nats a token that may be lost. confidence: of all tests together. confirming: are there fresh seeds (else
-    nothing is confirmed)? recall: most bits over Bayes, if any. budget: what a larger one would be, in words.
+    """delta: nats per token that may be lost. confidence: of all tests together. confirming: are there fresh seeds
+    (else nothing is confirmed)? recall: most bits over Bayes, if any. budget: what a larger one would be, in words.
     named: is the reference the only rival, since the study names it?
     """
 
@@ -68,7 +68,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A model beside the reference: late loss, and the reference's gain from far context less its own; nats a token.
+    """A model beside the reference: late loss, and the reference's gain from far context less its own; nats per token.
 
     incomplete: the gain was measured for the reference and not for this model.
     """
@@ -145,15 +145,18 @@ def choose(contenders: Sequence[Contender], reference: Contender | None, rule: R
     those that are not shown to be worse.
     """
     if reference is None:
-        why = "Nothing can be chosen: the reference was not trained to the end."
+        why = "Nothing can be chosen: the training of the reference did not finish."
         return Choice(None, None, "undecided", reasons=[why])
     compared = {one.name: found for one in contenders if (found := compare(one, reference)) is not None}
     able = [one for one in contenders if one.name in compared and one.feasible and _recalls(one, rule)]
     if not able:
         why = "no trained candidate meets the condition"
         if any(one.feasible for one in contenders) and rule.recall is not None:
-            why = f"none that meets the condition is within {rule.recall:g} bits of Bayes on the recall source"
-        return Choice(None, reference.name, "undecided", compared, reasons=[f"Nothing qualifies: {why}."])
+            why = (
+                f"no model that meets the condition is within {rule.recall:g} bits of the Bayes loss on the recall "
+                "source"
+            )
+        return Choice(None, reference.name, "undecided", compared, reasons=[f"No model qualifies: {why}."])
     rivals = [reference] if rule.named else contenders
     standings = {one.name: own for one in able if (own := standing(one, rivals, rule)) is not None}
     confirmed = holm({name: found.p for name, found in standings.items()}, rule.confidence)
@@ -242,22 +245,22 @@ def _reasons(
     """How the choice came about, and what would decide what is open."""
     if not rule.confirming:
         return [
-            "One seed says nothing of how much seeds vary, and it picked the candidates too: finalists (finalists:) "
-            "are trained again with fresh seeds."
+            "One seed does not show how much seeds vary, and it also selected the candidates; finalists are trained "
+            "again with fresh seeds."
         ]
     left = len(standings) - len(confirmed)
     found = []
     if chosen.name in confirmed:
         found.append(
-            f"{len(confirmed)} of the {len(able)} models that meet the condition keep up; it has the least state."
+            f"{len(confirmed)} of the {len(able)} models that meet the condition keep up; it has the smallest state."
         )
     elif chosen.name in standings:
         found.append(_why(chosen.name, standings[chosen.name], rule, left, worse))
     else:
-        found.append(f"{chosen.name}: nothing else was trained again with the same seeds.")
+        found.append(f"{chosen.name}: no other model was trained again with the same seeds.")
     found += [_why(name, standings[name], rule, left, worse) for name in smaller if name in standings]
     if not smaller:
-        found.append("No model with less state that meets the condition was trained again.")
+        found.append("No model with a smaller state that meets the condition was trained again.")
     return found
 
 
@@ -265,14 +268,14 @@ def _why(name: str, found: Standing, rule: Rule, tests: int, worse: list[str]) -
     """Why a model is not confirmed, and what would decide; tests: models that are open."""
     pair = found.comparison
     if pair.incomplete:
-        return f"{name}: its gain from far context was not measured, so nothing is decided."
+        return f"{name}: undecided, since its gain from far context was not measured."
     if pair.loss.seeds < rule.fewest_seeds:
-        return f"{name}: {pair.loss.seeds} seed in common with {found.rival} says nothing of how much seeds vary."
+        return f"{name}: {pair.loss.seeds} seed in common with {found.rival} does not show how much seeds vary."
     what, part = max(pair.parts.items(), key=lambda item: item[1].p_at_most(rule.delta))
     interval = part.estimate()
     start = (
         f"{name}: {what} worse than that of {found.rival} by {part.value:+.3f} [{interval.low:+.3f}, "
-        f"{interval.high:+.3f}] nats a token"
+        f"{interval.high:+.3f}] nats per token"
     )
     if name in worse:
         return f"{start}, more than {rule.delta:g}; {rule.budget} may change that."
@@ -282,7 +285,7 @@ def _why(name: str, found: Standing, rule: Rule, tests: int, worse: list[str]) -
     among = f" among {tests} open models" if tests > 1 else ""
     needed = more_needed(part, rule.delta, confidence)
     if needed is None:
-        return f"{start}: undecided{among}; so near to {rule.delta:g} that more seeds or documents hardly decide it."
+        return f"{start}: undecided{among}; too near to {rule.delta:g} to be decided by more seeds or documents."
     return f"{start}: undecided{among}, since {have} {varies} vary too much; about {needed} would decide."
 
 

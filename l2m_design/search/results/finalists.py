@@ -41,7 +41,7 @@ class FinalJob:
 
     @property
     def fingerprint(self) -> str:
-        """What tells one run from another under one shared recipe: drawing, length, learning rate, seed; no name."""
+        """Identify a run under one shared recipe by architecture, length, learning rate and seed, without its name."""
         left_out = {"name"} | ({"task"} if self.task == CORPUS else set())
         return fingerprint({name: value for name, value in self.plain().items() if name not in left_out})
 
@@ -131,7 +131,7 @@ def tokens_at_most(settings: StudySettings, baselines: int, designs: int) -> int
 def entrants(
     settings: StudySettings, records: Iterable[Record], designs: dict[str, Architecture], own: dict[str, Architecture]
 ) -> dict[str, Architecture]:
-    """Who is trained longer, by name: baselines that are asked for, the study's own designs, the best candidates, and
+    """Who is trained longer, by name: the named baselines, the study's own designs, the best candidates, and
     the model of the lowest loss among all trials, whatever the condition says of it.
 
     The best candidates are those that may be chosen: spread over the front of the trials within NEAR times the choice's
@@ -180,7 +180,7 @@ def best_of(records: Iterable[Record]) -> Record | None:
 
 
 def eligible(records: Iterable[Record]) -> list[Record]:
-    """Complete, feasible trials, each drawing once."""
+    """Complete, feasible trials, each architecture once."""
     return [r for r in records if r.state == "complete" and r.feasible and r.copy_of is None]
 
 

@@ -57,7 +57,7 @@ def _rungs(records: list[Record], finals: list[FinalRun], length: int | None) ->
     own = [r for r in records if r.copy_of is None and r.state in ("complete", "pruned")]
     done = [r for r in own if r.state == "complete"]
     sizes = {_key(r): -math.log2(max(1, r.state_bytes)) for r in own}
-    rungs = [("drawing only: the larger state first", sizes, _mean(r.drawing_seconds for r in own))]
+    rungs = [("architecture only: the larger state first", sizes, _mean(r.drawing_seconds for r in own))]
     recalled = {_key(r): r.recall for r in own if r.recall is not None}
     seconds = _mean(r.recall_seconds for r in own if r.recall is not None)
     rungs.append(("recall of a Santa Fe source", recalled, seconds))
@@ -92,7 +92,7 @@ def _architecture_key(run: FinalRun) -> str:
 
 
 def _best_rate_keys(done: list[Record]) -> dict[str, str]:
-    """By drawing, the key of its trial with the least loss."""
+    """By architecture, the key of its trial with the least loss."""
     found: dict[str, Record] = {}
     for record in done:
         if record.fingerprint not in found or (record.late_loss or 0) < (found[record.fingerprint].late_loss or 0):

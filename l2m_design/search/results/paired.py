@@ -8,7 +8,7 @@ import numpy as np
 
 from l2m_design.estimates import Estimate
 
-Losses = Mapping[int, Sequence[float]]  # by seed: losses by document, nats a token
+Losses = Mapping[int, Sequence[float]]  # by seed: losses by document, nats per token
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Gap(Estimate):
 
 @dataclass(frozen=True)
 class Difference:
-    """A mean difference in nats a token, paired over documents and seeds.
+    """A mean difference in nats per token, paired over documents and seeds.
 
     from_documents, from_seeds: variances of the mean, in squared nats, by what varies (0 where there is but one).
     """
@@ -34,7 +34,7 @@ class Difference:
 
     @property
     def error(self) -> float:
-        """Standard error, nats a token; infinity where nothing varies, so that nothing is known of it."""
+        """Standard error, nats per token; infinity where nothing varies, so that nothing is known of it."""
         if self.seeds < 2 and self.documents < 2:
             return math.inf
         return math.sqrt(self.from_documents + self.from_seeds)

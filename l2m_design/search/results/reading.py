@@ -31,12 +31,12 @@ def of_plain(data: Mapping[str, Any], where: str) -> Summary:
     """The summary that `plain` wrote, of this version or an earlier one. Raises BadInput with the field."""
     version = data.get("version")
     if version is None or "study" not in data:
-        raise BadInput(f"{where}: not a study's summary: no '{'study' if version else 'version'}'")
+        raise BadInput(f"{where}: not the summary of a study: no '{'study' if version else 'version'}'")
     try:
         return _adapter().validate_python(_brought_forward(data))
     except ValidationError as error:
         raise BadInput(
-            f"{where}: written by version {version}, this one cannot read it: {first_error(error)}; search again"
+            f"{where}: written by version {version}, which this version cannot read: {first_error(error)}; search again"
         ) from None
 
 
@@ -53,9 +53,9 @@ def stored(place: str | Path) -> tuple[Path, dict[str, Any]]:
     try:
         data = json.loads(read_text(path))
     except ValueError as error:
-        raise BadInput(f"{path}: not a study's summary: {error}") from None
+        raise BadInput(f"{path}: not the summary of a study: {error}") from None
     if not isinstance(data, dict):
-        raise BadInput(f"{path}: not a study's summary: {type(data).__name__} instead of keys and values")
+        raise BadInput(f"{path}: not the summary of a study: {type(data).__name__} instead of keys and values")
     return path, data
 
 

@@ -35,7 +35,7 @@ def reselected(settings: StudySettings, space: Space, url: str, folder: Path, re
     Only the demand, the condition, what is enforced and the choice may differ. Raises BadInput.
     """
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
-        raise BadInput(f"--reselect: there is no study in {folder}; search it first")
+        raise BadInput(f"--reselect: {folder} contains no study; search it first")
     ledger = Ledger(Database(url, say), settings.name)
     known = ledger.descriptor
     stored = Study(known.settings, known.space, known.demand, CorpusFacts(**known.corpus))
@@ -43,7 +43,7 @@ def reselected(settings: StudySettings, space: Space, url: str, folder: Path, re
     every = [record.judged(study.demand, settings.search.enforce) for record in ledger.records.all]
     runs = ledger.runs(finalists.final_recipe(settings).fingerprint) if settings.finalists else []
     if not runs and ledger.tuned_before:
-        raise BadInput("--reselect: finalists were trained with other settings (finalists); leave those as they were")
+        raise BadInput("--reselect: finalists were trained with other settings; leave the key finalists unchanged")
     _check_choice(settings, every, runs)
     summary = summary_of(study, every, runs, 0.0)
     place = _place(reports, summary)
@@ -67,7 +67,7 @@ def _study(stored: Study, settings: StudySettings, space: Space, folder: Path) -
         has_level = settings.demand.prefactor is not None
     elif kept := read_kept(folder / "demand.json").get("measurement"):
         measured = Measured.of_plain(kept)
-    told = ["Chosen again from stored trials: they were drawn and priced under the demand of their search."]
+    told = ["Chosen again from stored trials, whose sampling and objective used the requirement of their search."]
     demand = Demand(law, settings.condition, has_level)
     return Study(settings, stored.space, demand, stored.corpus, measured, [*told, *corpus.notes])
 
@@ -99,7 +99,7 @@ def _check_choice(settings: StudySettings, every: list[Record], runs: list[Final
     measured = {int(c) for result in results for c in result.test_late_by_context}
     if asked.context is not None and measured and asked.context not in measured:
         raise BadInput(
-            f"choice.context: {asked.context} was not measured; measured are {', '.join(map(str, sorted(measured)))}"
+            f"choice.context: {asked.context} was not measured; measured were {', '.join(map(str, sorted(measured)))}"
         )
 
 

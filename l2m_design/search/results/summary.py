@@ -37,7 +37,7 @@ from l2m_design.search.space.space import Space
 from l2m_design.search.study.ledger import Ledger
 from l2m_design.training.recipe import Recipe
 
-# a model uses context if it gains LEAST_GAIN, nats a token, from beyond a FAR-th of its window
+# a model uses context if it gains LEAST_GAIN, nats per token, from beyond a FAR-th of its window
 FAR, LEAST_GAIN = 16, 0.01
 
 
@@ -196,7 +196,7 @@ def _standing(found: choice.Standing) -> StandingRow:
 
 
 def _gains_from(shown: Sequence[TrialRow | AtLength], context: int) -> bool | None:
-    """Does any model gain LEAST_GAIN or more, beyond chance, from beyond so many tokens? None where that was not
+    """Does any model gain LEAST_GAIN or more, significantly, from beyond so many tokens? None where that was not
     measured.
     """
     far = [gain for row in shown for c, gain in row.context_gain.items() if c >= context]
@@ -263,11 +263,13 @@ def notes(every: list[Record], runs: list[FinalRun], settings: StudySettings) ->
     said += [f"{run.job.name} (seed {run.job.seed}) failed: {run.reason}" for run in runs if run.result is None]
     said += sorted({r.note for r in every if r.note})
     if edge := _at_the_edge(runs, settings):
-        said.append(f"the best learning rate is at the edge of what was tried (finalists.rates): {', '.join(edge)}")
+        said.append(
+            f"the best learning rate is the lowest or highest of those tried (finalists.rates): {', '.join(edge)}"
+        )
     length = settings.recipe.length
     if any((layer.get("window") or 0) >= length for r in every for layer in r.architecture["layers"]):
         said.append(
-            f"windows of {length} tokens and more were trained as full attention is: recipe.length is {length}, so "
+            f"windows of {length} tokens and more equal full attention in training, since recipe.length is {length}: "
             "their losses say nothing of longer contexts"
         )
     return said
@@ -277,8 +279,8 @@ def _missing(name: str, own: list[Record]) -> str:
     """What a reader must know of a baseline that has no result."""
     reason = own[0].reason
     ran_out = own[0].ran_out
-    remedy = "; recipe.recompute: true takes less memory, a larger GPU has more" if ran_out else ""
-    return f"{name} is missing, nothing is compared with it: {reason}{remedy}"
+    remedy = "; set recipe.recompute: true to use less memory, or use a larger GPU" if ran_out else ""
+    return f"{name} is missing, so no model is compared with it: {reason}{remedy}"
 
 
 def _at_the_edge(runs: list[FinalRun], settings: StudySettings) -> list[str]:
@@ -291,7 +293,7 @@ def _at_the_edge(runs: list[FinalRun], settings: StudySettings) -> list[str]:
 
 
 def _seconds(every: list[Record], runs: list[FinalRun], total: float, workers: int) -> Seconds:
-    """Of the whole study, earlier sittings included."""
+    """Of the whole study, earlier sessions included."""
     own = [r for r in every if r.copy_of is None]
     outcomes = [r.outcome for r in own if r.outcome] + [run.result for run in runs if run.result]
     training = sum(o.train_seconds for o in outcomes) + sum(r.recall_seconds for r in own)

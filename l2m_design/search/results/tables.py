@@ -83,7 +83,7 @@ def without_result(records: Iterable[Record]) -> dict[str, list[Record]]:
 
 
 def trial_contenders(records: Iterable[Record], context: int) -> list[Contender]:
-    """Complete trials, feasible or not, each drawing once: one seed, compared on test documents."""
+    """Complete trials, feasible or not, each architecture once: one seed, compared on test documents."""
     done = [r for r in records if r.state == "complete" and r.copy_of is None and r.outcome]
     return [_of_trial(record, context) for record in done]
 
@@ -192,7 +192,7 @@ def reference_name(picked_by: dict[str, float], settings: StudySettings) -> str 
 
 
 def _recall_bits(own: list[FinalRun], trial: float | None) -> float | None:
-    """Excess over Bayes on the recall source, bits a judged token: the finalist's own run, else its trial's."""
+    """Excess over Bayes on the recall source, bits per scored token: the finalist's own run, else its trial's."""
     for run in own:
         if run.job.task == finalists.RECALL and run.result and run.result.late_excess_nats is not None:
             return run.result.late_excess_nats / LOG2
@@ -251,7 +251,7 @@ def _at_length(
 
 
 def gains_of(whole: Losses, cut: Mapping[int, Losses]) -> tuple[dict[int, Gap], int | None]:
-    """What far context gains on the same tokens, nats a token by context, and the effective context in tokens."""
+    """What far context gains on the same tokens, nats per token by context, and the effective context in tokens."""
     gains = {c: found for c, losses in cut.items() if (found := gap(losses, whole))}
     return gains, effective_context(gains) if gains else None
 

@@ -20,16 +20,16 @@ from l2m_design.search.space.space import Space
 from l2m_design.terms import Terms
 from l2m_design.training.recipe import Recipe
 
-AS_FILES = {"type": "object", "description": "as its YAML file has it, see search_spaces/schema.json"}
+AS_FILES = {"type": "object", "description": "as in its YAML file, see search_spaces/schema.json"}
 Drawing = Annotated[Architecture, WithJsonSchema(AS_FILES)]
 Kept = Annotated[Record, PlainSerializer(Record.plain)]  # as the study's database keeps it
-ITS_FILE = {"type": "object", "description": "as the study's YAML file has them, with all defaults"}
+ITS_FILE = {"type": "object", "description": "as in the YAML file of the study, with all defaults"}
 Shown = Annotated[StudySettings, PlainSerializer(StudySettings.public), WithJsonSchema(ITS_FILE)]  # no password leaves
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRow:
-    """A line about a trial; losses in nats a token, state_bytes at the target length.
+    """A line about a trial; losses in nats per token, state_bytes at the target length.
 
     loss: late loss on validation documents; test_loss: on test documents, with interval; difference: test loss less the
     reference's, paired over documents. rate: factor of the recipe's learning rate. context_gain: by context c, the loss
@@ -88,7 +88,7 @@ class Chosen(TrialRow):
 class AtLength:
     """What a finalist reached at a context length, over fresh seeds; information in nats at n = length / 2.
 
-    loss: late loss on validation documents, nats a token, test_loss: on test documents; test_interval: the same,
+    loss: late loss on validation documents, nats per token, test_loss: on test documents; test_interval: the same,
     documents resampled. difference, excess_difference_bits: from the reference, paired over test documents and seeds;
     late_excess_bits and its difference are above Bayes, in bits a fact. context_gain, effective_context: see TrialRow.
     """
@@ -117,7 +117,7 @@ class Finalist:
     """A line about a finalist: its law and verdict, what picked it, and by length what fresh seeds reached.
 
     known: is it a baseline? failed: why runs of it failed. picked_by: late loss of the seed that picks. recall_bits:
-    excess over Bayes on the recall source, bits a judged token.
+    excess over Bayes on the recall source, bits per scored token.
     """
 
     name: str
@@ -145,7 +145,7 @@ class Finalist:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonRow:
-    """A model beside the reference: late loss, and the reference's gain from far context less its own; nats a token."""
+    """A model compared with the reference: difference in late loss and in gain from far context, nats per token."""
 
     difference: Gap | None
     lost_gain: Gap | None
@@ -165,7 +165,7 @@ class StandingRow:
 class ChoiceMade:
     """How the choice was made: among models of which window (length, in tokens) and recipe, under which rule.
 
-    context: tokens beyond which the gain was asked for, 0 where none was. said: why, in sentences. See choice.Choice.
+    context: tokens beyond which the gain was compared, 0 if it was not. said: why, in sentences. See choice.Choice.
     """
 
     among: Literal["finalists", "trials"]
@@ -185,7 +185,7 @@ class ChoiceMade:
 @dataclass(frozen=True, kw_only=True)
 class TradeStep:
     """A step along the front from a model to the next smaller. halvings: log2 of the ratio of states; cost: rise of the
-    late loss, nats a token; knee: is the smaller one the front's?
+    late loss, nats per token; knee: is the smaller one the front's?
     """
 
     larger: Annotated[str, Field(alias="from")]

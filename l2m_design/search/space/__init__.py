@@ -1,1 +1,1 @@
-"""Spaces: what may be drawn, how many drawings that is, and how many of them meet the condition."""
+"""Spaces: what may be drawn, how many architectures that is, and how many of them meet the condition."""

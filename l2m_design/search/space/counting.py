@@ -1,7 +1,7 @@
-"""How many different drawings a layout holds, exactly, and each of them.
+"""How many different architectures a layout holds, exactly, and each of them.
 
-Two lists of layers are one drawing where they are read alike: a kind that shares the nearest cache is, where there is
-none before it, the same as one that keeps its own. Lists of several periods are counted by inclusion and exclusion:
+Two lists of layers are one architecture where they are read alike: a kind that shares the nearest cache is, where there
+is none before it, the same as one that keeps its own. Lists of several periods are counted by inclusion and exclusion:
 those of all periods in a set are constant on the classes of positions that the periods join.
 """
 
@@ -24,7 +24,7 @@ Classes = tuple[tuple[int, int], ...]  # alphabet, and parts that are left witho
 
 
 def count(space: Layout) -> int:
-    """How many different drawings there are."""
+    """How many different architectures there are."""
     if space.sizes == "per_layer":
         return _lists(space, {kind: space.mixers_of([kind]) for kind in space.offered})
     _check_apart(space)
@@ -44,13 +44,15 @@ def count(space: Layout) -> int:
 
 
 def _check_apart(space: Layout) -> None:
-    """One answer for all layers: which choices a drawing used is only known where no two kinds coincide."""
+    """One answer for all layers: which choices an architecture used is only known where no two kinds coincide."""
     origins: dict[MixerSpec, tuple[str, dict[str, Any]]] = {}
     for kind in space.offered:
         for values in space.values(space.uses([kind])):
             other, theirs = origins.setdefault(own(space.mixer(kind, values)), (kind, values))
             if theirs != values:
-                raise BadInput(f"kinds: {other} and {kind} can be the same layer; with sizes: shared leave one out")
+                raise BadInput(
+                    f"kinds: {other} and {kind} can be the same layer; leave one of them out with sizes: shared"
+                )
 
 
 def _subsets(items: list[Any]) -> Iterator[tuple[Any, ...]]:
@@ -134,7 +136,7 @@ def _components(nodes: set[int], periods: tuple[int, ...]) -> list[set[int]]:
 
 
 def each(space: Layout) -> Iterator[Layers]:
-    """Every different drawing's layers, once."""
+    """Every different architecture's layers, once."""
     seen: set[tuple[MixerSpec, ...]] = set()
     for layers in _arrangements(space):
         key = mixers(layers)

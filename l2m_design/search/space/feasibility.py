@@ -1,4 +1,4 @@
-"""How many drawings of a space meet the condition, and what change of the space would make one that does."""
+"""How many architectures of a space meet the condition, and what change of the space would make one that does."""
 
 import math
 import random
@@ -27,9 +27,10 @@ ATTENTION = {"kind": "attention", "heads": 4, "kv_heads": 4, "head_dim": 32}
 
 @dataclass(frozen=True)
 class Feasibility:
-    """drawings: in the space. fitting: those looked at that fit the budget. met: of them, how many meet the condition.
+    """How many architectures of a space meet the condition.
 
-    exact: every drawing was looked at, not a random sample.
+    drawings: architectures in the space. fitting: those checked that fit the budget. met: how many of these meet the
+    condition. exact: were all architectures checked, instead of a random sample?
     """
 
     drawings: int
@@ -40,7 +41,7 @@ class Feasibility:
 
     @property
     def share(self) -> float:
-        """Of the drawings looked at, how many meet the condition."""
+        """Of the architectures looked at, how many meet the condition."""
         return self.met / self.looked
 
     @property
@@ -49,7 +50,7 @@ class Feasibility:
         return (self.share, self.share) if self.exact else wilson(self.met, self.looked)
 
     def plain(self) -> Json:
-        """JSON-ready; feasible: how many drawings, where all were looked at."""
+        """JSON-ready; feasible: how many architectures, where all were looked at."""
         return {
             "drawings": self.drawings,
             "feasible_share": self.share,
@@ -68,7 +69,7 @@ def wilson(met: int, looked: int) -> tuple[float, float]:
 
 
 def judged_by(demand: Demand, enforced: Sequence[str] = BOTH) -> Judge:
-    """Does a drawing meet these parts of the condition? As `Demand.judge` says, without the reach."""
+    """Does an architecture meet these parts of the condition? As `Demand.judge` says, without the reach."""
     return lambda architecture: meets(demand, architecture.state, enforced)
 
 
@@ -82,7 +83,7 @@ def meets(demand: Demand, state: StateLaw, enforced: Sequence[str] = BOTH) -> bo
 
 
 def feasible(space: Space, judge: Judge, vocabulary: int, seed: int = 0) -> Feasibility:
-    """How many drawings are feasible: of all where the space holds at most 4,096, else of 500 drawn at random."""
+    """How many architectures are feasible: of all where the space holds at most 4,096, else of 500 drawn at random."""
     drawings = space.drawings
     if drawings <= ALL:
         looked = list(counting.each(space))
@@ -122,41 +123,41 @@ def _fitting(space: Space, drawings: list[Layers], vocabulary: int) -> Iterator[
 
 
 def refusal(space: Space, demand: Demand, vocabulary: int, where: str, enforced: Sequence[str] = BOTH) -> str:
-    """One sentence for a space of whose drawings none meets the condition: what was asked, and the nearest change."""
+    """Say that no architecture of a space meets the condition: what is required, and the smallest change."""
     fitting = list(_fitting(space, _extremes(space), vocabulary))
     most = max(
         (drawing.state for drawing in fitting), key=lambda state: (state.exponent, state.logarithmic), default=None
     )
     offered = most.growth if most else "none"
-    said = f"growth required: {demand.growth}, offered at most: {offered}"
+    said = f"required growth: {demand.growth}, available at most: {offered}"
     if (most and demand.grows(most)) or "growth" not in enforced:
         slacks = [min(demand.room(drawing.state, n) for n in demand.grid(demand.terms.length)) for drawing in fitting]
-        said = f"the largest state is {math.exp(max(slacks, default=-math.inf)):.2g} times what is asked"
+        said = f"the largest state is {math.exp(max(slacks, default=-math.inf)):.2g} times the required one"
     change = nearest_change(space, demand, vocabulary, enforced)
-    return f"{where}: no drawing of it meets the condition ({said}); nearest change: {change}"
+    return f"{where}: no architecture of this space meets the condition ({said}); smallest change: {change}"
 
 
 def largest_meets(space: Space, judge: Judge, vocabulary: int) -> bool:
-    """Is a drawing with the most state feasible?"""
+    """Is an architecture with the most state feasible?"""
     return any(map(judge, _fitting(space, _extremes(space), vocabulary)))
 
 
 def nearest_change(space: Space, demand: Demand, vocabulary: int, enforced: Sequence[str] = BOTH) -> str:
-    """The first change that makes some drawing feasible: a larger size, a layer of full attention, a smaller demand.
+    """Find the first change that makes some architecture feasible: larger sizes, full attention, a smaller demand.
 
-    `space` must be resolved. Drawings with the most state are tried, of one kind of layer wherever the layout allows.
+    `space` must be resolved. Architectures with the most state are tried, of one mixer type wherever the layout allows.
     """
     judge = judged_by(demand, enforced)
     for said, changed in _larger(space, demand.exponent):
         if largest_meets(changed, judge, vocabulary):
-            return f"{said} would meet it"
+            return f"{said} would be enough"
     attention = next((t for t in space.kinds.values() if _is_full_attention(t)), ATTENTION)
     names = [value[1:] for value in attention.values() if isinstance(value, str) and value.startswith("$")]
     for values in space.values(names):
         full = {field: values[v[1:]] if isinstance(v, str) and v[1:] in values else v for field, v in attention.items()}
         mixed = [[full, *layers[1:]] for layers in _extremes(space)]
         if any(map(judge, _fitting(space, mixed, vocabulary))):
-            return "a kind of full attention, in one layer, would meet it"
+            return "full attention in one layer would be enough"
     return _smaller(space, demand, vocabulary, enforced)
 
 
@@ -165,7 +166,7 @@ def _is_full_attention(template: dict[str, Any]) -> bool:
 
 
 def _extremes(space: Space) -> list[Layers]:
-    """Drawings among which the one with the most state is: for each kind, of every size, in all its layers."""
+    """Architectures among which the one with the most state is: for each kind, of every size, in all its layers."""
     if space.pattern is None:
         return [[mixer] * space.depth for mixer in space.mixers]
     names = space.uses(space.offered)
@@ -216,7 +217,7 @@ def _changed(space: Space, place: tuple[str, ...], old: float, new: float) -> Sp
 
 
 def _smaller(space: Space, demand: Demand, vocabulary: int, enforced: Sequence[str]) -> str:
-    """The longest target length, or the lower end of beta, at which some drawing is feasible."""
+    """The longest target length, or the lower end of beta, at which some architecture is feasible."""
     fitting = list(_fitting(space, _extremes(space), vocabulary))
 
     def some(**terms: Any) -> bool:
@@ -228,9 +229,11 @@ def _smaller(space: Space, demand: Demand, vocabulary: int, enforced: Sequence[s
         while long - short > max(1, short // 100):
             middle = (short + long) // 2
             short, long = (middle, long) if some(length=middle) else (short, middle)
-        return f"condition.length: {short} instead of {demand.terms.length} would meet it"
+        return f"condition.length: {short} instead of {demand.terms.length} would be enough"
     ends = ["upper", "value", "lower"]
     for end in ends[ends.index(demand.terms.end) + 1 :]:
         if some(end=end):
-            return f"condition.end: {end} instead of {demand.terms.end} would meet it"
-    return "none of a larger size, a layer of full attention, a smaller length or a lower end of beta would meet it"
+            return f"condition.end: {end} instead of {demand.terms.end} would be enough"
+    return (
+        "none found: larger sizes, a layer of full attention, a smaller length and a lower end of beta are not enough"
+    )

@@ -23,7 +23,9 @@ LEAST_EXPONENT = 0.05
 
 @dataclass(frozen=True)
 class Design:
-    """A named drawing: its layers, and the answers that draw them, or none where the layout cannot express it."""
+    """A named architecture: its layers, and the choices of the space that give them, or none if the space cannot
+    express it.
+    """
 
     layers: Layers
     picks: Picks
@@ -32,13 +34,13 @@ class Design:
 class Layout(Values):
     """What may vary from layer to layer.
 
-    depth: number of layers. layout: `free`, each layer has choices of its own; `periodic`, the choices of the first
-    `periods` layers are repeated to the depth; `fixed`, the kinds of `pattern` are repeated, and only sizes are chosen.
-    periods: lengths of the period, one of which is chosen. pattern: names of kinds, in order. sizes: `per_layer`, or
-    `shared`, one choice for all layers. kinds: mixer templates by name; "$name" stands for a choice, "share: nearest"
-    for the cache of the nearest earlier layer whose cache could be this one's. designs_only: kinds that baselines may
-    use and candidates may not. choices: options by name, used where the drawn kind names them; the option "demand" is
-    the required exponent, "demand-0.2" and "demand+0.1" lie beside it.
+    depth: number of layers. layout: free (each layer has its own choices), periodic (the first `periods` layers have
+    choices and are repeated up to the depth) or fixed (the kinds of `pattern` are repeated, and only sizes are chosen).
+    periods: allowed lengths of the period. pattern: names of kinds, in order. sizes: per_layer, or shared (one choice
+    for all layers). kinds: templates of layers by name; a value "$NAME" refers to a choice, and "share: nearest" reads
+    the cache of the nearest earlier layer of the same sizes. designs_only: names of kinds that only baselines use.
+    choices: list of options by name, used if the chosen kind refers to it; the option "demand" is the required
+    exponent, "demand-0.2" and "demand+0.1" differ from it by that amount.
     """
 
     depth: Annotated[int, Field(ge=1, le=256)]
@@ -56,16 +58,18 @@ class Layout(Values):
             raise ValueError("kinds: at least one mixer template is needed")
         for name, template in self.kinds.items():
             if "share" in template and template.get("kind") not in SHARING:
-                raise ValueError(f"kinds.{name}: share: {template.get('kind')} keeps no cache that could be shared")
+                raise ValueError(f"kinds.{name}: share: {template.get('kind')} has no cache that could be shared")
             if template.get("share", NEAREST) != NEAREST:
-                raise ValueError(f"kinds.{name}: share: a template may stand anywhere; only '{NEAREST}' is allowed")
+                raise ValueError(f"kinds.{name}: share: must be '{NEAREST}', since a template can be at any layer")
             for value in template.values():
                 if isinstance(value, str) and value.startswith("$") and value[1:] not in self.choices:
                     raise ValueError(f"kinds.{name}: {value}: {unknown_key(value[1:], self.choices)}")
         for name, options in self.choices.items():
             for option in options:
                 if isinstance(option, str) and option.startswith("demand") and not DEMAND.fullmatch(option):
-                    raise ValueError(f"choices.{name}: '{option}': demand, demand-0.2 or demand+0.1 is allowed")
+                    raise ValueError(
+                        f"choices.{name}: '{option}': must be a number, or demand, demand-0.2, demand+0.1, ..."
+                    )
         return self
 
     @model_validator(mode="after")
@@ -77,20 +81,20 @@ class Layout(Values):
         if self.periods and max(self.periods) > self.depth:
             raise ValueError(f"periods: {max(self.periods)} is longer than depth ({self.depth})")
         if self.pattern and len(self.pattern) > self.depth:
-            raise ValueError(f"pattern: {len(self.pattern)} kinds are more than depth ({self.depth})")
+            raise ValueError(f"pattern: {len(self.pattern)} kinds are more layers than depth ({self.depth})")
         for field in ("pattern", "designs_only"):
             for kind in getattr(self, field) or []:
                 if kind not in self.kinds:
                     raise ValueError(f"{field}: {unknown_key(kind, self.kinds)}")
         if not self.offered:
-            raise ValueError("designs_only: names every kind; none is left to draw")
+            raise ValueError("designs_only: names all kinds; at least one must be left for the search")
         if self.pattern and set(self.pattern) & set(self.designs_only):
-            raise ValueError("pattern: holds a kind of designs_only, so that nothing could be drawn")
+            raise ValueError("pattern: contains a kind of designs_only, so the space is empty")
         return self
 
     @property
     def offered(self) -> list[str]:
-        """Kinds that drawing at random may use."""
+        """Kinds that random sampling may use."""
         drawn = self.kinds if self.pattern is None else dict.fromkeys(self.pattern)
         return [kind for kind in drawn if kind not in self.designs_only]
 
@@ -100,7 +104,7 @@ class Layout(Values):
         return sorted(set(self.periods)) if self.periods else [self.depth]
 
     def kinds_at(self, layer: int) -> list[str]:
-        """Kinds that drawing at random may put there."""
+        """Kinds that random sampling may put there."""
         return self.offered if self.pattern is None else [self.pattern[layer % len(self.pattern)]]
 
     def uses(self, kinds: Sequence[str]) -> list[str]:
@@ -109,7 +113,7 @@ class Layout(Values):
         return [name for name in self.choices if f"${name}" in named]
 
     def choice_names(self) -> Iterator[tuple[str, list[Any]]]:
-        """Every question that `draw` asks, with its options: the same for every drawing."""
+        """Every question that `draw` asks, with its options: the same for every architecture."""
         if len(self.spans) > 1:
             yield "period", list(self.spans)
         for index in range(self.spans[-1]):
@@ -142,7 +146,7 @@ class Layout(Values):
         return period
 
     def offers(self, picks: Picks) -> bool:
-        """May drawing at random give these answers? Not where a layer is of a kind of `designs_only`."""
+        """May random sampling give these answers? Not where a layer is of a kind of `designs_only`."""
         return not set(self.kinds_of(picks)) & set(self.designs_only)
 
     def arranged(self, picks: Picks) -> Layers:
@@ -189,7 +193,7 @@ class Layout(Values):
 
     @property
     def mixers(self) -> Layers:
-        """Every different layer that drawing at random may give."""
+        """Every different layer that random sampling may give."""
         return self.mixers_of(self.offered)
 
     def resolved(self, exponent: float) -> Self:

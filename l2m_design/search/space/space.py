@@ -1,4 +1,4 @@
-"""Space: a layout of choices from which architectures are drawn, all of one parameter count or of equal flops."""
+"""Space: choices that define architectures of equal parameter count or equal flops."""
 
 import math
 from bisect import bisect_left
@@ -20,12 +20,12 @@ BESIDE = 3  # suitable widths that are tried on each side of the one that the as
 
 
 class Space(Layout):
-    """A layout, and what all its candidates share.
+    """Layers to choose from, and what all candidates have in common.
 
-    equal: what the width is solved for: `parameters`, or `flops`, the forward floating-point operations of a token.
-    parameters: how many each candidate has. flops_per_token: with equal flops, how many each candidate takes.
-    flops_length: context at which they are counted, tokens. tolerance: how far a candidate may be from the budget,
-    relative to it. tied_embeddings: one matrix for input and output embeddings. mlp: the MLP of every layer, such as
+    equal: what all candidates have in common: parameters, or flops, the forward floating-point operations per token.
+    parameters: number of parameters of each candidate. flops_per_token: with equal flops, the flops per token of each
+    candidate. flops_length: context length at which flops are counted, in tokens. tolerance: allowed relative deviation
+    from the budget. tied_embeddings: use one matrix for input and output embeddings. mlp: MLP of every layer, such as
     {ratio: 2.75}.
     """
 
@@ -61,13 +61,13 @@ class Space(Layout):
         return 6 * budget if name == "parameters" else 3 * budget
 
     def spent(self, architecture: Architecture) -> float:
-        """What a drawing takes of the budget, in its unit."""
+        """What an architecture takes of the budget, in its unit."""
         if self.equal == "flops":
             return architecture.flops(self.flops_length) / self.flops_length
         return architecture.parameters
 
     def misses(self, architecture: Architecture) -> float:
-        """How far a drawing is from the budget, relative to it."""
+        """How far an architecture is from the budget, relative to it."""
         return abs(self.spent(architecture) / self.budget[1] - 1)
 
     def draw(self, pick: Pick, vocabulary: int) -> Architecture:
@@ -81,7 +81,7 @@ class Space(Layout):
         return Architecture.model_validate(dict(self._sketch(layers, width, vocabulary)))
 
     def fitted(self, layers: Layers, vocabulary: int) -> Architecture:
-        """The drawing whose width meets the budget; the MLP's ratio takes up the remainder.
+        """The architecture whose width meets the budget; the MLP's ratio takes up the remainder.
 
         Of the widths that fit within the tolerance, the one whose MLP ratio is nearest the asked. Raises
         BadInput naming the layer that does not fit.
@@ -94,7 +94,7 @@ class Space(Layout):
         raise BadInput(self._misfit(specs, vocabulary))
 
     def _sketch(self, specs: tuple[MixerSpec, ...], width: int, vocabulary: int, hidden: int = 8) -> Architecture:
-        """A drawing that is not yet validated, by default with the smallest MLP."""
+        """An architecture that is not yet validated, by default with the smallest MLP."""
         return Architecture.model_construct(
             vocabulary=vocabulary,
             width=width,
@@ -133,25 +133,25 @@ class Space(Layout):
         return best[1] if best else None
 
     def _misfit(self, specs: tuple[MixerSpec, ...], vocabulary: int) -> str:
-        """Which part of the smallest drawing goes over the budget."""
+        """Which part of the smallest architecture goes over the budget."""
         width = next((w for w in WIDTHS if _suits(specs, w)), None)
         if width is None:
-            return f"kinds: no width up to {WIDTHS[-1]} suits every layer"
+            return f"kinds: no width up to {WIDTHS[-1]} is possible for every layer"
         name, budget = self.budget
         whole = self.spent(self._sketch(specs, width, vocabulary))
         parts = [self._part(spec, width) for spec in specs]
         spent = whole - sum(parts)
         if spent > budget:
             return (
-                f"{name}: {budget:.12g} cannot hold the embeddings and MLPs alone: at the least "
+                f"{name}: {budget:.12g} is too small for the embeddings and MLPs: at the smallest "
                 f"width, {width}, they take {spent:.12g}"
             )
         for index, (layer, part) in enumerate(zip(specs, parts, strict=True)):
             spent += part
             if spent > budget:
                 return (
-                    f"{name}: {budget:.12g} cannot hold layer {index} ({layer.kind}): at the least "
-                    f"width, {width}, the drawing takes {whole:.12g}"
+                    f"{name}: {budget:.12g} is too small for layer {index} ({layer.kind}): at the smallest "
+                    f"width, {width}, the architecture takes {whole:.12g}"
                 )
         return f"{name}: no width meets {budget:.12g} within {self.tolerance:.0%}; give a larger tolerance or budget"
 
@@ -163,7 +163,7 @@ class Space(Layout):
 
     @property
     def drawings(self) -> int:
-        """How many different drawings the space holds, those of `designs_only` left out."""
+        """How many different architectures the space holds, those of `designs_only` left out."""
         return counting.count(self)
 
 

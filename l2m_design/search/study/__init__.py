@@ -1,1 +1,1 @@
-"""Optuna's one door: a database that may be away, tickets that are worked off once each, and who draws what next."""
+"""The only use of Optuna: a database that may be unreachable, trials that are stored once each, and the samplers."""

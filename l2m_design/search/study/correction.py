@@ -24,7 +24,7 @@ Measure = Callable[[CachePlan], float]
 
 @dataclass(frozen=True)
 class Tried:
-    """A plan that was tried: its name, and what it loses, nats a token."""
+    """A plan that was tried: its name, and what it loses, nats per token."""
 
     name: str
     plan: CachePlan

@@ -78,15 +78,16 @@ class Database:
                 gone = time.monotonic() - began
                 if gone > self.patience:
                     raise DatabaseAway(
-                        f"storage {self.shown}: away for {gone:.0f} s ({reason(error)}); nothing finished is lost, go "
-                        "on with --resume"
+                        f"storage {self.shown}: unreachable for {gone:.0f} s ({reason(error)}); finished trials are "
+                        "saved, "
+                        "continue with --resume"
                     ) from None
                 if not said:
                     said = True
-                    self._say(f"storage {self.shown}: {reason(error)}; asked again for {self.patience:.0f} s")
+                    self._say(f"storage {self.shown}: {reason(error)}; retrying for {self.patience:.0f} s")
             else:
                 if said:
-                    self._say(f"storage {self.shown}: back after {time.monotonic() - began:.0f} s")
+                    self._say(f"storage {self.shown}: reachable again after {time.monotonic() - began:.0f} s")
                 return answer
             time.sleep(wait)
             wait = min(LONGEST_WAIT, 2 * wait)
@@ -102,7 +103,7 @@ def shown(url: str) -> str:
         return masked(make_url(url).render_as_string(hide_password=True))
     except (ArgumentError, ValueError):
         raise BadInput(
-            f"storage {url.partition('://')[0]}: not a database URL; as sqlite:///study.db, postgresql://user@host/name"
+            f"storage {url.partition('://')[0]}: not a database URL, such as sqlite:///study.db, postgresql://user@host/name"
         ) from None
 
 
@@ -111,11 +112,11 @@ def check_file(url: str) -> None:
     place = shown(url)
     file = make_url(url).database if place.startswith("sqlite") else None
     if file and not Path(file).exists():
-        raise BadInput(f"storage {place}: unable to open database file: there is none")
+        raise BadInput(f"storage {place}: unable to open database file: it does not exist")
 
 
 def driven(url: str) -> str:
-    """The URL with the driver that `l2m-design[postgres]` installs, where it names none."""
+    """The URL with the driver psycopg, if it names none."""
     parts = make_url(url)
     if parts.drivername == "postgresql":
         parts = parts.set(drivername="postgresql+psycopg")
@@ -132,5 +133,5 @@ def reason(error: BaseException) -> str:
 
 def _driver_hint(url: str, error: Exception) -> str:
     if url.startswith("postgres"):
-        return "needs a driver: pip install 'l2m-design[postgres]'"
+        return "needs a driver: pip install 'psycopg[binary]'"
     return f"no driver for it ({first_line(error)})"

@@ -1,7 +1,7 @@
 """Draws: what Optuna proposes as trial k, from what had ended when its turn came.
 
-The k-th drawing depends on trials up to k - LAG · workers alone (k - 1 with one worker), each told in the order of its
-number, and on a seed of its own. So it does not matter which of two jobs ends first, nor how often the search was
+The k-th architecture depends on trials up to k - LAG · workers alone (k - 1 with one worker), each told in the order of
+its number, and on a seed of its own. So it does not matter which of two jobs ends first, nor how often the search was
 stopped: the same study draws the same. Trials in between count as running, with the picks they have.
 """
 
@@ -36,16 +36,16 @@ class Past:
     ended: Records
     running: Mapping[int, Record]
 
-    def running_twin(self, found: Candidate) -> int | None:
+    def running_duplicate(self, found: Candidate) -> int | None:
         """The number of one of the others that trains the same."""
         return next((n for n, record in self.running.items() if (record.fingerprint, record.rate) == found.key), None)
 
 
 @dataclass
 class Asked:
-    """One drawing in a study of its own, which hears its rungs.
+    """One architecture in a study of its own, which hears its rungs.
 
-    rejected: drawings refused unasked before it. generation: what a genetic sampler must know of it later.
+    rejected: architectures refused unasked before it. generation: what a genetic sampler must know of it later.
     """
 
     picks: Picks
@@ -73,7 +73,7 @@ class Asked:
 
 
 class Draws:
-    """Asks Optuna, by its public ways alone, in a study in memory that is made for each drawing."""
+    """Asks Optuna, by its public ways alone, in a study in memory that is made for each architecture."""
 
     def __init__(self, descriptor: Descriptor) -> None:
         self._descriptor, self._candidates = descriptor, descriptor.candidates
@@ -84,7 +84,7 @@ class Draws:
         return {name: CategoricalDistribution(options) for name, options in self._candidates.questions.items()}
 
     def asked(self, number: int, past: Past) -> Asked:
-        """The drawing of this number."""
+        """The architecture of this number."""
         settings = self._descriptor.settings
         storage = InMemoryStorage()
         study = optuna.create_study(
@@ -120,7 +120,7 @@ class Draws:
         return self._told[record.number]
 
     def entry(self, record: Record, found: Candidate) -> FrozenTrial:
-        """A trial that ended, as the database keeps it; a drawing that no picks can ask for says nothing of picks."""
+        """A trial that ended, as the database stores it; without picks if no picks give its architecture."""
         return self._frozen(record, found, exact=True)
 
     def _frozen(self, record: Record, found: Candidate, exact: bool) -> FrozenTrial:
@@ -178,7 +178,7 @@ class Draws:
 
         def fresh(picks: Picks) -> bool:
             found = candidates.drawn(lambda question, options: picks[question])
-            return past.ended.twin(*found.key) is None and past.running_twin(found) is None
+            return past.ended.duplicate(*found.key) is None and past.running_duplicate(found) is None
 
         return FeasibleSampler(name, inner, candidates.questions, candidates.feasible, fresh, seed, candidates.largest)
 

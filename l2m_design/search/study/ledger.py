@@ -33,7 +33,7 @@ FRESH, AGAIN = 60.0, 15.0  # seconds: so old a sign of life counts; how often on
 class Ledger:
     """The entries of one study; who opens it may write, one driver at a time.
 
-    descriptor: of the study that is asked for; none takes the one that is kept. Raises BadInput where the study is not
+    descriptor: of the expected study; None takes the stored one. Raises BadInput where the study is not
     there, or is another.
     """
 
@@ -47,7 +47,7 @@ class Ledger:
         kept = self._attrs.get(STUDY)
         if descriptor is None:
             if kept is None:
-                raise BadInput(f"study {name} in {database.shown}: was never begun; start it with l2m search")
+                raise BadInput(f"study {name} in {database.shown}: was never started; start it with l2m search")
             descriptor = Descriptor.of_plain(json.loads(kept))
         elif kept is not None:
             old = Descriptor.of_plain(json.loads(kept)).identity
@@ -74,7 +74,7 @@ class Ledger:
         return [trial for trial in found if name in trial.user_attrs]
 
     def begin(self, lag: int) -> None:
-        """Write under this process' name, drawing with this lag. Raises BadInput where another driver writes."""
+        """Write under this process' name, architecture with this lag. Raises BadInput where another driver writes."""
         check_free(self.database, self.name)
         self.sign()
         self._read()
@@ -84,7 +84,7 @@ class Ledger:
             self._set(UID, secrets.token_hex(8))
 
     def _keep_lag(self, lag: int) -> None:
-        """What was drawn, or may have been, keeps the lag of its drawing."""
+        """What was drawn, or may have been, keeps the lag of its architecture."""
         lags: list[list[int]] = self._attrs.get(LAGS, [])
         if not lags or lags[-1][1] != lag:
             last = max((record.number for record in self.records.all), default=-1)
@@ -101,8 +101,8 @@ class Ledger:
         if time.monotonic() - self._signed > AGAIN or not self._signed:
             if (holder := self._attrs.get(DRIVER)) and not _own(holder) and _lives(holder):
                 raise WorkFailed(
-                    f"study {self.name}: process {holder['pid']} on {holder['host']} searches it now, since this one "
-                    "was silent for long; nothing finished is lost"
+                    f"study {self.name}: process {holder['pid']} on {holder['host']} has taken over the search, since "
+                    "this process did not respond for long; finished trials are saved"
                 )
             self._signed = time.monotonic()
             process = psutil.Process(os.getpid())
@@ -174,8 +174,8 @@ def check_free(database: Database, name: str) -> None:
     holder = database.study(name).user_attrs.get(DRIVER) if name in database.studies else None
     if holder and not _own(holder) and _lives(holder):
         raise BadInput(
-            f"study {name} in {database.shown}: is searched by process {holder['pid']} on {holder['host']}; a study "
-            f"has one driver (one that was killed on another host counts as alive for {FRESH:.0f} s)"
+            f"study {name} in {database.shown}: is being searched by process {holder['pid']} on {holder['host']}; "
+            f"only one process may search a study (one killed on another host counts as alive for {FRESH:.0f} s)"
         )
 
 

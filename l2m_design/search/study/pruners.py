@@ -1,4 +1,4 @@
-"""Pruners: who goes on at a rung, by the penalised loss; resources are counted as powers of the reduction."""
+"""Pruners: who continues at a rung, by the penalised loss; resources are counted as powers of the reduction."""
 
 import numpy as np
 import optuna
@@ -40,8 +40,8 @@ def goes_on(values: list[float], others: list[list[float]], reduction: int) -> b
     """The rung rule for several objectives: is a candidate in the first 1/reduction by non-dominated sorting?
 
     values: [objectives], each to be small, at this rung; others: those of all that reached it before. Fronts are
-    peeled off until they hold their share; who lies on a peeled front goes on, so at least the first front does. With
-    fewer than `reduction` others everybody goes on. After MO-ASHA (Schmucker et al. 2021, arXiv 2106.12639).
+    peeled off until they hold their share; who lies on a peeled front continues, so at least the first front does. With
+    fewer than `reduction` others everybody continues. After MO-ASHA (Schmucker et al. 2021, arXiv 2106.12639).
     """
     rows = np.array([values, *others])
     if len(rows) <= reduction:

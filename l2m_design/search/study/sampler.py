@@ -1,4 +1,4 @@
-"""FeasibleSampler: an Optuna sampler whose drawings are held to the condition before they are asked for."""
+"""FeasibleSampler: an Optuna sampler that rejects architectures that fail the condition before they become trials."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
@@ -37,9 +37,9 @@ class FeasibleSampler(BaseSampler):
     """Asks an inner sampler for joint picks; those that are infeasible are drawn again, or mended pick by pick.
 
     questions: every pick's name and options, the same for all candidates. feasible: of all picks, without building
-    anything; fresh: not drawn before, preferred where there still is something new. largest: picks of the most state,
-    from where to look on when feasible ones are too rare to be met by chance. rejected: how many drawings were refused
-    before they were asked.
+    anything; fresh: not sampled before, preferred while there is something new. largest: picks of the most state,
+    from where to look on when feasible ones are too rare to be met by chance. rejected: number of
+    architectures that were rejected.
     """
 
     def __init__(

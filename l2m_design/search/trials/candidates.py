@@ -21,7 +21,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Candidate:
-    """A drawing with its verdict; misfit: why no width suits it, or the context does not, if so."""
+    """An architecture with its verdict; misfit: why no width suits it, or the context does not, if so."""
 
     architecture: Architecture
     verdict: Verdict
@@ -30,7 +30,7 @@ class Candidate:
 
     @property
     def key(self) -> tuple[str, float]:
-        """What tells one candidate from another: drawing and learning rate."""
+        """What tells one candidate from another: architecture and learning rate."""
         return self.architecture.fingerprint, self.rate
 
 
@@ -59,7 +59,7 @@ class Candidates:
         return found | ({RATE: list(rates)} if len(rates) > 1 else {})
 
     def drawn(self, pick: Callable[[str, list[Any]], Any], given: Architecture | None = None) -> Candidate:
-        """The candidate of these picks; given: its drawing, where the space's questions cannot draw it."""
+        """The candidate of these picks; given: its architecture, where the space's questions cannot draw it."""
         rates = self._settings.search.rates
         rate = float(pick(RATE, list(rates))) if len(rates) > 1 else rates[0]
         misfit = None
@@ -132,16 +132,19 @@ class Candidates:
         return self.memory(TRAINING_BYTES * architecture.parameters) <= 0
 
     def rejection(self, found: Candidate) -> str:
-        """Why a drawing is infeasible, in words."""
+        """Why an architecture is infeasible, in words."""
         if found.misfit:
             return found.misfit
         verdict, enforced = found.verdict, self._settings.search.enforce
         if not self.fits_memory(found.architecture):
             needs = TRAINING_BYTES * found.architecture.parameters / GIB
             limit = self._settings.search.memory_gib
-            return f"its training needs {needs:.2g} GiB at least, search.memory_gib is {limit:g}"
+            return f"its training needs at least {needs:.2g} GiB, but search.memory_gib is {limit:g}"
         if not verdict.meets_growth and "growth" in enforced:
-            return f"its state's growth is {verdict.growths[0]}, the data require {verdict.growths[1]}"
+            return f"its state grows as {verdict.growths[0]}, but {verdict.growths[1]} is required"
         assert verdict.room is not None
         length, room = min(verdict.room.items(), key=lambda item: item[1])
-        return f"at {length} tokens its state is {math.exp(-room):.2g} times too small, at the highest capacity of it"
+        return (
+            f"at {length} tokens its state is {math.exp(-room):.2g} times too small, even at the highest capacity per "
+            "element"
+        )

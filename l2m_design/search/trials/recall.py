@@ -41,10 +41,13 @@ def check_recall(asked: RecallSettings, vocabulary: int) -> None:
     corpus = open_corpus(asked.corpus)
     if not is_exact_on_windows(corpus):
         raise BadInput(
-            f"recall.corpus: {corpus.name} does not know its Bayes loss; mqar, noisy-recall, santa-fe, ... do"
+            f"recall.corpus: the Bayes loss of {corpus.name} is unknown; use mqar, noisy-recall, santa-fe, ..."
         )
     if corpus.vocabulary > vocabulary:
-        raise BadInput(f"recall.corpus: {corpus.name} has {corpus.vocabulary} tokens, the study's models {vocabulary}")
+        raise BadInput(
+            f"recall.corpus: {corpus.name} has {corpus.vocabulary} tokens, but the models of the study have "
+            f"{vocabulary}"
+        )
     held_out_windows(corpus, "test", asked.length, 1)
 
 

@@ -1,4 +1,4 @@
-"""Trial: one candidate from its drawing to its record; it says which job comes next and hears what became of it."""
+"""Trial: one candidate from its architecture to its record; it gives the next job and receives its outcome."""
 
 import math
 import time
@@ -102,12 +102,12 @@ class Trial:
         """The record with its excess on the recall source; none where that run failed."""
         settings, record = self.descriptor.settings, self.record
         if outcome.result is None:
-            return replace(record, note=f"trial {record.number}: no recall: {outcome.reason}")
+            return replace(record, note=f"trial {record.number}: recall was not measured: {outcome.reason}")
         seconds = outcome.result["train_seconds"] + outcome.result["evaluate_seconds"]
         record = replace(record, recall=outcome.result["late_excess_nats"], recall_seconds=seconds)
         assert settings.recall
         if settings.recall.keep < 1 and not record.design and recall.behind(record, self.known, settings):
-            reason = f"its recall ({record.recall:.3f} nats a fact over Bayes) is not in the best "
+            reason = f"its recall ({record.recall:.3f} nats per fact above the Bayes loss) is not among the best "
             return replace(record, state="pruned", reason=f"{reason}{settings.recall.keep:.0%}")
         return record
 
@@ -124,7 +124,7 @@ class Trial:
         if outcome.out_of_memory:
             return replace(record, state="infeasible", reason=outcome.reason, feasible=False, too_large=True)
         if outcome.result is None:
-            return replace(record, reason=outcome.reason or "ended without a word")
+            return replace(record, reason=outcome.reason or "ended without a message")
         size = math.log2(max(1, record.state_bytes))
         value = outcome.result["late_loss"] + self.descriptor.settings.search.price * size
         return replace(record, state="complete", result=outcome.result, value=value)
@@ -166,5 +166,5 @@ def begun(
     record = candidates.record(number, found, picks, design)
     if found.misfit or (not record.feasible and not design):
         return replace(record, state="infeasible", reason=candidates.rejection(found))
-    twin = known.twin(record.fingerprint, record.rate, whole=design is not None)
-    return record.copied_from(twin) if twin else record
+    earlier = known.duplicate(record.fingerprint, record.rate, whole=design is not None)
+    return record.copied_from(earlier) if earlier else record

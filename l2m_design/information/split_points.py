@@ -1,8 +1,8 @@
-"""Places: where I(n;n) is read in documents. Every estimator answers place by place; documents are resampled.
+"""Split points: the positions between X and Y at which I(n;n) is measured; estimators give nats for each of them.
 
-A window of 2 N tokens is read at one place for n = N and at up to `spots` places for shorter n, evenly spread at
-multiples of 2n: short lengths, read at a single place, would be the noisiest. Because those places start where a
-longer length's second half starts, a model that scored that half alone has scored their joint sequence as well.
+A window of 2 N tokens has one split point for n = N and up to `spots` for shorter n, evenly spread at multiples of 2n:
+with a single one, short lengths would be the noisiest. Because they start where the second half of a longer length
+starts, a model that scored that half alone has scored their joint sequence as well.
 """
 
 from dataclasses import dataclass
@@ -19,10 +19,12 @@ STRETCHES = "stretches of documents"  # what rows are where there are too few do
 
 
 @dataclass(frozen=True)
-class Places:
-    """X = tokens [begin, begin + n), Y = [begin + n, begin + 2n) of one array of tokens, all inside one document.
+class SplitPoints:
+    """Blocks X = tokens [begin, begin + n) and Y = [begin + n, begin + 2n) of one array of tokens, each inside one
+    document.
 
-    lengths: [lengths] n that occur. document, window, begin, n: [places]. Windows are numbered along the places.
+    documents: the documents. lengths: [lengths] the different n. document, window, begin, n: [points]. Windows are
+    numbered in the order of the points.
     """
 
     documents: Documents
@@ -37,25 +39,25 @@ class Places:
 
     @property
     def windows(self) -> int:
-        """How many windows the places lie in."""
+        """Number of windows."""
         return int(self.window[-1]) + 1 if len(self) else 0
 
-    def of_windows(self, first: int, last: int) -> "Places":
-        """The places in windows first .. last - 1."""
+    def of_windows(self, first: int, last: int) -> "SplitPoints":
+        """Return the split points in windows first .. last - 1."""
         return self.chosen(slice(*np.searchsorted(self.window, [first, last])))
 
-    def chosen(self, rows: slice | Ints) -> "Places":
-        """Some of the places."""
+    def chosen(self, rows: slice | Ints) -> "SplitPoints":
+        """Return some of the split points."""
         columns = (column[rows] for column in (self.document, self.window, self.begin, self.n))
-        return Places(self.documents, self.lengths, *columns)
+        return SplitPoints(self.documents, self.lengths, *columns)
 
     def tokens(self, n: int) -> NDArray[np.int64]:
-        """[places, 2n] tokens of the places of length n."""
+        """Return [points, 2n] the tokens of X and Y at the split points of length n."""
         index = self.begin[self.n == n][:, None] + np.arange(2 * n)
         return np.asarray(self.documents.tokens[index], dtype=np.int64)
 
     def curve(self, nats: Floats, estimator: str) -> Curve:
-        """The curve of nats [places], averaged by row and length; NaN where a row has no such place.
+        """The curve of nats [points], averaged by row and length; NaN where a row has no such place.
 
         Rows are families of documents (most often single ones), the units of resampling. With fewer than
         FEWEST_DOCUMENTS of them, stretches as long as a window are: the interval is then one for these documents.
@@ -75,7 +77,7 @@ class Places:
         return int(self._rows()[0].max()) + 1
 
     def _rows(self) -> tuple[Ints, str]:
-        """[places] the row of each, and what rows are."""
+        """[points] the row of each, and what rows are."""
         families = self.documents.families
         units = self.document if families is None else families[self.document]
         names, row = np.unique(units, return_inverse=True)
@@ -88,8 +90,8 @@ class Places:
         return np.unique(keys, axis=0, return_inverse=True)[1].ravel(), STRETCHES
 
 
-def spread_places(windows: Windows, lengths: Ints, spots: int) -> Places:
-    """Places in windows of 2 · max(lengths) tokens, `spots` at most of each length, at multiples of 2n."""
+def spread_points(windows: Windows, lengths: Ints, spots: int) -> SplitPoints:
+    """SplitPoints in windows of 2 · max(lengths) tokens, `spots` at most of each length, at multiples of 2n."""
     offsets, sizes = [], []
     for n in lengths.tolist():
         most = windows.length // (2 * n)
@@ -98,7 +100,7 @@ def spread_places(windows: Windows, lengths: Ints, spots: int) -> Places:
         sizes += [n] * count
     start = windows.documents.spans[windows.document, 0] + windows.start
     each = len(sizes)
-    return Places(
+    return SplitPoints(
         windows.documents,
         lengths,
         document=np.repeat(windows.document, each),
@@ -108,8 +110,8 @@ def spread_places(windows: Windows, lengths: Ints, spots: int) -> Places:
     )
 
 
-def whole_places(documents: Documents, lengths: Ints) -> Places:
-    """Documents cut in their middle: each whose half is one of the lengths is one place."""
+def whole_points(documents: Documents, lengths: Ints) -> SplitPoints:
+    """Documents cut in their middle: each whose half is one of the lengths has one split point."""
     halves = documents.lengths // 2
     rows = np.nonzero(np.isin(halves, lengths) & (documents.lengths % 2 == 0))[0]
-    return Places(documents, lengths, rows, np.arange(len(rows)), documents.spans[rows, 0], halves[rows])
+    return SplitPoints(documents, lengths, rows, np.arange(len(rows)), documents.spans[rows, 0], halves[rows])

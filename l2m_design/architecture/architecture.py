@@ -1,4 +1,4 @@
-"""Architecture: a whole decoder as drawn; its state and parameters in exact integers, its flops in round ones."""
+"""Architecture: a decoder; its state and parameters in exact integers, its flops approximately."""
 
 from collections.abc import Iterable
 from functools import cached_property
@@ -29,7 +29,11 @@ class MLP(Values):
 
 
 class Architecture(Values):
-    """A decoder: pre-norm mixer and pre-norm MLP in each layer, both residual, one final RMSNorm.
+    """A decoder: in each layer a mixer and an MLP, both with RMSNorm before and a residual connection; a final RMSNorm.
+
+    vocabulary: number of tokens. width: model width, even. tied_embeddings: use one matrix for input and output
+    embeddings. mlp: the MLP of every layer. layers: specifications of the mixers, as MixerSpec or mappings with `kind`.
+    Raises BadInput from `parse` and `load`, ValidationError (a ValueError) from the constructor, naming the layer.
 
     Examples:
         >>> window = {"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 16, "window": 64}
@@ -56,16 +60,22 @@ class Architecture(Values):
 
     @classmethod
     def load(cls, path: str | Path, overrides: Iterable[str] = ()) -> Self:
-        """Read a drawing from YAML or JSON, from a card, or from a folder with an architecture.yaml."""
+        """Read an architecture from a YAML or JSON file, a card, or a folder with an architecture.yaml. Raises
+        BadInput.
+
+        overrides: KEY=VALUE with dotted keys.
+        """
         if Path(path).expanduser().is_dir():
             path = Path(path) / "architecture.yaml"
         data = read_mapping(path)
         if "model_type" in data:
-            raise BadInput(f"{path}: a published model's config, which `l2m check` reads; here a drawing is expected")
-        drawing = data.get("architecture", data)
-        if not isinstance(drawing, dict):
-            raise BadInput(f"{path}: architecture: a mapping is expected, found {type(drawing).__name__}")
-        return cls.parse(override(drawing, overrides), str(path))
+            raise BadInput(
+                f"{path}: is the config of a published model, which only `l2m check` reads; must be an architecture"
+            )
+        architecture = data.get("architecture", data)
+        if not isinstance(architecture, dict):
+            raise BadInput(f"{path}: architecture: must be a mapping, found {type(architecture).__name__}")
+        return cls.parse(override(architecture, overrides), str(path))
 
     @cached_property
     def state(self) -> StateLaw:
@@ -79,12 +89,12 @@ class Architecture(Values):
 
     @property
     def outside(self) -> StateLaw:
-        """History state outside of the layers: the last hidden vector, where a choice needs the loss."""
+        """History state outside of the layers: the last hidden vector, if a layer chooses tokens by the loss."""
         return StateLaw((StateTerm(self.width, Fixed()),)) if self.surprised else StateLaw()
 
     @cached_property
     def surprised(self) -> bool:
-        """Does a layer choose what to keep by the model's loss on each token?"""
+        """True if a layer chooses cached tokens by the loss of the model on each token."""
         return any(isinstance(layer, SparseAttention) and layer.surprised for layer in self.layers)
 
     def too_short(self, length: int) -> str | None:
@@ -115,7 +125,7 @@ class Architecture(Values):
 
     @property
     def picture(self) -> str:
-        """One letter a layer, a small one where it reads another layer's cache.
+        """One letter per layer, a small one where it reads another layer's cache.
 
         A full attention, W window, L latent attention, S sparse keys, M Mamba-2, 1 Mamba-1, D gated DeltaNet,
         F log-linear (Fenwick tree), C checkpointed state space.
@@ -134,12 +144,12 @@ def shared_misfit(layers: tuple[MixerSpec, ...], index: int) -> str | None:
         return f"share ({layer.share}) must be the number of an earlier layer (from 0)"
     source = layers[layer.share]
     if not isinstance(source, KeyValueMixer) or source.share is not None:
-        return f"share: layer {layer.share} ({source.kind}) keeps no cache of its own"
+        return f"share: layer {layer.share} ({source.kind}) has no cache of its own"
     if not source.lends:
         chosen = getattr(source, "choose", "")
-        return f"share: layer {layer.share} keeps what its own reads choose ({chosen}); choose otherwise there"
+        return f"share: layer {layer.share} evicts by its own queries (choose: {chosen}); use another `choose` there"
     theirs = source.cache
     for name, value in layer.cache.items():
         if theirs.get(name) != value:
-            return f"share: {name} ({value}) must be that of layer {layer.share} ({theirs.get(name)})"
+            return f"share: {name} ({value}) must equal that of layer {layer.share} ({theirs.get(name)})"
     return None
