@@ -67,18 +67,8 @@ def command(
     from l2m_design.library.export import export
 
     parameters = None if scale is None else _parameters(scale)
-    result = export(
-        architecture,
-        to,
-        out,
-        weights=weights,
-        tokenizer=tokenizer,
-        parameters=parameters,
-        seed=seed,
-        force=force,
-        register=register,
-        tracking=tracking,
-    )
+    weighted: dict[str, Any] = {"weights": weights, "tokenizer": tokenizer, "parameters": parameters, "seed": seed}
+    result = export(architecture, to, out, **weighted, force=force, register=register, tracking=tracking)
     print_json(result) if as_json else _say(result)
 
 

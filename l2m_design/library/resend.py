@@ -49,7 +49,7 @@ def resend(
         else:
             tracker, notes = _study(load_summary(path), path, uri, folder, (storage, identity))
     if tracker.trouble:
-        raise WorkFailed(f"--tracking {uri}: {tracker.trouble}")
+        raise WorkFailed(f"`tracking` {uri}: {tracker.trouble}")
     return uri, [*notes, *tracker.notes]
 
 
