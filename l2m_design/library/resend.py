@@ -93,7 +93,7 @@ def _ledger(summary: Summary, storage: str | None, folder: Path) -> Ledger | Non
     ledger = Ledger(Database(storage or f"sqlite:///{own}"), summary.study)
     there = {record.number: record.fingerprint for record in ledger.records.all}
     if not {record.number: record.fingerprint for record in summary.records}.items() <= there.items():
-        raise BadInput(f"--runs {folder.parent}: {folder.name} there is another study; name the folder of this one")
+        raise BadInput(f"`runs` {folder.parent}: {folder.name} there is another study; name the folder of this one")
     return ledger
 
 
