@@ -75,7 +75,7 @@ def _study(
         identity = ledger.uid
         runs = ledger.runs(final_recipe(summary.settings).fingerprint) if summary.settings.finalists else []
     elif summary.finalists:
-        notes.append(f"the training runs of {len(summary.finalists)} finalists are left out: --runs does not hold them")
+        notes.append(f"the training runs of {len(summary.finalists)} finalists are left out: `runs` does not hold them")
     tracker = study_tracker(uri, known, folder, identity, searching=False)
     finish_study(tracker, summary, runs, path)
     page = path.with_name("index.html")
