@@ -1,4 +1,4 @@
-"""Any architecture as a transformers model. Importing this registers the class, so no code of an exported folder runs."""
+"""Any architecture as a transformers model. Importing this registers the class, so that no code of a folder runs."""
 
 from transformers import AutoConfig, AutoModelForCausalLM
 

@@ -1,4 +1,4 @@
-"""The interface of export targets: whether one can represent an architecture, and its config.json, weights and cache."""
+"""The interface of export targets: can it represent an architecture; config.json, weights and cache."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
