@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_demand_in_bytes_is_refused_to_a_model_of_tokens(folder: Path) -> None:
     done = check("mamba", "--estimate", "bytes.json", cwd=folder)
     assert done.returncode == 2
-    assert "bytes.json counts bytes, and mamba reads tokens (vocabulary 50,277): give --bytes-per-token" in done.stderr
+    assert "bytes.json counts bytes, but mamba reads tokens (vocabulary 50,277): give --bytes-per-token" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

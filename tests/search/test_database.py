@@ -176,7 +176,7 @@ def test_a_study_knows_in_which_database_its_trials_lie(opened, trained, tmp_pat
     opened("search.trials=0", elsewhere).run(resume=True)
     assert len(trained) == before
     opened("search.trials=0").run(fresh=True)
-    with pytest.raises(BadInput, match="are in its folder; leave --storage out"):
+    with pytest.raises(BadInput, match="are in the folder of the study; leave --storage out"):
         opened("search.trials=0", elsewhere).run()
 
 
