@@ -154,7 +154,7 @@ def test_export_scales_a_drawing_and_judges_it_again(folder: Path, repository: P
     assert card["verdict"] == grown["verdict"]
     assert "test_loss" not in card["provenance"]  # measured on the small one
     plain = l2m("export", "scaled/card.json", "--scale", "30M", "--out", "again", cwd=folder)
-    assert "level not judged" in plain.stdout
+    assert "capacity not checked" in plain.stdout
 
 
 def test_doctor_finds_everything_needed(folder: Path) -> None:

@@ -21,7 +21,7 @@ def test_an_interrupted_search_keeps_its_trials_and_goes_on_to_the_same_plan(
         return pretend(*arguments)
 
     monkeypatch.setattr(processes, "run_isolated", interrupted)
-    with pytest.raises(Interrupted, match="3 of 8 trials are kept"):
+    with pytest.raises(Interrupted, match="3 of 8 trials are saved"):
         search.run()
     monkeypatch.setattr(processes, "run_isolated", pretend)
     again = opened()
