@@ -16,7 +16,7 @@ import numpy as np
 from l2m_design.corpus import open_corpus
 from l2m_design.information import MeasurementSettings, measure
 from l2m_design.information.plan import lengths_of, placed, planned_tokens
-from l2m_design.information.profile import score_places
+from l2m_design.information.profile import score_points
 from l2m_design.measuring.scorer import Scoring, open_scores
 
 
@@ -48,7 +48,7 @@ def main() -> None:
         places = placed(corpus, settings, scores.documents, lengths, np.random.default_rng(settings.seed))
         kinds = places.window * len(places.lengths) + np.searchsorted(places.lengths, places.n)
         first = places.chosen(np.unique(kinds, return_index=True)[1])
-        nats, _ = score_places(first, scores)
+        nats, _ = score_points(first, scores)
     n = places.lengths
     joint = 2 * int(n[-1])
     pipelines = {"with vCLUB": joint + 3 * int(n.sum()), "direct alone": joint + int(n.sum())}

@@ -196,14 +196,14 @@ def _ratio(held: float, required: float) -> float:
 class Enough:
     """The answer of the capacity condition.
 
-    answer: yes, no or not decided. length: context length that decides, where the margin is smallest. held: nats at the
-    lowest, central and highest capacity. required: the required nats there. ranged: True if the capacity is an
+    answer: yes, no or not decided. length: context length that decides, where the margin is smallest. capacity: nats at
+    the lowest, central and highest capacity. required: the required nats there. ranged: True if the capacity is an
     interval.
     """
 
     answer: Answer
     length: int
-    held: tuple[float, float, float]
+    capacity: tuple[float, float, float]
     required: Estimate
     ranged: bool
 
@@ -211,7 +211,7 @@ class Enough:
         """Return the fields as JSON."""
         return {
             "decided_at": self.length,
-            "capacity_nats": dict(zip(("low", "value", "high"), self.held, strict=True)),
+            "capacity_nats": dict(zip(("low", "value", "high"), self.capacity, strict=True)),
             "required_nats": self.required.plain(),
         }
 

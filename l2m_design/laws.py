@@ -226,7 +226,7 @@ class Dtypes:
         """Return one data type for all; a type that only KV caches have leaves the rest in bfloat16."""
         return cls(cache=dtype) if dtype in CACHE_ONLY else cls(dtype)
 
-    def held(self, term: StateTerm) -> str:
+    def of_term(self, term: StateTerm) -> str:
         """Return the data type of a term."""
         if term.cached:
             return term.dtype or self.cache or self.model
@@ -234,7 +234,7 @@ class Dtypes:
 
     def bytes(self, term: StateTerm, elements: int) -> int:
         """Return the bytes of `elements` elements of a term, in whole blocks of 32 for block formats."""
-        return -(-elements * BLOCK_BYTES[self.held(term)] // BLOCK)
+        return -(-elements * BLOCK_BYTES[self.of_term(term)] // BLOCK)
 
     @property
     def widest(self) -> float:
@@ -296,9 +296,9 @@ class StateLaw:
         dtypes = Dtypes.of(dtype) if isinstance(dtype, str) else dtype
         return sum(dtypes.bytes(term, term.elements * term.growth.count(t)) for term in self.terms)
 
-    def held_in(self, dtypes: Dtypes, cached: bool) -> list[str]:
+    def dtypes_in(self, dtypes: Dtypes, cached: bool) -> list[str]:
         """Return the data types of the KV cache (cached=True) or of other states (False), in order."""
-        return list(dict.fromkeys(dtypes.held(t) for t in self.terms if t.elements and t.cached == cached))
+        return list(dict.fromkeys(dtypes.of_term(t) for t in self.terms if t.elements and t.cached == cached))
 
     def bytes_per_token(self, t: int, dtype: str | Dtypes = "bfloat16") -> float:
         """Return the marginal bytes per token at t: the mean slope over the last sixteenth of the context."""

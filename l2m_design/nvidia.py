@@ -40,12 +40,14 @@ def index_for(version: str | None) -> tuple[str, str]:
         return "", ""
     major = int(version.split(".")[0])
     if major >= CUDA_13:
-        return "", f"NVIDIA driver {version}: torch built for CUDA 13, as on PyPI"
+        return "", f"NVIDIA driver {version}: installing torch built for CUDA 13, as on PyPI"
     if major >= CUDA_12:
-        chosen = f"NVIDIA driver {version} is older than {CUDA_13}, which CUDA 13 needs: torch built for CUDA 12.6"
+        chosen = (
+            f"NVIDIA driver {version} is too old for CUDA 13 (needs {CUDA_13}): installing torch built for CUDA 12.6"
+        )
         return f"{INDEX}cu126", f"{chosen}, from {INDEX}cu126"
-    old = f"NVIDIA driver {version} is older than {CUDA_12}, which torch needs: torch for the CPU"
-    return f"{INDEX}cpu", f"{old}, until the driver is updated"
+    old = f"NVIDIA driver {version} is too old for torch (needs {CUDA_12}): installing torch for the CPU"
+    return f"{INDEX}cpu", f"{old}; update the driver to use the GPU"
 
 
 def unused(version: str, torch_version: str, built_for: str | None) -> str:

@@ -42,7 +42,7 @@ def test_an_asked_dtype_of_states_overrides_their_own_and_leaves_the_cache() -> 
     law = StateLaw((StateTerm(1000, Fixed(), "float32"), StateTerm(64, Tokens())))
     dtypes = Dtypes("float32", "float8", "float16")
     assert law.bytes(10, dtypes) == 2 * 1000 + 640
-    assert (law.held_in(dtypes, cached=True), law.held_in(dtypes, cached=False)) == (["float8"], ["float16"])
+    assert (law.dtypes_in(dtypes, cached=True), law.dtypes_in(dtypes, cached=False)) == (["float8"], ["float16"])
 
 
 def test_marginal_bytes_are_those_of_the_growing_terms() -> None:

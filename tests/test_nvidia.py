@@ -59,8 +59,8 @@ def test_the_driver_is_found_by_nvidia_smi_or_by_its_kernel_module(machine, give
         ("580.65.06", "", "CUDA 13, as on PyPI"),
         ("595.1", "", "CUDA 13, as on PyPI"),
         ("579.99", "https://download.pytorch.org/whl/cu126", "torch built for CUDA 12.6"),
-        ("525.60.13", "https://download.pytorch.org/whl/cu126", "older than 580"),
-        ("470.256.02", "https://download.pytorch.org/whl/cpu", "older than 525"),
+        ("525.60.13", "https://download.pytorch.org/whl/cu126", "too old for CUDA 13 (needs 580)"),
+        ("470.256.02", "https://download.pytorch.org/whl/cpu", "too old for torch (needs 525)"),
     ],
 )
 def test_the_build_of_torch_is_picked_by_the_driver(version: str | None, index: str, words: str) -> None:
@@ -73,7 +73,7 @@ def test_the_script_needs_nothing_installed_and_prints_the_index_alone(machine) 
     machine("535.104.05")
     done = subprocess.run([sys.executable, "-I", SCRIPT], capture_output=True, text=True, check=True, env=os.environ)
     assert done.stdout == "https://download.pytorch.org/whl/cu126\n"
-    assert done.stderr.startswith("NVIDIA driver 535.104.05 is older than 580")
+    assert done.stderr.startswith("NVIDIA driver 535.104.05 is too old for CUDA 13")
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ def advise(stack: Stack, demand: Demand) -> list[Change]:
 
 
 def then(stack: Stack, demand: Demand, changes: list[Change]) -> Change | None:
-    """What the other layers may evict after the first change of a stack that does not meet the condition, if "
-    "anything."""
+    """What the other layers may evict after the first change of a stack that does not meet the condition; None if
+    nothing.
+    """
     if stack.meets(demand) or not changes or not changes[0].after.meets(demand):
         return None
     made = set(changes[0].layers)

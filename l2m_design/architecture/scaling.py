@@ -52,8 +52,7 @@ def scaled(architecture: Architecture, parameters: int) -> Architecture:
 
 
 def filled(architecture: Architecture, parameters: int) -> Architecture:
-    """The architecture with MLPs of the hidden size, a multiple of 8, that brings it nearest to the required "
-    "parameters."""
+    """The architecture with the MLP size, a multiple of 8, that brings it nearest to the required parameters."""
     channel = 3 * architecture.width * len(architecture.layers)
     hidden = (
         architecture.mlp.hidden(architecture.width) + round((parameters - architecture.parameters) / channel / 8) * 8

@@ -72,8 +72,10 @@ class ChunkSchedule(ABC):
 
 @dataclass(frozen=True)
 class PowerSchedule(ChunkSchedule):
-    """Slots of chunks such that kept(t) grows as t^exponent: about keep · chunk^(1-exponent) · t^exponent / "
-    "exponent."""
+    """Slots of chunks such that kept(t) grows as t^exponent.
+
+    kept(t) is about keep · chunk^(1-exponent) · t^exponent / exponent.
+    """
 
     chunk: int
     exponent: float

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from l2m_design.library.demand import Requirement
     from l2m_design.library.fits import Fits, Memory
     from l2m_design.library.subject import Layer, Subject
-    from l2m_design.report.advice import Payer
+    from l2m_design.report.advice import TypeState
     from l2m_design.settings import Json
     from l2m_design.terms import Terms
 
@@ -60,7 +60,7 @@ class DemandAnswer(TypedDict):
 class Changes(TypedDict):
     """Which layers pay, and what would change the answer (see Change.plain)."""
 
-    pays: "list[Payer]"
+    pays: "list[TypeState]"
     options: "list[Json]"
     then: "Json | None"
     practised: "Json | None"
@@ -139,7 +139,7 @@ def answer(
         "level_slack": None if slack is None else {str(at): slack[at] for at in slack},
         "reach_tokens": {"hard": judged.reach_tokens.hard, "effective": judged.reach_tokens.effective},
         "decided_at": enough.length if enough else None,
-        "capacity_nats": _interval(*enough.held) if enough else None,
+        "capacity_nats": _interval(*enough.capacity) if enough else None,
         "required_nats": _estimate(enough.required) if enough else None,
         "state_elements": subject.state.elements(terms.length),
         "state_bytes": subject.state.bytes(terms.length, terms.dtypes),
@@ -184,13 +184,13 @@ def _advised(subject: "Subject", demand: "Demand", met: bool) -> tuple[list[str]
     """Which layers pay, and what would change the answer: in sentences, and as JSON."""
     from l2m_design.advice import advise, then
     from l2m_design.advice.practice import practised
-    from l2m_design.report.advice import advice, payers
+    from l2m_design.report.advice import advice, state_by_type
 
     changes = advise(subject.stack, demand)
     later = then(subject.stack, demand, changes)
     practice = practised(subject.stack, demand) if met else None
     return advice(subject.stack, subject.kinds, demand, changes), {
-        "pays": payers(subject.stack, subject.kinds, demand),
+        "pays": state_by_type(subject.stack, subject.kinds, demand),
         "options": [change.plain(demand) for change in changes],
         "then": later.plain(demand) if later else None,
         "practised": practice.plain(demand) if practice else None,
@@ -206,7 +206,7 @@ def _estimate(found: "Estimate") -> Interval:
 
 
 def _dtypes(state: "StateLaw", dtypes: "Dtypes") -> HeldIn:
-    cache, other = (list(state.held_in(dtypes, cached)) for cached in (True, False))
+    cache, other = (list(state.dtypes_in(dtypes, cached)) for cached in (True, False))
     return {"model": dtypes.model, "kv_cache": cache, "state": other}
 
 

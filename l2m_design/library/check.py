@@ -192,7 +192,7 @@ def enough(found: Enough | None, length: int) -> str:
     """Say in a sentence whether the state is large enough up to this length."""
     if found is None:
         return "Enough state? Not known: a beta alone gives no amount in nats; give `prefactor` or `estimate`."
-    (low, _, high), required, at = found.held, found.required, found.length
+    (low, _, high), required, at = found.capacity, found.required, found.length
     ends = "" if low == high else f" to {_nats(high)}"
     amount = _nats(required.value)
     if required.low != required.high:
@@ -206,7 +206,7 @@ def enough(found: Enough | None, length: int) -> str:
 
 def _ground(found: Enough) -> str:
     """Why the first answer is what it is."""
-    (low, _, high), required = found.held, found.required
+    (low, _, high), required = found.capacity, found.required
     if low == high:
         return "at the given capacity per element"
     if found.answer == "yes":

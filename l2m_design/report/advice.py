@@ -1,5 +1,4 @@
-"""Advice in sentences: the state by layer type, and what would have to change to meet the condition with least "
-"state."""
+"""Advice in sentences: the state by layer type, and the smallest changes that would meet the condition."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from l2m_design.condition import Demand
 from l2m_design.report.words import size
 
 
-class Payer(TypedDict):
+class TypeState(TypedDict):
     """State of the layers of a type at the target length, as JSON. share: of the whole state."""
 
     kind: str
@@ -22,7 +21,7 @@ class Payer(TypedDict):
     share: float
 
 
-def payers(stack: Stack, kinds: Sequence[str], demand: Demand) -> list[Payer]:
+def state_by_type(stack: Stack, kinds: Sequence[str], demand: Demand) -> list[TypeState]:
     """Return bytes at the target length and their share by layer type, the largest first.
 
     layers: number of layers with a state of their own.
@@ -42,11 +41,10 @@ def payers(stack: Stack, kinds: Sequence[str], demand: Demand) -> list[Payer]:
 
 
 def advice(stack: Stack, kinds: Sequence[str], demand: Demand, changes: list[Change]) -> list[str]:
-    """Return sentences: state by layer type; what published models do and its cost; what the condition allows or "
-    "lacks."""
+    """Return sentences: state by layer type, changes that published models made, and what the condition allows."""
     met, terms = stack.meets(demand), demand.terms
-    paid = [row for row in payers(stack, kinds, demand) if row["share"] >= 0.0005]
-    shares = ", ".join(f"{_count(row['layers'], row['kind'])} {row['share']:.1%}" for row in paid)
+    rows = [row for row in state_by_type(stack, kinds, demand) if row["share"] >= 0.0005]
+    shares = ", ".join(f"{_count(row['layers'], row['kind'])} {row['share']:.1%}" for row in rows)
     said = [f"State by layer type at {terms.length:,} tokens: {shares or 'none'}."]
     if not changes:
         none = "No change is known that needs less state and still meets the condition."
@@ -57,7 +55,7 @@ def advice(stack: Stack, kinds: Sequence[str], demand: Demand, changes: list[Cha
             said.append(_cost())
     elif not any(change.after.meets(demand) for change in changes):
         said.append("No change of these layers alone meets the whole condition.")
-    for index, change in enumerate(_told(changes)):
+    for index, change in enumerate(_mentioned(changes)):
         lead = (
             "Or" if index else "Smallest change" if change.after.meets(demand) else "For the capacity condition alone"
         )
@@ -99,7 +97,7 @@ def _cost() -> str:
     )
 
 
-def _told(changes: list[Change]) -> list[Change]:
+def _mentioned(changes: list[Change]) -> list[Change]:
     """All but fixed states of any size where windows of any size do as well."""
     free = any(change.window_tokens == 1 for change in changes)
     return [change for change in changes if not (free and change.fixed_elements == 1)]

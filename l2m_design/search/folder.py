@@ -93,7 +93,7 @@ class StudyFolder:
         return float(read_kept(self.path / "seconds.json").get("total", 0.0))
 
     @contextlib.contextmanager
-    def sitting(self) -> Iterator[None]:
+    def session(self) -> Iterator[None]:
         """Add the wall time of what happens inside; a killed session is known to the last EVERY seconds."""
         before, began, done = self.seconds, time.perf_counter(), threading.Event()
 

@@ -120,7 +120,7 @@ class Search:
             if resume and not database and not own.exists():
                 raise BadInput(f"--resume: {own}, the database of trials, is missing; give --fresh")
             try:
-                with self.folder.sitting():
+                with self.folder.session():
                     database = database or Database(self.storage_url, listener.trouble)
                     if fresh:
                         move_aside(database, self.settings.name)
@@ -137,7 +137,7 @@ class Search:
                     self._tracking_uri, ledger.descriptor, self.folder.path, ledger.uid
                 )
                 with tracker.ending():
-                    with self.folder.sitting():
+                    with self.folder.session():
                         exhausted = self._work(ledger, listener, tracker)
                     return self._finish(ledger, measurement, tracker, exhausted)
             except KeyboardInterrupt:

@@ -58,8 +58,9 @@ class Stopped(Exception):
 
 
 def check_vocabulary(architecture: Architecture, corpus: Corpus, where: str = "architecture") -> None:
-    """Raises BadInput when a corpus has tokens that an architecture has not; `where` is how the architecture was "
-    "named."""
+    """Raises BadInput if the corpus has tokens that the architecture does not have. where: how messages name the
+    architecture.
+    """
     if architecture.vocabulary < corpus.vocabulary:
         raise BadInput(
             f"{where}: vocabulary: {architecture.vocabulary}, the corpus {corpus.name} has {corpus.vocabulary}"

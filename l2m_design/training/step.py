@@ -89,8 +89,7 @@ def _in_passes(work: Work, tokens: Tensor, soft: float | None) -> Tensor:
 
 
 def _lesson(work: Work, batch: NDArray[np.int64]) -> Tensor:
-    """The training signal of a score for these rows of the whole batch: shared by the processes where they can, else "
-    "given in each."""
+    """The training signal of a score for these rows of the batch, computed jointly by all processes if possible."""
     ranks = work.ranks
     if ranks.count == 1 or len(batch) % ranks.count:
         return lesson(work.model, on_device(batch, work.device))

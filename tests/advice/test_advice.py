@@ -20,7 +20,7 @@ from l2m_design.architecture import Architecture
 from l2m_design.architecture.schedules import PowerSchedule
 from l2m_design.condition import Demand
 from l2m_design.laws import Fixed, PowerLaw, StateLaw, StateTerm, Tokens
-from l2m_design.report.advice import advice, payers
+from l2m_design.report.advice import advice, state_by_type
 from l2m_design.terms import Terms
 
 KEYS = {"heads": 4, "head_dim": 8}
@@ -158,7 +158,7 @@ def test_every_change_is_said_with_the_state_it_leaves(drawing: Architecture, de
     said = advice(stack, kinds, demand, changes)
     assert said[0].startswith("State by layer type at ")
     assert "None" not in " ".join(said)
-    assert sum(row["share"] for row in payers(stack, kinds, demand)) == pytest.approx(1)
+    assert sum(row["share"] for row in state_by_type(stack, kinds, demand)) == pytest.approx(1)
     assert sum("become" in sentence and ";" in sentence for sentence in said) >= len(changes) - 1
 
 
@@ -266,7 +266,7 @@ def test_one_window_that_becomes_attention_frees_the_others() -> None:
 
 def test_layers_that_read_the_cache_of_another_do_not_pay() -> None:
     stack = Stack((StateLaw((StateTerm(64, Tokens(), kind="attention"),)), StateLaw(), StateLaw()), 64)
-    (row,) = payers(
+    (row,) = state_by_type(
         stack,
         ["attention", "attention", "nothing"],
         Demand(PowerLaw(2.0, 0.7), Terms(nats_per_element=0.06, length=1024)),

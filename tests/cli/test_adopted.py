@@ -75,8 +75,8 @@ def test_plans_are_runs_in_mlflow(place: Path) -> None:
         (["--set", "budgets=[0.01]"], "budgets.0: 0.01: "),
         (["--set", "option=1"], "unknown key 'option'; did you mean 'options'"),
         (["--storage", "sqlite:///x.db"], "--storage: a study with the key start stores its results in --runs"),
-        (["--resume"], "--resume: there is no study in runs/small"),
-        (["--reselect"], "--reselect: there is no study in runs/small; search it first"),
+        (["--resume"], "--resume: runs/small contains no study"),
+        (["--reselect"], "--reselect: runs/small contains no study; search it first"),
         (["--tracking", "nowhere"], "--tracking nowhere: no store of that kind"),
     ],
 )
@@ -94,4 +94,4 @@ def test_a_plan_is_no_drawing(place: Path) -> None:
     assert done.returncode == 2
     assert "--to: found 'card', allowed for a plan: huggingface, remote, native" in done.stderr
     done = one_thread("export", "plan.yaml", "--to", "remote", "--weights", "fresh", cwd=place)
-    assert "--weights: is for architectures" in done.stderr
+    assert "--weights: not allowed for a plan" in done.stderr

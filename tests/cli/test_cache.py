@@ -69,7 +69,7 @@ def test_a_model_of_hugging_face_is_read_by_its_own_tokenizer(tiny_llama: Path, 
     assert "reads at most 128 tokens" in too_long.stderr
     refused = one_thread("cache", str(tiny_llama), *words, "--choose", "value", cwd=text_folder)
     assert refused.returncode == 2
-    assert "--choose value: needs a model trained here" in refused.stderr
+    assert "--choose value: works for models of `l2m train` only" in refused.stderr
 
 
 @pytest.mark.parametrize("starts", [True, False])
@@ -150,14 +150,14 @@ def test_a_model_is_adopted_and_written(tiny_llama: Path, text_folder: Path, tmp
 @pytest.mark.parametrize(
     ("words", "wrong"),
     [
-        (["--out", "x"], "--out: with --choose use"),
+        (["--out", "x"], "--out: needs --choose use"),
         (["--choose", "use", "--out", "x"], "--out: one --share, found 3"),
         (["--choose", "use", "--allocate", "row"], "--allocate row: head, layer or model"),
         (["--choose", "use", "--growth", "1.5"], "--growth 1.5: above 0, at most 1"),
         (["--choose", "use", "--fit", "0"], "--fit 0: at least 1 window"),
         (["--choose", "use", "--finetune", "abc"], "--finetune: found 'abc'"),
         (["--choose", "use", "--finetune=-5", "--share", "0.4"], "--finetune -5: 0 or more tokens"),
-        (["--fit", "3"], "--fit: with --choose use"),
+        (["--fit", "3"], "--fit: needs --choose use"),
     ],
 )
 def test_options_of_use_that_cannot_be(tiny_llama: Path, text_folder: Path, words: list[str], wrong: str) -> None:

@@ -119,9 +119,12 @@ def test_a_folder_with_a_params_json_is_named_and_judged(folder: Path) -> None:
         (("mistral", "--set", "num_hidden_layers=-1"), "config.json: num_hidden_layers: input should be greater than"),
         (
             ("mistral", "--set", "slidng_window=9"),
-            "--set slidng_window: not in the file, and not read of its type; did you",
+            "--set slidng_window: not in the file, and not a key of its model type; did you",
         ),
-        (("drawing.yaml", "--runtime", "vllm"), "--runtime: is for a published config.json; drawing.yaml is a drawing"),
+        (
+            ("drawing.yaml", "--runtime", "vllm"),
+            "--runtime: works only with a published config.json; drawing.yaml is an architecture file",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(folder: Path, words: tuple[str, ...], said: str) -> None:

@@ -113,7 +113,7 @@ def test_space_says_how_many_are_feasible_and_what_is_nearest_where_none_is(fold
     level = ("--enforce", "level", "--prefactor", "0.1")
     assert l2m("space", str(spaces / "ssm_window.yaml"), *level, cwd=folder).returncode == 0
     small = l2m("space", str(spaces / "hybrid.yaml"), "--set", "depth=2", "--set", "parameters=200000", cwd=folder)
-    assert "of 576 (all) meet the condition: growth at beta = 0.7" in small.stdout
+    assert "of 576 (all checked) meet the condition: growth at beta = 0.7" in small.stdout
 
 
 def test_space_prints_the_schema_of_spaces(folder: Path, repository: Path) -> None:
@@ -154,7 +154,7 @@ def test_export_scales_a_drawing_and_judges_it_again(folder: Path, repository: P
     assert card["verdict"] == grown["verdict"]
     assert "test_loss" not in card["provenance"]  # measured on the small one
     plain = l2m("export", "scaled/card.json", "--scale", "30M", "--out", "again", cwd=folder)
-    assert "level not judged" in plain.stdout
+    assert "capacity not checked" in plain.stdout
 
 
 def test_doctor_finds_everything_needed(folder: Path) -> None:
@@ -227,7 +227,7 @@ def test_doctor_fails_where_the_gpu_to_verify_is_missing(folder: Path) -> None:
         (["calibrate", "--lengths", "511"], "lengths.0: input should be a multiple of 4, found 511"),
         (["calibrate", "--lengths", "16"], "lengths.0: input should be greater than or equal to 64, found 16"),
         (["calibrate", "--steps", "0"], "steps"),
-        (["calibrate", "--so-far"], "--so-far: runs/calibration/rows.jsonl has no run"),
+        (["calibrate", "--so-far"], "--so-far: runs/calibration/rows.jsonl contains no finished run"),
         (["calibrate", "--rates", "fast"], "rates"),
         (["calibrate", "--device", "gpu7"], "device gpu7"),
         (["calibrate", "--out", "eta.txt"], "must end in .yaml"),

@@ -74,7 +74,7 @@ def test_a_law_without_exponent_is_said(tmp_path: Path) -> None:
         (("stdlib", "--published"), "--published: needs --plot"),
         (("stdlib", "--plot", "x.pdf"), "allowed: .png, .svg, .html"),
         (("stdlib", "--estimator", "profile", "--model", "./nowhere"), "--model ./nowhere: no such file or folder"),
-        (("stdlib", "--estimator", "direct", "--model", "train", "--pairing", "none"), "does not go with direct"),
+        (("stdlib", "--estimator", "direct", "--model", "train", "--pairing", "none"), "is not allowed for direct"),
         (("iid", "--control", "compression"), "control 'compression' is allowed for profile"),
         (("nan.npy", "--estimator", "gaussian"), "document 0, position 3: not a finite number"),
         (("markov:stay=2",), "stay: input should be less than 1"),

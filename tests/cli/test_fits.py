@@ -85,9 +85,12 @@ def test_nominal_and_allotted_bytes_stand_side_by_side_with_the_reason(hybrid: P
     [
         (("--paged",), "--paged: only vLLM has pages; give --runtime vllm too"),
         (("--runtime", "llama.cpp", "--paged"), "--paged: only vLLM has pages"),
-        (("--runtime", "llama.cpp", "--dtype", "float8"), "llama.cpp holds no KV cache in float8; allowed: float32"),
-        (("--kv-dtype", "q4_0"), "--kv-dtype: q4_0 is a format of llama.cpp, and the state is counted as transformers"),
-        (("--runtime", "vllm", "--kv-dtype", "q8_0"), "vLLM holds no KV cache in q8_0; allowed: float32"),
+        (("--runtime", "llama.cpp", "--dtype", "float8"), "llama.cpp has no KV cache in float8; allowed: float32"),
+        (
+            ("--kv-dtype", "q4_0"),
+            "--kv-dtype: q4_0 is a format of llama.cpp, but the state is counted for transformers",
+        ),
+        (("--runtime", "vllm", "--kv-dtype", "q8_0"), "vLLM has no KV cache in q8_0; allowed: float32"),
         (
             ("--runtime", "vllm", "--batch", "2"),
             "--batch: needs --fits, or --runtime llama.cpp",

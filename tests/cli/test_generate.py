@@ -125,8 +125,11 @@ def test_a_folder_with_a_tokenizer_takes_and_writes_text(tiny_llama: Path) -> No
         (["broken", "--prompt", "a"], "broken/config.json: not JSON"),
         (["partly", "--prompt", "1"], "weights are missing: model.blocks.0.mixer.query.weight"),
         (["cut", "--prompt", "1"], "cut: cannot be loaded"),
-        (["narrow", "--prompt", "1"], "narrow: weights have other sizes than config.json says: model.layers.0"),
-        (["deeper", "--prompt", "1"], "deeper: weights have no place in what config.json says: model.layers.1."),
+        (["narrow", "--prompt", "1"], "narrow: weights have sizes that contradict config.json: model.layers.0"),
+        (
+            ["deeper", "--prompt", "1"],
+            "deeper: weights are not part of the model that config.json describes: model.layers.1.",
+        ),
         (["deep", "--prompt", "1"], "num_hidden_layers: found 1,000,000,000, at most 1,024 layers are supported"),
         (["unknown", "--prompt", "a"], "unknown: cannot be loaded"),
         (["hostile", "--prompt", "a"], "hostile: cannot be loaded"),

@@ -30,7 +30,7 @@ def test_an_interrupted_calibration_says_how_to_go_on_and_does(folder: Path) -> 
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "are kept in made/rows.jsonl; go on with: l2m calibrate --out made/eta.yaml" in said
+    assert "are stored in made/rows.jsonl; continue with: l2m calibrate --out made/eta.yaml" in said
     assert "Traceback" not in said
     kept = rows.read_text()
     plan = json.loads(l2m(*CALIBRATION, "--dry-run", "--json", cwd=folder).stdout)
@@ -106,7 +106,7 @@ def test_an_interrupted_search_says_how_to_go_on_and_does(study: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "trials are kept; go on with: l2m search study.yaml --runs runs --reports reports --resume" in said
+    assert "trials are saved; continue with: l2m search study.yaml --runs runs --reports reports --resume" in said
     assert "Traceback" not in said
     kept = records_of(study)
     done = l2m("search", "study.yaml", "--resume", "--json", cwd=study)
@@ -161,7 +161,7 @@ def test_a_terminated_search_says_how_to_go_on(study: Path) -> None:
     process.terminate()
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "trials are kept; go on with: l2m search study.yaml" in said
+    assert "trials are saved; continue with: l2m search study.yaml" in said
 
 
 def test_a_dry_run_trains_nothing(study: Path) -> None:

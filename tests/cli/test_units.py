@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_demand_in_bytes_is_refused_to_a_model_of_tokens(folder: Path) -> None:
     done = check("mamba", "--estimate", "bytes.json", cwd=folder)
     assert done.returncode == 2
-    assert "bytes.json counts bytes, and mamba reads tokens (vocabulary 50,277): give --bytes-per-token" in done.stderr
+    assert "bytes.json counts bytes, but mamba reads tokens (vocabulary 50,277): give --bytes-per-token" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
@@ -75,7 +75,7 @@ def test_tokens_of_unknown_bytes_are_not_taken_for_bytes(folder: Path) -> None:
 def test_tokens_of_another_vocabulary_are_refused_and_a_model_of_bytes_is_known(folder: Path) -> None:
     done = check("mamba", "--estimate", "tokens.json", cwd=folder)
     assert done.returncode == 2
-    assert "tokens.json counts tokens of 2 bytes (vocabulary 9,999), and mamba reads others" in done.stderr
+    assert "tokens.json counts tokens of 2 bytes (vocabulary 9,999), but mamba reads others" in done.stderr
     answer = json.loads(check("bytes.yaml", "--estimate", "tokens.json", "--json", cwd=folder).stdout)
     assert (answer["demand"]["unit"], answer["demand"]["bytes_per_token"]) == ("bytes", 1.0)
     assert answer["required_nats"]["value"] == pytest.approx(LAW.at(16384).value)

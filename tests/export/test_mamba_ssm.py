@@ -96,7 +96,7 @@ def test_a_weight_that_has_no_place_fails_the_proof(tmp_path: Path) -> None:
     target.save(target.weights(model) | {"stray": torch.ones(1)}, tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(target.config(architecture)))
     tokens = tokens_for(architecture)
-    with pytest.raises(WorkFailed, match="no place: stray"):
+    with pytest.raises(WorkFailed, match="that the model does not have: stray"):
         judge(model, target, tokens, *examine(str(tmp_path), tokens))
 
 

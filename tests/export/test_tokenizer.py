@@ -144,7 +144,7 @@ def test_bytes_are_written_when_they_are_named_and_then_only(tmp_path: Path) -> 
     drawing().save(tmp_path / "drawing.yaml")
     words = ["export", "drawing.yaml", "--to", "llama", "--out", "out"]
     done = l2m(*words, cwd=tmp_path)
-    assert "Tokenizer: none is known; --tokenizer names one.\n" in done.stdout
+    assert "Tokenizer: none found; give one with --tokenizer.\n" in done.stdout
     assert not tokenizer_files(tmp_path / "out")
     assert "if these are bytes, `l2m export --tokenizer bytes`" in (tmp_path / "out" / "README.md").read_text()
     done = l2m(*words, "--tokenizer", "bytes", "--force", cwd=tmp_path)

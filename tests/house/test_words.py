@@ -55,26 +55,35 @@ def name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def messages(path: Path) -> Iterator[str]:
-    """Texts of a file that are no docstrings; keys of JSON have no spaces and are left out."""
+def texts(path: Path, docstrings: bool) -> Iterator[str]:
+    """The docstrings of a file, or its other texts."""
     tree = ast.parse(path.read_text())
     documented = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documented:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and (id(node) in documented) == docstrings:
             yield node.value
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if not name(path).startswith(NAMES_OPTIONS)], ids=name)
 def test_messages_of_the_library_name_settings_and_no_options(path: Path) -> None:
     """Whole commands in backquotes may be shown."""
-    for text in messages(path):
+    for text in texts(path, docstrings=False):
         assert not set(re.findall(r"--[a-z][a-z-]+", re.sub("`[^`]*`", "", text))) - set(OF_OTHERS), text
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if not name(path).startswith(NOT_YET)], ids=name)
 def test_messages_use_the_words_of_the_field(path: Path) -> None:
-    found = [text for text in messages(path) if " " in text and text not in KEYS and FORBIDDEN.search(text)]
+    found = [
+        text for text in texts(path, docstrings=False) if " " in text and text not in KEYS and FORBIDDEN.search(text)
+    ]
     assert not found, [FORBIDDEN.search(text) for text in found]
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if not name(path).startswith(NOT_YET)], ids=name)
+def test_docstrings_use_the_words_of_the_field(path: Path) -> None:
+    """Names of fields (`name: meaning.`) may be older."""
+    found = [re.sub(r"\b\w+:", "", text) for text in texts(path, docstrings=True)]
+    assert not any(map(FORBIDDEN.search, found)), [FORBIDDEN.search(text) for text in found if FORBIDDEN.search(text)]
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != HISTORY], ids=lambda page: page.name)

@@ -225,7 +225,7 @@ def test_what_does_not_fit_is_bad_input(measured: Measured, settings: dict[str, 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"estimator": "profile", "pairing": "other"}, "does not go with profile"),
+        ({"estimator": "profile", "pairing": "other"}, "is not allowed for profile"),
         ({"estimator": "compression", "bigram_correction": "paper"}, "is allowed for profile and direct"),
         ({"estimator": "profile", "pairing": "none", "bigram_correction": "paper"}, "with pairing same or other"),
     ],

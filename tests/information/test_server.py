@@ -103,7 +103,7 @@ def test_a_server_that_goes_away_leaves_what_it_scored(server: str, text_folder:
             return measure(corpus, asked, scores), scores.tokens_scored
 
     Handler.lasts = 3
-    with pytest.raises(WorkFailed, match=r"after 4 tries \(HTTP 503\); [\d,]+ tokens .* are kept in .*x.parquet"):
+    with pytest.raises(WorkFailed, match=r"after 4 tries \(HTTP 503\); [\d,]+ tokens .* are saved in .*x.parquet"):
         run()
     kept = len(pyarrow.parquet.read_table(table))
     assert kept > 0

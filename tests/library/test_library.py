@@ -104,10 +104,10 @@ def test_what_check_answers_has_the_keys_that_it_promises() -> None:
     ("model", "demand", "options", "said"),
     [
         (DRAWING, None, {"lenght": 5}, "unknown key 'lenght'; did you mean 'length'"),
-        (DRAWING, True, {}, "demand: an exponent, a law, a measurement or its file is expected, found bool"),
+        (DRAWING, True, {}, "demand: must be an exponent, a PowerLaw, a Measurement or its file, found bool"),
         (DRAWING, None, {"runtime": "vllm"}, "runtime: works for published models only"),
         (DRAWING, None, {"length": "64q"}, "must be a length such as 4096, 32k or 1M"),
-        ({"vocabulary": 9}, None, {}, "a path or an Architecture is expected, found dict"),
+        ({"vocabulary": 9}, None, {}, "must be a path or an Architecture, found dict"),
     ],
 )
 def test_what_check_cannot_take_is_told(model, demand, options: dict[str, object], said: str) -> None:

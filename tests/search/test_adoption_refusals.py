@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("one_store")
         ({"budgets": [1e30]}, r"budgets.0: 1e\+30: 1e\+30 bytes are more than the .* of the model itself"),
         ({"options": []}, "options: "),
         ({"options": [{"cache": "windw", "share": 0.5}]}, "options.0.cache: input should be 'window'"),
-        ({"options": [{"cache": "window"}]}, "options.0: cache: window needs a share or a window"),
+        ({"options": [{"cache": "window"}]}, "options.0: cache: window needs either a share or a window"),
         ({"options": [{"cache": "none", "share": 0.5}]}, "options.0: share and window: not allowed with cache: none"),
         ({"options": [{"cache": "share", "share": 0.5}]}, "options.0: share and window: not allowed with cache: share"),
         ({"options": [{"cache": "share"}], "grain": "head"}, "options.0: cache: share needs grain: layer"),
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("one_store")
             {"options": [{"cache": "window", "share": 0.5, "exponent": 0.5}]},
             "exponent and choose: only for cache: sparse",
         ),
-        ({"options": [{"cache": "window", "window": 20, "sinks": 4}]}, "options.0: sinks: is for .*, found window"),
+        ({"options": [{"cache": "window", "window": 20, "sinks": 4}]}, "options.0: sinks: only for .*, found window"),
         (
             {"options": [{"cache": "window", "share": 0.3}, {"cache": "window", "window": 31}]},
             "options.1: window 31: options.0 is the same cache",
@@ -57,7 +57,8 @@ pytestmark = pytest.mark.usefixtures("one_store")
         ({"windows": {"recall": 11, "test": 10}}, "windows.recall: 11 of 10 test windows"),
         (
             {"windows": {"recall": 2, "test": 10, "costs": 2}},
-            "windows.recall: 2: 100 tokens: the facts .* need .* or more; give a larger `length`, or windows.recall: 0",
+            "windows.recall: 2: 100 tokens: too few; the facts .* need .* or more; give a larger `length`, or "
+            "windows.recall: 0",
         ),
         (
             {"windows": {"test": 9, "recall": 0}},

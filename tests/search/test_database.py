@@ -37,8 +37,8 @@ def test_an_outage_is_waited_for_and_said_once(url: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(room, "LONGEST_WAIT", 0.02)
     assert database.patiently(away) == "here"
     assert len(said) == 2
-    assert "server closed the connection; asked again for 900 s" in said[0]
-    assert "back after" in said[1]
+    assert "server closed the connection; retrying for 900 s" in said[0]
+    assert "reachable again after" in said[1]
 
 
 def test_a_full_disk_is_waited_for(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_a_study_knows_in_which_database_its_trials_lie(opened, trained, tmp_pat
     opened("search.trials=0", elsewhere).run(resume=True)
     assert len(trained) == before
     opened("search.trials=0").run(fresh=True)
-    with pytest.raises(BadInput, match="are in its folder; leave --storage out"):
+    with pytest.raises(BadInput, match="are in the folder of the study; leave --storage out"):
         opened("search.trials=0", elsewhere).run()
 
 

@@ -86,8 +86,8 @@ def test_a_killed_driver_and_a_lost_server_cost_no_trial(
     after = kept(server.url, name).records
     assert before.items() <= after.items()
     exactly_once(server.url, 8, name)
-    assert search.said.count("asked again for 900 s") == 1, search.said
-    assert search.said.count("back after") == 1, search.said
+    assert search.said.count("retrying for 900 s") == 1, search.said
+    assert search.said.count("reachable again after") == 1, search.said
     assert PASSWORD not in first.said + search.said
     assert PASSWORD not in (study.parent / "reports" / name / "study.json").read_text()
 

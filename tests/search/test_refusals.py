@@ -109,5 +109,5 @@ def test_a_study_whose_database_is_gone_is_not_begun_again_by_resume(opened, tra
     search = opened()
     search.run()
     (search.folder.path / "optuna.db").unlink()
-    with pytest.raises(BadInput, match=r"optuna\.db, which holds the trials, is gone"):
+    with pytest.raises(BadInput, match=r"optuna\.db, the database of trials, is missing"):
         opened().run(resume=True)

@@ -83,7 +83,7 @@ def test_recall_on_a_named_source_bounds_the_choice(opened, jobs) -> None:
     [
         (
             "choice.reference=nobody",
-            "choice.reference: 'nobody' will not be trained; allowed are best, full attention, all",
+            "choice.reference: 'nobody' is not among the trained models; allowed are best, full attention, all",
         ),
         (
             "finalists={baselines: [all atention]}",

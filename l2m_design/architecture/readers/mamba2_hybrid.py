@@ -101,7 +101,7 @@ class GraniteMoeHybrid(Mamba2Hybrid, Sparse):
 
 
 class FalconH1(Mamba2Hybrid):
-    """FalconH1ForCausalLM: attention and Mamba-2 side by side in every layer."""
+    """FalconH1ForCausalLM: attention and Mamba-2 in parallel in every layer."""
 
     known: ClassVar[tuple[str, ...]] = (HYBRID,)
 

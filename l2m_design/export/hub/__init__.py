@@ -1,5 +1,4 @@
-"""The hub: any architecture as a transformers model; importing this registers it, so that no code of a folder need "
-"run."""
+"""Any architecture as a transformers model. Importing this registers the class, so that no code of a folder runs."""
 
 from transformers import AutoConfig, AutoModelForCausalLM
 

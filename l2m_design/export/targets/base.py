@@ -1,5 +1,4 @@
-"""What every export target answers: can it carry an architecture, its config.json, its weights, the bytes its cache "
-"holds."""
+"""The interface of export targets: can it represent an architecture; config.json, weights and cache."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable

@@ -62,8 +62,7 @@ class Scores:
     tokens_scored: int = 0
 
     def of(self, segments: Segments, on_batch: Callable[[int], None] = lambda tokens: None) -> dict[Key, Floats]:
-        """Nats of segments by key, each at least as long as required. on_batch is called with the number of scored "
-        "tokens."""
+        """Nats of segments by key, each at least as long as required. on_batch: called with the number of tokens."""
         wanted: dict[Key, int] = {}
         for key, length in zip(segments.keys(), segments.length.tolist(), strict=True):
             wanted[key] = max(length, wanted.get(key, 0))

@@ -150,7 +150,7 @@ class Adoption:
             raise
         self.tracker = tracker = self._tracker()
         try:
-            with tracker.ending(), self.folder.sitting():
+            with tracker.ending(), self.folder.session():
                 found = Measuring(bench, knapsack, listener).summary(budgets, tracker)
         except KeyboardInterrupt:
             told = f"{len(bench.costs)} costs and {len(bench.plans)} losses of plans are saved"

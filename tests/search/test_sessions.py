@@ -1,4 +1,4 @@
-"""What survives interruption, and what the next sitting of a study does."""
+"""What survives interruption, and what the next session of a study does."""
 
 import time
 
@@ -21,7 +21,7 @@ def test_an_interrupted_search_keeps_its_trials_and_goes_on_to_the_same_plan(
         return pretend(*arguments)
 
     monkeypatch.setattr(processes, "run_isolated", interrupted)
-    with pytest.raises(Interrupted, match="3 of 8 trials are kept"):
+    with pytest.raises(Interrupted, match="3 of 8 trials are saved"):
         search.run()
     monkeypatch.setattr(processes, "run_isolated", pretend)
     again = opened()
@@ -65,7 +65,7 @@ def _interrupted_after_one_pick(space, pick, vocabulary) -> None:
     raise KeyboardInterrupt
 
 
-def test_time_of_every_sitting_is_counted(opened, trained, monkeypatch) -> None:
+def test_time_of_every_session_is_counted(opened, trained, monkeypatch) -> None:
     pretend = processes.run_isolated
 
     def slow_then_interrupted(*arguments) -> Outcome:
