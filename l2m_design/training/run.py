@@ -21,7 +21,7 @@ from l2m_design.errors import BadInput
 from l2m_design.estimates import Floats
 from l2m_design.model import LanguageModel, build
 from l2m_design.model.backends import keep_freed_memory, matmul_precision
-from l2m_design.model.probes import chosen, probed, said
+from l2m_design.model.probes import chosen, said, serving
 from l2m_design.model.probing import Probe
 from l2m_design.training.batches import held_out_windows, training_batches
 from l2m_design.training.checkpoint import Checkpoint, Progress, Stopwatch, identity
@@ -91,11 +91,11 @@ def _check(
 
 @dataclass(frozen=True)
 class _Run:
-    """What a process trains with, on what; which kernels compute, in words, and the seconds that compiling took."""
+    """What a process trains with, on what; the probes of its kernels, and the seconds that compiling took."""
 
     work: Work
     corpus: Corpus
-    kernels: list[str]
+    probes: tuple[Probe, ...]
     compile_seconds: float
 
 
@@ -114,7 +114,7 @@ def _prepared(
     if recipe.kernels == "torch":
         known = ()
     with matmul_precision("highest"):  # kernels are held to torch's own values
-        kernels, probes = probed(device) if known is None else chosen(known)
+        kernels, probes = serving(architecture, device) if known is None else chosen(known)
     model = build(architecture, kernels, recipe.recompute).to(device)
     share = recipe.batch // ranks.count
     windows = share if recipe.micro_batch == "auto" else min(share, recipe.micro_batch)
@@ -122,7 +122,7 @@ def _prepared(
     seconds = compiled(work) if recipe.compile else 0.0
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # the memory of probes and compiling is not the run's
-    return _Run(work, corpus, said(probes, device), seconds)
+    return _Run(work, corpus, probes, seconds)
 
 
 def compiled(work: Work) -> float:
@@ -231,9 +231,11 @@ def follow(
     device: torch.device,
     checkpoint: Path | None,
     ranks: Ranks,
+    *,
+    probes: tuple[Probe, ...] | None = None,
 ) -> None:
     """The part in a run of every process but the first, which leads in `train`. Raises as `train` does."""
-    run = _prepared(architecture, corpus, recipe, device, ranks)
+    run = _prepared(architecture, corpus, recipe, device, ranks, probes)
     progress = _begin(run.work, _kept(checkpoint, 0.0, architecture, corpus, recipe))
     _optimise(run, progress, lambda step: True, lambda done, total: None, lambda at_rung: None)
 
@@ -301,7 +303,8 @@ def _result(run: _Run, progress: Progress, validation: Windows, first: Floats, w
         peak_memory_bytes=_peak_memory(device),
         device=str(device),
         seed=recipe.seed,
-        kernels=run.kernels,
+        kernels=said(run.probes, device),
+        probes=[probe.plain() for probe in run.probes if probe.on],
         compile_seconds=run.compile_seconds,
         late_excess_nats=over.late() if over else None,
         test_late_excess_by_document=test_over.late_by_document().tolist() if test_over else None,
