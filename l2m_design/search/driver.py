@@ -252,6 +252,7 @@ def _final_job(bench: Bench, job: FinalJob) -> Job:
         threads=settings.threads,
         weights=None,
         processes=settings.gpus_per_trial,
+        shard=settings.shard,
         checkpoint=str(bench.folder / "checkpoints" / f"{job.fingerprint}-{shared.fingerprint}.pt"),
         fingerprint=known,
         name=_final_name(job),

@@ -172,7 +172,9 @@ class StudySettings(Values):
     the last rung, by default none; then nothing is confirmed. choice: what is chosen. device: auto, cpu, cuda or
     cuda:N. threads: CPU threads of a trial, by default an equal part. workers: trials at once, each on a GPU of its
     own, or on its part of the CPU's threads. executor: local, or ray for the nodes of a Ray cluster. gpus_per_trial:
-    processes that share a trial, each on its GPU. storage: a database URL, by default sqlite in the study's folder.
+    processes that share a trial, each on its GPU. shard: each of these holds its part of the weights, gradients and
+    optimiser states alone, for models that do not fit one GPU. storage: a database URL, by default sqlite in the
+    study's folder.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -190,6 +192,7 @@ class StudySettings(Values):
     workers: Annotated[int, Field(ge=1, le=1024)] = 1
     executor: Literal["local", "ray"] = "local"
     gpus_per_trial: Annotated[int, Field(ge=1, le=64)] = 1
+    shard: bool = False
     storage: str | None = None
 
     @model_validator(mode="before")
@@ -234,7 +237,7 @@ class StudySettings(Values):
         plain = self.plain()
         plain["search"].pop("trials")
         plain.pop("corpus")  # its fingerprint tells it, wherever it lies
-        for key in ("device", "threads", "workers", "executor", "gpus_per_trial", "storage"):
+        for key in ("device", "threads", "workers", "executor", "gpus_per_trial", "shard", "storage"):
             plain.pop(key)
         for key in ("finalists", "choice"):
             plain.pop(key)

@@ -35,7 +35,7 @@ class Plan:
     """What every process is told. device: "cpu", or "cuda:N", the first one's GPU (the others take those behind it).
 
     threads: CPU threads of each process. tokenizer: of a text corpus, as open_corpus takes it. probes: of the kernels
-    to choose from, the same in each process.
+    to choose from, the same in each process. shard: does each process hold its part of the model alone?
     """
 
     architecture: Architecture
@@ -46,6 +46,7 @@ class Plan:
     checkpoint: Path | None = None
     tokenizer: str | None = None
     probes: tuple[Probe, ...] | None = None
+    shard: bool = False
 
 
 def check_processes(count: int, device: torch.device) -> None:
@@ -100,8 +101,9 @@ def _others(count: int, plan: Plan) -> Iterator[Ranks]:
         try:
             while store.add(STARTED, 0) < count - 1:
                 _check(others, count, LOOK)
-            with _group(store, Ranks(0, count), plan):
-                yield Ranks(0, count)  # the others wait while it evaluates: one that left would break its last exchange
+            ranks = Ranks(0, count, plan.shard)
+            with _group(store, ranks, plan):
+                yield ranks  # the others wait while it evaluates: one that left would break its last exchange
         except (WorkFailed, torch.OutOfMemoryError):
             raise
         except RuntimeError:  # what torch raises when it cannot reach the others
@@ -137,7 +139,7 @@ def _other(index: int, meeting: str, count: int, plan: Plan) -> None:
     torch.set_num_threads(plan.threads)
     store = distributed.FileStore(meeting, count)  # type: ignore[attr-defined]
     store.add(STARTED, 1)
-    ranks = Ranks(index + 1, count)
+    ranks = Ranks(index + 1, count, plan.shard)
     try:
         with _group(store, ranks, plan):
             corpus = open_corpus(plan.corpus, plan.tokenizer)

@@ -170,7 +170,8 @@ def test_a_job_that_is_ended_by_sigterm_goes_on_as_one_that_was_killed() -> None
     assert run_isolated(job(), end_all_children).killed
 
 
-def test_a_trial_of_two_processes_comes_back_as_one_of_one() -> None:
+@pytest.mark.parametrize("shard", [False, True])
+def test_a_trial_of_two_processes_comes_back_as_one_of_one(shard: bool) -> None:
     one, two = (run_isolated(job(processes=count), lambda rung: True) for count in (1, 2))
     assert one.result is not None
     assert two.result is not None

@@ -41,7 +41,7 @@ class Job:
     processes: how many share each batch. checkpoint: where to keep the run's state, and to go on from, if at all.
     latency: measure a decoding step. fingerprint: of the corpus, which must be the same wherever the job runs.
     seconds: that it may take, if there is a limit. name: what people call it. probes: of kernels, as the study has
-    them.
+    them. shard: does each process hold its part of the model alone?
     """
 
     architecture: dict[str, Any]
@@ -57,6 +57,7 @@ class Job:
     seconds: float | None = None
     name: str = ""
     probes: tuple[dict[str, Any], ...] = ()
+    shard: bool = False
 
 
 @dataclass(frozen=True)
@@ -238,7 +239,7 @@ def _train(
     else:
         check_processes(job.processes, device)
         threads = max(1, (job.threads or usable_cores()) // job.processes)
-        plan = Plan(architecture, job.corpus, recipe, str(device), threads, checkpoint, probes=probes)
+        plan = Plan(architecture, job.corpus, recipe, str(device), threads, checkpoint, probes=probes, shard=job.shard)
         model, result = train_together(job.processes, plan, on_rung, on_step, on_ready)
     if job.latency:
         result = replace(result, decode_ms=decode_milliseconds(model, recipe.length, device))
