@@ -21,6 +21,7 @@ from l2m_design.model import build
 from l2m_design.model.acceptance import Check, Found, Skipped, milliseconds, synchronise
 from l2m_design.model.backends import autocast
 from l2m_design.model.catalogue import build_mixer
+from l2m_design.model.graphed import Graph, decoder
 from l2m_design.model.kernels import Kernels
 from l2m_design.model.mixer import Mixer, Pass
 from l2m_design.model.probing import Probe
@@ -31,6 +32,7 @@ from l2m_design.training.run import train
 CONFIG = Path(__file__).parents[1] / "configs" / "gpu-50m.yaml"
 GIB = 2**30
 LONGEST = 10.0  # seconds that one layer's forward and backward may take
+GRAPH_ERROR = 1e-2  # of logits in bfloat16
 MOST = 6.0  # seconds of timed training steps
 
 
@@ -272,5 +274,18 @@ def _decoded(layer: dict[str, Any], sizes: Sizes, device: torch.device, kernels:
     with torch.inference_mode(), autocast(device):
         _, state = model.prefill(tokens)
         launched = _launches(partial(model.step, tokens[:, 0], state), device)
-    words = f"{took:.2f} ms a token at {sizes.decoding:,}, {launched:,} kernels; no CUDA graph: steps have none yet"
-    return Found(words, {"ms": took, "kernels": launched, "layers": len(layers)})
+        read, expected, held = decoder(model, state), [], state
+        for _ in range(4):
+            logits, held = model.step(tokens[:, 0], held)
+            expected.append(logits)
+        error = max(float((read(tokens[:, 0]) - logits).abs().max() / logits.abs().max()) for logits in expected)
+    numbers: dict[str, object] = {"ms": took, "kernels": launched, "layers": len(layers), "graph_error": error}
+    words = f"{took:.2f} ms a token at {sizes.decoding:,}, {launched:,} kernels"
+    if isinstance(read, Graph):
+        step = partial(model.step, tokens[:, 0], state)
+        with torch.inference_mode(), autocast(device):
+            numbers["step_ms"] = milliseconds(step, device)
+        words += f"; a CUDA graph, {numbers['step_ms']:.2f} ms without, {error:.0e} from it"
+    else:
+        words += "; no CUDA graph: its state grows or counts positions"
+    return Found(words, numbers, error <= GRAPH_ERROR)

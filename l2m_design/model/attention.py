@@ -10,7 +10,7 @@ from l2m_design.architecture.mixers import Attention, HeadMixer, KeyValueMixer
 from l2m_design.model.banded import attend, banded_attention
 from l2m_design.model.competing import Slots
 from l2m_design.model.kernels import TORCH, Kernels
-from l2m_design.model.mixer import PLAIN, Mixer, Pass, RMSNorm, ShortConvolution, linear
+from l2m_design.model.mixer import PLAIN, Mixer, Pass, RMSNorm, ShortConvolution, linear, zeros_beside
 from l2m_design.model.rotary import rotate
 
 
@@ -108,7 +108,7 @@ class CacheMixer(Mixer):
 
     def no_conv(self, batch: int, like: Tensor) -> Tensor:
         """The convolution's state before the first token; no channels without one."""
-        return like.new_zeros(batch, 0, 0) if self.conv is None else self.conv.empty(batch)
+        return zeros_beside(like, batch, 0, 0) if self.conv is None else self.conv.empty(batch)
 
     def turned(self, seen: int, *parts: Tensor) -> list[Tensor]:
         """Each of [b h t k] with rotary positions from `seen` on, or as it is without positions."""
@@ -149,7 +149,7 @@ class HeadAttention(CacheMixer):
     def empty(self, batch: int) -> KeyValues:
         """No keys yet."""
         like = self.query.weight
-        none = like.new_zeros(batch, self.kv_heads, 0, self.head_dim)
+        none = zeros_beside(like, batch, self.kv_heads, 0, self.head_dim)
         return KeyValues(none, none, self.no_conv(batch, like), 0)
 
     def project(self, x: Tensor, state: KeyValues) -> Projected:

@@ -11,13 +11,15 @@ from l2m_design.architecture.mixers.base import CHUNK
 from l2m_design.model.banded import banded_attention
 from l2m_design.model.flex import flex_held, flex_window
 from l2m_design.model.kernels import TORCH
+from l2m_design.model.probed_sizes import Size
 
 
 @dataclass(frozen=True)
 class Candidate:
     """A faster form of one field of Kernels for inputs of one dtype.
 
-    make: imports the library and returns the function. fits: can it take inputs of these shapes?
+    make: imports the library and returns the function. fits: can it take inputs of these shapes? sizes: at which it
+    is probed; none for the usual ones.
     """
 
     name: str
@@ -26,6 +28,7 @@ class Candidate:
     dtype: torch.dtype
     make: Callable[[], Callable[..., Any]]
     fits: Callable[..., bool] = lambda *inputs: True
+    sizes: tuple[Size, ...] = ()
 
 
 def xformers_causal() -> Callable[..., Any]:

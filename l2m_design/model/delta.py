@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from l2m_design.architecture.mixers import GatedDeltaNet
 from l2m_design.model.delta_rule import unit
 from l2m_design.model.kernels import TORCH, Kernels
-from l2m_design.model.mixer import Mixer, RMSNorm, ShortConvolution, linear, log_uniform_steps
+from l2m_design.model.mixer import Mixer, RMSNorm, ShortConvolution, linear, log_uniform_steps, zeros_beside
 from l2m_design.model.precision import held_dtype, wide
 from l2m_design.model.ssm import DT_FLOOR, DT_RANGE, Recurrence, projected
 
@@ -35,7 +35,8 @@ class DeltaMixer(Mixer):
         spec = self.spec
         shape = (batch, spec.heads, spec.value_dim, spec.head_dim)
         return Recurrence(
-            self.A_log.new_zeros(shape, dtype=held_dtype(spec.state_dtype, self.A_log.dtype)), self.conv.empty(batch)
+            zeros_beside(self.A_log, *shape, dtype=held_dtype(spec.state_dtype, self.A_log.dtype)),
+            self.conv.empty(batch),
         )
 
     def forward(self, x: Tensor, state: Recurrence) -> tuple[Tensor, Recurrence]:

@@ -16,7 +16,7 @@ from l2m_design.model.catalogue import build_mixer
 from l2m_design.model.generate import Sampling, generate
 from l2m_design.model.kernels import TORCH, Kernels
 from l2m_design.model.losses import mean_nats, token_nats
-from l2m_design.model.mixer import PLAIN, Pass, RMSNorm, linear
+from l2m_design.model.mixer import PLAIN, Pass, RMSNorm, linear, zeros_beside
 from l2m_design.model.precision import wide
 
 State = tuple[Any, ...]
@@ -93,7 +93,9 @@ class LanguageModel(nn.Module):
     def empty(self, batch: int) -> State:
         """The state before the first token, one entry a layer, and the last hidden vector where it is needed."""
         layers = tuple(block.mixer.empty(batch) for block in self._blocks)
-        return layers if self.stride is None else (*layers, self.norm.weight.new_zeros(batch, len(self.norm.weight)))
+        return (
+            layers if self.stride is None else (*layers, zeros_beside(self.norm.weight, batch, len(self.norm.weight)))
+        )
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[b t] -> logits [b t v_]."""
@@ -173,6 +175,11 @@ class LanguageModel(nn.Module):
             raise BadInput("state: a step goes on from one; begin with prefill, or with empty")
         logits, state = self.prefill(token[:, None], state)
         return logits[:, 0], state
+
+    def advance(self, token: Tensor, state: State) -> tuple[Tensor, State]:
+        """`step` of a token and a state that are known to be right; asks the device for nothing."""
+        x, state = self._layers(token[:, None], state, PLAIN)
+        return self._logits(x)[:, 0], compact(state)
 
     def generate(
         self,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from l2m_design.architecture.mixers import LatentAttention
 from l2m_design.model.attention import CacheMixer, KeyValues, Lent, Projected, causal_over, joined
 from l2m_design.model.kernels import TORCH, Kernels
-from l2m_design.model.mixer import Pass, RMSNorm, ShortConvolution, linear
+from l2m_design.model.mixer import Pass, RMSNorm, ShortConvolution, linear, zeros_beside
 
 
 class LatentMixer(CacheMixer):
@@ -57,9 +57,9 @@ class LatentMixer(CacheMixer):
 
     def empty(self, batch: int) -> KeyValues:
         """No latents yet."""
-        new = self.out.weight.new_zeros
-        conv = self.no_conv(batch, self.out.weight)
-        return KeyValues(new(batch, 1, 0, self.kv_rank), new(batch, 1, 0, self.rope_dim), conv, 0)
+        like = self.out.weight
+        latents, ropes = (zeros_beside(like, batch, 1, 0, size) for size in (self.kv_rank, self.rope_dim))
+        return KeyValues(latents, ropes, self.no_conv(batch, like), 0)
 
     def project(self, x: Tensor, state: KeyValues) -> Projected:
         """See CacheMixer; `key` is the latent [b 1 t r], `value` the key's rotary part [b 1 t k]."""

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from l2m_design.architecture.mixers import Mamba1
 from l2m_design.model.kernels import TORCH, Kernels
-from l2m_design.model.mixer import Mixer, ShortConvolution, linear, log_uniform_steps
+from l2m_design.model.mixer import Mixer, ShortConvolution, linear, log_uniform_steps, zeros_beside
 from l2m_design.model.precision import held_dtype, wide
 from l2m_design.model.ssm import DT_FLOOR, DT_RANGE, projected
 
@@ -44,7 +44,9 @@ class Mamba1Mixer(Mixer):
         """Zeros."""
         shape = (batch, self.inner, self.spec.d_state)
         return Scanned(
-            self.D.new_zeros(shape, dtype=held_dtype(self.spec.state_dtype, self.D.dtype)), self.conv.empty(batch), 0
+            zeros_beside(self.D, *shape, dtype=held_dtype(self.spec.state_dtype, self.D.dtype)),
+            self.conv.empty(batch),
+            0,
         )
 
     def forward(self, x: Tensor, state: Scanned) -> tuple[Tensor, Scanned]:

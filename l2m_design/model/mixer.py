@@ -62,6 +62,11 @@ class Mixer(nn.Module, ABC):
         return state
 
 
+def zeros_beside(weight: Tensor, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
+    """Zeros on a weight's device, plain ones where the weight is divided among processes."""
+    return torch.zeros(shape, device=weight.device, dtype=dtype or weight.dtype)
+
+
 def linear(inputs: int, outputs: int, scale: float = 1.0) -> nn.Linear:
     """A projection without bias, normal weights of standard deviation scale / sqrt(inputs)."""
     layer = nn.Linear(inputs, outputs, bias=False)
@@ -89,7 +94,7 @@ class ShortConvolution(nn.Module):
     def empty(self, batch: int) -> Tensor:
         """[b taps-1 channels] zeros: nothing was read."""
         channels, taps = self.weight.shape
-        return self.weight.new_zeros(batch, taps - 1, channels)
+        return zeros_beside(self.weight, batch, taps - 1, channels)
 
     def forward(self, parts: list[Tensor], before: Tensor) -> tuple[list[Tensor], Tensor]:
         """parts [b t .], together `channels` wide, after `before` [b taps-1 channels] -> the same parts convolved, the

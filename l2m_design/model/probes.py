@@ -22,14 +22,17 @@ from typing import IO, Any
 
 import torch
 
+from l2m_design.architecture import Architecture
 from l2m_design.errors import first_line
 from l2m_design.model.candidates import CANDIDATES, Candidate
 from l2m_design.model.kernels import TORCH, Kernels
+from l2m_design.model.probed_sizes import Sizes, plain, sizes_of
 from l2m_design.model.probing import ATTENTION, MARK, Probe, dtype_name, unseen
-from l2m_design.model.remembered import remember, remembered
+from l2m_design.model.remembered import place, remember, remembered
 
 LIMIT = 60.0  # seconds that a candidate may take, starting Python and compiling included
 SIDE_BY_SIDE = 4  # candidates probed at a time
+TRAINED = torch.bfloat16  # on GPUs, by autocast
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,8 @@ class Apart:
 
     def _started(self, device: str) -> subprocess.Popen[bytes]:
         candidate, seconds = self.candidate, self.limit + 10  # that it ends after by itself, should this process die
-        words = [candidate.name, candidate.field, dtype_name(candidate), device, str(seconds)]
+        sizes = json.dumps(plain(candidate.sizes))
+        words = [candidate.name, candidate.field, dtype_name(candidate), device, str(seconds), sizes]
         root = str(Path(__file__).parents[2])
         paths = os.pathsep.join(path for path in (root, os.environ.get("PYTHONPATH")) if path)
         return subprocess.Popen(
@@ -127,38 +131,64 @@ def side_by_side(candidates: Iterable[Candidate], device: torch.device, limit: f
             each.stop()
 
 
-def probe_all(candidates: Sequence[Candidate], device: torch.device, fresh: bool = False) -> list[Probe]:
-    """Each candidate's probe: from the cache unless `fresh`, else made and cached, SIDE_BY_SIDE at a time."""
+def probe_all(
+    candidates: Sequence[Candidate], device: torch.device, fresh: bool = False, fixed: Iterable[Probe] = ()
+) -> list[Probe]:
+    """Each candidate's probe: one of `fixed` that was made on such a device, else from the cache unless `fresh`, else
+    made and cached, SIDE_BY_SIDE at a time.
+    """
     known = {} if fresh else {c: probe for c in candidates if (probe := remembered(c, device))}
+    here = place(device)
+    made = {probe.what: probe for probe in fixed if probe.on == here}
+    known |= {c: made[what] for c in candidates if (what := unseen(c).what) in made}
     lacking = [candidate for candidate in candidates if candidate not in known]
     for at in range(0, len(lacking), SIDE_BY_SIDE):
         with side_by_side(lacking[at : at + SIDE_BY_SIDE], device) as begun:
             for each in begun:
-                known[each.candidate] = each.wait()
+                known[each.candidate] = replace(each.wait(), on=here)
                 remember(each.candidate, device, known[each.candidate])
     return [known[candidate] for candidate in candidates]
 
 
 @lru_cache(maxsize=8)
-def probed(device: torch.device, fresh: bool = False) -> tuple[Kernels, tuple[Probe, ...]]:
+def probed(
+    device: torch.device, fresh: bool = False, sizes: Sizes | None = None, fixed: tuple[Probe, ...] = ()
+) -> tuple[Kernels, tuple[Probe, ...]]:
     """The kernels to use on a device, and what every candidate did there. The first that agrees serves its inputs.
 
-    fresh: probe again what is cached.
+    fresh: probe again what is cached. sizes: probe at these, what they are of, in the dtype that autocast trains in;
+    none for all candidates at usual sizes. fixed: probes that hold for devices alike, whatever is cached.
     """
-    probes: dict[Candidate, Probe] = {}
+    asked, probes = _asked(sizes), dict[Candidate, Probe]()
     served: set[tuple[str, torch.dtype]] = set()
-    while turn := _next(served, probes):
-        probes |= zip(turn, probe_all(turn, device, fresh), strict=True)
+    while turn := _next(asked, served, probes):
+        probes |= zip(turn, probe_all(turn, device, fresh, fixed), strict=True)
         served |= {(candidate.field, candidate.dtype) for candidate in turn if probes[candidate].used}
     spared = "not needed: another one serves"
-    listed = tuple(probes.get(c) or replace(unseen(c), reason=spared) for c in CANDIDATES)
+    listed = tuple(probes.get(c) or replace(unseen(c), reason=spared) for c in asked)
     return chosen(listed)
 
 
-def _next(served: set[tuple[str, torch.dtype]], probes: dict[Candidate, Probe]) -> list[Candidate]:
+def serving(
+    architecture: Architecture, device: torch.device, fixed: Iterable[Probe] = ()
+) -> tuple[Kernels, tuple[Probe, ...]]:
+    """The kernels to train an architecture with, probed at its own sizes; fixed: see `probed`."""
+    return probed(device, False, sizes_of(architecture), tuple(fixed))
+
+
+def _asked(sizes: Sizes | None) -> list[Candidate]:
+    if sizes is None:
+        return list(CANDIDATES)
+    of = dict(sizes)
+    return [replace(c, sizes=of[c.field]) for c in CANDIDATES if c.field in of and c.dtype == TRAINED]
+
+
+def _next(
+    asked: Iterable[Candidate], served: set[tuple[str, torch.dtype]], probes: dict[Candidate, Probe]
+) -> list[Candidate]:
     """The first candidate that was not tried of each field and dtype that nothing serves."""
     turn: dict[tuple[str, torch.dtype], Candidate] = {}
-    for candidate in CANDIDATES:
+    for candidate in asked:
         if candidate not in probes and (candidate.field, candidate.dtype) not in served:
             turn.setdefault((candidate.field, candidate.dtype), candidate)
     return list(turn.values())

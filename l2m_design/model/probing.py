@@ -1,7 +1,8 @@
 """Probing: one candidate held against torch's form, forward and backward, then timed against it.
 
-As a program (python -m l2m_design.model.probing NAME FIELD DTYPE DEVICE SECONDS) it prints one line before each stage
-and one at the end: MARK and the probe so far as JSON. A hang, a crash or a slow compilation ends this process alone.
+As a program (python -m l2m_design.model.probing NAME FIELD DTYPE DEVICE SECONDS SIZES, the last as JSON) it prints one
+line before each stage and one at the end: MARK and the probe so far as JSON. A hang, a crash or a slow compilation ends
+this process alone.
 """
 
 import importlib.util
@@ -24,18 +25,20 @@ from l2m_design.model.candidates import CANDIDATES, Candidate
 from l2m_design.model.delta_rule import unit
 from l2m_design.model.kernels import TORCH
 from l2m_design.model.lifetimes import best_lifetimes
+from l2m_design.model.probed_sizes import USUAL, Size
 from l2m_design.settings import Json
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 ATTENTION = ("causal", "window", "held")
-SCALE, LEAST_SPEED, HEAD = 16, 0.9, 64
+SCALE, LEAST_SPEED = 16, 0.9
 MARK = "probe: "
 
 
 @dataclass(frozen=True)
 class Probe:
     """What a candidate did. error: relative to torch; seconds: of the first calls, compilation included; speed: times
-    torch's, at a size that is worth it. reason: why it is not used, or the stage that it is in.
+    torch's, at a length that is worth it. reason: why it is not used, or the stage that it is in. sizes: of the inputs;
+    none for the usual ones. on: the device's name, once it was probed there.
     """
 
     name: str
@@ -48,6 +51,13 @@ class Probe:
     speed: float | None = None
     used: bool = False
     reason: str = ""
+    sizes: str = ""
+    on: str = ""
+
+    @property
+    def what(self) -> tuple[str, str, str, str]:
+        """Which candidate, at which sizes."""
+        return self.name, self.field, self.dtype, self.sizes
 
     def plain(self) -> Json:
         """JSON-ready."""
@@ -57,7 +67,9 @@ class Probe:
 def unseen(candidate: Candidate) -> Probe:
     """A candidate's probe before anything was tried: is its library installed?"""
     found = importlib.util.find_spec(candidate.library) is not None
-    return Probe(candidate.name, candidate.field, dtype_name(candidate), found, reason="" if found else "not installed")
+    sizes = "; ".join(map(str, candidate.sizes))
+    reason = "" if found else "not installed"
+    return Probe(candidate.name, candidate.field, dtype_name(candidate), found, reason=reason, sizes=sizes)
 
 
 def dtype_name(candidate: Candidate) -> str:
@@ -98,7 +110,7 @@ def timed(probe: Probe, candidate: Candidate, function: Callable[..., Any], devi
     try:
         times = speed(candidate, function, device)
     except Exception as error:  # such as too little memory at the longer length
-        return replace(probe, reason=f"fails at {256 * SCALE} tokens: {first_line(error)}")
+        return replace(probe, reason=f"fails at {SCALE} times as many tokens: {first_line(error)}")
     slow = f"agrees, at {times:.2f} of torch's speed" if times < LEAST_SPEED else ""
     return replace(probe, speed=times, reason=slow)
 
@@ -108,7 +120,7 @@ def speed(candidate: Candidate, function: Callable[..., Any], device: torch.devi
 
     They take turns, so that what else the device does at the time slows both.
     """
-    tensors, rest = probe_cases(candidate.field, device, candidate.dtype, SCALE)[0]
+    tensors, rest = probe_cases(candidate, device, candidate.dtype, SCALE)[0]
     forms = (getattr(TORCH, candidate.field), function)
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(7):
@@ -132,8 +144,8 @@ def parity(candidate: Candidate, function: Callable[..., Any], device: torch.dev
     Infinity where anything is not a number.
     """
     errors = [0.0]
-    exact = probe_cases(candidate.field, device, torch.float32)
-    for given, (tensors, rest) in zip(probe_cases(candidate.field, device, candidate.dtype), exact, strict=True):
+    exact = probe_cases(candidate, device, torch.float32)
+    for given, (tensors, rest) in zip(probe_cases(candidate, device, candidate.dtype), exact, strict=True):
         theirs, ours = _call(function, *given), _call(getattr(TORCH, candidate.field), tensors, rest)
         for a, b in zip(ours, theirs, strict=True):
             error = float((a - b.float()).abs().max() / a.abs().max().clamp(min=1e-6))
@@ -151,51 +163,68 @@ def _call(compute: Callable[..., Any], tensors: list[Tensor], rest: list[Any]) -
 
 
 Case = tuple[list[Tensor], list[Any]]
+Draw = Callable[..., Tensor]
 
 
-def _lifetimes(score: Tensor) -> list[Any]:
-    """Lifetimes of tokens with random scores [b s t] under a global budget, and their chunk."""
-    return [best_lifetimes(GlobalBudget(32, "power", 0.5, 4.0), score), 32]
+def probe_cases(candidate: Candidate, device: torch.device, dtype: torch.dtype, scale: int = 1) -> list[Case]:
+    """Inputs of a candidate's field as mixers call it: tensors, then plain numbers.
 
-
-def probe_cases(field: str, device: torch.device, dtype: torch.dtype, scale: int = 1) -> list[Case]:
-    """Inputs of a field of Kernels as mixers call it, about 256 · scale tokens long: tensors, then plain numbers."""
+    Each of its sizes is a case, of 256 tokens or some windows or chunks, times `scale`; every second one ends 56 tokens
+    earlier. A lone size is two cases.
+    """
+    sizes = candidate.sizes or USUAL[candidate.field]
+    sizes = sizes * 2 if len(sizes) == 1 else sizes
     generator = torch.Generator().manual_seed(0)
-    t = 256 * scale
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator).to(device)
 
-    if field in ATTENTION:
-        numbers: list[list[Any]] = [[64, 0], [50, 3]] if field == "window" else [[], []]
-        if field == "held":
-            numbers = [_lifetimes(draw(2, heads, n)) for heads, n in ((1, t), (2, t - 56))]
-        return [
-            ([draw(2, 4, n, 32).to(dtype), draw(2, 2, n, 32).to(dtype), draw(2, 2, n, 32).to(dtype)], rest)
-            for n, rest in zip((t, t - 56), numbers, strict=True)
-        ]
-    if field == "selective":
-        x, dt, A, B, C = draw(2, t, 16), draw(2, t, 16).sigmoid(), -draw(16, 8).exp(), draw(2, t, 8), draw(2, t, 8)
-        return [([x.to(dtype), dt, A, B.to(dtype), C.to(dtype)], [])]
-    cases: list[Case] = []
-    for n, groups in ((t, 1), (t - 56, 2)):  # heads of 64: some kernels fail at whole blocks alone
-        if field == "delta":
-            query, key = (unit(draw(2, n, 2, HEAD)) for _ in range(2))
-            tensors = [z.to(dtype) for z in (query, key, draw(2, n, 2, HEAD))]
-            gates = [draw(2, n, 2).sigmoid(), -draw(2, n, 2).exp(), draw(2, 2, HEAD, HEAD)]
-            cases.append((tensors + gates, []))
-            continue
-        x, dt, A, start = draw(2, n, 4, HEAD), draw(2, n, 4).sigmoid(), -draw(4).exp(), draw(2, 4, HEAD, HEAD)
-        B, C = draw(2, n, groups, HEAD), draw(2, n, groups, HEAD)
-        cases.append(([x.to(dtype), dt, A, B.to(dtype), C.to(dtype), start], []))
-    return cases
+    make = _attention if candidate.field in ATTENTION else _SCANS[candidate.field]
+    lengths = (scale * size.tokens - 56 * (number % 2) for number, size in enumerate(sizes))
+    return [make(size, n, draw, dtype) for size, n in zip(sizes, lengths, strict=True)]
+
+
+def _attention(size: Size, n: int, draw: Draw, dtype: torch.dtype) -> Case:
+    heads = size.groups * size.share
+    shapes = ((heads, size.key), (size.groups, size.key), (size.groups, size.value))
+    tensors = [draw(2, h, n, k).to(dtype) for h, k in shapes]
+    if size.chunk:
+        score = draw(2, 1 if n % size.chunk == 0 else size.groups, n)
+        return tensors, [best_lifetimes(GlobalBudget(size.chunk, "power", 0.5, 4.0), score), size.chunk]
+    return tensors, [size.window, size.sinks] if size.window else []
+
+
+def _selective(size: Size, n: int, draw: Draw, dtype: torch.dtype) -> Case:
+    channels, states = size.value, size.key
+    x, dt, A = draw(2, n, channels), draw(2, n, channels).sigmoid(), -draw(channels, states).exp()
+    return [x.to(dtype), dt, A, draw(2, n, states).to(dtype), draw(2, n, states).to(dtype)], []
+
+
+def _state_space(size: Size, n: int, draw: Draw, dtype: torch.dtype) -> Case:
+    heads = size.groups * size.share
+    x, dt, A = draw(2, n, heads, size.value), draw(2, n, heads).sigmoid(), -draw(heads).exp()
+    start = draw(2, heads, size.value, size.key)
+    B, C = draw(2, n, size.groups, size.key), draw(2, n, size.groups, size.key)
+    return [x.to(dtype), dt, A, B.to(dtype), C.to(dtype), start], []
+
+
+def _delta(size: Size, n: int, draw: Draw, dtype: torch.dtype) -> Case:
+    heads = size.groups
+    query, key = (unit(draw(2, n, heads, size.key)) for _ in range(2))
+    tensors = [z.to(dtype) for z in (query, key, draw(2, n, heads, size.value))]
+    gates = [draw(2, n, heads).sigmoid(), -draw(2, n, heads).exp(), draw(2, heads, size.value, size.key)]
+    return tensors + gates, []
+
+
+_SCANS = {"selective": _selective, "state_space": _state_space, "delta": _delta}
 
 
 def main(words: list[str]) -> None:
     """Probe the candidate that is named; this process ends after SECONDS whatever happens."""
-    name, field, dtype, device, seconds = words
+    name, field, dtype, device, seconds, sizes = words
     signal.alarm(math.ceil(float(seconds)))
     candidate = next(c for c in CANDIDATES if (c.name, c.field, dtype_name(c)) == (name, field, dtype))
+    candidate = replace(candidate, sizes=tuple(Size(**size) for size in json.loads(sizes)))
     for probe in stages(candidate, torch.device(device)):
         print(MARK + json.dumps(probe.plain()), flush=True)
 

@@ -21,13 +21,18 @@ from l2m_design.model.probing import Probe, dtype_name
 from l2m_design.nvidia import driver
 
 DISTRIBUTIONS = {"fla": "fla-core", "mamba_ssm": "mamba-ssm"}
-CODE = ("candidates.py", "flex.py", "probing.py", "kernels.py")  # a change of these makes every probe anew
+CODE = ("candidates.py", "flex.py", "probing.py", "probed_sizes.py", "kernels.py")  # a change makes all probes anew
 PASSING = ("out of memory", "busy")  # reasons of a moment, not of the device
 
 
 def cache_file() -> Path:
     """Where probes are cached."""
     return cache_folder() / "probes.json"
+
+
+def place(device: torch.device) -> str:
+    """The GPU's name, or what else the device is: probes hold for all that are alike."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def remembered(candidate: Candidate, device: torch.device) -> Probe | None:
@@ -62,10 +67,10 @@ def _read() -> dict[str, object]:
 
 def _key(candidate: Candidate, device: torch.device) -> str:
     """Device, driver and versions, the candidate, and the code that calls and measures it."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    name = place(device)
     of = (_version("triton"), _version(DISTRIBUTIONS.get(candidate.library, candidate.library)))
     here = (name, _driver(), torch.__version__, *of, _code())
-    return ", ".join((*here, candidate.name, candidate.field, dtype_name(candidate)))
+    return ", ".join((*here, candidate.name, candidate.field, dtype_name(candidate), *map(str, candidate.sizes)))
 
 
 def _version(distribution: str) -> str:

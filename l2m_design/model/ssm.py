@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from l2m_design.architecture.mixers import Mamba2, StateSpace
 from l2m_design.model.kernels import TORCH, Kernels
-from l2m_design.model.mixer import GatedNorm, Mixer, ShortConvolution, linear, log_uniform_steps
+from l2m_design.model.mixer import GatedNorm, Mixer, ShortConvolution, linear, log_uniform_steps, zeros_beside
 from l2m_design.model.precision import held_dtype, wide
 
 DT_RANGE = (1e-3, 1e-1)
@@ -66,7 +66,7 @@ class StateSpaceMixer(Mixer):
     def zeros(self, batch: int, *slots: int) -> Tensor:
         """[b slots h p n] empty states."""
         shape = (batch, *slots, self.heads, self.spec.head_dim, self.spec.d_state)
-        return self.D.new_zeros(shape, dtype=held_dtype(self.spec.state_dtype, self.D.dtype))
+        return zeros_beside(self.D, *shape, dtype=held_dtype(self.spec.state_dtype, self.D.dtype))
 
     def select(self, x: Tensor, before: Tensor) -> Selected:
         """Projections and convolution of x [b t d]; before: the convolution's last inputs."""

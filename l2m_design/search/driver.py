@@ -5,13 +5,14 @@ One process decides everything. What it decides depends on what jobs answered, n
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from l2m_design.architecture import Architecture
 from l2m_design.search import plan
 from l2m_design.search.executors.base import LOOK, Ended, Executor, Looked, Stepped
+from l2m_design.search.executors.kernels import FixedKernels
 from l2m_design.search.executors.processes import Job
 from l2m_design.search.record import Record, Records
 from l2m_design.search.results import finalists
@@ -42,13 +43,20 @@ class Listener:
 
 @dataclass(frozen=True)
 class Bench:
-    """What the stages of a search share: the ledger, who runs jobs, who hears of it, who tracks, where files go."""
+    """What the stages of a search share: the ledger, who runs jobs, who hears of it, who tracks, where files go, which
+    kernels compute.
+    """
 
     ledger: Ledger
     executor: Executor
     listener: Listener
     tracker: Tracker
     folder: Path
+    kernels: FixedKernels = field(default_factory=FixedKernels)
+
+    def submit(self, key: int | str, job: Job) -> None:
+        """Have a job run with the kernels that the study has fixed."""
+        self.executor.submit(key, replace(job, probes=self.kernels.probes))
 
 
 class Trials:
@@ -154,7 +162,7 @@ class Trials:
     def _submit(self, trial: Trial) -> None:
         job, number = trial.job(), trial.record.number
         assert job
-        self._bench.executor.submit(number, job)
+        self._bench.submit(number, job)
         self._bench.tracker.begin_trial(trial.record)
         self._bench.tracker.tell(str(number), stage=trial.stage)
 
@@ -172,6 +180,7 @@ class Trials:
             event.answer(trial.on_rung(event.rung))
             self._bench.tracker.tell(event.key, [(RUNG, *look) for look in trial.rungs[-1:]])
         else:
+            self._bench.kernels.learn(event.outcome.result)
             trial.on_end(event.outcome)
             if trial.job():
                 self._submit(trial)
@@ -223,7 +232,7 @@ def _worked_off(bench: Bench, jobs: list[FinalJob], what: str) -> None:
         while left and executor.free:
             key, job = left.pop(0)
             open_[key] = job
-            executor.submit(key, _final_job(bench, job))
+            bench.submit(key, _final_job(bench, job))
             bench.tracker.begin_finalist(begun_run := FinalRun(job, None, recipe=recipe.fingerprint))
             keys[key] = finalist_key(begun_run)
         ledger.sign()
@@ -235,6 +244,7 @@ def _worked_off(bench: Bench, jobs: list[FinalJob], what: str) -> None:
         elif isinstance(event, Looked):
             event.answer(True)
         elif isinstance(event, Ended):
+            bench.kernels.learn(event.outcome.result)
             result = Result.of_plain(event.outcome.result) if event.outcome.result else None
             ledger.add_run(FinalRun(open_.pop(event.key), result, event.outcome.reason, recipe.fingerprint))
             bench.listener.progress(what, len(wanted) - len(left) - len(open_), len(wanted))
@@ -257,6 +267,7 @@ def _final_job(bench: Bench, job: FinalJob) -> Job:
         threads=settings.threads,
         weights=None,
         processes=settings.gpus_per_trial,
+        shard=settings.shard,
         checkpoint=str(bench.folder / "checkpoints" / f"{job.fingerprint}-{shared.fingerprint}.pt"),
         fingerprint=known,
         name=_final_name(job),

@@ -17,7 +17,7 @@ from l2m_design.search import plan
 from l2m_design.search.cost import Cost, Planned, cost_of
 from l2m_design.search.driver import STALLED, Bench, Listener, Trials, run_finalists
 from l2m_design.search.executors.base import Executor
-from l2m_design.search.executors.kernels import check_kernels
+from l2m_design.search.executors.kernels import FixedKernels, check_kernels
 from l2m_design.search.executors.local import local_executor
 from l2m_design.search.folder import DATABASE, StudyFolder, leaving_no_trace, read_kept
 from l2m_design.search.results.finalists import final_recipe, recipes
@@ -215,7 +215,8 @@ class Search:
     def _work(self, ledger: Ledger, listener: Listener, tracker: Tracker) -> bool:
         """Everything that is planned; answers whether the space had nothing new to offer."""
         executor = self._executor(listener)
-        bench = Bench(ledger, executor, listener, tracker, self.folder.path.absolute())
+        kernels = FixedKernels(ledger.results)
+        bench = Bench(ledger, executor, listener, tracker, self.folder.path.absolute(), kernels)
         try:
             trials = Trials(bench)
             trials.run()

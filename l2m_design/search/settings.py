@@ -177,7 +177,8 @@ class StudySettings(Values):
     criterion, by default none. finalists: the last stage; without it no choice is confirmed. choice: the rule of
     choice. device: auto, cpu, cuda or cuda:N. threads: CPU threads per trial, by default an equal share. workers:
     number of trials at once, each on its own GPU or on its share of the CPU threads. executor: local, or ray for the
-    nodes of a Ray cluster. gpus_per_trial: number of processes per trial, each with one GPU. storage: URL of the Optuna
+    nodes of a Ray cluster. gpus_per_trial: number of processes per trial, each with one GPU. shard: divide weights,
+    gradients and optimiser states among these processes, for models that do not fit one GPU. storage: URL of the Optuna
     database, by default sqlite in the folder of the study.
     """
 
@@ -196,6 +197,7 @@ class StudySettings(Values):
     workers: Annotated[int, Field(ge=1, le=1024)] = 1
     executor: Literal["local", "ray"] = "local"
     gpus_per_trial: Annotated[int, Field(ge=1, le=64)] = 1
+    shard: bool = False
     storage: str | None = None
 
     @model_validator(mode="before")
@@ -240,7 +242,7 @@ class StudySettings(Values):
         plain = self.plain()
         plain["search"].pop("trials")
         plain.pop("corpus")  # its fingerprint tells it, wherever it lies
-        for key in ("device", "threads", "workers", "executor", "gpus_per_trial", "storage"):
+        for key in ("device", "threads", "workers", "executor", "gpus_per_trial", "shard", "storage"):
             plain.pop(key)
         for key in ("finalists", "choice"):
             plain.pop(key)

@@ -20,6 +20,7 @@ from l2m_design.model.weights import read_tensors, write_tensors
 from l2m_design.settings import fingerprint
 from l2m_design.training.optimiser import Optimiser
 from l2m_design.training.recipe import Recipe
+from l2m_design.training.sharding import load, whole
 
 FORMAT = 2
 MODEL, OPTIMISER, LOSSES, RANDOM, RANDOM_CUDA = "model.", "optimiser.", "losses", "random", "random_cuda"
@@ -60,7 +61,7 @@ class Saved:
 
     def restore(self, model: nn.Module, optimiser: Optimiser, progress: Progress) -> None:
         """Make model, optimiser, progress and torch's random numbers what they were."""
-        model.load_state_dict(_under(self.tensors, MODEL))
+        load(model, _under(self.tensors, MODEL))
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in _under(self.tensors, OPTIMISER).items():
             index, part = name.split(".", 1)
@@ -95,9 +96,7 @@ class Checkpoint:
         """Write all that `Saved.restore` needs, atomically. A disk that refuses costs this checkpoint, not the run."""
         if self.path is None:
             return
-        tensors = {MODEL + name: value for name, value in model.state_dict().items()}
-        for index, parts in optimiser.state().items():
-            tensors |= {f"{OPTIMISER}{index}.{part}": value for part, value in parts.items()}
+        tensors = held(model, optimiser)
         tensors |= {LOSSES: progress.losses, RANDOM: torch.get_rng_state()}
         if progress.losses.is_cuda:
             tensors[RANDOM_CUDA] = torch.cuda.get_rng_state(progress.losses.device)
@@ -127,6 +126,14 @@ class Checkpoint:
         if self.path is not None:
             with contextlib.suppress(OSError):
                 self.path.unlink(missing_ok=True)
+
+
+def held(model: nn.Module, optimiser: Optimiser) -> dict[str, Tensor]:
+    """What a checkpoint holds of both, whole: where they are divided among processes, all must ask at once."""
+    tensors = {MODEL + name: whole(value) for name, value in model.state_dict().items()}
+    for index, parts in optimiser.state().items():
+        tensors |= {f"{OPTIMISER}{index}.{part}": whole(value) for part, value in parts.items()}
+    return tensors
 
 
 def identity(architecture: Architecture, corpus: Corpus, recipe: Recipe) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from l2m_design.model import LanguageModel
 from l2m_design.training.recipe import Recipe
+from l2m_design.training.sharding import like
 
 MOMENTS = (0.9, 0.95)
 MOMENTUM = 0.9  # of Muon: 0.95, its usual one, is for longer runs (docs/lab-book.md)
@@ -62,7 +63,12 @@ class Optimiser:
         """Take over what `state` gave."""
         for first, part in self._numbered():
             count = _count(part)
-            own = {index - first: kept for index, kept in state.items() if first <= index < first + count}
+            held = [weight for group in part.param_groups for weight in group["params"]]
+            own = {
+                index - first: {name: like(value, held[index - first]) for name, value in kept.items()}
+                for index, kept in state.items()
+                if first <= index < first + count
+            }
             part.load_state_dict({"state": own, "param_groups": part.state_dict()["param_groups"]})
 
     def _numbered(self) -> Iterable[tuple[int, torch.optim.Optimizer]]:

@@ -18,6 +18,7 @@ from l2m_design.architecture import Architecture
 from l2m_design.corpus import open_corpus
 from l2m_design.errors import BadInput, WorkFailed, first_line
 from l2m_design.model import LanguageModel
+from l2m_design.model.probing import Probe
 from l2m_design.training.ranks import ALONE, Ranks
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.result import Result
@@ -33,7 +34,8 @@ STARTED, FINISHED = "started", "finished"  # keys of the store
 class Plan:
     """What every process is told. device: "cpu", or "cuda:N", the first one's GPU (the others take those behind it).
 
-    threads: CPU threads of each process. tokenizer: of a text corpus, as open_corpus takes it.
+    threads: CPU threads of each process. tokenizer: of a text corpus, as open_corpus takes it. probes: of the kernels
+    to choose from, the same in each process. shard: does each process hold its part of the model alone?
     """
 
     architecture: Architecture
@@ -43,6 +45,8 @@ class Plan:
     threads: int
     checkpoint: Path | None = None
     tokenizer: str | None = None
+    probes: tuple[Probe, ...] | None = None
+    shard: bool = False
 
 
 def check_processes(count: int, device: torch.device) -> None:
@@ -82,6 +86,7 @@ def train_together(
             plan.checkpoint,
             checkpoint_seconds,
             ranks,
+            plan.probes,
             on_loss=on_loss,
         )
 
@@ -99,8 +104,9 @@ def _others(count: int, plan: Plan) -> Iterator[Ranks]:
         try:
             while store.add(STARTED, 0) < count - 1:
                 _check(others, count, LOOK)
-            with _group(store, Ranks(0, count), plan):
-                yield Ranks(0, count)  # the others wait while it evaluates: one that left would break its last exchange
+            ranks = Ranks(0, count, plan.shard)
+            with _group(store, ranks, plan):
+                yield ranks  # the others wait while it evaluates: one that left would break its last exchange
         except (WorkFailed, torch.OutOfMemoryError):
             raise
         except RuntimeError:  # what torch raises when it cannot reach the others
@@ -136,11 +142,13 @@ def _other(index: int, meeting: str, count: int, plan: Plan) -> None:
     torch.set_num_threads(plan.threads)
     store = distributed.FileStore(meeting, count)  # type: ignore[attr-defined]
     store.add(STARTED, 1)
-    ranks = Ranks(index + 1, count)
+    ranks = Ranks(index + 1, count, plan.shard)
     try:
         with _group(store, ranks, plan):
             corpus = open_corpus(plan.corpus, plan.tokenizer)
-            follow(plan.architecture, corpus, plan.recipe, _device(plan, ranks), plan.checkpoint, ranks)
+            follow(
+                plan.architecture, corpus, plan.recipe, _device(plan, ranks), plan.checkpoint, ranks, probes=plan.probes
+            )
             store.wait([FINISHED], PATIENCE)  # never set: the first process ends this one
     except Stopped:
         return

@@ -9,10 +9,14 @@ from torch import Tensor, distributed, nn
 
 @dataclass(frozen=True)
 class Ranks:
-    """Which process this is (the first one leads) of how many; more than one need torch's default process group."""
+    """Which process this is (the first one leads) of how many; more than one need torch's default process group.
+
+    shard: does each hold its part of the model alone (see sharding)?
+    """
 
     rank: int = 0
     count: int = 1
+    shard: bool = False
 
     @property
     def leads(self) -> bool:
@@ -40,6 +44,8 @@ class Ranks:
         """
         if self.count == 1:
             return loss
+        if self.shard:  # gradients came together as each layer's were made
+            return self.mean(loss)
         gradients = [p.grad for p in parameters if p.grad is not None]
         flat = self.mean(torch.cat([*(g.flatten() for g in gradients), loss.detach().view(1)]))
         for gradient, mean in zip(gradients, flat[:-1].split([g.numel() for g in gradients]), strict=True):

@@ -67,8 +67,9 @@ class Result:
     test documents, which no search decision has seen. *_by_document: for paired differences.
     loss_by_position: h_t for t = 1 .. L + 1. curve: (tokens, training loss in nats). seconds: wall
     time spent training and evaluating, compiling apart from both. kernels: which faster ones computed, and why others
-    that are installed did not. *excess*: where the source knows its exact Bayes loss, losses above it in nats a judged
-    token (a fact), over the second half of windows, and over the eighths of a window (see l2m_design.training.excess).
+    that are installed did not; probes: what each of them did on this GPU at the sizes of this model. *excess*: where
+    the source knows its exact Bayes loss, losses above it in nats a judged token (a fact), over the second half of
+    windows, and over the eighths of a window (see l2m_design.training.excess).
     mi_captured_nats: early minus late losses; of recall tasks, whose law changes along a document, no information.
     decode_ms: of a decoding step, if it was measured. test_late_by_context: by context c in tokens, late losses of
     the same test tokens with the past cut to c, as test_late_by_document; context_seconds: that this took (counted in
@@ -91,6 +92,7 @@ class Result:
     device: str
     seed: int
     kernels: list[str] = field(default_factory=list)
+    probes: list[dict[str, Any]] = field(default_factory=list)
     compile_seconds: float = 0.0
     late_excess_nats: float | None = None
     test_late_excess_by_document: list[float] | None = None

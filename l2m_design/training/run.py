@@ -21,10 +21,10 @@ from l2m_design.errors import BadInput
 from l2m_design.estimates import Floats
 from l2m_design.model import LanguageModel, build
 from l2m_design.model.backends import keep_freed_memory, matmul_precision
-from l2m_design.model.probes import chosen, probed, said
+from l2m_design.model.probes import chosen, said, serving
 from l2m_design.model.probing import Probe
 from l2m_design.training.batches import held_out_windows, training_batches
-from l2m_design.training.checkpoint import Checkpoint, Progress, Stopwatch, identity
+from l2m_design.training.checkpoint import Checkpoint, Progress, Stopwatch, held, identity
 from l2m_design.training.context import contexts_of, late_with_cut_past
 from l2m_design.training.evaluate import evaluate
 from l2m_design.training.excess import excess
@@ -33,7 +33,8 @@ from l2m_design.training.optimiser import optimiser_of
 from l2m_design.training.ranks import ALONE, Ranks
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.result import Result
-from l2m_design.training.step import Work, gradients, take_step
+from l2m_design.training.sharding import check_shards, shard
+from l2m_design.training.step import Work, gradients, take_step, whole_model
 
 CURVE_POINTS = 64
 P = ParamSpec("P")
@@ -82,22 +83,22 @@ def check_shares(recipe: Recipe, processes: int) -> None:
         )
 
 
-def _check(
-    architecture: Architecture, corpus: Corpus, recipe: Recipe, device: torch.device, processes: int = 1
-) -> None:
+def _check(architecture: Architecture, corpus: Corpus, recipe: Recipe, device: torch.device, ranks: Ranks) -> None:
     check_vocabulary(architecture, corpus)
     architecture.check_context(recipe.length, "recipe")
     check_compile(recipe, device)
-    check_shares(recipe, processes)
+    check_shares(recipe, ranks.count)
+    if ranks.shard:
+        check_shards(architecture)
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What a process trains with, on what; which kernels compute, in words, and the seconds that compiling took."""
+    """What a process trains with, on what; the probes of its kernels, and the seconds that compiling took."""
 
     work: Work
     corpus: Corpus
-    kernels: list[str]
+    probes: tuple[Probe, ...]
     compile_seconds: float
 
 
@@ -110,21 +111,23 @@ def _prepared(
     known: tuple[Probe, ...] | None = None,
 ) -> _Run:
     """Checked, probed, built and compiled."""
-    _check(architecture, corpus, recipe, device, ranks.count)
+    _check(architecture, corpus, recipe, device, ranks)
     keep_freed_memory()
     torch.manual_seed(recipe.seed)
     if recipe.kernels == "torch":
         known = ()
     with matmul_precision("highest"):  # kernels are held to torch's own values
-        kernels, probes = probed(device) if known is None else chosen(known)
+        kernels, probes = serving(architecture, device) if known is None else chosen(known)
     model = build(architecture, kernels, recipe.recompute).to(device)
+    if ranks.shard:
+        shard(model, device)
     share = recipe.batch // ranks.count
     windows = share if recipe.micro_batch == "auto" else min(share, recipe.micro_batch)
-    work = Work(model, optimiser_of(model, recipe), recipe, device, ranks, windows)
+    work = Work(model, optimiser_of(model, recipe), recipe, device, ranks, windows, kernels)
     seconds = compiled(work) if recipe.compile else 0.0
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # the memory of probes and compiling is not the run's
-    return _Run(work, corpus, said(probes, device), seconds)
+    return _Run(work, corpus, probes, seconds)
 
 
 def compiled(work: Work) -> float:
@@ -195,7 +198,7 @@ def train(
     def look(step: int) -> bool:
         watch.into("train")
         if step not in progress.looked:
-            seen = evaluate(run.work.model, validation, device, first, max(8, recipe.windows // 4))
+            seen = evaluate(whole_model(run.work), validation, device, first, max(8, recipe.windows // 4))
             progress.looked[step] = seen.late_loss
         watch.into("evaluate")
         spent = progress.seconds["train"] + progress.seconds["evaluate"]
@@ -204,7 +207,7 @@ def train(
         return answer
 
     def keep(at_rung: bool) -> None:
-        if at_rung or kept.due:
+        if at_rung or (kept.due and not ranks.shard):  # only at rungs do all processes take part
             watch.into("train")
             kept.write(run.work.model, run.work.optimiser, progress)
             watch.into("write")
@@ -214,15 +217,17 @@ def train(
     try:
         _optimise(run, progress, look, on_step, keep, on_loss)
         watch.into("train")
-        result = _result(run, progress, validation, first, watch)
+        model = whole_model(run.work)
+        result = _result(run, model, progress, validation, first, watch)
     except (Stopped, FloatingPointError, torch.OutOfMemoryError):
         kept.remove()
         raise
     except KeyboardInterrupt:
-        keep(at_rung=True)
+        if not ranks.shard:
+            keep(at_rung=True)
         raise
     kept.remove()
-    return run.work.model, result
+    return model, result
 
 
 @_as_precise_as_asked
@@ -233,11 +238,24 @@ def follow(
     device: torch.device,
     checkpoint: Path | None,
     ranks: Ranks,
+    *,
+    probes: tuple[Probe, ...] | None = None,
 ) -> None:
     """The part in a run of every process but the first, which leads in `train`. Raises as `train` does."""
-    run = _prepared(architecture, corpus, recipe, device, ranks)
+    run = _prepared(architecture, corpus, recipe, device, ranks, probes)
     progress = _begin(run.work, _kept(checkpoint, 0.0, architecture, corpus, recipe))
-    _optimise(run, progress, lambda step: True, lambda done, total: None, lambda at_rung: None, None)
+
+    def look(step: int) -> bool:
+        if step not in progress.looked:
+            whole_model(run.work)
+        return True
+
+    def keep(at_rung: bool) -> None:
+        if at_rung and ranks.shard and checkpoint is not None:
+            held(run.work.model, run.work.optimiser)
+
+    _optimise(run, progress, look, lambda done, total: None, keep, None)
+    whole_model(run.work)
 
 
 def _kept(path: Path | None, every: float, architecture: Architecture, corpus: Corpus, recipe: Recipe) -> Checkpoint:
@@ -277,19 +295,21 @@ def _optimise(
         raise FloatingPointError(f"the training loss is not finite at step {int(finite.int().argmin())}")
 
 
-def _result(run: _Run, progress: Progress, validation: Windows, first: Floats, watch: Stopwatch) -> Result:
-    """Evaluate a trained model."""
+def _result(
+    run: _Run, model: LanguageModel, progress: Progress, validation: Windows, first: Floats, watch: Stopwatch
+) -> Result:
+    """Evaluate a trained model, as a whole."""
     work, corpus, recipe, device = run.work, run.corpus, run.work.recipe, run.work.device
     curve = _curve(progress.losses.double().cpu().numpy(), recipe.batch * recipe.length)
-    losses = evaluate(work.model, validation, device, first)
+    losses = evaluate(model, validation, device, first)
     testing = held_out_windows(corpus, "test", recipe.length, recipe.windows)
-    test = evaluate(work.model, testing, device, first)
+    test = evaluate(model, testing, device, first)
     if not np.isfinite([losses.late_loss, test.late_loss]).all():
         raise FloatingPointError("the held-out loss is not finite at the end")
     watch.into("evaluate")
     contexts = contexts_of(recipe.length) if recipe.contexts is None else recipe.contexts
-    contexts = tuple(c for c in contexts if not work.model.architecture.too_short(c))
-    cut = late_with_cut_past(work.model, testing, contexts, device)
+    contexts = tuple(c for c in contexts if not model.architecture.too_short(c))
+    cut = late_with_cut_past(model, testing, contexts, device)
     watch.into("context")
     over, test_over = excess(losses, validation, corpus), excess(test, testing, corpus)
     watch.into("evaluate")
@@ -301,14 +321,15 @@ def _result(run: _Run, progress: Progress, validation: Windows, first: Floats, w
         loss_by_position=losses.by_position().tolist(),
         mi_captured_nats=over.captured(corpus) if over and knows_information(corpus) else losses.captured(),
         curve=curve,
-        parameters=sum(p.numel() for p in work.model.parameters()),
+        parameters=sum(p.numel() for p in model.parameters()),
         tokens=recipe.spent,
         train_seconds=progress.seconds["train"],
         evaluate_seconds=progress.seconds["evaluate"] + progress.seconds["context"],
         peak_memory_bytes=_peak_memory(device),
         device=str(device),
         seed=recipe.seed,
-        kernels=run.kernels,
+        kernels=said(run.probes, device),
+        probes=[probe.plain() for probe in run.probes if probe.on],
         compile_seconds=run.compile_seconds,
         late_excess_nats=over.late() if over else None,
         test_late_excess_by_document=test_over.late_by_document().tolist() if test_over else None,

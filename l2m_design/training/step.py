@@ -7,12 +7,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from l2m_design.model import LanguageModel
+from l2m_design.model import LanguageModel, build
 from l2m_design.model.backends import autocast, on_device
+from l2m_design.model.kernels import TORCH, Kernels
 from l2m_design.model.lessons import lesson
 from l2m_design.training.optimiser import Optimiser
 from l2m_design.training.ranks import Ranks
 from l2m_design.training.recipe import Recipe
+from l2m_design.training.sharding import whole
 
 OutOfMemory = torch.OutOfMemoryError  # for rooms that do not import torch
 LESSON_ROWS = 4  # one sequence in so many, of one batch or several, teaches what tokens are worth
@@ -22,7 +24,9 @@ SOFTEST, HARDEST = 0.5, 0.05  # nats
 
 @dataclass
 class Work:
-    """What a process trains with. windows: of its share of a batch, how many pass through the model at once."""
+    """What a process trains with. windows: of its share of a batch, how many pass through the model at once. kernels:
+    that the model computes with.
+    """
 
     model: LanguageModel
     optimiser: Optimiser
@@ -30,6 +34,18 @@ class Work:
     device: torch.device
     ranks: Ranks
     windows: int
+    kernels: Kernels = TORCH
+
+
+def whole_model(work: Work) -> LanguageModel:
+    """The model, for evaluation: where it is divided among processes a copy of it, which all make at once."""
+    if not work.ranks.shard:
+        return work.model
+    state = {name: whole(value) for name, value in work.model.state_dict().items()}
+    with torch.random.fork_rng([work.device] if work.device.type == "cuda" else []):
+        copy = build(work.model.architecture, work.kernels, work.recipe.recompute)
+    copy.load_state_dict(state)
+    return copy.to(work.device)
 
 
 def take_step(work: Work, batch: NDArray[np.int64], step: int) -> Tensor:
@@ -69,8 +85,8 @@ def gradients(work: Work, tokens: Tensor, soft: float | None = None) -> Tensor:
         try:
             return _in_passes(work, tokens, soft)
         except torch.OutOfMemoryError:
-            if work.recipe.micro_batch != "auto" or work.windows == 1:
-                raise
+            if work.recipe.micro_batch != "auto" or work.windows == 1 or work.ranks.shard:
+                raise  # where weights are shared, all processes pass through the layers as often
         work.optimiser.zero_grad()
         work.windows = -(-work.windows // 2)
         if work.device.type == "cuda":

@@ -52,7 +52,7 @@ class Driver:
         return types.SimpleNamespace(backend="cuda", arch=90, warp_size=32)
 
 
-def small(field, device, dtype, scale=1):
+def small(candidate, device, dtype, scale=1):
     """Inputs that an interpreter can finish."""
     import torch
 
@@ -61,7 +61,7 @@ def small(field, device, dtype, scale=1):
     def draw(*shape):
         return torch.randn(shape, generator=generator)
 
-    if field == "selective":
+    if candidate.field == "selective":
         return [([draw(1, 16, 4), draw(1, 16, 4).sigmoid(), -draw(4, 3).exp(), draw(1, 16, 3), draw(1, 16, 3)], [])]
     x, dt, A, start = draw(1, 72, 2, 16), draw(1, 72, 2).sigmoid(), -draw(2).exp(), draw(1, 2, 16, 16)
     return [([x, dt, A, draw(1, 72, 1, 16), draw(1, 72, 1, 16), start], [])]

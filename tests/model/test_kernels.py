@@ -239,7 +239,7 @@ def test_the_first_candidate_that_agrees_serves_its_field(monkeypatch: pytest.Mo
     makes = (lambda: fails, lambda: same, lambda: fails)
     listed = tuple(replace(stand_in("causal", make), name=f"{at}") for at, make in enumerate(makes))
     monkeypatch.setattr(probes, "CANDIDATES", listed)
-    monkeypatch.setattr(probes, "probe_all", lambda turn, device, fresh: [measure(candidate)[0] for candidate in turn])
+    monkeypatch.setattr(probes, "probe_all", lambda turn, *rest: [measure(candidate)[0] for candidate in turn])
     kernels, found = probed.__wrapped__(CPU)
     assert [function for _, function in kernels.causal.fast] == [same]
     assert kernels.window is TORCH.window

@@ -12,11 +12,14 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from l2m_design.model import probes, probing, remembered
+from l2m_design.architecture import Architecture
+from l2m_design.model import build, probes, probing, remembered
 from l2m_design.model.candidates import Candidate
 from l2m_design.model.kernels import TORCH
-from l2m_design.model.probes import Apart, chosen, probe_all
-from l2m_design.model.probing import Probe
+from l2m_design.model.probed_sizes import Size, sizes_of
+from l2m_design.model.probes import Apart, chosen, probe_all, probed, serving
+from l2m_design.model.probing import Probe, probe_cases
+from l2m_design.search.executors.kernels import FixedKernels
 from tests.model.test_kernels import FLEX, GPU, stand_in
 
 
@@ -151,3 +154,102 @@ def test_a_candidate_that_passed_apart_and_does_not_load_here_is_not_used(monkey
     assert kernels == TORCH
     assert found[0].reason == "does not load: no symbol"
     assert not found[0].used
+
+
+DRAWN = Architecture.parse(
+    {
+        "vocabulary": 64,
+        "width": 64,
+        "layers": [
+            {"kind": "attention", "heads": 4, "kv_heads": 2, "head_dim": 48, "window": 100, "sinks": 2},
+            {"kind": "mamba2", "d_state": 24, "head_dim": 32, "groups": 2},
+            {"kind": "gated_deltanet", "heads": 2, "head_dim": 16, "value_expand": 3},
+            {"kind": "mla", "heads": 2, "head_dim": 16, "kv_rank": 8, "rope_dim": 8},
+            {
+                "kind": "sparse_attention",
+                "heads": 2,
+                "kv_heads": 1,
+                "head_dim": 20,
+                "chunk": 16,
+                "exponent": 0.5,
+                "choose": "learned",
+            },
+            {"kind": "mamba1", "d_state": 5},
+        ],
+    },
+    "drawn",
+)
+
+
+def channels(field: str, inputs: Any) -> tuple[int, ...]:
+    """Of a call: of keys, values, and what else its sizes say."""
+    if field == "selective":
+        return (inputs[2].shape[-1],)
+    if field == "state_space":
+        return (inputs[3].shape[-1], inputs[0].shape[-1], inputs[3].shape[-2])
+    return (inputs[1].shape[-1], inputs[2].shape[-1], *(z for z in inputs[3:] if isinstance(z, int)))
+
+
+def test_kernels_are_probed_at_the_sizes_that_layers_call_them_with() -> None:
+    called: dict[str, set[tuple[int, ...]]] = {}
+
+    def watch(field: str) -> Any:
+        def call(*inputs: Any) -> Any:
+            called.setdefault(field, set()).add(channels(field, inputs))
+            return getattr(TORCH, field)(*inputs)
+
+        return call
+
+    fields = ("causal", "window", "held", "state_space", "selective", "delta")
+    model = build(DRAWN, replace(TORCH, **{field: watch(field) for field in fields}))
+    for length in (20, 300):  # below a window and two chunks, and above
+        model(torch.zeros(1, length, dtype=torch.long))
+    sizes = dict(sizes_of(DRAWN))
+    assert called.keys() == sizes.keys()
+    for field, shapes in called.items():
+        cases = probe_cases(replace(FLEX, field=field, sizes=sizes[field]), torch.device("cpu"), torch.float32)
+        assert shapes == {channels(field, (*tensors, *rest)) for tensors, rest in cases}, field
+        for tensors, rest in cases:  # and torch's forms take them
+            getattr(TORCH, field)(*tensors, *rest)
+
+
+def test_what_was_probed_at_other_sizes_does_not_count(counted: type[Once]) -> None:
+    wide = replace(FLEX, sizes=(Size(64, 64, 2, window=512),))
+    for candidate in (FLEX, wide, replace(FLEX, sizes=(Size(64, 64, 2, window=1024),)), wide):
+        assert probe_all([candidate], GPU)[0].sizes == "; ".join(map(str, candidate.sizes))
+    assert len(counted.made) == 3
+
+
+def test_sizes_reach_the_process_that_probes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What that process is started with is read as the same candidate."""
+    script = "import json; print(json.dumps(sys.argv[3:]), file=sys.stderr); sys.exit(1)"
+    monkeypatch.setattr(sys.modules[__name__], "FLEX", replace(FLEX, sizes=(Size(64, 48, window=512),)))
+    words = json.loads(apart(monkeypatch, tmp_path, script).wait().reason.partition(": ")[2])
+    found: list[Candidate] = []
+    monkeypatch.setattr(probing, "stages", lambda candidate, device: [found.append(candidate)][:0])
+    monkeypatch.setattr(probing.signal, "alarm", lambda seconds: None)
+    probing.main(words)
+    assert found == [FLEX]
+
+
+def kept(study: FixedKernels) -> list[Probe]:
+    """As a job brings them to a process."""
+    return [Probe(**probe) for probe in json.loads(json.dumps(study.probes))]
+
+
+def test_a_study_keeps_the_kernels_that_it_began_with(counted: type[Once], monkeypatch: pytest.MonkeyPatch) -> None:
+    """On GPUs alike, whatever a later probe would say; another type of GPU is probed for itself."""
+    monkeypatch.setattr(probes, "CANDIDATES", (replace(FLEX, make=lambda: TORCH.window),))
+    probed.cache_clear()
+    gpu = torch.device("cuda")
+    _, first = serving(DRAWN, gpu)
+    assert [(probe.used, probe.on) for probe in first] == [(True, "a GPU")]
+    study = FixedKernels([None, {"late_loss": 1.0, "probes": [probe.plain() for probe in first]}])
+    study.learn({"probes": [replace(first[0], used=False, reason="later").plain()]})
+    remembered.cache_file().unlink()
+    monkeypatch.setattr(Once, "reason", "differs from torch by 1")
+    probed.cache_clear()
+    assert serving(DRAWN, gpu, kept(study))[1][0].used
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "another GPU")
+    probed.cache_clear()
+    assert not serving(DRAWN, gpu, kept(study))[1][0].used

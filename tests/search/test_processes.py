@@ -173,8 +173,9 @@ def test_a_job_that_is_ended_by_sigterm_goes_on_as_one_that_was_killed() -> None
     assert run_isolated(job(), end_all_children).killed
 
 
-def test_a_trial_of_two_processes_comes_back_as_one_of_one() -> None:
-    one, two = (run_isolated(job(processes=count), lambda rung: True) for count in (1, 2))
+@pytest.mark.parametrize("shard", [False, True])
+def test_a_trial_of_two_processes_comes_back_as_one_of_one(shard: bool) -> None:
+    one, two = (run_isolated(job(processes=count, shard=shard), lambda rung: True) for count in (1, 2))
     assert one.result is not None
     assert two.result is not None
     assert two.result["late_loss"] == pytest.approx(one.result["late_loss"], abs=1e-4)

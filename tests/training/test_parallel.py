@@ -13,16 +13,23 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from torch import distributed
+from torch.multiprocessing import start_processes
 
 from l2m_design.architecture import Architecture
 from l2m_design.corpus import open_corpus
 from l2m_design.errors import BadInput, WorkFailed
 from l2m_design.library.train import train as train_named
+from l2m_design.model import build
 from l2m_design.training import parallel
+from l2m_design.training.optimiser import optimiser_of
 from l2m_design.training.parallel import Plan, train_together
 from l2m_design.training.ranks import Ranks
 from l2m_design.training.recipe import Recipe
+from l2m_design.training.result import Result
 from l2m_design.training.run import Rung, Stopped, train
+from l2m_design.training.sharding import shard, whole
+from l2m_design.training.step import Work, take_step
 
 CPU = torch.device("cpu")
 SPEC = "santa-fe:beta=0.5,pairs=128,keys=8,documents=64"
@@ -79,6 +86,85 @@ def test_two_processes_train_what_one_trains(
     assert [rung.step for rung in seen[1]] == [rung.step for rung in seen[0]]
     for name, p in two.named_parameters():
         torch.testing.assert_close(p, one.get_parameter(name), atol=20 * within, rtol=1e-2, msg=name)
+
+
+@pytest.mark.parametrize(("optimiser", "within"), [("adamw", 1e-4), ("muon", 2e-3)])
+def test_two_processes_that_share_the_weights_train_what_one_trains(optimiser: str, within: float) -> None:
+    recipe = RECIPE.model_copy(update={"optimiser": optimiser})
+    drawn = drawing(ATTENTION, MAMBA, ATTENTION | {"window": 16}, {"kind": "gated_deltanet", "heads": 2, "head_dim": 8})
+    one, alone = train(drawn, open_corpus(SPEC), recipe, CPU)
+    two, together = train_together(2, plan(drawn, recipe=recipe, shard=True))
+    assert together.late_loss == pytest.approx(alone.late_loss, abs=within)
+    assert [loss for _, loss in together.curve][:4] == pytest.approx([loss for _, loss in alone.curve][:4], abs=within)
+    for name, p in two.named_parameters():
+        torch.testing.assert_close(p, one.get_parameter(name), atol=20 * within, rtol=1e-2, msg=name)
+
+
+def _sharded_gradients(rank: int, meeting: str, out: str) -> None:
+    """Of two processes: what take_step leaves of a batch, in the first one's file."""
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    work = whole_work(Ranks(rank, 2, shard=True))
+    loss = take_step(work, BATCH, 0)
+    local = sum(p.to_local().numel() for p in work.model.parameters())
+    found = {name: whole(p.grad) for name, p in work.model.named_parameters()}
+    if rank == 0:
+        torch.save({"loss": loss, "local": local, "gradients": found}, out)
+    distributed.destroy_process_group()
+
+
+BATCH = np.random.default_rng(0).integers(0, 10, (8, 65))
+
+
+def whole_work(ranks: Ranks) -> Work:
+    torch.manual_seed(0)
+    model = build(drawing(ATTENTION, MAMBA))
+    if ranks.shard:
+        shard(model, CPU)
+    return Work(model, optimiser_of(model, RECIPE), RECIPE, CPU, ranks, 8 // ranks.count)
+
+
+def test_loss_and_gradients_of_shards_are_those_of_one_process(tmp_path: Path) -> None:
+    """After clipping; and each process holds half of the weights."""
+    alone = whole_work(Ranks())
+    loss = take_step(alone, BATCH, 0)
+    start_processes(_sharded_gradients, (str(tmp_path / "meeting"), str(tmp_path / "out")), 2, start_method="spawn")
+    found = torch.load(tmp_path / "out")
+    assert float(found["loss"]) == pytest.approx(float(loss), abs=1e-6)
+    for name, p in alone.model.named_parameters():
+        torch.testing.assert_close(found["gradients"][name], p.grad, atol=1e-6, rtol=1e-5, msg=name)
+    assert found["local"] == pytest.approx(alone.model.architecture.parameters / 2, rel=0.05)
+
+
+def test_sharded_processes_go_on_from_a_checkpoint_of_one_and_one_from_theirs(tmp_path: Path) -> None:
+    """A checkpoint holds all whole: it says nothing of how many held it."""
+    drawn, kept = drawing(ATTENTION, MAMBA), tmp_path / "kept"
+    _, alone = train(drawn, open_corpus(SPEC), RECIPE, CPU)
+
+    def stop(done: int, total: int) -> None:
+        if done > total // 2 + 1:
+            raise ZeroDivisionError
+
+    for begin_sharded in (True, False):
+        with pytest.raises(ZeroDivisionError):
+            run_kept(begin_sharded, kept, stop)
+        assert kept.exists()
+        resumed: list[int] = []
+        result = run_kept(not begin_sharded, kept, lambda done, total, seen=resumed: seen.append(done))  # type: ignore[misc]
+        assert resumed[0] == RECIPE.steps // 2 + 1
+        assert result.late_loss == pytest.approx(alone.late_loss, abs=1e-4)
+
+
+def run_kept(sharded: bool, kept: Path, on_step: Callable[[int, int], None]) -> Result:
+    drawn = drawing(ATTENTION, MAMBA)
+    if sharded:
+        return train_together(2, plan(drawn, shard=True, checkpoint=kept), on_step=on_step, checkpoint_seconds=1e6)[1]
+    return train(drawn, open_corpus(SPEC), RECIPE, CPU, on_step=on_step, checkpoint=kept, checkpoint_seconds=1e6)[1]
+
+
+def test_lessons_are_refused_where_weights_are_shared() -> None:
+    with pytest.raises(BadInput, match=r"layers\.0 has choose: value"):
+        train_together(2, plan(drawing(VALUE, MAMBA), shard=True))
 
 
 def test_a_run_in_a_folder_is_shared_by_its_corpus_name(tmp_path: Path) -> None:

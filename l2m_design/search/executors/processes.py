@@ -19,6 +19,8 @@ from l2m_design.corpus import open_corpus
 from l2m_design.errors import first_line
 from l2m_design.model import LanguageModel
 from l2m_design.model.backends import pick_device, usable_cores, use_threads
+from l2m_design.model.probes import serving
+from l2m_design.model.probing import Probe
 from l2m_design.model.weights import save_weights
 from l2m_design.training.latency import decode_milliseconds
 from l2m_design.training.parallel import Plan, check_processes, train_together
@@ -42,7 +44,8 @@ class Job:
 
     processes: how many share each batch. checkpoint: where to keep the run's state, and to go on from, if at all.
     latency: measure a decoding step. fingerprint: of the corpus, which must be the same wherever the job runs.
-    seconds: that it may take, if there is a limit. name: what people call it.
+    seconds: that it may take, if there is a limit. name: what people call it. probes: of kernels, as the study has
+    them. shard: does each process hold its part of the model alone?
     """
 
     architecture: dict[str, Any]
@@ -57,6 +60,8 @@ class Job:
     fingerprint: str | None = None
     seconds: float | None = None
     name: str = ""
+    probes: tuple[dict[str, Any], ...] = ()
+    shard: bool = False
 
 
 @dataclass(frozen=True)
@@ -241,15 +246,26 @@ def _train(
     checkpoint = Path(job.checkpoint) if job.checkpoint else None
     use_threads(job.threads)
     device = pick_device(job.device)
+    fixed = [Probe(**probe) for probe in job.probes]
+    probes = serving(architecture, device, fixed)[1] if recipe.kernels == "auto" else ()
     if job.processes == 1:
         corpus = open_corpus(job.corpus)
         model, result = train(
-            architecture, corpus, recipe, device, on_rung, on_step, on_ready, checkpoint, on_loss=on_loss
+            architecture,
+            corpus,
+            recipe,
+            device,
+            on_rung,
+            on_step,
+            on_ready,
+            checkpoint,
+            probes=probes,
+            on_loss=on_loss,
         )
     else:
         check_processes(job.processes, device)
         threads = max(1, (job.threads or usable_cores()) // job.processes)
-        plan = Plan(architecture, job.corpus, recipe, str(device), threads, checkpoint)
+        plan = Plan(architecture, job.corpus, recipe, str(device), threads, checkpoint, probes=probes, shard=job.shard)
         model, result = train_together(job.processes, plan, on_rung, on_step, on_ready, on_loss=on_loss)
     if job.latency:
         result = replace(result, decode_ms=decode_milliseconds(model, recipe.length, device))

@@ -51,6 +51,7 @@ def trial_row(record: Record, reference: Record | None) -> TrialRow:
         decode_ms=outcome.decode_ms if outcome else None,
         context_gain=gains,
         effective_context=reached,
+        kernels=outcome.kernels if outcome else [],
     )
 
 

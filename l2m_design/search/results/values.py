@@ -34,7 +34,7 @@ class TrialRow:
     loss: late loss on validation documents; test_loss: on test documents, with interval; difference: test loss less the
     reference's, paired over documents. rate: factor of the recipe's learning rate. context_gain: by context c, the loss
     with the past cut to c less the loss with the whole past; effective_context: the longest c, in tokens, with a gain
-    beyond its interval, None where that was not measured.
+    beyond its interval, None where that was not measured. kernels: what computed on a GPU, besides torch.
     """
 
     trial: int | None
@@ -60,6 +60,7 @@ class TrialRow:
     decode_ms: float | None = None
     context_gain: dict[int, Gap] = field(default_factory=dict)
     effective_context: int | None = None
+    kernels: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:

@@ -21,7 +21,7 @@ from l2m_design.search.results.finalists import FinalJob, FinalRun
 from l2m_design.search.settings import differences
 from l2m_design.search.study.database import AWAY, Database
 from l2m_design.search.study.descriptor import Descriptor
-from l2m_design.settings import to_json
+from l2m_design.settings import Json, to_json
 from l2m_design.training.result import Result
 
 FINALS = ":finalists"
@@ -163,6 +163,12 @@ class Ledger:
         told = create_trial(state=state, value=run.result.late_loss if run.result else None, user_attrs=attrs)
         self._write(self._finals, told, RUN)
         self._runs[run.job.fingerprint, run.recipe] = run
+
+    @property
+    def results(self) -> list[Json]:
+        """Of all runs that ended well, as Result.plain wrote them: trials by number, then finalists' runs."""
+        trials = [record.result for record in self.records.all if record.result]
+        return trials + [run.result.plain() for run in self._runs.values() if run.result]
 
     def runs(self, recipe: str) -> list[FinalRun]:
         """The finalists' finished runs by the shared recipe of this fingerprint, in the order in which they ended."""

@@ -151,6 +151,7 @@ class Trial:
             threads=settings.threads,
             weights=str(self.folder / "weights" / f"{record.number:05d}.safetensors"),
             processes=settings.gpus_per_trial,
+            shard=settings.shard,
             checkpoint=str(self.folder / "checkpoints" / f"{name}.pt"),
             latency=settings.search.latency,
             fingerprint=self.descriptor.corpus["fingerprint"],
