@@ -2,7 +2,6 @@
 
 import resource
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
@@ -34,7 +33,7 @@ from l2m_design.training.ranks import ALONE, Ranks
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.result import Result
 from l2m_design.training.sharding import check_shards, shard
-from l2m_design.training.step import Work, gradients, take_step, whole_model
+from l2m_design.training.step import Work, compiled, take_step, whole_model
 
 CURVE_POINTS = 64
 P = ParamSpec("P")
@@ -128,19 +127,6 @@ def _prepared(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # the memory of probes and compiling is not the run's
     return _Run(work, corpus, probes, seconds)
-
-
-def compiled(work: Work) -> float:
-    """Compile a model's layers for training steps; the seconds it took. Leaves no other trace."""
-    began, device, recipe = time.perf_counter(), work.device, work.recipe
-    rows = recipe.batch // work.ranks.count
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        work.model.compile_layers()
-        gradients(work, torch.zeros(rows, recipe.length + 1, dtype=torch.long, device=device))
-    work.optimiser.zero_grad()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - began
 
 
 def _begin(work: Work, kept: Checkpoint) -> Progress:

@@ -20,8 +20,8 @@ from l2m_design.training.optimiser import optimiser_of
 from l2m_design.training.ranks import ALONE
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.result import Result
-from l2m_design.training.run import Stopped, compiled, train
-from l2m_design.training.step import Work
+from l2m_design.training.run import Stopped, train
+from l2m_design.training.step import Work, compiled
 
 CPU = torch.device("cpu")
 SPEC = "santa-fe:beta=0.5,pairs=128,keys=8,documents=64"
