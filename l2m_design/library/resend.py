@@ -30,13 +30,13 @@ SENT = (".yaml", ".json", ".txt")  # what lies beside a page: the chosen archite
 
 def resend(
     study: str | Path, *, tracking: str | None = None, runs: str | Path = "runs", storage: str | None = None
-) -> tuple[str, list[str]]:
+) -> tuple[str, str | None, list[str]]:
     """Send a study to the tracking store: all that it lacks, so that a new or emptied one holds everything again.
 
     study: its report folder, or its study.json. runs, storage: where its folder and its database lie, as for the
     search; without them the training runs of finalists, which study.json does not hold, are left out. Answers the
-    store's URI and what could not be sent, in a line each. Raises BadInput, and WorkFailed where the store does not
-    take it.
+    store's URI, where a browser finds the runs, and what could not be sent, in a line each. Raises BadInput, and
+    WorkFailed where the store does not take it.
     """
     uri = tracking or default_uri()
     check_uri(uri)
@@ -50,7 +50,7 @@ def resend(
             tracker, notes = _study(load_summary(path), path, uri, folder, (storage, identity))
     if tracker.trouble:
         raise WorkFailed(f"--tracking {uri}: {tracker.trouble}")
-    return uri, [*notes, *tracker.notes]
+    return uri, tracker.page, [*notes, *tracker.notes]
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def _study(
         runs = ledger.runs(final_recipe(summary.settings).fingerprint) if summary.settings.finalists else []
     elif summary.finalists:
         notes.append(f"the training runs of {len(summary.finalists)} finalists are left out: --runs does not hold them")
-    tracker = study_tracker(uri, known, folder, identity, searching=False)
+    tracker = study_tracker(uri, known, folder, identity, summary.seconds.total)
     finish_study(tracker, summary, runs, path)
     page = path.with_name("index.html")
     if not page.exists():
@@ -98,7 +98,7 @@ def _ledger(summary: Summary, storage: str | None, folder: Path) -> Ledger | Non
 
 
 def _adoption(summary: AdoptionSummary, path: Path, uri: str, folder: Path, identity: str) -> Tracker:
-    tracker = adoption_tracker(uri, summary.settings, summary.corpus, folder, identity, searching=False)
+    tracker = adoption_tracker(uri, summary.settings, summary.corpus, folder, identity, summary.seconds)
     finish_adoption(tracker, summary, path)
     page = path.with_name("index.html")
     if not page.exists():

@@ -27,10 +27,13 @@ from l2m_design.settings import Json, to_json, write_atomically
 
 @dataclass(frozen=True, repr=False)
 class StudySummary:
-    """What a study found: all of it as values, and the files that were written, the page and what was chosen."""
+    """What a study found: all of it as values, the files that were written (the page and what was chosen), and
+    where a browser finds its runs in MLflow.
+    """
 
     found: Summary
     files: list[str]
+    runs_page: str | None = None
 
     @property
     def data(self) -> Json:
@@ -112,7 +115,7 @@ def finished(work: Search, summary: Summary) -> StudySummary:
     if told := publish(work.tracker, of_study(summary), found.files, summary.notes):
         summary = replace(summary, notes=[*summary.notes, *told])
         write_atomically(Path(summary.report).with_name(STUDY), to_json(plain(summary)))
-    return StudySummary(summary, found.files)
+    return StudySummary(summary, found.files, work.tracker.page if work.tracker else None)
 
 
 def reselect(work: Search, listener: Listener) -> StudySummary:

@@ -43,7 +43,7 @@ def of_study(summary: Summary) -> str:
             ]
             for row in summary.front
         ]
-    return _page(summary.study, words.outcome(summary), _table(titles, rows), summary.notes)
+    return _page(words.outcome(summary), _table(titles, rows), summary.notes)
 
 
 def of_adoption(summary: AdoptionSummary) -> str:
@@ -54,12 +54,12 @@ def of_adoption(summary: AdoptionSummary) -> str:
         chosen = summary.chosen is not None and row.fingerprint == summary.chosen.fingerprint
         cells = [adoption.lost(row), size(row.state_bytes), f"{row.share:.3g}"]
         rows.append([_bold(row.name, chosen), f"`{row.picture}`", *cells])
-    return _page(summary.study, adoption.outcome(summary), _table(titles, rows), summary.notes)
+    return _page(adoption.outcome(summary), _table(titles, rows), summary.notes)
 
 
-def _page(title: str, said: Iterable[str], table: str, notes: Sequence[str]) -> str:
+def _page(said: Iterable[str], table: str, notes: Sequence[str]) -> str:
     listed = "\n".join(f"- {note}" for note in notes)
-    parts = [f"# {title}", *said, table, *([f"## Notes\n\n{listed}"] if notes else []), f"{FILES} {CHOSEN}"]
+    parts = [*said, table, *([f"## Notes\n\n{listed}"] if notes else []), f"{FILES} {CHOSEN}"]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
