@@ -66,7 +66,7 @@ def open_adoption(
 def finished(work: Adoption, summary: AdoptionSummary) -> AdoptionResult:
     """Write what a search found, and show it in MLflow; what that could not do is one of its notes."""
     result = adopted(work, summary)
-    if told := publish(work.tracker, of_adoption(summary), result.files, summary.notes):
+    if told := publish(work.tracker, of_adoption(summary), result.files, known=summary.notes):
         summary = replace(summary, notes=[*summary.notes, *told])
         write_atomically(Path(summary.report).with_name(STUDY), to_json(plain(summary)))
     return AdoptionResult(summary, result.files, work.tracker.page if work.tracker else None)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,7 +11,7 @@ from l2m_design.errors import BadInput, WorkFailed
 from l2m_design.library.published import publish
 from l2m_design.report.adoption import write_adoption
 from l2m_design.report.markdown import of_adoption, of_study
-from l2m_design.report.page import write_page
+from l2m_design.report.page import write_figures, write_page
 from l2m_design.search.adoption.results import AdoptionSummary, load_adoption_summary
 from l2m_design.search.adoption.sent import adoption_tracker, finish_adoption
 from l2m_design.search.folder import DATABASE
@@ -39,7 +40,7 @@ def resend(
     WorkFailed where the store does not take it.
     """
     uri = tracking or default_uri()
-    check_uri(uri)
+    check_uri(uri, "`tracking`")
     path, data = stored(study)
     check_experiment(uri, str(data.get("study")))
     with _folder(Path(runs) / str(data.get("study"))) as folder:
@@ -49,7 +50,7 @@ def resend(
         else:
             tracker, notes = _study(load_summary(path), path, uri, folder, (storage, identity))
     if tracker.trouble:
-        raise WorkFailed(f"--tracking {uri}: {tracker.trouble}")
+        raise WorkFailed(f"`tracking` {uri}: {tracker.trouble}")
     return uri, tracker.page, [*notes, *tracker.notes]
 
 
@@ -75,13 +76,13 @@ def _study(
         identity = ledger.uid
         runs = ledger.runs(final_recipe(summary.settings).fingerprint) if summary.settings.finalists else []
     elif summary.finalists:
-        notes.append(f"the training runs of {len(summary.finalists)} finalists are left out: --runs does not hold them")
+        notes.append(f"the training runs of {len(summary.finalists)} finalists are left out: `runs` does not hold them")
     tracker = study_tracker(uri, known, folder, identity, summary.seconds.total)
     finish_study(tracker, summary, runs, path)
     page = path.with_name("index.html")
     if not page.exists():
         write_page(summary, page)
-    publish(tracker, of_study(summary), _beside(page))
+    publish(tracker, of_study(summary), _beside(page), partial(write_figures, summary))
     return tracker, notes
 
 
@@ -93,7 +94,7 @@ def _ledger(summary: Summary, storage: str | None, folder: Path) -> Ledger | Non
     ledger = Ledger(Database(storage or f"sqlite:///{own}"), summary.study)
     there = {record.number: record.fingerprint for record in ledger.records.all}
     if not {record.number: record.fingerprint for record in summary.records}.items() <= there.items():
-        raise BadInput(f"--runs {folder.parent}: {folder.name} there is another study; name the folder of this one")
+        raise BadInput(f"`runs` {folder.parent}: {folder.name} there is another study; name the folder of this one")
     return ledger
 
 

@@ -41,6 +41,17 @@ def write_page(summary: Summary, path: Path) -> None:
     write_atomically(path, text)
 
 
+def write_figures(summary: Summary, folder: Path) -> list[Path]:
+    """Every figure of the page as an SVG file of a folder; answers the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for name, svg in _figures(summary).items():
+        if svg:
+            files.append(folder / f"{name}.svg")
+            write_atomically(files[-1], svg)
+    return files
+
+
 def at_a_glance(summary: Summary) -> str:
     """The answer and its figure as HTML, for a notebook."""
     figure = _finalists_drawn(summary) if summary.finalists else _figures(summary)["loss"]

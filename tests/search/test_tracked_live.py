@@ -121,7 +121,10 @@ def test_a_published_study_has_its_answer_page_and_corpus_in_its_run(opened, tra
     assert f"`{found.chosen.picture}`" in note
     assert client.get_experiment_by_name(TINY).tags["mlflow.note.content"] == note
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert files >= {"index.html", "study.json", "architecture.yaml", "card.json"}
+    assert files >= {"index.html", "study.json", "architecture.yaml", "card.json", "figures"}
+    figures = [file.path for file in client.list_artifacts(run.info.run_id, "figures")]
+    assert figures
+    assert all(file.endswith(".svg") for file in figures)
     [used] = run.inputs.dataset_inputs
     assert used.dataset.name == search.corpus.name
     assert search.corpus.fingerprint.startswith(used.dataset.digest)
@@ -163,5 +166,5 @@ def test_a_run_names_the_commit_of_the_folder_it_was_started_in(tmp_path: Path) 
     for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "first"]):
         subprocess.run([*git, *words], check=True)
     commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
-    assert source_tags(tmp_path)["mlflow.source.git.commit"] == commit
-    assert "mlflow.source.git.commit" not in source_tags(Path("/"))
+    assert source_tags("l2m search", tmp_path)["mlflow.source.git.commit"] == commit
+    assert "mlflow.source.git.commit" not in source_tags("l2m search", Path("/"))

@@ -155,7 +155,7 @@ def of_entrant(row: Finalist, length: int, shown: Shown) -> Content:
 def _entrant_metrics(at: AtLength) -> dict[str, float]:
     metrics = {
         "late_loss": at.loss,
-        "test_late_loss": at.test_loss,
+        "test_late_loss": at.test_interval.value,
         "test_late_loss_low": at.test_interval.low,
         "test_late_loss_high": at.test_interval.high,
         "mi_captured_nats": at.mi_captured_nats,

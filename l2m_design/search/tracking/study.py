@@ -23,7 +23,7 @@ LEDGER, SOURCE, UID = "tracked.json", "source.json", "uid.json"  # in the study'
 def kept_source(folder: Path, anew: bool) -> dict[str, str]:
     """Where a study came from, as its folder keeps it; anew: from here and now."""
     if anew:
-        write_atomically(folder / SOURCE, to_json(source_tags(Path.cwd())))
+        write_atomically(folder / SOURCE, to_json(source_tags("l2m search")))
     return read_kept(folder / SOURCE)
 
 
