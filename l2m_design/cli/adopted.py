@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
-from l2m_design.cli.terminal import print_json, print_plan, progress, say, table, warn
+from l2m_design.cli.terminal import print_json, print_plan, progress, runs_in_mlflow, say, table, warn
 
 if TYPE_CHECKING:
     from l2m_design.library.adopt import AdoptionResult
@@ -88,9 +88,11 @@ def _plan(work: "Adoption", as_json: bool) -> None:
 def _show(result: "AdoptionResult", as_json: bool) -> None:
     """Print the result; exit with code 1 if no plan was chosen."""
     if as_json:
-        print_json({key: value for key, value in result.data.items() if key != "settings"} | {"files": result.files})
+        told = {key: value for key, value in result.data.items() if key != "settings"}
+        print_json(told | {"files": result.files, "runs_page": result.runs_page})
     else:
         _print(result)
+        runs_in_mlflow(result.found.tracking_uri, result.runs_page)
     raise typer.Exit(0 if result.chosen else 1)
 
 
@@ -109,7 +111,6 @@ def _print(result: "AdoptionResult") -> None:
         f"Time: {summary.seconds:.0f} s.",
         f"Report: {result.files[0]}",
         *(f"Plan: {file}" for file in result.files[1:]),
-        *([f"Plans in MLflow: mlflow ui --backend-store-uri {uri}"] if (uri := summary.tracking_uri) else []),
     )
     warn(*summary.notes)
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from l2m_design.cli.terminal import Json, print_json, say, warn
+from l2m_design.cli.terminal import Json, print_json, runs_in_mlflow, say, warn
 
 
 def command(
@@ -67,12 +67,12 @@ def _resend(study: Path, places: tuple[str | None, Path, str | None], as_json: b
     from l2m_design.library.resend import resend
 
     tracking, runs, storage = places
-    uri, notes = resend(study, tracking=tracking, runs=runs, storage=storage)
+    uri, page, notes = resend(study, tracking=tracking, runs=runs, storage=storage)
     if as_json:
-        print_json({"tracking_uri": uri, "notes": notes})
+        print_json({"tracking_uri": uri, "runs_page": page, "notes": notes})
     else:
         warn(*notes)
-        say(f"In MLflow: mlflow ui --backend-store-uri {uri}")
+        runs_in_mlflow(uri, page)
 
 
 def _folder(study: Path) -> Path:

@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from l2m_design.cli import adopted
-from l2m_design.cli.terminal import DryRun, Json, Set, print_json, print_plan, progress, say, table, warn
+from l2m_design.cli.terminal import (
+    DryRun,
+    Json,
+    Set,
+    print_json,
+    print_plan,
+    progress,
+    runs_in_mlflow,
+    say,
+    table,
+    warn,
+)
 
 if TYPE_CHECKING:
     from l2m_design.library.search import StudySummary
@@ -103,9 +114,11 @@ def _show(found: "StudySummary", as_json: bool) -> None:
     """Print the result; exit with code 1 if no architecture was chosen."""
     if as_json:
         left_out = ("records", "settings", "space")
-        print_json({key: value for key, value in found.data.items() if key not in left_out} | {"files": found.files})
+        told = {key: value for key, value in found.data.items() if key not in left_out}
+        print_json(told | {"files": found.files, "runs_page": found.runs_page})
     else:
         _print(found.found, found.files)
+        runs_in_mlflow(found.found.tracking_uri, found.runs_page)
     raise typer.Exit(0 if found.chosen else 1)
 
 
@@ -135,7 +148,6 @@ def _print(summary: "Summary", files: list[str]) -> None:
         f"Report: {files[0]}",
         *(f"Chosen: {file}" for file in files[1:3]),
         *(f"Tokenizer: {file}" for file in files[3:]),
-        *([f"Trials in MLflow: mlflow ui --backend-store-uri {uri}"] if (uri := summary.tracking_uri) else []),
     )
     warn(*summary.notes)
 

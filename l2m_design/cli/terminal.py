@@ -144,3 +144,11 @@ def progress() -> Iterator[Progress]:
         yield shown
     finally:
         shown.stop()
+
+
+def runs_in_mlflow(uri: str | None, page: str | None) -> None:
+    """Say where the runs of a study are seen."""
+    if page and uri and uri.startswith("http"):
+        say(f"Runs and curves: {page}")
+    elif uri:
+        say(f"Runs and curves: mlflow ui --backend-store-uri {uri}", *([f"  at {page}"] if page else []))

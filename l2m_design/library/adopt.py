@@ -23,10 +23,13 @@ PLAN = "plan.yaml"
 
 @dataclass(frozen=True, repr=False)
 class AdoptionResult:
-    """What a study with `start: MODEL` found: all of it as values, and the files: the page, then plans."""
+    """What a study with `start: MODEL` found: all of it as values, the files (the page, then plans),
+    and where a browser finds its runs in MLflow.
+    """
 
     found: AdoptionSummary
     files: list[str]
+    runs_page: str | None = None
 
     @property
     def data(self) -> Json:
@@ -63,10 +66,10 @@ def open_adoption(
 def finished(work: Adoption, summary: AdoptionSummary) -> AdoptionResult:
     """Write what a search found, and show it in MLflow; what that could not do is one of its notes."""
     result = adopted(work, summary)
-    if told := publish(work.tracker, of_adoption(summary), result.files, summary.notes):
+    if told := publish(work.tracker, of_adoption(summary), result.files, known=summary.notes):
         summary = replace(summary, notes=[*summary.notes, *told])
         write_atomically(Path(summary.report).with_name(STUDY), to_json(plain(summary)))
-    return AdoptionResult(summary, result.files)
+    return AdoptionResult(summary, result.files, work.tracker.page if work.tracker else None)
 
 
 def adopted(work: Adoption, summary: AdoptionSummary) -> AdoptionResult:

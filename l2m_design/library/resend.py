@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,7 +11,7 @@ from l2m_design.errors import BadInput, WorkFailed
 from l2m_design.library.published import publish
 from l2m_design.report.adoption import write_adoption
 from l2m_design.report.markdown import of_adoption, of_study
-from l2m_design.report.page import write_page
+from l2m_design.report.page import write_figures, write_page
 from l2m_design.search.adoption.results import AdoptionSummary, load_adoption_summary
 from l2m_design.search.adoption.sent import adoption_tracker, finish_adoption
 from l2m_design.search.folder import DATABASE
@@ -30,16 +31,16 @@ SENT = (".yaml", ".json", ".txt")  # what lies beside a page: the chosen archite
 
 def resend(
     study: str | Path, *, tracking: str | None = None, runs: str | Path = "runs", storage: str | None = None
-) -> tuple[str, list[str]]:
+) -> tuple[str, str | None, list[str]]:
     """Send a study to the tracking store: all that it lacks, so that a new or emptied one holds everything again.
 
     study: its report folder, or its study.json. runs, storage: where its folder and its database lie, as for the
     search; without them the training runs of finalists, which study.json does not hold, are left out. Answers the
-    store's URI and what could not be sent, in a line each. Raises BadInput, and WorkFailed where the store does not
-    take it.
+    store's URI, where a browser finds the runs, and what could not be sent, in a line each. Raises BadInput, and
+    WorkFailed where the store does not take it.
     """
     uri = tracking or default_uri()
-    check_uri(uri)
+    check_uri(uri, "`tracking`")
     path, data = stored(study)
     check_experiment(uri, str(data.get("study")))
     with _folder(Path(runs) / str(data.get("study"))) as folder:
@@ -50,7 +51,7 @@ def resend(
             tracker, notes = _study(load_summary(path), path, uri, folder, (storage, identity))
     if tracker.trouble:
         raise WorkFailed(f"`tracking` {uri}: {tracker.trouble}")
-    return uri, [*notes, *tracker.notes]
+    return uri, tracker.page, [*notes, *tracker.notes]
 
 
 @contextmanager
@@ -76,12 +77,12 @@ def _study(
         runs = ledger.runs(final_recipe(summary.settings).fingerprint) if summary.settings.finalists else []
     elif summary.finalists:
         notes.append(f"the training runs of {len(summary.finalists)} finalists are left out: `runs` does not hold them")
-    tracker = study_tracker(uri, known, folder, identity, searching=False)
+    tracker = study_tracker(uri, known, folder, identity, summary.seconds.total)
     finish_study(tracker, summary, runs, path)
     page = path.with_name("index.html")
     if not page.exists():
         write_page(summary, page)
-    publish(tracker, of_study(summary), _beside(page))
+    publish(tracker, of_study(summary), _beside(page), partial(write_figures, summary))
     return tracker, notes
 
 
@@ -98,7 +99,7 @@ def _ledger(summary: Summary, storage: str | None, folder: Path) -> Ledger | Non
 
 
 def _adoption(summary: AdoptionSummary, path: Path, uri: str, folder: Path, identity: str) -> Tracker:
-    tracker = adoption_tracker(uri, summary.settings, summary.corpus, folder, identity, searching=False)
+    tracker = adoption_tracker(uri, summary.settings, summary.corpus, folder, identity, summary.seconds)
     finish_adoption(tracker, summary, path)
     page = path.with_name("index.html")
     if not page.exists():

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from l2m_design.library.adopt import finished as adoption_finished
 from l2m_design.library.published import publish
 from l2m_design.report import words
 from l2m_design.report.markdown import of_study
-from l2m_design.report.page import at_a_glance, write_page
+from l2m_design.report.page import at_a_glance, write_figures, write_page
 from l2m_design.search.adoption.settings import is_adoption
 from l2m_design.search.driver import Listener
 from l2m_design.search.results.reading import STUDY, plain
@@ -27,10 +28,13 @@ from l2m_design.settings import Json, to_json, write_atomically
 
 @dataclass(frozen=True, repr=False)
 class StudySummary:
-    """The results of a study. found: all results as values. files: paths of the page and of the files of the choice."""
+    """The results of a study. found: all results as values. files: paths of the page and of the files of the choice.
+    runs_page: where a browser finds its runs in MLflow.
+    """
 
     found: Summary
     files: list[str]
+    runs_page: str | None = None
 
     @property
     def data(self) -> Json:
@@ -110,10 +114,11 @@ def search(
 def finished(work: Search, summary: Summary) -> StudySummary:
     """Write what a search found, and show it in MLflow; what that could not do is one of its notes."""
     found = written(summary, work.corpus)
-    if told := publish(work.tracker, of_study(summary), found.files, summary.notes):
+    draw = partial(write_figures, summary)
+    if told := publish(work.tracker, of_study(summary), found.files, draw, summary.notes):
         summary = replace(summary, notes=[*summary.notes, *told])
         write_atomically(Path(summary.report).with_name(STUDY), to_json(plain(summary)))
-    return StudySummary(summary, found.files)
+    return StudySummary(summary, found.files, work.tracker.page if work.tracker else None)
 
 
 def reselect(work: Search, listener: Listener) -> StudySummary:

@@ -5,24 +5,20 @@ its own MLflow run, which is found by its tag.
 """
 
 import contextlib
-import logging
-import os
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from l2m_design.errors import BadInput, first_line
+from l2m_design.errors import first_line
+from l2m_design.search.tracking import store
+from l2m_design.search.tracking.source import source_tags
 from l2m_design.settings import to_yaml
 
 if TYPE_CHECKING:
     from l2m_design.training.result import Result
     from l2m_design.training.trained import Training
 
-EXPERIMENT = "l2m-design"  # unless MLFLOW_EXPERIMENT_NAME names another
 RUN = "l2m.train"  # tag: the identity of a run
-STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
-IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}  # else minutes a call
-QUIET = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 METRICS = (
     "late_loss", "test_late_loss", "mi_captured_nats", "peak_memory_bytes", "train_seconds", "compile_seconds",
     "late_excess_nats",
@@ -54,24 +50,19 @@ class Tracked:
         self._end("FINISHED")
 
     def _open(self) -> None:
-        from mlflow import MlflowClient
-        from mlflow.exceptions import MlflowException
-
-        for chatty in ("alembic", "mlflow", "urllib3"):
-            logging.getLogger(chatty).setLevel(logging.ERROR)
-        self._client = client = MlflowClient(self._uri)
-        name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
-        found = client.get_experiment_by_name(name)
-        if found is not None and found.lifecycle_stage == "deleted":
-            raise MlflowException(f"the experiment '{name}' was deleted")
-        experiment = found.experiment_id if found else client.create_experiment(name)
-        query = f"tags.`{RUN}` = '{self._work.identity}' and attributes.status != 'FINISHED'"
-        runs = client.search_runs([experiment], query)
+        self._client = client = store.connected(self._uri)
+        experiment = store.made_experiment(client, self._uri, store.experiment_name())
+        asked = f"tags.`{RUN}` = '{self._work.identity}' and attributes.status != 'FINISHED'"
+        runs = client.search_runs([experiment], asked)
         if runs:
             self._run = runs[0].info.run_id
             client.update_run(self._run, status="RUNNING")
             return
-        tags = {RUN: self._work.identity, "picture": self._work.architecture.picture}
+        tags = {
+            RUN: self._work.identity,
+            "picture": self._work.architecture.picture,
+            **source_tags("l2m train"),
+        }
         self._run = client.create_run(experiment, tags=tags, run_name=f"train {tags['picture']}").info.run_id
         self._params()
 
@@ -107,13 +98,10 @@ class Tracked:
 
 def check_store(uri: str) -> None:
     """Raises BadInput when MLflow knows no store for the URI; whether one answers is seen later."""
-    if uri.partition("://")[0].partition("+")[0] not in STORES:
-        raise BadInput(f"`tracking` {uri}: unknown kind of store; allowed: {', '.join(s + '://' for s in STORES)}")
+    store.check_uri(uri, "`tracking`")
 
 
 def connected(uri: str, work: "Training") -> Tracked:
     """The run of a training in a store. Raises BadInput as `check_store` does."""
     check_store(uri)
-    for name, value in (IMPATIENT | QUIET).items():
-        os.environ.setdefault(name, value)
     return Tracked(uri, work)

@@ -8,6 +8,7 @@ from l2m_design.search.adoption.results import AdoptionSummary
 from l2m_design.search.results.values import AtLength, Summary, TrialRow
 
 FILES = "The report is `index.html` under Artifacts, beside `study.json` and the chosen architecture."
+WARNINGS, ANSWERS = ("These losses", "Beware"), ("Chosen:", "None chosen:")
 CHOSEN = "In the table of runs, `tags.chosen = 'yes'` finds the chosen one."
 
 
@@ -43,7 +44,7 @@ def of_study(summary: Summary) -> str:
             ]
             for row in summary.front
         ]
-    return _page(summary.study, words.outcome(summary), _table(titles, rows), summary.notes)
+    return _page(words.outcome(summary), _table(titles, rows), summary.notes)
 
 
 def of_adoption(summary: AdoptionSummary) -> str:
@@ -54,13 +55,19 @@ def of_adoption(summary: AdoptionSummary) -> str:
         chosen = summary.chosen is not None and row.fingerprint == summary.chosen.fingerprint
         cells = [adoption.lost(row), size(row.state_bytes), f"{row.share:.3g}"]
         rows.append([_bold(row.name, chosen), f"`{row.picture}`", *cells])
-    return _page(summary.study, adoption.outcome(summary), _table(titles, rows), summary.notes)
+    return _page(adoption.outcome(summary), _table(titles, rows), summary.notes)
 
 
-def _page(title: str, said: Iterable[str], table: str, notes: Sequence[str]) -> str:
+def _page(said: Iterable[str], table: str, notes: Sequence[str]) -> str:
     listed = "\n".join(f"- {note}" for note in notes)
-    parts = [f"# {title}", *said, table, *([f"## Notes\n\n{listed}"] if notes else []), f"{FILES} {CHOSEN}"]
+    parts = [*sorted(said, key=_rank), table, *([f"## Notes\n\n{listed}"] if notes else []), f"{FILES} {CHOSEN}"]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _rank(sentence: str) -> int:
+    """Warnings first, then the answer."""
+    ranks = {WARNINGS: 0, ANSWERS: 1}
+    return next((rank for begins, rank in ranks.items() if sentence.startswith(begins)), len(ranks))
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -174,7 +174,7 @@ class Trials:
         if isinstance(event, Stepped):
             self._bench.listener.step(trial.name, event.done, event.total, trial.reached)
             if not trial.recalls:
-                trial.curve += event.points
+                trial.curve |= dict(event.points)  # of a job that goes on from its checkpoint some come twice
                 self._bench.tracker.tell(event.key, [(LOSS, *point) for point in event.points])
         elif isinstance(event, Looked):
             event.answer(trial.on_rung(event.rung))

@@ -194,3 +194,17 @@ def test_a_periodic_space_draws_the_designs_that_repeat() -> None:
 def test_a_broken_layout_names_file_and_field(fields: dict[str, Any], said: str) -> None:
     with pytest.raises(BadInput, match=f"^space.yaml: .*{said}"):
         made(KINDS, 4, **({"choices": CHOICES} | fields))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_answers_that_no_layer_has_are_left_out_and_change_nothing(layout: dict[str, Any]) -> None:
+    space = made({kind: KINDS[kind] for kind in ("window", "mamba2")}, **layout)
+    rng = random.Random(1)
+    for _ in range(50):
+        picks = {name: rng.choice(options) for name, options in space.choice_names()} | {"rate": 2.0}
+        used = space.used(picks)
+        assert used["rate"] == 2.0
+        asked = {name.split(".")[-1] for name in used} - {"rate", "period", "kind"}
+        assert asked == ({"window", "kv_heads"} if "window" in space.kinds_of(picks) else set())
+        others = {name: rng.choice(options) for name, options in space.choice_names()}
+        assert space.arranged(others | used) == space.arranged(picks)

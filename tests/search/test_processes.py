@@ -27,11 +27,11 @@ def job(**changes) -> Job:
 
 
 def test_a_result_and_its_weights_come_back(tmp_path: Path) -> None:
-    steps, rungs = [], []
+    steps, rungs, curve = [], [], []
     outcome = run_isolated(
         job(weights=str(tmp_path / "w" / "0.safetensors")),
         lambda rung: rungs.append(rung.tokens) is None,
-        lambda done, total: steps.append((done, total)),
+        lambda done, total, points: steps.append((done, total)) or curve.extend(points),
     )
     assert outcome.reason is None
     assert outcome.result is not None
@@ -39,6 +39,7 @@ def test_a_result_and_its_weights_come_back(tmp_path: Path) -> None:
     assert (tmp_path / "w" / "0.safetensors").exists()
     assert rungs == [1024]
     assert steps[-1] == (8, 8)
+    assert [list(point) for point in curve] == [list(point) for point in outcome.result["curve"]]
 
 
 def test_a_run_told_to_stop_stops() -> None:
@@ -104,10 +105,10 @@ def test_the_time_limit_counts_from_where_the_run_is_ready() -> None:
 
     thread = threading.Thread(target=compile_for_longer_than_the_limit)
     thread.start()
-    assert _listen(ours, lambda rung: True, lambda done, total: None, 1.0, lambda: False) == Outcome(stopped=True)
+    assert _listen(ours, lambda rung: True, lambda *of: None, 1.0, lambda: False) == Outcome(stopped=True)
     thread.join()
     theirs.send(("ready", None))
-    late = _listen(ours, lambda rung: True, lambda done, total: None, 0.1, lambda: False)
+    late = _listen(ours, lambda rung: True, lambda *of: None, 0.1, lambda: False)
     assert late is not None
     assert late.reason == "took longer than search.trial_minutes"
 
@@ -131,7 +132,7 @@ def test_a_run_ended_on_its_way_goes_on_from_its_checkpoint(tmp_path: Path) -> N
     kept = job(recipe=RECIPE | {"rungs": [0.25, 0.75]}, checkpoint=str(tmp_path / "0.checkpoint"))
     assert run_isolated(kept, kill_at_the_second).reason == "killed (out of memory?)"
     assert (tmp_path / "0.checkpoint").exists()
-    outcome = run_isolated(kept, lambda rung: rungs.append(rung.tokens) is None, lambda done, total: steps.append(done))
+    outcome = run_isolated(kept, lambda rung: rungs.append(rung.tokens) is None, lambda *of: steps.append(of[0]))
     assert outcome.result is not None
     assert rungs == [512, 1536]
     assert steps[0] > 2
@@ -186,7 +187,7 @@ def test_a_trial_of_two_processes_over_its_time_leaves_none_behind() -> None:
 
     seen: list[psutil.Process] = []
 
-    def look(done: int, total: int) -> None:
+    def look(done: int, total: int, points: object) -> None:
         for worker in _grandchildren():
             seen.extend(psutil.Process(worker).children())
 

@@ -62,6 +62,15 @@ def test_a_run_learns_and_repeats_itself_on_a_cpu(kind: str) -> None:
     assert len(results[0].loss_by_position) == 65
 
 
+def test_the_curve_is_told_while_it_is_made() -> None:
+    told: list[tuple[int, float]] = []
+    recipe = SMALL.model_copy(update={"tokens": 64 * 288})  # more steps than the curve has points
+    _, found = train(drawing(), open_corpus(SPEC), recipe, CPU, on_loss=lambda *point: told.append(point))
+    assert [tokens for tokens, _ in told] == [tokens for tokens, _ in found.curve]
+    np.testing.assert_allclose([nats for _, nats in told], [nats for _, nats in found.curve], rtol=1e-6)
+    assert len(told) == 64 < recipe.steps
+
+
 def test_rungs_come_in_order_and_can_stop_a_run() -> None:
     seen = []
     recipe = SMALL.model_copy(update={"rungs": (0.25, 0.5, 0.75)})

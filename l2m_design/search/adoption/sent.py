@@ -19,16 +19,16 @@ def adoption_tracker(
     corpus: dict[str, str],
     folder: Path,
     identity: str | None = None,
-    searching: bool = True,
+    took: float | None = None,
 ) -> Tracker:
     """The tracker of a study in its folder. corpus: name and fingerprint; identity: that of the folder unless it is
-    given; searching: from here and now, else it is sent again.
+    given; took: seconds of one that is sent again; else it is searched here and now.
     """
     params = {"version": __version__} | flat(settings.plain())
-    corpus, source = corpus | {"source": settings.corpus}, kept_source(folder, searching)
-    run = StudyRun(settings.name, params, corpus, source, views.of_adoption())
+    corpus, source = corpus | {"source": settings.corpus}, kept_source(folder, took is None)
+    run = StudyRun(settings.name, params, corpus, source, views.of_adoption(), took or 0.0)
     return Tracker(
-        uri, run, Shown(settings.condition), folder / LEDGER, identity or kept_identity(folder), system=searching
+        uri, run, Shown(settings.condition), folder / LEDGER, identity or kept_identity(folder), system=took is None
     )
 
 

@@ -155,6 +155,7 @@ class Measuring:
                 begin(tracker, rows.row(name, number, plan))
                 read.append(rows.row(name, number, plan, measure=True))
             self.listener.progress(f"{title}: test", done + 1, len(others) + 1)
+            tracker.stream()
         rival = rival_of(read)
         read = [rows.asked(row) if row in (read[0], rival) else row for row in read]
         found = rows.budget(solved.budget, read[0], read[1:], solved.seconds)

@@ -16,7 +16,6 @@ from l2m_design.terms import REACH_LIMIT, Terms
 from l2m_design.training.result import Result
 
 STATE_LENGTHS = (1024, 4096, 16384, 65536, 262144)
-DIGITS = 5  # behind the point, as results are kept
 RUNNING = "RUNNING"
 STATUS = {"complete": "FINISHED", "pruned": "KILLED", "infeasible": "KILLED", "failed": "FAILED"}
 LOSS, RUNG = "train_loss", "rung_late_loss"
@@ -156,7 +155,7 @@ def of_entrant(row: Finalist, length: int, shown: Shown) -> Content:
 def _entrant_metrics(at: AtLength) -> dict[str, float]:
     metrics = {
         "late_loss": at.loss,
-        "test_late_loss": at.test_loss,
+        "test_late_loss": at.test_interval.value,
         "test_late_loss_low": at.test_interval.low,
         "test_late_loss_high": at.test_interval.high,
         "mi_captured_nats": at.mi_captured_nats,
@@ -174,7 +173,7 @@ def trial_metrics(record: Record, terms: Terms) -> dict[str, float]:
     metrics = _size_metrics(record.drawing, terms) | judged_metrics(record.judgement)
     metrics |= {"state_bytes_target": record.state_bytes, "learning_rate_factor": record.rate}
     if record.value is not None:
-        metrics["objective"] = round(record.value, DIGITS)
+        metrics["objective"] = record.value
     if record.recall is not None:
         metrics["recall_excess_nats"] = record.recall
     if record.seconds:
@@ -212,7 +211,7 @@ def run_metrics(result: Result) -> dict[str, float]:
         "compile_seconds": result.compile_seconds,
     }
     if result.train_seconds:
-        metrics["tokens_per_second"] = round(result.tokens / result.train_seconds, 1)
+        metrics["tokens_per_second"] = result.tokens / result.train_seconds
     gains, reached = gains_from(result)
     metrics |= {f"context_gain_{c}": gain.value for c, gain in gains.items()}
     optional = {

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from l2m_design.errors import BadInput, WorkFailed, first_line
 from l2m_design.search.tracking import store
@@ -19,6 +20,16 @@ def check_model_name(name: str) -> None:
         raise BadInput(f"--register: found '{name}', a name without / and : is expected")
 
 
+def _make_model(client: Any, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
 def register(uri: str, folder: Path, name: str, study: str | None, tags: Mapping[str, str]) -> dict[str, str]:
     """Store a folder as artifacts of a run, and as the next version of a registered model, which ALIAS then names.
 
@@ -28,10 +39,9 @@ def register(uri: str, folder: Path, name: str, study: str | None, tags: Mapping
     try:
         client = store.connected(uri)
         experiment = store.made_experiment(client, uri, store.experiment_name(study))
-        run = client.create_run(experiment, tags={**source_tags(Path.cwd()), **tags}, run_name=f"export {name}")
+        run = client.create_run(experiment, tags={**source_tags("l2m export"), **tags}, run_name=f"export {name}")
         client.log_artifacts(run.info.run_id, str(folder), FOLDER)
-        if not client.search_registered_models(f"name = '{name.replace(chr(39), chr(39) * 2)}'"):
-            client.create_registered_model(name)
+        _make_model(client, name)
         kept = f"{run.info.artifact_uri}/{FOLDER}"
         version = str(client.create_model_version(name, kept, run.info.run_id, tags={**tags}).version)
         client.set_registered_model_alias(name, ALIAS, version)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from l2m_design.search.tracking import store
+from l2m_design.search.tracking.views import PREFIX
 
 STUDY, RUN = "l2m.study", "l2m.run"  # tags: the study's identity; PARENT, a trial's number, or a finalist's fingerprint
 PARENT = "parent"
@@ -14,6 +15,7 @@ OURS = "fingerprint"  # param: of the architecture that a run is of
 METRICS, PARAMS = 800, 100  # of one call; MLflow takes 1000 things, 100 of them params
 NO_NAME = re.compile(r"[^\w.: -]")  # what MLflow refuses in the name of a param
 LONGEST_TAG = 5000
+DIGITS = 6  # of a metric that is no whole number: the table of runs shows all that there are
 Point = tuple[str, int, float]  # name, step (tokens read), value
 
 
@@ -84,6 +86,15 @@ class Runs:
             self.experiment = store.made_experiment(self.client, self.uri, name, self._views)
         return seen if seen and seen.experiment == self.experiment else None
 
+    @property
+    def page(self) -> str:
+        """Where a browser finds the table of runs: on the server, or where `mlflow ui` serves a database."""
+        host = self.uri if self.uri.startswith("http") else store.UI
+        there = self.client.get_experiment(self.experiment).tags
+        return f"{host}/#/experiments/{self.experiment}/runs?{store.WORKFLOW}" + next(
+            (f"&viewStateShareKey={key.removeprefix(PREFIX)}" for key in self._views if key in there), ""
+        )
+
     def _active(self, run: str) -> Seen | None:
         from mlflow.exceptions import MlflowException
 
@@ -135,7 +146,8 @@ class Runs:
         for key in {name for name, _, _ in series} & run.values.keys() - run.steps.keys():
             history = [] if run.new else self.client.get_metric_history(run.id, key)
             run.steps[key] = {metric.step for metric in history}
-        points = [(key, 0, value) for key, value in metrics.items() if run.values.get(key) != value]
+        rounded = {key: _rounded(value) for key, value in metrics.items()}
+        points = [(key, 0, value) for key, value in rounded.items() if run.values.get(key) != value]
         points += [(key, step, value) for key, step, value in series if step not in run.steps.get(key, ())]
         named = {NO_NAME.sub("_", key): str(value)[:500] for key, value in params.items() if value is not None}
         named = {key: value for key, value in named.items() if key not in run.params}
@@ -159,3 +171,7 @@ class Runs:
         else:
             self.client.set_terminated(run.id, status)
         run.status = status
+
+
+def _rounded(value: float) -> float:
+    return value if value == round(value) else float(f"{value:.{DIGITS}g}")

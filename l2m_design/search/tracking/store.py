@@ -14,7 +14,10 @@ STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}  # else 7, 120: minutes a call
 QUIET = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}  # else a line on stdout for each run that a server ends
 LONGEST_WAIT = 30.0  # seconds for a database to open or artifacts to be stored, whatever a driver tries
-KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"  # else the UI opens its views of GenAI
+# without them the UI opens its views of GenAI: by a tag in earlier versions, by the address since 3.17
+KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"
+WORKFLOW = "workflowType=machine_learning"
+UI = "http://127.0.0.1:5000"  # of `mlflow ui`
 
 
 def default_uri() -> str:

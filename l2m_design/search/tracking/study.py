@@ -23,7 +23,7 @@ LEDGER, SOURCE, UID = "tracked.json", "source.json", "uid.json"  # in the study'
 def kept_source(folder: Path, anew: bool) -> dict[str, str]:
     """Where a study came from, as its folder keeps it; anew: from here and now."""
     if anew:
-        write_atomically(folder / SOURCE, to_json(source_tags(Path.cwd())))
+        write_atomically(folder / SOURCE, to_json(source_tags("l2m search")))
     return read_kept(folder / SOURCE)
 
 
@@ -46,11 +46,12 @@ def flat(plain: Json) -> Json:
     return found
 
 
-def study_tracker(uri: str, study: Descriptor, folder: Path, identity: str, searching: bool = True) -> Tracker:
-    """The tracker of a study in its folder. searching: from here and now, else it is sent again."""
+def study_tracker(uri: str, study: Descriptor, folder: Path, identity: str, took: float | None = None) -> Tracker:
+    """The tracker of a study in its folder. took: seconds of one that is sent again; else it is searched now."""
+    searching = took is None
     params = {"asked_exponent": study.demand.exponent, "version": __version__} | flat(study.settings.public())
     corpus = {"name": study.corpus["name"], "fingerprint": study.corpus["fingerprint"], "source": study.settings.corpus}
-    run = StudyRun(study.settings.name, params, corpus, kept_source(folder, searching), views.of_search())
+    run = StudyRun(study.settings.name, params, corpus, kept_source(folder, searching), views.of_search(), took or 0.0)
     shown, system = Shown(study.demand.terms, study.resolved), searching and study.settings.executor == "local"
     return Tracker(uri, run, shown, folder / LEDGER, identity, system=system)
 

@@ -39,7 +39,7 @@ LONGEST_DIGEST = 36
 @dataclass(frozen=True)
 class StudyRun:
     """What a study's own run shows from its start. corpus: name, fingerprint and the words that open it; tags: those of
-    every run, as its source; views: tags of its experiment.
+    every run, as its source; views: tags of its experiment; seconds: that it took before it is sent.
     """
 
     name: str
@@ -47,6 +47,7 @@ class StudyRun:
     corpus: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     views: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 class Tracker:
@@ -75,6 +76,7 @@ class Tracker:
         self._live: dict[str, Live] = {}
         self._pace, self._system = Pace(), System() if system else None
         self._store, self._artifacts = Pause(), Pause()
+        self.page: str | None = None  # where a browser finds the runs, once the study is published
 
     @property
     def trouble(self) -> str | None:
@@ -216,6 +218,7 @@ class Tracker:
 
     def _describe(self, note: str) -> None:
         self._runs.open(self._sent[PARENT])
+        self.page = self._runs.page
         self._runs.client.set_tag(self._sent[PARENT], NOTE, note)
         if not store.named_experiment():
             self._runs.client.set_experiment_tag(self._runs.experiment, NOTE, note)
@@ -284,7 +287,7 @@ class Tracker:
             self._runs.log(known, {}, {}, tags={STUDY: self._runs.identity, RUN: PARENT})
             return known
         self._sent.clear()
-        run = self._runs.at(PARENT, Made(self._study.name, self._study.tags))
+        run = self._runs.at(PARENT, Made(self._study.name, self._study.tags, self._study.seconds))
         self._runs.log(run, {}, self._study.params)
         self._log_corpus(run)
         self._sent[PARENT] = run.id

@@ -22,7 +22,7 @@ from l2m_design.training.run import Rung
 class Trial:
     """A candidate that is being trained. asked: hears its rungs, none for baselines; known: records that count for it.
 
-    folder: of weights and checkpoints.
+    folder: of weights and checkpoints. curve: its training loss so far, nats a token by tokens read.
     """
 
     record: Record
@@ -32,7 +32,7 @@ class Trial:
     known: Records
     folder: Path
     rungs: list[tuple[int, float]] = field(default_factory=list)
-    curve: list[tuple[int, float]] = field(default_factory=list)
+    curve: dict[int, float] = field(default_factory=dict)
     began: float = field(default_factory=time.perf_counter)
     _spent: float = 0.0
     _recalled: bool = False
@@ -120,7 +120,7 @@ class Trial:
         if outcome.stopped:
             reason = f"behind the {self.descriptor.settings.search.pruner} rule after {rungs[-1][0]} tokens"
             spent = round(self._spent, 3)
-            return replace(record, state="pruned", reason=reason, stopped_seconds=spent, curve=self.curve)
+            return replace(record, state="pruned", reason=reason, stopped_seconds=spent, curve=[*self.curve.items()])
         if outcome.out_of_memory:
             return replace(record, state="infeasible", reason=outcome.reason, feasible=False, too_large=True)
         if outcome.result is None:
