@@ -159,7 +159,7 @@ def ratios_svg(found: Losses) -> str:
         axes.set_yticks(range(len(rows)), rows)
         axes.set_ylim(-0.5, len(rows) - 0.4)
         axes.set_xlabel("late loss above the full cache's, over that of a window of as many slots")
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1 + 0.4 / len(rows)), ncols=4, fontsize=8)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1 + 0.8 / len(rows)), ncols=4, fontsize=8)
         return as_svg(sheet)
 
 
