@@ -101,6 +101,12 @@ def test_a_window_holds_the_last_tokens() -> None:
     assert births.tolist() == [0.0] * SINKS + [6.0] * 8 + [7.0] * 8
 
 
+def test_first_tokens_stay_where_they_fill_more_than_a_chunk() -> None:
+    made = AdoptedModel(build(), GlobalBudget(CHUNK, "fixed", window=20, sinks=11), "head", Window())
+    _, state = made.prefill(tokens())
+    assert held(state, 0)[0][:, BIRTH].tolist() == [0.0] * 8 + [1.0] * 3 + [6.0] + [7.0] * 8
+
+
 @pytest.mark.parametrize(("name", "last"), [("heavy hitters", False), ("last attention", True)])
 def test_attention_received_is_that_of_the_model(name: str, last: bool) -> None:
     """From all later chunks, or from the last one; mean over the query heads of a group."""
