@@ -25,7 +25,7 @@ PLAN = list(dict.fromkeys([*STUDY.plan("final"), *STUDY.plan("first")]))
 MAIN = Arm("window", STUDY.growing_to, STUDY.length)  # the budget that the figure is about
 Losses = dict[Arm, dict[tuple[str, str], dict[str, Any]]]
 ALL = "all"
-CELL = 42  # letters of a corpus' column
+CELL = 25  # letters of a corpus' column
 GOAL = 0.5  # of the window's loss
 ENOUGH = 0.05  # nats that a window must lose before a choice among tokens can be judged
 
@@ -87,29 +87,32 @@ def gains(found: Losses) -> list[str]:
 
 
 def arms(found: Losses, part: str) -> list[str]:
-    """Late loss above the full cache's, and its ratio to the window's at the same budget."""
+    """Late loss above the full cache's, and its ratio to the window's at the same budget; of all texts, of arms that
+    read texts of more than one part.
+    """
     name = {"": "all texts", "first": "first texts", "final": "final texts"}[part]
     lines = [
         f"{name}: late loss above the full cache's, nats a token; ratio to the window's on the same texts, with 95%",
-        " " * 27 + "  ".join(f"{corpus:{CELL}}" for corpus in (*CORPORA, ALL)).rstrip(),
+        " " * 27 + "texts  " + "  ".join(f"{corpus:{CELL}}" for corpus in (*CORPORA, ALL)).rstrip(),
     ]
-    for arm in PLAN:
-        if arm.task != "late" or arm.cache == "full" or not excess(found, arm, ALL, part):
+    for arm in (arm for arm in PLAN if arm.task == "late" and arm.cache != "full"):
+        ours = excess(found, arm, ALL, part)
+        parts = {row["part"] for row in found.get(arm, {}).values()}
+        if not ours or (part == "" and len(parts) < 2):
             continue
-        cells = []
-        for corpus in (*CORPORA, ALL):
-            ours = excess(found, arm, corpus, part)
-            theirs = excess(found, arm._replace(cache="window"), corpus, part)
-            if ours:
-                cell = above(ours)
-                if arm.cache != "window" and theirs.keys() & ours.keys():
-                    share = ratio(ours, theirs)
-                    cell += f"  {share.value:.2f}" + f" [{share.low:.2f}, {share.high:.2f}]" * (len(ours) > 1)
-                cells.append(f"{cell:{CELL}}")
-            else:
-                cells.append(" " * CELL)
-        lines.append(f"{arm.length:5} {arm.budget:7}{arm.cache:14} " + "  ".join(cells).rstrip())
+        cells = [f"{cell(found, arm, corpus, part):{CELL}}" for corpus in (*CORPORA, ALL)]
+        lines.append(f"{arm.length:5} {arm.budget:7}{arm.cache:14}{len(ours):4}  " + "  ".join(cells).rstrip())
     return lines[2:] and lines
+
+
+def cell(found: Losses, arm: Arm, corpus: str, part: str) -> str:
+    """What an arm loses on a corpus, and its ratio to the window's loss; of the window, its interval."""
+    ours, theirs = (excess(found, z, corpus, part) for z in (arm, arm._replace(cache="window")))
+    if arm.cache == "window" or not theirs.keys() & ours.keys():
+        return above(ours) if ours else ""
+    share = ratio(ours, theirs)
+    interval = f" [{share.low:.2f}, {share.high:.2f}]" * (len(ours) > 1)
+    return f"{np.mean(list(ours.values())):.3f}  {share.value:.2f}{interval}"
 
 
 def recall(found: Losses) -> list[str]:
@@ -150,11 +153,36 @@ def ratios_svg(found: Losses) -> str:
         axes.axvline(1, color=GREY, lw=1)
         axes.axvline(GOAL, color=GREY, lw=1, ls="--")
         axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_xticks(
+            [2.0**power for power in range(-6, 4)], [*(f"1/{2**power}" for power in range(6, 0, -1)), *"1248"]
+        )
         axes.set_yticks(range(len(rows)), rows)
         axes.set_ylim(-0.5, len(rows) - 0.4)
         axes.set_xlabel("late loss above the full cache's, over that of a window of as many slots")
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1 + 0.4 / len(rows)), ncols=4, fontsize=8)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1 + 0.8 / len(rows)), ncols=4, fontsize=8)
+        return as_svg(sheet)
+
+
+def recall_svg(found: Losses) -> str:
+    """Share of the digits right by the share of tokens that are cached, of needle and keys."""
+    shares = {"all": 1.0, "1/2": 1 / 2, "1/4": 1 / 4, "1/8": 1 / 8, "1/16": 1 / 16}
+    with matplotlib.rc_context(STYLE):
+        sheet, axes = figure(height=2.8)
+        for colour, cache in zip(LINES, ("use/model", "window"), strict=False):
+            for what, line in (("needle", "-"), ("keys", "--")):
+                points = [
+                    (shares[arm.budget], np.mean([row[f"{what} right"] for row in rows.values()]))
+                    for arm, rows in found.items()
+                    if (arm.cache, arm.task) == (cache, "recall")
+                ]
+                axes.plot(*zip(*sorted(points), strict=True), f"o{line}", color=colour, ms=4, label=f"{cache}, {what}")
+        axes.axhline(0.1, color=GREY, lw=1)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(list(shares.values()), list(shares))
+        axes.set_yticks([0.0, 0.5, 1.0], ["0%", "50%", "100%"])
+        axes.set_xlabel(f"share of {STUDY.length:,} tokens that is cached; the line is chance")
+        axes.set_ylabel("digits right")
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
         return as_svg(sheet)
 
 
@@ -166,7 +194,7 @@ def main() -> None:
     text = "\n\n".join("\n".join(block) for block in blocks if block)
     print(text)
     RESULTS.with_suffix(".txt").write_text(text + "\n")
-    parts = {"ratios": ratios_svg(found), "tables": f"<pre>{html.escape(text)}</pre>"}
+    parts = {"ratios": ratios_svg(found), "recall": recall_svg(found), "tables": f"<pre>{html.escape(text)}</pre>"}
     write(Path(__file__).with_suffix(".html"), parts, RESULTS.with_name("index.html"))
 
 

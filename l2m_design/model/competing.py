@@ -67,7 +67,7 @@ def compete(slots: Slots, aged: Slots, rule: Rule, contest: Contest) -> Slots:
     heads = grouped(slots.heads(), aged.heads())
     with torch.no_grad():
         scores = rule.scores(both[2].flatten(1, 2), heads.flatten(1, 2), contest.current, contest.chunk)
-    first = grouped(*first_tokens(slots, aged, contest.sinks))
+    first = grouped(*first_tokens(slots, aged, contest))
     scores = scores.view_as(first).masked_fill(first, torch.inf)
     best = best_of(scores, contest)
     staying = best.gather(2, (heads.gather(2, best) * scores.shape[-1] + best).argsort(dim=-1))  # by head, then time
@@ -101,15 +101,15 @@ def remembered(records: Tensor, memory: float) -> Tensor:
     return torch.cat([records[..., :RECEIVED], records[..., RECEIVED:BIRTH] * memory, records[..., BIRTH:]], dim=-1)
 
 
-def first_tokens(slots: Slots, aged: Slots, sinks: int) -> tuple[Tensor, Tensor]:
-    """Of slots [b n] and of what has aged: is it one of its head's first tokens? These came first and always stay, so
-    each head begins with them.
+def first_tokens(slots: Slots, aged: Slots, contest: Contest) -> tuple[Tensor, Tensor]:
+    """Of slots [b n] and of a chunk that has aged: is it one of its head's first tokens? These came first and always
+    stay, so each head begins with them.
     """
-    found = []
+    places = []
     for part in (slots, aged):
         begins = (part.counts.long().cumsum(1) - part.counts).gather(1, part.heads())
-        found.append(torch.arange(part.keys.shape[1], device=begins.device) - begins < sinks)
-    return found[0], found[1] & (aged.records[..., BIRTH] == 0)
+        places.append(torch.arange(part.keys.shape[1], device=begins.device) - begins)
+    return places[0] < contest.sinks, places[1] + aged.records[..., BIRTH] * contest.chunk < contest.sinks
 
 
 class Far(NamedTuple):

@@ -101,6 +101,14 @@ def test_a_window_holds_the_last_tokens() -> None:
     assert births.tolist() == [0.0] * SINKS + [6.0] * 8 + [7.0] * 8
 
 
+def test_first_tokens_stay_where_they_fill_more_than_a_chunk() -> None:
+    made = AdoptedModel(build(), GlobalBudget(CHUNK, "fixed", window=5, sinks=11), "head", KeyNorm())
+    _, state = made.prefill(tokens()[:, : 3 * CHUNK + 1])
+    _, whole = adopted("key norm", 500).prefill(tokens())
+    for head in range(2):  # of the first layer, which reads the same in both
+        assert held(state, head)[0][:, 0].tolist() == held(whole, head)[0][:11, 0].tolist()
+
+
 @pytest.mark.parametrize(("name", "last"), [("heavy hitters", False), ("last attention", True)])
 def test_attention_received_is_that_of_the_model(name: str, last: bool) -> None:
     """From all later chunks, or from the last one; mean over the query heads of a group."""
