@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from l2m_design.report.compare import write_comparison
 from l2m_design.report.designs import designs
 from l2m_design.report.page import write_page
 from l2m_design.search.results.values import Summary
@@ -175,3 +176,15 @@ def test_a_page_of_300_trials_is_small_and_soon_there(
     assert (tmp_path / "index.html").stat().st_size < 3e6
     page = show(tmp_path / "index.html").page
     assert page.evaluate("performance.timing.domContentLoadedEventEnd - performance.timing.navigationStart") < 1500
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_two_studies_are_compared_on_a_quiet_page(
+    show: Callable[..., Any], shipped: Summary, tmp_path: Path, width: int
+) -> None:
+    write_comparison(shipped, replace(shipped, study="other"), tmp_path / "compared.html")
+    shown = show(tmp_path / "compared.html", width, dark=True)
+    assert shown.complaints == []
+    assert shown.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert shown.page.evaluate(FAINT) == []
+    assert shown.page.locator("#figure-front .key button").all_inner_texts() == ["text-hybrids", "other"]
