@@ -51,6 +51,8 @@ def test_the_page_is_whole_and_quiet_and_soon_there(show: Callable[..., Any], sh
     for target in page.eval_on_selector_all("nav a", "all => all.map((each) => each.hash)"):
         assert page.locator(target).count() == 1
     assert shown.complaints == []
+    buttons = page.eval_on_selector_all(".modebar-btn", "all => [...new Set(all.map((each) => each.dataset.title))]")
+    assert buttons == ["Zoom", "Pan", "Zoom in", "Zoom out", "Reset axes"]  # none that sends data to a service
     assert [url for url in shown.requests if not url.startswith(("file:", "data:", "blob:"))] == []
     ready = []
     for _ in range(3):
