@@ -39,6 +39,7 @@ UNIT = (  # of these folders, what needs no mark
     "search/test_layout.py",
     "search/test_schema.py",
     "search/test_space.py",
+    "search/test_watch.py",
     "training/test_context.py",
     "training/test_excess.py",
     "training/test_optimiser.py",

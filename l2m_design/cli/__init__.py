@@ -23,6 +23,7 @@ from l2m_design.cli import (
     report,
     search,
     space,
+    status,
     train,
 )
 from l2m_design.cli.terminal import OPTIONS, with_options
@@ -57,7 +58,7 @@ def _root(
     """Handle `--version`; the commands do the rest."""
 
 
-for module in (estimate, check, calibrate, space, search, train, cache, report, export, generate, doctor):
+for module in (estimate, check, calibrate, space, search, status, train, cache, report, export, generate, doctor):
     app.command(module.__name__.rpartition(".")[2])(module.command)
     for option in signature(module.command).parameters:
         OPTIONS.setdefault(option, f"--{option.replace('_', '-')}")

@@ -6,18 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from l2m_design.cli import adopted
-from l2m_design.cli.terminal import (
-    DryRun,
-    Json,
-    Set,
-    print_json,
-    print_plan,
-    progress,
-    runs_in_mlflow,
-    say,
-    table,
-    warn,
-)
+from l2m_design.cli.status import live
+from l2m_design.cli.terminal import DryRun, Json, Set, print_json, print_plan, runs_in_mlflow, say, table, warn
 
 if TYPE_CHECKING:
     from l2m_design.library.search import StudySummary
@@ -94,10 +84,8 @@ def _architectures(study: Path, overrides: list[str], how: "adopted.SearchOption
         return
     warn(*work.corpus.notes)
     try:
-        with progress() as on_progress:
-            listener = Listener(
-                on_progress, on_progress, lambda record: on_progress.note(words.trial(record)), _trouble
-            )
+        with live() as below:
+            listener = Listener(below.bars, below.bars, lambda r: below.note(words.trial(r)), _trouble, below.show)
             summary = work.run(how.fresh, how.resume, listener)
     except Interrupted as stopped:
         kept = ["--storage", shown(storage)] if storage else []

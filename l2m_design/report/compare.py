@@ -8,7 +8,7 @@ from l2m_design.estimates import Estimate
 from l2m_design.report import words
 from l2m_design.report.designs import Design, designs
 from l2m_design.report.interactive.compared import COLOURS, front
-from l2m_design.report.page import Layer, strip
+from l2m_design.report.page import Layer, mixers, strip
 from l2m_design.report.picture import rendered
 from l2m_design.report.words import estimate, size
 from l2m_design.search.results.values import Summary
@@ -59,7 +59,7 @@ def reasons(first: Summary, second: Summary) -> list[str]:
     if first.choice.length != second.choice.length:
         found.append(f"the windows differ ({first.choice.length:,} and {second.choice.length:,} tokens)")
     if first.choice.recipe.tokens != second.choice.recipe.tokens:
-        found.append(f"so do the training tokens ({first.choice.recipe.tokens:,} and {second.choice.recipe.tokens:,})")
+        found.append(f"the training tokens differ ({first.choice.recipe.tokens:,} and {second.choice.recipe.tokens:,})")
     return found
 
 
@@ -112,6 +112,7 @@ def write_comparison(first: Summary, second: Summary, path: Path) -> None:
         "outcome": outcome(first, second),
         "points": points,
         "strip": strip,
+        "mixers": mixers([design for side in both for design in side.designs]),
         "differences": set_differently(first, second),
         "figures": {"front": front(points)},
         "size": size,

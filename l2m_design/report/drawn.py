@@ -17,14 +17,12 @@ from l2m_design.settings import Json
 def svgs(summary: Summary, named: Sequence[Design]) -> dict[str, str]:
     """SVG by name of figure, of those that have something to show."""
     demand, measurement = summary.demand, summary.demand.measurement
-    chosen = summary.chosen.trial if summary.chosen else None
     shown, looks = named[:MOST_DRAWN], {d.label: (d.colour, d.dash) for d in named}
     rows = {d.row.trial: d for d in named if d.row and d.row.trial is not None}
+    titled = {number: (design.colour, design.label) for number, design in rows.items()}
     drawn: dict[str, str | None] = {
         "finalists": finalists_drawn(summary, named),
-        "front": static.loss_and_state(
-            summary.records, [row.trial for row in summary.front], chosen, {n: d.colour for n, d in rows.items()}
-        ),
+        "front": static.loss_and_state(summary.records, [row.trial for row in summary.front], titled),
         "gains": static.context_gains(gains, looks) if (gains := _gains(summary, shown)) else None,
         "excess": static.excess(known, looks) if (known := _excess(named)) else None,
         "state": static.state_and_demand(shown, demand.demand, measurement.longest if measurement else None),
@@ -35,7 +33,7 @@ def svgs(summary: Summary, named: Sequence[Design]) -> dict[str, str]:
         drawn["reference"] = static.losses({"reference model": measurement.losses_nats}, {}, "h_t, nats")
     climbs = {r.number: points for r in summary.records if r.copy_of is None and (points := live_trials.climb(r))}
     if max((len(points) for points in climbs.values()), default=0) > 1:
-        drawn["ladder"] = static_trials.ladder(climbs, {n: (d.colour, d.label) for n, d in rows.items()})
+        drawn["ladder"] = static_trials.ladder(climbs, titled)
     if choices := importances(summary.records):
         drawn["choices"] = static_trials.choices(choices)
     return {name: svg for name, svg in drawn.items() if svg}

@@ -37,7 +37,7 @@ def write_page(summary: Summary, path: Path) -> None:
             "caveats": words.caveats(summary),
             "designs": {design.key: design for design in named},
             "strips": {design.key: strip(design.architecture) for design in named},
-            "mixers": _mixers(named),
+            "mixers": mixers(named),
             "svgs": svgs(summary, named),
             "figures": interactive(summary, named),
             "settings": to_yaml(summary.settings.public()),
@@ -87,7 +87,7 @@ def strip(architecture: Architecture) -> list[Layer]:
     return cells
 
 
-def _mixers(named: Sequence[Design]) -> dict[str, tuple[str, str]]:
+def mixers(named: Sequence[Design]) -> dict[str, tuple[str, str]]:
     """Word and colour by letter, of the mixer types that the page shows."""
     seen = {letter.upper() for design in named for letter in design.architecture.picture.split()}
     return {letter: MIXERS[letter] for letter in MIXERS if letter in seen}

@@ -23,6 +23,7 @@ from l2m_design.search.tracking.content import LOSS, RUNG, finalist_key
 from l2m_design.search.tracking.tracker import Tracker
 from l2m_design.search.trials import recall
 from l2m_design.search.trials.trial import Trial, begun
+from l2m_design.search.watch import Status, Watch
 from l2m_design.training.result import Result
 
 STALLED = 20  # drawings in a row with nothing new
@@ -32,13 +33,31 @@ AT_ONCE = 0.001  # seconds: look for events and go on drawing
 @dataclass(frozen=True)
 class Listener:
     """Who hears of progress: parts done of a named whole, steps of a run (with what it reached so far, in words), each
-    ended trial, and troubles in a line.
+    ended trial, troubles in a line, and about once a second where the search stands.
     """
 
     progress: Callable[[str, int, int], None] = lambda what, done, total: None
     step: Callable[[str, int, int, str], None] = lambda what, done, total, reached: None
     trial: Callable[[Record], None] = lambda record: None
     trouble: Callable[[str], None] = lambda sentence: None
+    status: Callable[[Status], None] = lambda status: None
+
+    def watched(self, watch: Watch) -> "Listener":
+        """The same, with a watch that hears it too."""
+
+        def progress(what: str, done: int, total: int) -> None:
+            watch.progress(what, done, total)
+            self.progress(what, done, total)
+
+        def step(what: str, done: int, total: int, reached: str) -> None:
+            watch.step(what, done, total, reached)
+            self.step(what, done, total, reached)
+
+        def trial(record: Record) -> None:
+            watch.trial(record)
+            self.trial(record)
+
+        return replace(self, progress=progress, step=step, trial=trial)
 
 
 @dataclass(frozen=True)

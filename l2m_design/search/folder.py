@@ -78,7 +78,7 @@ class StudyFolder:
 
     def forget(self) -> None:
         """Give a new study's name free again, when it was refused before anything was trained."""
-        for name in ("identity.json", DATABASE, "seconds.json", "demand.json", "storage.json"):
+        for name in ("identity.json", DATABASE, "seconds.json", "demand.json", "storage.json", "status.json"):
             (self.path / name).unlink(missing_ok=True)
 
     def _move_aside(self) -> None:

@@ -34,6 +34,7 @@ from l2m_design.search.tracking.store import check_experiment, check_uri
 from l2m_design.search.tracking.study import finish_study, study_tracker
 from l2m_design.search.tracking.tracker import Tracker
 from l2m_design.search.trials.recall import check_recall
+from l2m_design.search.watch import STATUS, Watch
 from l2m_design.settings import Json, to_json, write_atomically
 from l2m_design.training.batches import held_out_windows
 from l2m_design.training.run import check_compile, check_shares
@@ -117,6 +118,8 @@ class Search:
             identity = identity_of(self.settings, self.space, self.corpus.fingerprint)
             new = self.folder.open(identity, fresh, resume)
             own = self.folder.path / DATABASE
+            watch = Watch(self.folder.path / STATUS, self.settings.name, listener.status)
+            listener = listener.watched(watch)
             if resume and not database and not own.exists():
                 raise BadInput(f"--resume: {own}, the database of trials, is missing; give --fresh")
             try:
@@ -128,6 +131,7 @@ class Search:
                     measurement, demand = self._demand(listener)
                     ledger = self._planned(database, demand, listener)
                     ledger.begin(lag_of(self.settings.workers))
+                    watch.know(ledger.records.all)
             except BadInput:
                 if new:
                     self.folder.forget()
@@ -139,12 +143,16 @@ class Search:
                 with tracker.ending():
                     with self.folder.session():
                         exhausted = self._work(ledger, listener, tracker)
-                    return self._finish(ledger, measurement, tracker, exhausted)
+                    summary = self._finish(ledger, measurement, tracker, exhausted)
+                    watch.end("finished")
+                    return summary
             except KeyboardInterrupt:
+                watch.end("interrupted")
                 trained = ledger.records.trained
                 planned = self.settings.search.trials + len(plan.baselines(ledger.descriptor))
                 raise Interrupted(f"{trained} of {planned} trials are saved") from None
             finally:
+                watch.end("failed")
                 ledger.end()
 
     def rehearse(self) -> list[str]:

@@ -1,5 +1,6 @@
 """The report page in a real browser: whole, quiet, readable at any width and by night, and its figures answer."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from l2m_design.report.compare import write_comparison
 from l2m_design.report.designs import designs
 from l2m_design.report.page import write_page
 from l2m_design.search.results.values import Summary
@@ -50,6 +52,8 @@ def test_the_page_is_whole_and_quiet_and_soon_there(show: Callable[..., Any], sh
     for target in page.eval_on_selector_all("nav a", "all => all.map((each) => each.hash)"):
         assert page.locator(target).count() == 1
     assert shown.complaints == []
+    buttons = page.eval_on_selector_all(".modebar-btn", "all => [...new Set(all.map((each) => each.dataset.title))]")
+    assert buttons == ["Zoom", "Pan", "Zoom in", "Zoom out", "Reset axes"]  # none that sends data to a service
     assert [url for url in shown.requests if not url.startswith(("file:", "data:", "blob:"))] == []
     ready = []
     for _ in range(3):
@@ -171,7 +175,21 @@ def test_a_page_of_300_trials_is_small_and_soon_there(
 ) -> None:
     own = [r for r in shipped.records if r.design is None]
     more = [replace(own[n % len(own)], number=100 + n, fingerprint=str(n)) for n in range(300 - len(shipped.records))]
+    began = time.process_time()
     write_page(replace(shipped, records=[*shipped.records, *more]), tmp_path / "index.html")
+    assert time.process_time() - began < 10
     assert (tmp_path / "index.html").stat().st_size < 3e6
     page = show(tmp_path / "index.html").page
     assert page.evaluate("performance.timing.domContentLoadedEventEnd - performance.timing.navigationStart") < 1500
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_two_studies_are_compared_on_a_quiet_page(
+    show: Callable[..., Any], shipped: Summary, tmp_path: Path, width: int
+) -> None:
+    write_comparison(shipped, replace(shipped, study="other"), tmp_path / "compared.html")
+    shown = show(tmp_path / "compared.html", width, dark=True)
+    assert shown.complaints == []
+    assert shown.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert shown.page.evaluate(FAINT) == []
+    assert shown.page.locator("#figure-front .key button").all_inner_texts() == ["text-hybrids", "other"]

@@ -1,6 +1,7 @@
 """The plan of the house, held by its own imports: floors, doors, sizes."""
 
 import ast
+import hashlib
 from functools import cache
 from pathlib import Path
 
@@ -47,6 +48,10 @@ DOORS = {
     "pyppmd": ("information/control.py",),
     "yaml": ("settings.py",),
     "multiprocessing": ("search/executors/processes.py",),
+}
+VENDORED = {  # files of others, by their SHA-256; how each one was got
+    # npm pack plotly.js-basic-dist-min@4.1.1; MIT, its licence is plotly-LICENSE.txt beside it
+    "report/static/plotly-basic.min.js": "99784e3abfb07b142a15e521a439e6d9addceadb3f79553fd24c72774f0649ba",
 }
 FILES = sorted(ROOT.rglob("*.py"))
 MOST_LINES, MOST_FUNCTION_LINES, MOST_PARAMETERS = 350, 60, 6
@@ -141,6 +146,16 @@ def test_files_and_functions_stay_small_and_say_what_they_are(path: Path) -> Non
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             assert (node.end_lineno or 0) - node.lineno < MOST_FUNCTION_LINES, node.name
+
+
+def test_scripts_styles_and_templates_stay_small_and_what_is_vendored_is_as_it_was_got() -> None:
+    others = sorted(path for ending in ("js", "css", "j2") for path in ROOT.rglob(f"*.{ending}"))
+    assert {path.relative_to(ROOT).as_posix() for path in others} >= set(VENDORED)
+    for path in others:
+        if known := VENDORED.get(path.relative_to(ROOT).as_posix()):
+            assert hashlib.sha256(path.read_bytes()).hexdigest() == known
+        else:
+            assert len(path.read_text().splitlines()) <= MOST_LINES, path
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from l2m_design.search.adoption.results import load_adoption_summary
 from l2m_design.search.results.reading import load_summary, of_plain, plain
 from l2m_design.search.results.summary import metrics
 from l2m_design.search.schema import schema
+from l2m_design.search.watch import status_of
 from l2m_design.settings import to_json
 from tests.command import l2m
 
@@ -78,6 +79,9 @@ def test_a_study_searched_now_is_read_back_as_it_was_written(opened, trained) ->
     path = search.report_folder / "study.json"
     data = json.loads(path.read_text())
     summary = load_summary(path)
+    status = status_of(search.folder.path)
+    assert (status.state, status.trials) == ("finished", vars(summary.trials))
+    assert status.best is not None
     assert data["schema"] == 1
     assert json.loads(to_json(plain(summary))) == data
     assert summary.chosen is not None

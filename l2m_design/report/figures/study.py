@@ -130,70 +130,35 @@ def state_and_demand(shown: Sequence[Design], demand: Demand, measured: float | 
         return as_svg(drawing)
 
 
-def loss_and_state(
-    records: Sequence[Record], front: Sequence[int | None], chosen: int | None, colours: Mapping[int, str]
-) -> str:
-    """Late loss against state bytes at the target, the front joined. colours: of designs that have one, by trial."""
+def loss_and_state(records: Sequence[Record], front: Sequence[int | None], named: Mapping[int, tuple[str, str]]) -> str:
+    """Late loss against state bytes at the target, the front joined. named: colour and title of designs, by trial."""
     with matplotlib.rc_context(STYLE):
-        drawing, axes = figure(4.4)
+        drawing, axes = figure(5.0)
         done = [r for r in records if r.state == "complete" and r.copy_of is None]
-        for feasible, marker, label in ((True, "o", "meets the condition"), (False, "x", "does not (a baseline)")):
-            rows = [r for r in done if r.feasible == feasible]
+        line = [next(r for r in done if r.number == number) for number in front]
+        axes.plot([r.state_bytes for r in line], [r.late_loss or 0.0 for r in line], color=GREY, lw=1, alpha=0.7)
+        others = [r for r in done if r.number not in named]
+        for feasible, marker, label in ((True, "o", "other trials"), (False, "x", "others, condition not met")):
+            rows = [r for r in others if r.feasible == feasible]
             if rows:
-                axes.scatter(
-                    [r.state_bytes for r in rows],
-                    [r.late_loss or 0.0 for r in rows],
-                    marker=marker,
-                    color=[colours.get(r.number, GREY) for r in rows],
-                    s=30,
-                    zorder=3,
-                )
-                axes.plot([], [], marker, color=INK, ms=5, label=label)
+                sizes, losses_ = [r.state_bytes for r in rows], [r.late_loss or 0.0 for r in rows]
+                axes.plot(sizes, losses_, marker, color=GREY, ms=4.5, label=label)
+        for r in done:
+            if found := named.get(r.number):
+                color, title = found
+                marker = "o" if r.feasible else "x"
+                axes.plot([r.state_bytes], [r.late_loss or 0.0], marker, color=color, ms=7, label=literal(title))
         rejected = [r.state_bytes for r in records if r.state == "infeasible"]
         if rejected:
-            axes.plot(
-                rejected,
-                np.full(len(rejected), 0.02),
-                "|",
-                color=BAD,
-                ms=9,
-                alpha=0.6,
-                transform=axes.get_xaxis_transform(),
-                label="infeasible",
-            )
-        line = [next(r for r in done if r.number == number) for number in front]
-        axes.plot(
-            [r.state_bytes for r in line],
-            [r.late_loss or 0.0 for r in line],
-            color=GREY,
-            lw=1,
-            alpha=0.7,
-        )
-        _name_points(axes, done, chosen)
+            foot = np.full(len(rejected), 0.02)
+            at = axes.get_xaxis_transform()
+            axes.plot(rejected, foot, "|", color=BAD, ms=9, alpha=0.6, transform=at, label="rejected")
         axes.set_xscale("log", base=2)
-        axes.set_xlabel("state at the target length, bytes")
+        axes.set_xlabel("state at the target length, bytes (x: the condition is not met)")
         axes.set_ylabel("late loss, nats a token")
         axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: size(x)))
         legend_below(drawing)
         return as_svg(drawing)
-
-
-def _name_points(axes: Axes, done: list[Record], chosen: int | None) -> None:
-    """Names beside the baselines, each at its best learning rate, and beside the chosen one."""
-    best: dict[str | None, float] = {}
-    for r in done:
-        best[r.design] = min(best.get(r.design, np.inf), r.late_loss or 0.0)
-    for r in done:
-        loss = r.late_loss or 0.0
-        if (r.design and loss == best[r.design]) or r.number == chosen:
-            axes.annotate(
-                f"chosen: {r.picture}" if r.number == chosen else literal(r.design or ""),
-                (r.state_bytes, loss),
-                fontsize=8,
-                xytext=(5, 4),
-                textcoords="offset points",
-                color=GOOD if r.number == chosen else INK,
-            )
 
 
 @dataclass(frozen=True)
@@ -228,7 +193,7 @@ def finalists(points: dict[str, Point], delta: float) -> str:
                 axes.plot([], [], ls="", color=INK, ms=7, label=standing, **look)
         axes.set_xscale("log", base=2)
         axes.margins(x=0.18, y=0.25)
-        _name_finalists(axes, points)
+        _name(axes, [(name, at.state_bytes, at.difference.low, at.difference.high) for name, at in points.items()])
         axes.set_xlabel("state at the target length, bytes")
         axes.set_ylabel("late loss - reference, nats a token")
         axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: size(x)))
@@ -241,18 +206,23 @@ def _ends(found: Sequence[Estimate]) -> tuple[Floats, Floats, Floats]:
     return np.array([e.value for e in found]), np.array([e.low for e in found]), np.array([e.high for e in found])
 
 
-def _name_finalists(axes: Axes, points: dict[str, Point]) -> None:
-    """Each finalist's name, a thin line to its point: above or below it, as near as no other name is in the way."""
-    ordered = sorted(points.items(), key=lambda item: item[1].state_bytes)
-    middle = float(np.sqrt(ordered[0][1].state_bytes * ordered[-1][1].state_bytes))
+Place = tuple[str, float, float, float]  # a name and its point: x, and y from its low to its high end
+
+
+def _name(axes: Axes, places: Sequence[Place]) -> None:
+    """Each name, a thin line to its point: above or below it, as near as no other name is in the way."""
+    if not places:
+        return
+    ordered = sorted(places, key=lambda place: place[1])
+    middle = float(np.sqrt(ordered[0][1] * ordered[-1][1]))
     taken: list[Bbox] = []
-    for index, (name, point) in enumerate(ordered):
-        side = "left" if point.state_bytes < middle else "right"
+    for index, (name, x, low, high) in enumerate(ordered):
+        side = "left" if x < middle else "right"
         nearest = sorted(AWAY, key=lambda away: (abs(away), (away > 0) == bool(index % 2)))  # in turn above and below
         for away in nearest:
             named = axes.annotate(
                 literal(name),
-                (point.state_bytes, point.difference.high if away > 0 else point.difference.low),
+                (x, high if away > 0 else low),
                 fontsize=8,
                 color=INK,
                 xytext=(0, away),

@@ -23,6 +23,8 @@ def ladder(climbs: Mapping[int, Climb], named: Mapping[int, tuple[str, str]]) ->
             if points := climbs.get(number):
                 axes.plot(*zip(*points, strict=True), color=color, lw=1.6, marker="o", ms=3.5, label=literal(title))
         axes.set_xscale("log", base=2)
+        axes.set_xticks(sorted({tokens for points in climbs.values() for tokens, _ in points}))
+        axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
         axes.set_xlabel("training tokens")
         axes.set_ylabel("late loss, nats a token")
         axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))

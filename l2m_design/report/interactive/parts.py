@@ -98,11 +98,14 @@ def axis(title: str, log: bool = False) -> Json:
     return {"title": {"text": title}}
 
 
-def upright(words: str, at: float) -> tuple[Json, Json]:
-    """A thin vertical line with a name at its head: (shape, annotation). at: on a logarithmic axis."""
+def upright(words: str, at: float, side: str = "left") -> tuple[Json, Json]:
+    """A thin vertical line with a name at its head: (shape, annotation). at: on a logarithmic axis.
+
+    side: of the name that touches the line.
+    """
     line = {"type": "line", "x0": at, "x1": at, "yref": "paper", "y0": 0, "y1": 1, "line": {"width": 1, "color": FAINT}}
     name = {"x": math.log10(at), "y": 1, "yref": "paper", "text": plain_text(words), "showarrow": False}
-    return line, name | {"xanchor": "left", "yanchor": "top", "font": {"color": FAINT, "size": 12}}
+    return line, name | {"xanchor": side, "yanchor": "top", "font": {"color": FAINT, "size": 12}}
 
 
 def _short(value: float | None) -> float | None:

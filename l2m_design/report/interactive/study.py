@@ -173,7 +173,7 @@ def state(summary: Summary, named: Sequence[Design]) -> Json:
             bands.append(band(lengths, [max(e.low, 1e-9) for e in law], [max(e.high, 1e-9) for e in law], FAINT))
     marks = [upright("target", terms.length)]
     if measured := summary.demand.measurement:
-        marks.append(upright("measured to", measured.longest))
+        marks.append(upright("measured to", measured.longest, "right" if measured.longest < terms.length else "left"))
     return {
         "traces": bands + lines,
         "layout": {

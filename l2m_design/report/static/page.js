@@ -43,6 +43,7 @@
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       showlegend: false,
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: look("@faint"), activecolor: look("@ink") },
       hovermode: own.hovermode || "closest",
       hoverdistance: 24,
       dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
@@ -112,7 +113,7 @@
     const name = plot.dataset.figure;
     const look = themed();
     const spec = figures[name].layout;
-    const config = { displaylogo: false, displayModeBar: matchMedia("(pointer: coarse)").matches ? false : "hover", modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "toImage"] };
+    const config = { displaylogo: false, displayModeBar: matchMedia("(pointer: coarse)").matches ? false : "hover", modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]] };
     return Plotly.react(plot, traces(name, look), layout(spec, plot.clientWidth, look), config).then(() => {
       const annotations = labels(plot, spec, look);
       if (!drawn.has(plot)) listen(plot);

@@ -1,0 +1,152 @@
+"""`l2m status STUDY`: where a search stands; the same table stands at the foot of a terminal while it searches."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from l2m_design.cli.terminal import Json, Progress, print_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from l2m_design.search.watch import Status
+
+MOST_RUNS = 12
+MARKS = {
+    "running": "running",
+    "finished": "finished",
+    "interrupted": "interrupted; l2m search goes on with it",
+    "failed": "failed; l2m search goes on with it",
+    "lost": "its process is gone; l2m search goes on with it",
+}
+
+
+def command(
+    study: Annotated[str, typer.Argument(help="A study's name, its YAML file, or its folder in --runs.")],
+    runs: Annotated[Path, typer.Option(help="Where databases, records and weights are.")] = Path("runs"),
+    follow: Annotated[bool, typer.Option("--follow", help="Show it until the search ends.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the best trial so far, what is running, what was rejected, and the time left."""
+    from dataclasses import asdict
+
+    from l2m_design.errors import BadInput
+    from l2m_design.search.watch import status_of
+
+    if follow and as_json:
+        raise BadInput("--follow: shows a table; leave --json out")
+    folder = _folder(study, runs)
+    status = status_of(folder)
+    if as_json:
+        print_json(asdict(status))
+        return
+    with live(stderr=False) as shown:
+        while follow and status.state == "running":
+            shown.show(status)
+            time.sleep(1.0)
+            status = status_of(folder)
+    shown.console.print(status_table(status))
+
+
+def _folder(study: str, runs: Path) -> Path:
+    """The folder of a study that is given by its name, its file or itself."""
+    from l2m_design.search.settings import load_study
+
+    if study.endswith((".yaml", ".yml")):
+        return runs / load_study(study)[0].name
+    return Path(study) if Path(study).is_dir() else runs / study
+
+
+def status_table(status: "Status") -> "Table":
+    """A status as a table of two columns: what, and how much."""
+    from rich import box
+    from rich.table import Table
+
+    grid = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for what, said in _rows(status):
+        grid.add_row(what, said)
+    return grid
+
+
+def _rows(status: "Status") -> Iterator[tuple[str, str]]:
+    from rich.markup import escape
+
+    from l2m_design.report.words import size
+
+    yield "study", escape(f"{status.study}: {MARKS[status.state]}")
+    total = f" of {status.total}" if status.total else ""
+    yield "stage", escape(f"{status.stage}: {status.done}{total}")
+    if best := status.best:
+        name = f"trial {best.trial} {best.picture}" + (f" ({best.design})" if best.design else "")
+        yield "best so far", escape(f"{name}: late loss {best.late_loss:.3f}, state {size(best.state_bytes)}")
+    if counts := status.trials:
+        trained = f"{counts['complete']} complete, {counts['pruned']} pruned, {counts['failed']} failed"
+        yield "trials", trained
+        yield "rejected", f"{counts['infeasible']}"
+    for number, run in enumerate(status.running[:MOST_RUNS]):
+        reached = f", {run.reached}" if run.reached else ""
+        yield "" if number else "running", escape(f"{run.name}: {run.done} of {run.total} steps{reached}")
+    if len(status.running) > MOST_RUNS:
+        yield "", f"and {len(status.running) - MOST_RUNS} more"
+    yield "time", clock(status.seconds)
+    if status.seconds_left is not None:
+        yield "time left", escape(f"about {clock(status.seconds_left)} for {status.stage.partition(':')[0]}")
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 2 h 05 min, 12 min 30 s, or 8 s."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60:,} h {minutes % 60:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+class Live:
+    """A status that stays at the foot of a terminal; where there is no terminal, lines of progress instead."""
+
+    def __init__(self, console: "Console") -> None:
+        from rich.live import Live as Shown
+
+        self.console = console
+        self._progress = None if console.is_terminal else Progress()
+        self._live = Shown(console=console, transient=True, auto_refresh=False) if console.is_terminal else None
+
+    def bars(self, what: str, done: int, total: int, reached: str = "") -> None:
+        """Progress in lines, where there is no terminal."""
+        if self._progress:
+            self._progress(what, done, total, reached)
+
+    def show(self, status: "Status") -> None:
+        """Draw the table anew."""
+        if self._live:
+            if not self._live.is_started:
+                self._live.start()
+            self._live.update(status_table(status), refresh=True)
+
+    def note(self, sentence: str) -> None:
+        """A line that stays, above the table."""
+        self.console.print(sentence, markup=False, soft_wrap=True)
+
+    def stop(self) -> None:
+        """Take the table away."""
+        if self._live and self._live.is_started:
+            self._live.stop()
+
+
+@contextmanager
+def live(stderr: bool = True) -> Iterator[Live]:
+    """A Live that goes away with the work."""
+    from rich.console import Console
+
+    shown = Live(Console(stderr=stderr, highlight=False))
+    try:
+        yield shown
+    finally:
+        shown.stop()

@@ -1,0 +1,71 @@
+"""Two studies on one page: whose losses can be held against each other, and in what they were set differently."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from l2m_design.report.compare import outcome, reasons, set_differently, write_comparison
+from l2m_design.search.results.reading import load_summary
+from l2m_design.search.results.values import Summary
+from tests.command import l2m
+
+REPORTS = Path(__file__).parents[2] / "reports"
+
+
+def test_losses_are_compared_only_where_corpus_window_and_budget_are_the_same(summary: Summary) -> None:
+    assert reasons(summary, summary) == []
+    assert "Their losses are not paired" in outcome(summary, summary)[-1]
+    other = replace(
+        summary,
+        study="other",
+        corpus=replace(summary.corpus, name="prose", fingerprint="g"),
+        choice=replace(summary.choice, length=128, recipe=summary.choice.recipe.model_copy(update={"tokens": 2048})),
+    )
+    assert reasons(summary, other) == [
+        "the corpora differ (corpus, prose)",
+        "the windows differ (64 and 128 tokens)",
+        "the training tokens differ (1,024 and 2,048)",
+    ]
+    said = outcome(summary, other)
+    assert said[0].startswith("test: Trial 2 keeps up with the least state: A, 3 KiB of state at 4,096 tokens")
+    assert said[-1].startswith("Losses of the two studies cannot be compared: the corpora differ")
+
+
+def test_what_was_set_differently_is_listed_by_key(summary: Summary) -> None:
+    assert set_differently(summary, summary) == []
+    recipe = summary.settings.recipe.model_copy(update={"tokens": 2048})
+    other = replace(summary, settings=summary.settings.model_copy(update={"recipe": recipe}))
+    assert set_differently(summary, other) == [("recipe.tokens", "1024", "2048")]
+
+
+def test_two_studies_of_one_name_are_told_apart_and_names_are_text(summary: Summary, tmp_path: Path) -> None:
+    hostile = replace(summary, study="<b>")
+    write_comparison(hostile, hostile, tmp_path / "compared.html")
+    text = (tmp_path / "compared.html").read_text()
+    assert "<h1>&lt;b&gt; (1) beside &lt;b&gt; (2)</h1>" in text
+    assert "<b> (1)" not in text
+
+
+def test_the_command_compares_shipped_studies(tmp_path: Path) -> None:
+    pair = (REPORTS / "quickstart", REPORTS / "text-hybrids")
+    said = json.loads(l2m("report", "--compare", *pair, "--json", cwd=tmp_path).stdout)
+    assert said["study"] == "quickstart, text-hybrids"
+    assert said["outcome"] == outcome(*(load_summary(path) for path in pair))
+    assert (tmp_path / "compared.html").stat().st_size < 3e6
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("x", "--compare", "a", "b"), "--compare: compares two studies by itself; leave x out"),
+        (("--compare", "a", "b"), "a"),
+        (("--compare", "a", "b", "--figures", "f"), "--figures f: are those of one study; leave --compare out"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line(words: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    refused = l2m("report", *words, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert len(refused.stderr.splitlines()) == 1
+    assert refused.stderr.startswith(f"l2m: {said}")
