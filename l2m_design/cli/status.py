@@ -20,9 +20,9 @@ MOST_RUNS = 12
 MARKS = {
     "running": "running",
     "finished": "finished",
-    "interrupted": "interrupted; l2m search goes on with it",
-    "failed": "failed; l2m search goes on with it",
-    "lost": "its process is gone; l2m search goes on with it",
+    "interrupted": "interrupted; l2m search continues it",
+    "failed": "failed; l2m search continues it",
+    "lost": "its process is gone; l2m search continues it",
 }
 
 

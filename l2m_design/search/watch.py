@@ -25,7 +25,7 @@ End = Literal["running", "finished", "interrupted", "failed", "lost"]
 
 @dataclass(frozen=True)
 class Best:
-    """The best trial so far that meets the condition: late loss in nats a token, state in bytes at the target."""
+    """The best trial so far that meets the condition: late loss in nats per token, state in bytes at the target."""
 
     trial: int
     design: str | None

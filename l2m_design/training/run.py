@@ -171,7 +171,7 @@ def train(
     on_ready: called before the first step, when all is compiled; from here on time counts. checkpoint: where to keep
     the run's state at rungs, every so many seconds and on an interrupt, and to go on from (rungs already passed are
     reported again). ranks: this is the first of several processes, which share each batch. probes: of the kernels to
-    choose from; else made here. on_loss: receives each point of the curve as it is known: tokens read, nats a token.
+    choose from; else made here. on_loss: receives each point of the curve as it is known: tokens read, nats per token.
 
     Raises BadInput when documents are too short or vocabulary, device or processes do not fit, Stopped when told to
     stop, FloatingPointError when the loss is not finite, torch.OutOfMemoryError when a GPU does not hold one window.

@@ -1,6 +1,6 @@
 """Sharding: each of several processes holds its part of a model's weights, gradients and optimiser states (FSDP2).
 
-A layer's weights are put together for its pass and let go behind it (torch's `fully_shard`), so that training takes a
+A layer's weights are put together for its pass and freed after it (torch's `fully_shard`), so that training takes a
 process's share of 16 bytes a parameter instead of all of them. Evaluation and checkpoints take the weights as a whole:
 `whole` gathers them, in every process at the same time.
 """
@@ -16,10 +16,10 @@ from l2m_design.model import LanguageModel
 
 
 def check_shards(architecture: Architecture) -> None:
-    """Raises BadInput where lessons teach weights outside of the model's own pass."""
+    """Raises BadInput where a score is trained outside of the model's own pass."""
     taught = [index for index, spec in enumerate(architecture.layers) if getattr(spec, "choose", None) == "value"]
     if taught:
-        raise BadInput(f"shard: layers.{taught[0]} has choose: value, whose lessons need all weights in each process")
+        raise BadInput(f"shard: layers.{taught[0]} has choose: value, whose score is trained with all weights in each process")
 
 
 def shard(model: LanguageModel, device: torch.device) -> None:

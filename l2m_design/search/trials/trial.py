@@ -22,7 +22,7 @@ from l2m_design.training.run import Rung
 class Trial:
     """A candidate that is being trained. asked: hears its rungs, none for baselines; known: records that count for it.
 
-    folder: of weights and checkpoints. curve: its training loss so far, nats a token by tokens read.
+    folder: of weights and checkpoints. curve: its training loss so far, nats per token by tokens read.
     """
 
     record: Record
