@@ -180,9 +180,8 @@ def train(
     """Train and evaluate one candidate; on_rung answers whether to go on.
 
     on_ready: called when all is built and compiled, before the first step; from here on time counts. checkpoint: where
-    to keep the run's state at rungs, every so many seconds and on an interrupt, and to go on from when it is there
-    (rungs already passed are reported again). ranks: this is the first of several processes, which share each batch.
-    probes: of the kernels to choose from; made here where they are not given.
+    to keep the run's state at rungs, every so many seconds and on an interrupt, and to go on from (rungs passed are
+    reported again). ranks: the first of several processes, which share each batch. probes: of kernels; else made here.
 
     Raises BadInput when documents are too short or vocabulary, device or processes do not fit, Stopped when told to
     stop, FloatingPointError when the loss is not finite, torch.OutOfMemoryError when a GPU does not hold one window.
@@ -214,16 +213,14 @@ def train(
     try:
         _optimise(run, progress, look, on_step, keep)
         watch.into("train")
-        model = whole_model(run.work)
-        result = _result(run, model, progress, validation, first, watch)
+        result = _result(run, model := whole_model(run.work), progress, validation, first, watch)
     except (Stopped, FloatingPointError, torch.OutOfMemoryError):
         kept.remove()
         raise
     except KeyboardInterrupt:
         watch.into("train")
-        if ranks.shard:
-            raise
-        kept.write(run.work.model, run.work.optimiser, progress)
+        if not ranks.shard:
+            kept.write(run.work.model, run.work.optimiser, progress)
         raise
     kept.remove()
     return model, result
