@@ -168,10 +168,10 @@ def train(
 ) -> tuple[LanguageModel, Result]:
     """Train and evaluate one candidate; on_rung answers whether to go on.
 
-    on_ready: called before the first step, when all is compiled; from here on time counts. checkpoint: where to keep
-    the run's state at rungs, every so many seconds and on an interrupt, and to go on from (rungs already passed are
-    reported again). ranks: this is the first of several processes, which share each batch. probes: of the kernels to
-    choose from; else made here. on_loss: receives each point of the curve as it is known: tokens read, nats per token.
+    on_ready: called when all is built and compiled, before the first step; from here on time counts. checkpoint: where
+    to keep the run's state at rungs, every so many seconds and on an interrupt, and to go on from (rungs passed are
+    reported again). ranks: the first of several processes, which share each batch. probes: of kernels; else made here.
+    on_loss: receives each point of the curve: tokens read, nats per token.
 
     Raises BadInput when documents are too short or vocabulary, device or processes do not fit, Stopped when told to
     stop, FloatingPointError when the loss is not finite, torch.OutOfMemoryError when a GPU does not hold one window.
@@ -203,8 +203,7 @@ def train(
     try:
         _optimise(run, progress, look, on_step, keep, on_loss)
         watch.into("train")
-        model = whole_model(run.work)
-        result = _result(run, model, progress, validation, first, watch)
+        result = _result(run, model := whole_model(run.work), progress, validation, first, watch)
     except (Stopped, FloatingPointError, torch.OutOfMemoryError):
         kept.remove()
         raise
