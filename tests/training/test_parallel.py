@@ -100,7 +100,10 @@ def test_the_first_process_decides_for_all_when_to_stop() -> None:
 
 
 def test_a_batch_that_cannot_be_shared_is_bad_input() -> None:
-    with pytest.raises(BadInput, match=r"recipe\.batch_tokens: 512 hold 8 windows of 64, which cannot be divided evenly among 3 processes"):
+    with pytest.raises(
+        BadInput,
+        match=r"recipe\.batch_tokens: 512 hold 8 windows of 64, which cannot be divided evenly among 3 processes",
+    ):
         train_together(3, plan(drawing(MAMBA)))
     assert not others()
 
