@@ -85,7 +85,7 @@ def test_a_server_scores_prompts(server: str) -> None:
     Handler.order = "unnumbered"
     np.testing.assert_allclose(alone.nats(tokens), exact)
     Handler.order = "all first"
-    with pytest.raises(BadInput, match=r"are \[0, 0, 0\], there must be one for each prompt"):
+    with pytest.raises(BadInput, match=r"have the indices \[0, 0, 0\]; there must be one for each prompt"):
         alone.nats(tokens)
 
 

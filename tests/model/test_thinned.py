@@ -184,6 +184,6 @@ def test_keys_that_cannot_be_turned_are_bad_input() -> None:
     with pytest.raises(BadInput, match="cannot be moved to other positions"):
         BorrowedModel(model, streaming)
     with pytest.raises(BadInput, match="works for Hugging Face models only"):
-        streaming.drawing(llama().architecture)
+        streaming.bounded(llama().architecture)
     with pytest.raises(BadInput, match="needs choose: recency, found surprise"):
         Thinning.parse({"choose": "surprise", "slots": 60, "chunk": 8, "positions": "cache"}, "cache")

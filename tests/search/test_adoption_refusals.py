@@ -72,7 +72,7 @@ pytestmark = pytest.mark.usefixtures("one_store")
             {"corpus": "one.txt", "windows": {"test": 40, "recall": 0}},
             "windows.test: 40: the test .* hold [0-9] windows",
         ),
-        ({"corpus": "texts:tokenizer=bytes"}, "has .* tokens, .* has 256|not the model's own"),
+        ({"corpus": "texts:tokenizer=bytes"}, "has .* tokens, .* has 256|not that of the model"),
         ({"demand": {"measure": {"split": "test"}}}, "demand.measure.split: must be train or validation"),
         ({"demand": {"beta": 0.7, "prefactor": 1e9}}, "no plan meets it, not even the full cache of the model"),
     ],

@@ -64,7 +64,7 @@ def test_a_space_without_a_feasible_drawing_is_refused_with_the_nearest_change(o
         ("space=none.yaml", "no file"),
         ("recipe.length=512", "must be at least length"),
         ("recipe={length: 512, batch_tokens: 512, tokens: 512}", "no document is as long as the required 513 tokens"),
-        ("space.parameters=100", "cannot hold"),
+        ("space.parameters=100", "is too small for"),
         ("name=../evil", "name"),
     ],
 )

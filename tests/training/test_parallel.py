@@ -175,7 +175,7 @@ def test_a_run_in_a_folder_is_shared_by_its_corpus_name(tmp_path: Path) -> None:
     assert (tmp_path / "made" / "weights.safetensors").exists()
     with pytest.raises(BadInput, match="several processes need the name of the corpus"):
         train_named(drawing(MAMBA), open_corpus(SPEC), processes=2, **given)
-    with pytest.raises(BadInput, match="hold 8 windows of 64, which 3 processes"):
+    with pytest.raises(BadInput, match="hold 8 windows of 64, which cannot be divided evenly among 3 processes"):
         train_named(drawing(MAMBA), SPEC, processes=3, **given)
 
 
@@ -186,7 +186,10 @@ def test_the_first_process_decides_for_all_when_to_stop() -> None:
 
 
 def test_a_batch_that_cannot_be_shared_is_bad_input() -> None:
-    with pytest.raises(BadInput, match=r"recipe\.batch_tokens: 512 hold 8 windows of 64, which 3 processes"):
+    with pytest.raises(
+        BadInput,
+        match=r"recipe\.batch_tokens: 512 hold 8 windows of 64, which cannot be divided evenly among 3 processes",
+    ):
         train_together(3, plan(drawing(MAMBA)))
     assert not others()
 
