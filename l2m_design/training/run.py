@@ -168,10 +168,10 @@ def train(
 ) -> tuple[LanguageModel, Result]:
     """Train and evaluate one candidate; on_rung answers whether to go on.
 
-    on_ready: called when all is built and compiled, before the first step; from here on time counts. checkpoint: where
-    to keep the run's state at rungs, every so many seconds and on an interrupt, and to go on from (rungs passed are
-    reported again). ranks: the first of several processes, which share each batch. probes: of kernels; else made here.
-    on_loss: receives each point of the curve: tokens read, nats per token.
+    on_ready: called when all is compiled, before the first step; from here on time counts. checkpoint: file of the
+    run's state, written at rungs, every so many seconds and on an interrupt, and read to resume (rungs passed are
+    reported again). ranks: the first of several processes. probes: of kernels; else made here. on_loss: receives each
+    point of the curve: tokens read, nats per token.
 
     Raises BadInput when documents are too short or vocabulary, device or processes do not fit, Stopped when told to
     stop, FloatingPointError when the loss is not finite, torch.OutOfMemoryError when a GPU does not hold one window.

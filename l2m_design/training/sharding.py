@@ -19,7 +19,7 @@ def check_shards(architecture: Architecture) -> None:
     """Raises BadInput where a score is trained outside of the model's own pass."""
     taught = [index for index, spec in enumerate(architecture.layers) if getattr(spec, "choose", None) == "value"]
     if taught:
-        raise BadInput(f"shard: layers.{taught[0]} has choose: value, whose score is trained with all weights in each process")
+        raise BadInput(f"shard: layers.{taught[0]} has choose: value, whose training needs all weights in each process")
 
 
 def shard(model: LanguageModel, device: torch.device) -> None:
