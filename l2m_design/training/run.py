@@ -170,8 +170,7 @@ def train(
 
     on_ready: called when all is compiled, before the first step; from here on time counts. checkpoint: file of the
     run's state, written at rungs, every so many seconds and on an interrupt, and read to resume (rungs passed are
-    reported again). ranks: the first of several processes. probes: of kernels; else made here. on_loss: receives each
-    point of the curve: tokens read, nats per token.
+    reported again). ranks: of several processes. probes: of kernels. on_loss: receives tokens read, nats per token.
 
     Raises BadInput when documents are too short or vocabulary, device or processes do not fit, Stopped when told to
     stop, FloatingPointError when the loss is not finite, torch.OutOfMemoryError when a GPU does not hold one window.
