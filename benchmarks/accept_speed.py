@@ -21,7 +21,7 @@ from l2m_design.model import build
 from l2m_design.model.acceptance import Check, Found, Skipped, milliseconds, synchronise
 from l2m_design.model.backends import autocast
 from l2m_design.model.catalogue import build_mixer
-from l2m_design.model.graphed import Graph, decoder
+from l2m_design.model.graphed import Graph, decoder, fixed
 from l2m_design.model.kernels import Kernels
 from l2m_design.model.mixer import Mixer, Pass
 from l2m_design.model.probing import Probe
@@ -287,5 +287,5 @@ def _decoded(layer: dict[str, Any], sizes: Sizes, device: torch.device, kernels:
             numbers["step_ms"] = milliseconds(step, device)
         words += f"; a CUDA graph, {numbers['step_ms']:.2f} ms without, {error:.0e} from it"
     else:
-        words += "; no CUDA graph: its state grows or counts positions"
+        words += "; no CUDA graph" + ("" if fixed(model, state) else ": its state grows or counts positions")
     return Found(words, numbers, error <= GRAPH_ERROR)
