@@ -205,7 +205,10 @@ def test_doctor_fails_where_the_gpu_to_verify_is_missing(folder: Path) -> None:
         (["export", "fixed.yaml", "--scale", "many"], "--scale: found 'many'"),
         (["export", "fixed.yaml", "--scale", "nan"], "--scale: found 'nan'"),
         (["export", "fixed.yaml", "--scale", "2k"], "the nearest size of this architecture has"),
-        (["export", "fixed.yaml", "--scale", "9M", "--to", "huggingface", "--weights", "w"], "--weights: cannot be given together with --scale"),
+        (
+            ["export", "fixed.yaml", "--scale", "9M", "--to", "huggingface", "--weights", "w"],
+            "--weights: cannot be given together with --scale",
+        ),
         (["export", "fixed.yaml", "--weights", "w.safetensors"], "--weights: format card contains no weights"),
         (["export", "fixed.yaml", "--out", "fixed.yaml"], "is not a folder"),
         (["export", "fixed.yaml", "--out", ".", "--force"], "is the current folder"),
