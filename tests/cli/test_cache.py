@@ -102,15 +102,15 @@ def test_windows_are_read_behind_the_start_token_as_estimate_reads_them(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["model", "--share", "0"], "--share 0.0: above 0, at most 1"),
+        (["model", "--share", "0"], "--share 0.0: must be above 0 and at most 1"),
         (["model", "--share", "0.05"], "--choose sinks+window --share 0.05: slots (6): two chunks of 8 tokens"),
         (["model", "--choose", "streaming-llm"], "--choose streaming-llm: works for Hugging Face models only"),
         (["model", "--chunk", "12"], "chunk (12) must be a power of two"),
         (["model", "--choose", "learned"], "choose (learned): needs to be trained with the model"),
         (["model", "--choose", "best"], "choose: input should be 'spread'"),
-        (["model", "--windows", "2"], "--windows 2: 8 to 100000"),
+        (["model", "--windows", "2"], "--windows 2: must be 8 to 100000"),
         (["model", "--split", "all"], "all"),
-        (["model", "--teach", "0"], "--teach 0: at least 1 step"),
+        (["model", "--teach", "0"], "--teach 0: must be at least 1 step"),
         (["./nowhere/else", "--share", "0.05"], "./nowhere/else"),
     ],
 )
@@ -151,12 +151,12 @@ def test_a_model_is_adopted_and_written(tiny_llama: Path, text_folder: Path, tmp
     ("words", "wrong"),
     [
         (["--out", "x"], "--out: needs --choose use"),
-        (["--choose", "use", "--out", "x"], "--out: one --share, found 3"),
-        (["--choose", "use", "--allocate", "row"], "--allocate row: head, layer or model"),
-        (["--choose", "use", "--growth", "1.5"], "--growth 1.5: above 0, at most 1"),
-        (["--choose", "use", "--fit", "0"], "--fit 0: at least 1 window"),
+        (["--choose", "use", "--out", "x"], "--out: needs exactly one --share, found 3"),
+        (["--choose", "use", "--allocate", "row"], "--allocate row: must be head, layer or model"),
+        (["--choose", "use", "--growth", "1.5"], "--growth 1.5: must be above 0 and at most 1"),
+        (["--choose", "use", "--fit", "0"], "--fit 0: must be at least 1 window"),
         (["--choose", "use", "--finetune", "abc"], "--finetune: found 'abc'"),
-        (["--choose", "use", "--finetune=-5", "--share", "0.4"], "--finetune -5: 0 or more tokens"),
+        (["--choose", "use", "--finetune=-5", "--share", "0.4"], "--finetune -5: must be 0 or more tokens"),
         (["--fit", "3"], "--fit: needs --choose use"),
     ],
 )

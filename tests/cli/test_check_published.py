@@ -110,7 +110,7 @@ def test_a_folder_with_a_params_json_is_named_and_judged(folder: Path) -> None:
             ("mistral", "--runtime", "vlm"),
             "--runtime: unknown runtime 'vlm'; did you mean 'vllm'? allowed: transformers",
         ),
-        (("mistral", "--runtime", "mamba-ssm"), "--runtime mamba-ssm: runs mamba, mamba2, mamba_ssm, not mistral"),
+        (("mistral", "--runtime", "mamba-ssm"), "--runtime mamba-ssm: supports mamba, mamba2, mamba_ssm, not mistral"),
         (
             ("mistral", "--kv-dtype", "q9"),
             "kv_dtype: input should be 'float32', 'bfloat16', 'float16', 'float8', 'int8', ",

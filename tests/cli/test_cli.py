@@ -22,7 +22,7 @@ def test_estimate_says_beta_law_and_care(folder: Path) -> None:
     done = l2m("estimate", SANTA_FE, "--shortest", "16", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "beta = " in done.stdout or "no beta" in done.stdout
-    assert "no bound in either direction" in done.stdout
+    assert "neither a lower nor an upper bound" in done.stdout
 
 
 def test_the_plan_of_an_estimate_is_what_it_would_do(folder: Path) -> None:
@@ -205,14 +205,17 @@ def test_doctor_fails_where_the_gpu_to_verify_is_missing(folder: Path) -> None:
         (["export", "fixed.yaml", "--scale", "many"], "--scale: found 'many'"),
         (["export", "fixed.yaml", "--scale", "nan"], "--scale: found 'nan'"),
         (["export", "fixed.yaml", "--scale", "2k"], "the nearest size of this architecture has"),
-        (["export", "fixed.yaml", "--scale", "9M", "--to", "huggingface", "--weights", "w"], "--weights: are of"),
-        (["export", "fixed.yaml", "--weights", "w.safetensors"], "--weights: not for --to card"),
+        (
+            ["export", "fixed.yaml", "--scale", "9M", "--to", "huggingface", "--weights", "w"],
+            "--weights: cannot be given together with --scale",
+        ),
+        (["export", "fixed.yaml", "--weights", "w.safetensors"], "--weights: format card contains no weights"),
         (["export", "fixed.yaml", "--out", "fixed.yaml"], "is not a folder"),
         (["export", "fixed.yaml", "--out", ".", "--force"], "is the current folder"),
         (["export", "fixed.yaml", "--to", "huggingface", "--weights", "nowhere"], "nowhere: not a weights file"),
         (["export", "fixed.yaml", "--to", "llama"], "--to llama: layers.0 (mamba2)"),
         (["check", "fixed.yaml", "--beta", "0.7", "--prefactor", "1e308"], "--prefactor: must lie in"),
-        (["check", "itself.yaml", "--beta", "0.7"], "itself.yaml: plain keys and values"),
+        (["check", "itself.yaml", "--beta", "0.7"], "itself.yaml: must contain plain keys and values"),
         (["check", "listkey.yaml", "--beta", "0.7"], "listkey.yaml: not valid YAML"),
         (["space", "{hybrid}", "--set", "parameters=1000000000000000"], "no width meets"),
         (["search", "{quickstart}", "--tracking", "foo://bar"], "--tracking foo://bar"),
@@ -222,8 +225,8 @@ def test_doctor_fails_where_the_gpu_to_verify_is_missing(folder: Path) -> None:
         (["estimate", SANTA_FE, "--estimator", "profile", "--model", "train", "--split", "train"], "split"),
         (["check", "fixed.yaml", "--eta", "fixed.yaml"], "fixed.yaml: not a file that `l2m calibrate` wrote"),
         (["check", "fixed.yaml", "--eta", "nowhere.yaml"], "nowhere.yaml: No such file"),
-        (["check", "fixed.yaml", "--eta", "eta.yaml"], "unknown kind 'windou'; did you mean 'window'?"),
-        (["calibrate", "--kinds", "mamba2,windou"], "unknown kind 'windou'; did you mean 'window'?"),
+        (["check", "fixed.yaml", "--eta", "eta.yaml"], "unknown mixer type 'windou'; did you mean 'window'?"),
+        (["calibrate", "--kinds", "mamba2,windou"], "unknown mixer type 'windou'; did you mean 'window'?"),
         (["calibrate", "--lengths", "511"], "lengths.0: input should be a multiple of 4, found 511"),
         (["calibrate", "--lengths", "16"], "lengths.0: input should be greater than or equal to 64, found 16"),
         (["calibrate", "--steps", "0"], "steps"),

@@ -136,7 +136,7 @@ def test_a_folder_with_a_tokenizer_takes_and_writes_text(tiny_llama: Path) -> No
         (["ssm", "--prompt", "a"], "a file of mamba_ssm"),
         (["small", "--prompt", "abc"], "give token numbers, such as '1 2 3'"),
         (["small", "--prompt", "1 50"], "each from 0 to 49"),
-        (["remote", "--prompt", ""], "at least one token is needed"),
+        (["remote", "--prompt", ""], "must have at least one token"),
         (["remote", "--prompt", "a", "--tokens", "0"], "--tokens"),
         (["remote", "--prompt", "a", "--tokens", "9" * 20], "--tokens"),
         (["remote", "--prompt", "a", "--temperature", "-1"], "--temperature"),

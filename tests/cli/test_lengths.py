@@ -56,7 +56,7 @@ def test_each_length_has_a_row_with_the_member_of_its_series(tmp_path: Path) -> 
     assert json.loads(sized.stdout)["meets_level"] is True
 
     said = check(*words, cwd=tmp_path).stdout
-    assert "each length needs a member of its own" in said
+    assert "every length needs a larger model" in said
     assert "65,536" in said
 
 
