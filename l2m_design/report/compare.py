@@ -44,7 +44,7 @@ def sides(first: Summary, second: Summary) -> tuple[Side, Side]:
 
 
 def loss(summary: Summary, design: Design) -> Estimate | None:
-    """Late loss on test documents: of a finalist at the choice's length, else of the trial; nats a token."""
+    """Late loss on test documents: of a finalist at the choice's length, else of the trial; nats per token."""
     if design.finalist:
         at = design.finalist.lengths.get(summary.choice.length)
         return at.test_interval if at else None
@@ -70,7 +70,7 @@ def outcome(first: Summary, second: Summary) -> list[str]:
         chosen = side.summary.chosen
         held = f": {chosen.picture}, {size(chosen.state_bytes)} of state" if chosen else ""
         at = side.summary.demand.terms.length
-        tested = f", late loss {estimate(chosen.test_loss)} nats a token" if chosen and chosen.test_loss else ""
+        tested = f", late loss {estimate(chosen.test_loss)} nats per token" if chosen and chosen.test_loss else ""
         said.append(f"{side.name}: {words.headline(side.summary)}{held} at {at:,} tokens{tested}.")
     one, two = first.chosen, second.chosen
     if one and two and first.demand.terms.length == second.demand.terms.length:

@@ -52,7 +52,7 @@ def interactive(summary: Summary, named: Sequence[Design]) -> dict[str, Json]:
         "information": live.information(summary.demand),
         "ladder": live_trials.ladder(summary, named),
         "choices": live_trials.choices(importances(summary.records)),
-        "profile": live.profiles(profiles, "loss, nats a token"),
+        "profile": live.profiles(profiles, "loss, nats per token"),
     }
     if (measurement := summary.demand.measurement) and measurement.losses_nats:
         look: Json = {"line": {"color": "@data"}}

@@ -151,7 +151,7 @@ def facts(summary: "Summary") -> list[tuple[str, str, str]]:
     loss = chosen.test_loss.value if chosen.test_loss else chosen.loss
     if loss is not None:
         gap = f"minus {summary.reference}: {estimate(chosen.difference, sign=True)}" if chosen.difference else ""
-        found.append(("late loss, nats a token", f"{loss:.3f}", gap))
+        found.append(("late loss, nats per token", f"{loss:.3f}", gap))
     if chosen.effective_context is not None:
         found.append(("effective context", f"{chosen.effective_context:,} tokens", f"window {summary.choice.length:,}"))
     required = growth_words(summary.demand.exponent, summary.demand.law.form == "logarithm")

@@ -40,7 +40,7 @@ def front(summary: AdoptionSummary) -> str:
         axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: size(x)))
         axes.yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
         axes.set_xlabel(f"state at {summary.settings.condition.length:,} tokens, bytes")
-        axes.set_ylabel("late loss above the model's, nats a token")
+        axes.set_ylabel("late loss above the model's, nats per token")
         axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         return as_svg(drawing)
 
@@ -98,7 +98,7 @@ def cost_map(summary: AdoptionSummary) -> str:
         alone = all(len(unit.heads) == 1 for unit in units) and summary.start.kv_heads > 1
         axes.set_xlabel("layer, its kv heads side by side" if alone else "layer")
         bar = drawing.colorbar(image, ax=axes, pad=0.01, fraction=0.05)
-        bar.set_label("cost alone, nats a token", fontsize=8)
+        bar.set_label("cost alone, nats per token", fontsize=8)
         bar.ax.yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%.2g"))
         bar.ax.tick_params(labelsize=7)
         axes.spines[:].set_visible(False)
@@ -131,7 +131,7 @@ def check(found: Check) -> str:
         axes.scatter(found.predicted, found.measured, color=DATA, s=22)
         ends = [min(found.predicted + found.measured), max(found.predicted + found.measured)]
         axes.plot(ends, ends, color=BAD, lw=0.8, ls="--", label="equal")
-        axes.set_xlabel("summed costs, nats a token")
+        axes.set_xlabel("summed costs, nats per token")
         axes.set_ylabel("measured above the model's")
         axes.legend(fontsize=8)
         return as_svg(drawing)

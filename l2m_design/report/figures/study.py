@@ -78,7 +78,7 @@ def information(measurement: Measured, law: PowerLaw) -> str:
 Looks = Mapping[str, tuple[str, str]]  # colour and dash by name
 
 
-def losses(by_position: Mapping[str, list[float]], looks: Looks, label: str = "loss, nats a token") -> str:
+def losses(by_position: Mapping[str, list[float]], looks: Looks, label: str = "loss, nats per token") -> str:
     """Position-wise losses against position, averaged over bins that grow with position."""
     with matplotlib.rc_context(STYLE):
         drawing, axes = figure(4.4)
@@ -155,7 +155,7 @@ def loss_and_state(records: Sequence[Record], front: Sequence[int | None], named
             axes.plot(rejected, foot, "|", color=BAD, ms=9, alpha=0.6, transform=at, label="rejected")
         axes.set_xscale("log", base=2)
         axes.set_xlabel("state at the target length, bytes (x: the condition is not met)")
-        axes.set_ylabel("late loss, nats a token")
+        axes.set_ylabel("late loss, nats per token")
         axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: size(x)))
         legend_below(drawing)
         return as_svg(drawing)
@@ -195,7 +195,7 @@ def finalists(points: dict[str, Point], delta: float) -> str:
         axes.margins(x=0.18, y=0.25)
         _name(axes, [(name, at.state_bytes, at.difference.low, at.difference.high) for name, at in points.items()])
         axes.set_xlabel("state at the target length, bytes")
-        axes.set_ylabel("late loss - reference, nats a token")
+        axes.set_ylabel("late loss - reference, nats per token")
         axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: size(x)))
         legend_below(drawing, 4)
         return as_svg(drawing)
@@ -239,7 +239,7 @@ def _name(axes: Axes, places: Sequence[Place]) -> None:
 
 
 def context_gains(gains: Mapping[str, Mapping[int, Estimate]], looks: Looks) -> str:
-    """What the past beyond c tokens gains on the same tokens, nats a token, against c; bars are 95% intervals."""
+    """What the past beyond c tokens gains on the same tokens, nats per token, against c; bars are 95% intervals."""
     with matplotlib.rc_context(STYLE):
         drawing, axes = figure(4.4)
         for number, (name, found) in enumerate(gains.items()):
@@ -251,7 +251,7 @@ def context_gains(gains: Mapping[str, Mapping[int, Estimate]], looks: Looks) -> 
         axes.axhline(0, color=GREY, lw=0.8)
         axes.set_xscale("log", base=2)
         axes.set_xlabel("past cut to c tokens")
-        axes.set_ylabel("gain from beyond c, nats a token")
+        axes.set_ylabel("gain from beyond c, nats per token")
         axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
         legend_below(drawing)
         return as_svg(drawing)

@@ -26,7 +26,7 @@ def ladder(climbs: Mapping[int, Climb], named: Mapping[int, tuple[str, str]]) ->
         axes.set_xticks(sorted({tokens for points in climbs.values() for tokens, _ in points}))
         axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
         axes.set_xlabel("training tokens")
-        axes.set_ylabel("late loss, nats a token")
+        axes.set_ylabel("late loss, nats per token")
         axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
         legend_below(drawing)
         return as_svg(drawing)

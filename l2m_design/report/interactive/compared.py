@@ -39,6 +39,6 @@ def front(points: Mapping[str, Sequence[tuple[Design, Estimate]]]) -> Json:
         "traces": traces,
         "layout": {
             "xaxis": size_axis("state at the target length", min(known), max(known)),
-            "yaxis": axis("late loss, nats a token"),
+            "yaxis": axis("late loss, nats per token"),
         },
     }

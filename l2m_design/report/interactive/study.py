@@ -80,7 +80,7 @@ def finalists(summary: Summary, named: Sequence[Design]) -> Json | None:
         "traces": traces,
         "layout": {
             "xaxis": size_axis("state at the target length", min(sizes), max(sizes)) | _wide(sizes),
-            "yaxis": axis("late loss − reference, nats a token"),
+            "yaxis": axis("late loss − reference, nats per token"),
             "shapes": [near | look],
         },
     }
@@ -124,7 +124,7 @@ def gains(summary: Summary, named: Sequence[Design]) -> Json | None:
         return None
     x = length_axis("past cut to c tokens", min(lengths), max(lengths))
     x |= {"tickvals": sorted(lengths), "ticktext": [f"{c:,}" for c in sorted(lengths)]}
-    return {"traces": _few(traces), "layout": {"xaxis": x, "yaxis": axis("gain from beyond c, nats a token")}}
+    return {"traces": _few(traces), "layout": {"xaxis": x, "yaxis": axis("gain from beyond c, nats per token")}}
 
 
 def context_gain(summary: Summary, design: Design) -> Mapping[int, Estimate]:

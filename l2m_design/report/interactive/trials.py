@@ -73,7 +73,7 @@ def front(summary: Summary, named: Sequence[Design]) -> Json:
         "traces": traces,
         "layout": {
             "xaxis": size_axis("state at the target length", min(sizes), max(sizes)),
-            "yaxis": axis("late loss, nats a token"),
+            "yaxis": axis("late loss, nats per token"),
             "yaxis2": {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True},
         },
     }
@@ -124,7 +124,7 @@ def ladder(summary: Summary, named: Sequence[Design]) -> Json | None:
     marks = sorted({at for points in climbs.values() for at, _ in points})
     x_axis = length_axis("training tokens", marks[0], marks[-1])
     x_axis |= {"tickvals": marks, "ticktext": [f"{at:,}" for at in marks]}
-    return {"traces": traces, "layout": {"xaxis": x_axis, "yaxis": axis("late loss, nats a token")}}
+    return {"traces": traces, "layout": {"xaxis": x_axis, "yaxis": axis("late loss, nats per token")}}
 
 
 def climb(record: Record) -> list[tuple[int, float]]:

@@ -35,7 +35,7 @@ STARTING = threading.Lock()
 SIGNAL_WORDS = {signal.SIGKILL: "killed (out of memory?)", signal.SIGSEGV: "crashed (segmentation fault)"}
 
 
-Points = list[tuple[int, float]]  # of the training curve: tokens read, nats a token
+Points = list[tuple[int, float]]  # of the training curve: tokens read, nats per token
 
 
 @dataclass(frozen=True)
