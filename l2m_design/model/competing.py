@@ -78,19 +78,29 @@ def compete(slots: Slots, aged: Slots, rule: Rule, contest: Contest) -> Slots:
 
 
 def best_of(scores: Tensor, contest: Contest) -> Tensor:
-    """[b groups m] places of the best of each group, of scores [b groups n], ascending; of equals, the first stay."""
+    """[b groups m] places of the best of each group, by scores [b groups n], in any order; of equals, the first."""
     stay, n = contest.budget * contest.rivals, scores.shape[-1]
     if stay >= n:
         return torch.arange(n, device=scores.device).expand(scores.shape)
+    if scores.device.type != "cpu":  # the host of a GPU would wait for the places
+        return scores.argsort(dim=-1, descending=True, stable=True)[..., :stay]
     scores = scores.nan_to_num(torch.inf, torch.inf, -torch.inf)
     last = scores.topk(n - stay, largest=False).values.amax(-1, keepdim=True)  # few go: cheaper than to sort all
     better, equal = scores > last, scores == last
     better |= equal & (equal.cumsum(-1) <= stay - better.sum(-1, keepdim=True))
-    return places(better)
+    return _places(better)
 
 
-def places(chosen: Tensor) -> Tensor:
-    """[.. m] where chosen [.. n] is True, as often in every row; ascending."""
+def ascending(places: Tensor, n: int) -> Tensor:
+    """Different places [b groups m] below n in each group, in order."""
+    if places.device.type != "cpu":
+        return places.sort(dim=-1).values
+    chosen = torch.zeros(*places.shape[:-1], n, dtype=torch.bool)
+    return _places(chosen.scatter_(-1, places, True))
+
+
+def _places(chosen: Tensor) -> Tensor:
+    """[.. m] where chosen [.. n] is True, as often in every row."""
     return chosen.nonzero()[:, -1].view(*chosen.shape[:-1], -1)
 
 

@@ -15,7 +15,17 @@ from l2m_design.architecture.mixers import SparseAttention
 from l2m_design.architecture.schedules import RECORD, GlobalBudget
 from l2m_design.model.attention import HeadAttention, KeyValues, Lent
 from l2m_design.model.blockwise import Block, block_attention
-from l2m_design.model.competing import Contest, Far, Slots, best_of, compete, no_slots, places, ragged_attention, starts
+from l2m_design.model.competing import (
+    Contest,
+    Far,
+    Slots,
+    ascending,
+    best_of,
+    compete,
+    no_slots,
+    ragged_attention,
+    starts,
+)
 from l2m_design.model.kernels import TORCH, Kernels
 from l2m_design.model.mixer import PLAIN, Pass
 from l2m_design.model.rules import RECEIVED
@@ -183,8 +193,7 @@ class _Stream:
         heads = self.first_heads + rivals // self.length
         scores = self.mixer.use.scores(records.flatten(1, 2), heads.flatten(1, 2), current, c).view_as(rivals)
         scores = scores.masked_fill(rivals % self.length < contest.sinks, torch.inf)
-        stays = torch.zeros(self.records.shape[:3], dtype=torch.bool, device=rivals.device)
-        self.cached = places(stays.scatter_(2, rivals.gather(2, best_of(scores, contest)), True))
+        self.cached = ascending(rivals.gather(2, best_of(scores, contest)), self.records.shape[2])
         self._read()
 
     def _read(self) -> None:

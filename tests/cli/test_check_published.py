@@ -41,7 +41,7 @@ def test_a_published_model_is_judged_with_the_keys_of_a_drawing(folder: Path) ->
     assert (answer["runtime"], answer["growth_exponent"]) == ("transformers", 0.0)
     assert answer["state_elements"] == 2 * 2 * 8 * 128 * 4095
     assert [layer["kind"] for layer in answer["layers"]] == ["window", "window"]
-    assert any("32,768 positions; it is judged at 65,536" in note for note in answer["notes"])
+    assert any("32,768 positions; it is judged at a context of 65,536" in note for note in answer["notes"])
 
     ideal = json.loads(check("mistral/config.json", "--runtime", "ideal", "--json", cwd=folder).stdout)
     assert ideal["state_elements"] == 2 * 2 * 8 * 128 * 4096
@@ -78,7 +78,7 @@ def test_float8_is_the_caches_and_recurrent_states_keep_the_runtimes_own(folder:
 
 
 def test_the_version_of_a_convention_is_named_and_what_an_earlier_one_holds(folder: Path) -> None:
-    note = "transformers 4.57 caches keys and values of all heads instead of the latent: 2,498,560 elements a token"
+    note = "transformers 4.57 caches keys and values of all heads instead of the latent: 2,498,560 elements per token"
     assert note in check("deepseek", "--length", "4096", cwd=folder).stdout
     answer = json.loads(check("deepseek", "--length", "4096", "--json", cwd=folder).stdout)
     assert answer["runtime_version"] == "5.24"

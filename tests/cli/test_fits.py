@@ -111,5 +111,5 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 
 
 def test_a_batch_without_memory_is_refused() -> None:
-    with pytest.raises(BadInput, match="needs --fits"):
+    with pytest.raises(BadInput, match="`batch`: needs `fits`"):
         parse_memory(None, 2)

@@ -186,7 +186,7 @@ def test_the_example_of_the_card_runs_where_the_folder_is(folder: Path, tmp_path
     {"input_ids": torch.zeros(1, 3).long(), "output_hidden_states": True},
 ])  # fmt: skip
 def test_what_cannot_be_read_is_refused(model: Any, given: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"must be|must not be masked|returns logits only"):
+    with pytest.raises(ValueError, match=r"must be|are required|must not be masked|returns logits only"):
         model(**given)
 
 

@@ -115,7 +115,7 @@ def test_compression_measures_real_text() -> None:
     assert (np.diff(found.curve.mean()) > 0).all()
     assert found.beta is not None
     assert 0.5 < found.beta.value < 0.9
-    assert any("no bound in either direction" in note for note in found.notes)
+    assert any("neither a lower nor an upper" in note for note in found.notes)
     assert found.compression is not None
     learnt, words = (control.mean() for control in (found.compression.learnt, found.compression.words))
     assert (learnt < 0.3 * found.curve.mean()).all()  # the language was known

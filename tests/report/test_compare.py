@@ -59,9 +59,9 @@ def test_the_command_compares_shipped_studies(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("x", "--compare", "a", "b"), "--compare: compares two studies by itself; leave x out"),
+        (("x", "--compare", "a", "b"), "--compare: takes two studies; remove x"),
         (("--compare", "a", "b"), "a"),
-        (("--compare", "a", "b", "--figures", "f"), "--figures f: are those of one study; leave --compare out"),
+        (("--compare", "a", "b", "--figures", "f"), "--figures f: not allowed with --compare"),
     ],
 )
 def test_what_cannot_be_compared_is_one_line(words: tuple[str, ...], said: str, tmp_path: Path) -> None:

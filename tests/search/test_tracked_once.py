@@ -107,7 +107,9 @@ main()
 """
     process = subprocess.run([sys.executable, "-c", code, store], cwd=study.parent, check=False)
     assert process.returncode == -signal.SIGKILL
-    assert Counter(trials_of(store).values()) == {"FINISHED": 1, "RUNNING": 1}
+    states = Counter(trials_of(store).values())  # of the trials that had begun
+    assert states["FINISHED"] == 1
+    assert states["RUNNING"] == states.total() - 1 >= 1
     assert parents_of(store) == ["RUNNING"]
     words = ("search", "study.yaml", "--set", "search.trials=0", "--tracking", store, "--resume", "--json")
     done = l2m(*words, cwd=study.parent)
