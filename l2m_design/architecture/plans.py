@@ -8,8 +8,8 @@ from l2m_design.architecture.schedules import RECORD, GlobalBudget
 from l2m_design.laws import Dtypes, Fixed, StateLaw, StateTerm, Tokens
 
 ADOPTABLE = (
-    "full or sliding attention with rotary positions (as Llama, Mistral, Qwen, SmolLM), and recurrent layers beside it "
-    "(as LFM2, Qwen3-Next, Granite 4, Bamba)"
+    "full or sliding attention with rotary positions (as Llama, Mistral, Qwen, SmolLM), with or without recurrent "
+    "layers beside it (as LFM2, Qwen3-Next, Granite 4, Bamba)"
 )
 WHOLE, SLIDING = "full_attention", "sliding_attention"
 RECURRENT = ("linear_attention", "conv")  # layer types that keep a state of fixed size, which no plan changes

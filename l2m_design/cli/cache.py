@@ -52,7 +52,10 @@ Growth = Annotated[
 ]
 Fit = Annotated[int, typer.Option(help="For `use`: number of training windows to fit the rule on.")]
 Finetune = Annotated[
-    str, typer.Option(metavar="TOKENS", help="For `use`: training tokens to adapt the weights to the bounded cache.")
+    str,
+    typer.Option(
+        metavar="TOKENS", help="For `use`: number of training tokens to adapt the weights on; 0 leaves them unchanged."
+    ),
 ]
 Out = Annotated[
     Path | None, typer.Option(help="For `use`: write the model with its bounded cache, for transformers to load.")

@@ -26,17 +26,17 @@ def command(
     to: Annotated[
         str,
         typer.Option(
-            help="Format: card (YAML and JSON), yaml, json, huggingface (the first format below that can represent the "
-            f"architecture), or one of {TARGETS}. For a plan: huggingface, remote (with code of this package) or "
-            "native."
+            help="Format: card (YAML and JSON), yaml, json, huggingface (the first of the following that can represent "
+            f"the architecture), or one of {TARGETS}. For a plan: native (a config that needs no further code), remote "
+            "(with code of this package) or huggingface (native where possible, else remote)."
         ),
     ] = "card",
     out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("exported"),
     weights: Annotated[
         Path | None,
         typer.Option(
-            help="File of trained weights, or `fresh` for random ones. Default: those in a folder that `l2m train` "
-            "wrote, else fresh."
+            help="File of trained weights, or `fresh` for random ones. Default: those in ARCHITECTURE if it is a "
+            "folder that `l2m train` wrote, else fresh."
         ),
     ] = None,
     tokenizer: Annotated[
@@ -59,7 +59,7 @@ def command(
         typer.Option(metavar="NAME", help="Register the export in MLflow as the next version of a model."),
     ] = None,
     tracking: Annotated[
-        str | None, typer.Option(help="With --register: MLflow URI. Default: a SQLite file in the current folder.")
+        str | None, typer.Option(help="With --register: MLflow URI. Default: MLFLOW_TRACKING_URI, else a SQLite file.")
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -23,13 +23,15 @@ def command(
     figures: Annotated[Path | None, typer.Option(help="Folder to write the figures to, as SVG files.")] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of study.json and stop.")] = False,
     resend: Annotated[
-        bool, typer.Option("--resend", help="Send the study to MLflow again, as far as the store lacks it.")
+        bool, typer.Option("--resend", help="Send to MLflow whatever it does not have of the study.")
     ] = False,
     tracking: Annotated[
-        str | None, typer.Option(help="With --resend: MLflow URI. Default: a SQLite file in the current folder.")
+        str | None, typer.Option(help="With --resend: MLflow URI. Default: MLFLOW_TRACKING_URI, else a SQLite file.")
     ] = None,
-    runs: Annotated[Path, typer.Option(help="With --resend: --runs of the search.")] = Path("runs"),
-    storage: Annotated[str | None, typer.Option(help="With --resend: --storage of the search.")] = None,
+    runs: Annotated[Path, typer.Option(help="With --resend: the folder that the search had as --runs.")] = Path("runs"),
+    storage: Annotated[
+        str | None, typer.Option(help="With --resend: the URL that the search had as --storage.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write the report of a finished study as one self-contained HTML page, and print its result."""

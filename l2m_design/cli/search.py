@@ -19,7 +19,7 @@ def command(
     study: Annotated[Path | None, typer.Argument(help="YAML file of a study, such as configs/quickstart.yaml.")] = None,
     overrides: Set = [],  # noqa: B006 - typer copies it
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue an interrupted search; fail if there is none.")
+        bool, typer.Option("--resume", help="Continue an interrupted search, as without it, but fail if there is none.")
     ] = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start again; files of an earlier search are renamed and kept.")
@@ -27,10 +27,11 @@ def command(
     runs: Annotated[Path, typer.Option(help="Folder for databases, records and weights.")] = Path("runs"),
     reports: Annotated[Path, typer.Option(help="Folder for the report and the chosen architecture.")] = Path("reports"),
     tracking: Annotated[
-        str | None, typer.Option(help="MLflow tracking URI.", show_default="a sqlite file in this folder")
+        str | None,
+        typer.Option(help="MLflow tracking URI.", show_default="MLFLOW_TRACKING_URI, else a SQLite file here"),
     ] = None,
     storage: Annotated[
-        str | None, typer.Option(help="Optuna storage URL for the trials.", show_default="a sqlite file in --runs")
+        str | None, typer.Option(help="Optuna storage URL for the trials.", show_default="a SQLite file in --runs")
     ] = None,
     reselect: Annotated[
         bool, typer.Option("--reselect", help="Choose again among the stored results; train nothing.")
@@ -39,9 +40,9 @@ def command(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Search the architecture with the smallest state that keeps up with the data, under the L²M condition.
+    """Search for the architecture with the smallest state that keeps up with the data and meets the L²M condition.
 
-    A study with the key `start` searches the smallest KV cache of a trained model instead. The same command continues
+    A study with the key `start` searches for the smallest KV cache of a trained model. The same command continues
     an interrupted search.
     """
     from l2m_design.errors import BadInput

@@ -166,8 +166,8 @@ def _rows(path: Path, field: str, delimiter: str, plain: bool) -> Iterator[tuple
                     if len(cells) != len(header):
                         raise BadInput(
                             f"{path}: line {begin}: {len(cells)} cells, the header has {len(header)} (separated by "
-                            f"{delimiter!r}); put a cell that contains the separator in quotes, and double quotes "
-                            "inside it"
+                            f"{delimiter!r}); if a cell contains the separator, put it in quotes, and write each "
+                            "quote inside it twice"
                         )
                     yield table.line_num, dict(zip(header, cells, strict=True))
                 begin = table.line_num + 1

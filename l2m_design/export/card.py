@@ -156,7 +156,7 @@ def check_neighbours(architecture: Architecture, folder: Path) -> None:
     except BadInput:
         same = False
     if not same:
-        raise BadInput(f"{folder}: contains weights of another architecture, and a card has none; give another --out")
+        raise BadInput(f"{folder}: contains the weights of another architecture; give another --out")
 
 
 def write_card(content: Card, folder: Path, formats: tuple[str, ...] = ("yaml", "json")) -> list[str]:

@@ -298,7 +298,9 @@ def shape_in(whole: Any, bounded: bool = True, stateful: bool = False) -> Shape:
     if getattr(whole, "is_encoder_decoder", False) or getattr(config, "cross_attention_layers", None):
         raise BadInput(f"{config.model_type}: cross attention has no cache to bound; give a decoder with {ADOPTABLE}")
     if not getattr(config, "num_attention_heads", None):
-        raise BadInput(f"{config.model_type}: has no attention whose cache could be bounded; give one with {ADOPTABLE}")
+        raise BadInput(
+            f"{config.model_type}: has no attention whose cache could be bounded; give a model with {ADOPTABLE}"
+        )
     count, window = int(config.num_hidden_layers), getattr(config, "sliding_window", None)
     layers = getattr(config, "layer_types", None)
     if window is not None and window >= (getattr(config, "max_position_embeddings", None) or window + 1):

@@ -126,7 +126,7 @@ def test_a_window_touches_one_block_more_than_it_fills(laws) -> None:
 
 def test_caches_whose_pages_cannot_be_made_equal_are_refused() -> None:
     odd = [StateLaw((StateTerm(n, Tokens(cap), kind="attention"),)) for n, cap in ((96, None), (64, 128))]
-    with pytest.raises(BadInput, match="leave `paged` out"):
+    with pytest.raises(BadInput, match="without `paged`, nominal bytes"):
         vllm(odd, 4096, Dtypes())
 
 

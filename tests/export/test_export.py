@@ -204,7 +204,7 @@ def test_a_card_is_never_put_beside_the_weights_of_another_drawing(
     drawing().save(tmp_path / "other.yaml")
     done = l2m("export", "other.yaml", "--out", "out", "--force", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (
-        2, "l2m: out: contains weights of another architecture, and a card has none; give another --out\n"
+        2, "l2m: out: contains the weights of another architecture; give another --out\n"
     )  # fmt: skip
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
     assert l2m("export", "out", "--out", "out", "--force", cwd=tmp_path).returncode == 0

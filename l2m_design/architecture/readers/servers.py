@@ -112,7 +112,7 @@ def vllm(
     if odd := next((cache.token for cache in caches if page % (cache.token * block)), None):
         raise BadInput(
             f"`paged`: a model whose layers store {odd:,} and {page // block:,} bytes per token is not supported; "
-            "leave `paged` out for nominal bytes"
+            "without `paged`, nominal bytes are counted"
         )
     kinds = [(cache.of(), count, _blocks(cache, page // cache.token, length), page // cache.token)
              for cache, count in caches.items()]  # fmt: skip

@@ -37,4 +37,4 @@ def pick(
             return target, refused
         refused[target.name] = why
     reasons = "; ".join(dict.fromkeys(refused.values()))
-    raise BadInput(f"`to` {name}: {reasons}; `to` huggingface chooses a format that can represent it")
+    raise BadInput(f"`to` {name}: {reasons}; give `to` huggingface, which chooses one that can")
