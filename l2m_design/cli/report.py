@@ -108,6 +108,8 @@ def _compared(first: Path, second: Path, page: Path) -> tuple[str, list[str]]:
     from l2m_design.search.adoption.results import load_adoption_summary
     from l2m_design.search.results import reading
 
+    if len({(each / reading.STUDY if each.is_dir() else each).resolve() for each in (first, second)}) == 1:
+        raise BadInput(f"--compare {first}: is given twice; give two studies")
     for each in (first, second):
         if load_adoption_summary(each):
             raise BadInput(f"--compare {each}: is a study with `start`; only searches of architectures can be compared")

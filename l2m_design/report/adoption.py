@@ -107,14 +107,14 @@ def _chosen(summary: AdoptionSummary, target: str) -> list[str]:
         if (first.healed or first.best).p is None:
             return ["None chosen: the best plan of the largest budget was not measured on test windows; search again."]
         return [
-            f"None chosen: not even the plan of the largest budget is shown to lose at most {choice.delta:g} nats a "
+            f"None chosen: not even the plan of the largest budget is shown to lose at most {choice.delta:g} nats per "
             "token; give a larger budget or delta, or more test windows."
         ]
     length, aimed = summary.settings.length, summary.settings.condition.length
     where = "" if length == aimed else f", measured at {length:,} tokens and not at {aimed:,} tokens,"
     return [
         f"Chosen: {row.picture} ({row.name}): {size(row.state_bytes)} of state at {target}: {row.share:.3g} of the "
-        f"model's {size(summary.start.bytes)}. Its late loss{where} is {estimate(row.difference, sign=True)} nats a "
+        f"model's {size(summary.start.bytes)}. Its late loss{where} is {estimate(row.difference, sign=True)} nats per "
         f"token above the model's own; with {100 * choice.confidence:.0f}% confidence it is at most {choice.delta:g} "
         "above."
     ]

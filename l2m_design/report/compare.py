@@ -74,8 +74,8 @@ def outcome(first: Summary, second: Summary) -> list[str]:
         said.append(f"{side.name}: {words.headline(side.summary)}{held} at {at:,} tokens{tested}.")
     one, two = first.chosen, second.chosen
     if one and two and first.demand.terms.length == second.demand.terms.length:
-        ratio = two.state_bytes / one.state_bytes
-        said.append(f"The state that {second.study} chose is {ratio:.3g} times that of {first.study}.")
+        ratio, names = two.state_bytes / one.state_bytes, [side.name for side in sides(first, second)]
+        said.append(f"The state that {names[1]} chose is {ratio:.3g} times that of {names[0]}.")
     if why := reasons(first, second):
         said.append(f"Losses of the two studies cannot be compared: {'; '.join(why)}.")
     else:

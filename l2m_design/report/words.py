@@ -190,7 +190,7 @@ def _answer(chosen: "Chosen", terms: Terms) -> str:
     )
     return (
         f"Chosen: {chosen.picture} ({name}): {size(chosen.state_bytes)} of state at {terms.length:,} tokens, "
-        f"growing as t^{chosen.growth_exponent:.2f}, late loss {estimate(chosen.test_loss)} nats a "
+        f"growing as t^{chosen.growth_exponent:.2f}, late loss {estimate(chosen.test_loss)} nats per "
         f"token on test documents{used}."
     )
 

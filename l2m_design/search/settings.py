@@ -207,7 +207,9 @@ class StudySettings(Values):
         return {key: value for key, value in data.items() if key != "grace_seconds"} if isinstance(data, dict) else data
 
     @model_validator(mode="after")
-    def _choice_fits(self) -> Self:
+    def _fits_together(self) -> Self:
+        if self.shard and self.gpus_per_trial == 1:
+            raise ValueError("shard: needs gpus_per_trial: 2 or more; one process holds all weights")
         if self.choice.recall is not None and self.recall is None:
             raise ValueError("choice.recall: the study has no recall source (recall)")
         window = self.compared_at

@@ -140,7 +140,9 @@ def status_of(folder: Path) -> Status:
     """
     kept = read_kept(folder / STATUS)
     if not kept:
-        raise BadInput(f"{folder / STATUS}: no status; a search of architectures writes it from its first minute on")
+        raise BadInput(
+            f"{folder / STATUS}: no readable status; a search of architectures writes it from its first minute on"
+        )
     try:
         status = _adapter().validate_python(kept)
     except ValidationError as error:

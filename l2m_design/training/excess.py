@@ -26,7 +26,7 @@ class Excess:
     document: NDArray[np.int64]
 
     def late_by_document(self) -> Floats:
-        """[documents] mean over the judged tokens of the second half (as in Losses.late), nats a judged token.
+        """[documents] mean over the judged tokens of the second half (as in Losses.late), nats per judged token.
 
         Of windows that have such tokens; documents without one are left out.
         """

@@ -68,7 +68,7 @@ class Result:
     loss_by_position: h_t for t = 1 .. L + 1. curve: (tokens, training loss in nats). seconds: wall
     time spent training and evaluating, compiling apart from both. kernels: which faster ones computed, and why others
     that are installed did not; probes: what each of them did on this GPU at the sizes of this model. *excess*: where
-    the source knows its exact Bayes loss, losses above it in nats a judged token (a fact), over the second half of
+    the source knows its exact Bayes loss, losses above it in nats per judged token (a fact), over the second half of
     windows, and over the eighths of a window (see l2m_design.training.excess).
     mi_captured_nats: early minus late losses; of recall tasks, whose law changes along a document, no information.
     decode_ms: of a decoding step, if it was measured. test_late_by_context: by context c in tokens, late losses of

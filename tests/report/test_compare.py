@@ -46,6 +46,7 @@ def test_two_studies_of_one_name_are_told_apart_and_names_are_text(summary: Summ
     text = (tmp_path / "compared.html").read_text()
     assert "<h1>&lt;b&gt; (1) beside &lt;b&gt; (2)</h1>" in text
     assert "<b> (1)" not in text
+    assert "The state that &lt;b&gt; (2) chose is 1 times that of &lt;b&gt; (1)." in text
 
 
 def test_the_command_compares_shipped_studies(tmp_path: Path) -> None:
@@ -61,6 +62,7 @@ def test_the_command_compares_shipped_studies(tmp_path: Path) -> None:
     [
         (("x", "--compare", "a", "b"), "--compare: takes two studies; remove x"),
         (("--compare", "a", "b"), "a"),
+        (("--compare", "a", "./a"), "--compare a: is given twice; give two studies"),
         (("--compare", "a", "b", "--figures", "f"), "--figures f: not allowed with --compare"),
     ],
 )
