@@ -16,6 +16,7 @@ RECURRENT = ("linear_attention", "conv")  # layer types that keep a state of fix
 
 Cache = Literal["full", "window", "sinks+window", "sparse", "none", "share", "recurrent"]
 Choose = Literal["use", "attention_mass"]
+Allocate = Literal["layer", "model"]
 CACHES: tuple[Cache, ...] = get_args(Cache)
 RECORDS: dict[str, int] = {"use": RECORD, "attention_mass": 2}  # float32 numbers beside key and value in a slot
 LETTERS: dict[str, str] = {
@@ -62,7 +63,8 @@ class Kept:
     sinks+window: the first `sinks` tokens too. none: nothing; a token reads itself alone. sparse: the own and the
     previous chunk of `chunk` tokens, and of older ones B(t) slots a head: `window` of them, or, with an exponent,
     keep · t^exponent; the kv heads of a layer that keep alike compete for them, by predicted use or by the attention
-    received (choose). share: nothing; all heads of the layer read the cache of the nearest layer of attention
+    received (choose), or, with `allocate: model`, all heads of the model that say so compete for the sum of theirs, by
+    predicted use. share: nothing; all heads of the layer read the cache of the nearest layer of attention
     below that has one. recurrent: the layer as a whole keeps `elements` numbers in the model's dtype and `floats` in
     float32, whatever the length; kind: of laws.STATE_KINDS, where it is known.
     """
@@ -74,6 +76,7 @@ class Kept:
     exponent: float = 0.0
     keep: float = 0.0
     choose: Choose = "use"
+    allocate: Allocate = "layer"
     elements: int = 0
     floats: int = 0
     kind: str = ""
@@ -83,7 +86,9 @@ class Kept:
         """What `plain` wrote. Raises ValueError or TypeError for anything else."""
         kept = cls(**data)
         needed = {"window": kept.window >= 1, "sinks+window": kept.window >= 1 <= kept.sinks, "sparse": kept.chunk >= 2}
-        if kept.cache not in CACHES or kept.choose not in RECORDS or not needed.get(kept.cache, True):
+        pooled = kept.allocate == "model" and (kept.cache, kept.choose) == ("sparse", "use")
+        known = kept.cache in CACHES and kept.choose in RECORDS and (kept.allocate == "layer" or pooled)
+        if not known or not needed.get(kept.cache, True):
             raise ValueError(f"not a cache: {dict(data)}")
         return kept
 
@@ -105,6 +110,11 @@ class Kept:
         """JSON-ready, without what is as usual."""
         usual = {field.name: field.default for field in fields(self)}
         return {name: value for name, value in asdict(self).items() if value != usual[name]}
+
+    @property
+    def by_use(self) -> bool:
+        """Is it a sparse cache by predicted use?"""
+        return self.cache == "sparse" and self.choose == "use"
 
     @property
     def budget(self) -> GlobalBudget:
@@ -147,7 +157,8 @@ class Kept:
         if self.cache == "sparse":
             local = 2 * self.chunk
             slots = f"{self.keep:.3g} t^{self.exponent:g} + {local}" if self.exponent else f"{self.window + local:,}"
-            return f"sparse {slots}" + (" by attention" if self.choose == "attention_mass" else "")
+            shared = ", all heads compete" if self.allocate == "model" else ""
+            return f"sparse {slots}" + (" by attention" if self.choose == "attention_mass" else shared)
         return f"window {self.window:,}" + (f" + {self.sinks} sinks" if self.sinks else "")
 
 
@@ -196,6 +207,16 @@ class CachePlan:
         chosen = set(heads)
         changed = tuple(kept if head in chosen else old for head, old in enumerate(self.layers[layer]))
         return CachePlan((*self.layers[:layer], changed, *self.layers[layer + 1 :]))
+
+    def competing(self) -> "CachePlan | None":
+        """The same state, for which all heads that choose by predicted use compete; None where they are of one layer
+        or have unlike chunks or sinks.
+        """
+        chosen = {(layer, each) for layer, heads in enumerate(self.layers) for each in heads if each.by_use}
+        if len({layer for layer, _ in chosen}) < 2 or len({(each.chunk, each.sinks) for _, each in chosen}) > 1:
+            return None
+        pooled = (tuple(replace(k, allocate="model") if k.by_use else k for k in heads) for heads in self.layers)
+        return CachePlan(tuple(pooled))
 
     def source(self, layer: int) -> int | None:
         """The layer whose cache a layer of attention reads: its own, or with `share` the nearest one below that has

@@ -198,7 +198,7 @@ class AdoptedModel(nn.Module):
         b, h = state.near[0].shape[:2]
         keys, values, records = (z[:, :, :c].flatten(1, 2) for z in state.near)
         aged = Slots(keys, values, records, state.slots.counts.new_full((b, h), c))
-        contest = Contest(self.rivals, self.budget.budget(current), current, c, self.budget.sinks)
+        contest = Contest(self.rivals, self.rivals * self.budget.budget(current), current, c, self.budget.sinks)
         keys, values, records = (z[:, :, c:] for z in state.near)
         slots = compete(state.slots, aged, self.use, contest)
         slots = slots._replace(records=remembered(slots.records, self.use.memory))

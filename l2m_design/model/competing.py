@@ -44,12 +44,12 @@ def no_slots(heads: int, key: Tensor, value_dim: int, width: int) -> Slots:
 
 
 class Contest(NamedTuple):
-    """As chunk number `current` of `chunk` tokens begins, every `rivals` neighbouring heads share budget · rivals
-    slots; each head's first `sinks` tokens always stay.
+    """As chunk number `current` of `chunk` tokens begins, every `rivals` neighbouring heads share `slots` slots; each
+    head's first `sinks` tokens always stay.
     """
 
     rivals: int
-    budget: int
+    slots: int
     current: int
     chunk: int
     sinks: int
@@ -79,7 +79,7 @@ def compete(slots: Slots, aged: Slots, rule: Rule, contest: Contest) -> Slots:
 
 def best_of(scores: Tensor, contest: Contest) -> Tensor:
     """[b groups m] places of the best of each group, by scores [b groups n], in any order; of equals, the first."""
-    stay, n = contest.budget * contest.rivals, scores.shape[-1]
+    stay, n = contest.slots, scores.shape[-1]
     if stay >= n:
         return torch.arange(n, device=scores.device).expand(scores.shape)
     if scores.device.type != "cpu":  # the host of a GPU would wait for the places

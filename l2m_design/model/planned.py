@@ -1,7 +1,8 @@
 """Planned caches: a causal language model of Hugging Face each of whose kv heads keeps what a plan says.
 
 The model's own modules run as they are. Every layer reads from its own cache alone, so that any number of tokens can
-be read in one call: sparse caches cut them at the borders of their chunks, inside the layer.
+be read in one call: sparse caches cut them at the borders of their chunks, inside the layer. Where heads of several
+layers compete for slots (see pooled), the whole model reads chunk by chunk.
 """
 
 from collections.abc import Iterator
@@ -9,172 +10,28 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from l2m_design.architecture.plans import RECURRENT, CachePlan, Kept, entries
 from l2m_design.errors import BadInput
-from l2m_design.model.adopted import read_on, shape_of, unturned
-from l2m_design.model.competing import Contest, Far, Slots, compete, no_slots, ragged_attention, remembered, starts
+from l2m_design.model.adopted import read_on, shape_of
+from l2m_design.model.competing import Far, Slots, starts
 from l2m_design.model.hybrid import Recurrent
-from l2m_design.model.rules import RECEIVED, HeavyHitters, Rule
+from l2m_design.model.planned_parts import Chosen, Held, New, Part, SparsePart
+from l2m_design.model.pooled import Near, Pool
+from l2m_design.model.rules import HeavyHitters, Rule
 from l2m_design.model.turned import rotary_rates
 from l2m_design.model.use import Use
 
-BLOCK = 256  # queries that a window reads at once
-
-
-class Held(NamedTuple):
-    """Keys and values [b g n d] of the tokens that are cached, in the order of time."""
-
-    keys: Tensor
-    values: Tensor
-
-
-class Chosen(NamedTuple):
-    """Of a sparse cache: slots, and keys, values [b g n d] and records [b g n r] of the own and the previous chunk."""
-
-    slots: Slots
-    near: tuple[Tensor, Tensor, Tensor]
-
 
 class PlannedState(NamedTuple):
-    """What the parts of all layers of attention hold, states of the recurrent ones, and tokens read."""
-
-    parts: tuple[Held | Chosen, ...]
-    recurrent: tuple[Recurrent, ...]
-    seen: int
-
-
-class New(NamedTuple):
-    """New tokens on their way through a layer: queries [b h t k], keys [b g t k] and values [b g t v] of some heads.
-
-    reads: the queries that are answered; those of another layer where it shares this one's cache.
+    """What the parts of all layers of attention hold, states of the recurrent ones, tokens read, and, where layers
+    compete, the slots of all of them: their parts hold the near tokens alone.
     """
 
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    reads: Tensor
-    scaling: float
-
-    def cut(self, first: int, last: int) -> "New":
-        """Some of the tokens."""
-        query, key, value = (z[:, :, first:last] for z in self[:3])
-        reads = query if self.reads is self.query else self.reads[:, :, first:last]
-        return New(query, key, value, reads, self.scaling)
-
-    def of_heads(self, heads: list[int]) -> "New":
-        """Some of the kv heads, and their queries."""
-        grouped = [z.unflatten(1, (self.key.shape[1], -1))[:, heads].flatten(1, 2) for z in (self.query, self.reads)]
-        query, reads = grouped[0], grouped[0] if self.reads is self.query else grouped[1]
-        return New(query, self.key[:, heads], self.value[:, heads], reads, self.scaling)
-
-
-class Part(nn.Module):
-    """The kv heads of a layer that keep alike: every token, or a window with or without the first tokens."""
-
-    def __init__(self, layer: int, heads: tuple[int, ...], kept: Kept) -> None:
-        super().__init__()
-        self.layer, self.heads, self.kept = layer, heads, kept
-
-    def empty(self, like: Tensor) -> Any:
-        """Nothing read yet; like: [b g 0 d] of all heads."""
-        none = like[:, : len(self.heads)]
-        return Held(none, none)
-
-    def read(self, held: Any, seen: int, new: New) -> tuple[Tensor, Any]:
-        """[b h t v] of new tokens behind `seen` ones, and what is cached after them."""
-        step, t, found = self._step(new), new.query.shape[2], []
-        for first in range(0, t, step):
-            y, held = self._read(held, seen + first, new.cut(first, first + step))
-            found.append(y)
-        return (found[0] if len(found) == 1 else torch.cat(found, 2)), held
-
-    def _step(self, new: New) -> int:
-        return new.query.shape[2] if self.kept.cache == "full" else BLOCK
-
-    def _read(self, held: Held, seen: int, new: New) -> tuple[Tensor, Held]:
-        keys, values = (torch.cat(pair, 2) for pair in zip(held, (new.key, new.value), strict=True))
-        t, s = new.query.shape[2], keys.shape[2]
-        mask = None if t in (1, s) and self.kept.cache == "full" else self._mask(t, s, seen, new.query.device)
-        causal = mask is None and t > 1
-        y = F.scaled_dot_product_attention(
-            new.reads, keys, values, attn_mask=mask, scale=new.scaling, is_causal=causal, enable_gqa=True
-        )
-        return y, self._cached(keys, values)
-
-    def _mask(self, t: int, s: int, seen: int, device: torch.device) -> Tensor:
-        """[t s] which of the cached and the new tokens are read."""
-        mask = torch.ones(t, s, dtype=torch.bool, device=device).tril(s - t)
-        if self.kept.cache == "full":
-            return mask
-        near = mask.triu(s - t - max(self.kept.window, 1) + 1)
-        near[:, : min(self.kept.sinks, s)] = mask[:, : min(self.kept.sinks, s)]
-        return near
-
-    def _cached(self, keys: Tensor, values: Tensor) -> Held:
-        s, sinks, last = keys.shape[2], self.kept.sinks, max(self.kept.window, 1) - 1
-        if self.kept.cache == "full" or s <= sinks + last:
-            return Held(keys, values)
-        first, rest = slice(0, sinks), slice(s - last, s)
-        return Held(*(torch.cat([z[:, :, first], z[:, :, rest]], 2) for z in (keys, values)))
-
-
-class SparsePart(Part):
-    """Kv heads that compete for slots, ranked by a rule over these heads alone. rates: see turned."""
-
-    def __init__(self, layer: int, heads: tuple[int, ...], kept: Kept, rule: Rule, rates: Tensor) -> None:
-        super().__init__(layer, heads, kept)
-        self.rule, self.budget = rule, kept.budget
-        self.rates: Tensor
-        self.register_buffer("rates", rates.float(), persistent=False)
-
-    def empty(self, like: Tensor) -> Chosen:
-        """See Part."""
-        none, h = like[:, : len(self.heads)], len(self.heads)
-        records = torch.zeros(*none.shape[:3], self.rule.width, device=like.device)
-        return Chosen(no_slots(h, none, none.shape[-1], self.rule.width), (none, none, records))
-
-    def read(self, held: Chosen, seen: int, new: New) -> tuple[Tensor, Chosen]:
-        """See Part: chunk by chunk."""
-        c, t, done, found = self.kept.chunk, new.query.shape[2], 0, []
-        plain = unturned(new.key, seen, self.rates)
-        records = self.rule.records(plain, new.value, seen, c).detach()
-        while done < t:
-            end = min(t, done + c - (seen + done) % c)
-            held = self._evicted(held, seen + done)
-            y, held = self._piece(held, seen + done, new.cut(done, end), records[:, :, done:end])
-            found.append(y)
-            done = end
-        return torch.cat(found, 2), held
-
-    def _piece(self, held: Chosen, seen: int, new: New, records: Tensor) -> tuple[Tensor, Chosen]:
-        added = (new.key, new.value, records)
-        keys, values, notes = (torch.cat(pair, 2) for pair in zip(held.near, added, strict=True))
-        far = Far(held.slots, starts(held.slots), 0)
-        y, received, near = ragged_attention(new.query, far, (keys, values), new.scaling)
-        if new.reads is not new.query:  # which tokens stay is for the layer that has the cache to say
-            y, _, _ = ragged_attention(new.reads, far, (keys, values), new.scaling)
-        previous = keys.shape[2] - new.key.shape[2] - seen % self.kept.chunk  # a token's own chunk does not count
-        notes[:, :, :previous, RECEIVED] += near[:, :, :previous]
-        known = held.slots.records.clone()
-        known[..., RECEIVED] += torch.stack(received)
-        return y, Chosen(held.slots._replace(records=known), (keys, values, notes))
-
-    def _evicted(self, held: Chosen, seen: int) -> Chosen:
-        """What stays as a chunk begins: the chunk before the previous one competes with what is cached."""
-        c = self.kept.chunk
-        current, inside = divmod(seen, c)
-        if inside or current < 2:
-            return held
-        b, h = held.near[0].shape[:2]
-        keys, values, records = (z[:, :, :c].flatten(1, 2) for z in held.near)
-        aged = Slots(keys, values, records, held.slots.counts.new_full((b, h), c))
-        contest = Contest(h, self.budget.budget(current), current, c, self.budget.sinks)
-        slots = compete(held.slots, aged, self.rule, contest)
-        slots = slots._replace(records=remembered(slots.records, self.rule.memory))
-        keys, values, records = (z[:, :, c:] for z in held.near)
-        return Chosen(slots, (keys, values, remembered(records, self.rule.memory)))
+    parts: tuple[Held | Chosen | Near, ...]
+    recurrent: tuple[Recurrent, ...]
+    seen: int
+    pool: tuple[Slots, ...] = ()
 
 
 class Reading:
@@ -184,6 +41,8 @@ class Reading:
         self._plan, self._last = plan, dict[int, New]()
         self._of = {layer: [at for at, part in enumerate(parts) if part.layer == layer] for layer in layers_of(parts)}
         self._parts, self._state, self._after = parts, state, list(state.parts)
+        self._starts = [starts(slots) for slots in state.pool]
+        self._received: dict[int, list[Tensor]] = {}
 
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
         """Attention [b h t v] of a layer's new queries, keys and values [b . t .]."""
@@ -202,12 +61,19 @@ class Reading:
         return y.flatten(1, 2)
 
     def _read(self, at: int, new: New) -> Tensor:
-        y, self._after[at] = self._parts[at].read(self._state.parts[at], self._state.seen, new)
+        part, before, seen = self._parts[at], self._state.parts[at], self._state.seen
+        if isinstance(part, SparsePart) and part.pooled:
+            far = Far(self._state.pool[0], self._starts[0], part.first)
+            y, self._after[at], self._received[at] = part.read_pooled(far, before, seen, new)  # type: ignore[arg-type]
+        else:
+            y, self._after[at] = part.read(before, seen, new)
         return y
 
-    def after(self, t: int, recurrent: tuple[Recurrent, ...]) -> PlannedState:
+    def after(self, t: int, recurrent: tuple[Recurrent, ...], pool: Pool | None) -> PlannedState:
         """The state after the t tokens, with these states of recurrent layers."""
-        return PlannedState(tuple(self._after), recurrent, self._state.seen + t)
+        received = [self._received[at] for at in sorted(self._received)]
+        slots = (pool.attended(self._state.pool[0], received),) if pool else ()
+        return PlannedState(tuple(self._after), recurrent, self._state.seen + t, slots)
 
 
 def layers_of(parts: list[Part]) -> Iterator[int]:
@@ -242,7 +108,25 @@ class PlannedModel(nn.Module):
                     found.append(SparsePart(layer, group, kept, self._rule(layer, group, kept, rule), rates[layer]))
                 else:
                     found.append(Part(layer, group, kept))
-        self.parts = nn.ModuleList(found).to(model.get_input_embeddings().weight.device)
+        device = model.get_input_embeddings().weight.device
+        self.parts = nn.ModuleList(found).to(device)
+        self.pool = self._pooled(rule).to(device) if rule and self._of_pool() else None
+
+    def _of_pool(self) -> list[int]:
+        """The numbers of the parts that compete with those of other layers."""
+        return [at for at, part in enumerate(self.parts) if isinstance(part, SparsePart) and part.pooled]
+
+    def _pooled(self, rule: Use) -> Pool:
+        sizes, kept, heads = list[int](), list[Kept](), list[int]()
+        for at in self._of_pool():
+            part: Any = self.parts[at]
+            part.first = len(heads)
+            heads += self._rule_heads(part.layer, part.heads)
+            sizes.append(len(part.heads))
+            kept.append(part.kept)
+        if len({(each.chunk, each.sinks) for each in kept}) > 1:
+            raise BadInput("a plan whose layers compete for slots needs the same chunk and sinks in all of them")
+        return Pool(sizes, kept, rule.of_heads(heads))
 
     def _check(self) -> None:
         plan, shape = self.plan, self.shape
@@ -265,17 +149,24 @@ class PlannedModel(nn.Module):
             return HeavyHitters(kept.budget)
         if rule is None:
             raise BadInput("a sparse cache by predicted use needs a fitted rule")
+        return rule.of_heads(self._rule_heads(layer, heads))
+
+    def _rule_heads(self, layer: int, heads: tuple[int, ...]) -> list[int]:
+        """The numbers of these heads among all of full attention."""
         first = self.shape.whole.index(layer) * self.shape.kv_heads
-        return rule.of_heads([first + head for head in heads])
+        return [first + head for head in heads]
 
     def moved(self, device: torch.device) -> None:
         """Follow the model to another device."""
         self.parts.to(device)
+        if self.pool:
+            self.pool.to(device)
 
     def empty(self, batch: int) -> PlannedState:
         """Nothing read yet."""
         like = self.model.get_input_embeddings().weight.new_zeros(batch, self.shape.kv_heads, 0, self.shape.head_dim)
-        return PlannedState(tuple(part.empty(like) for part in self.parts), (), 0)  # type: ignore[operator]
+        pool = (self.pool.empty(like),) if self.pool else ()
+        return PlannedState(tuple(part.empty(like) for part in self.parts), (), 0, pool)  # type: ignore[operator]
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits [b t v_] of tokens [b t], read as generation reads them."""
@@ -284,9 +175,27 @@ class PlannedModel(nn.Module):
     def prefill(self, tokens: Tensor, state: Any = None, last: int = 0) -> tuple[Tensor, PlannedState]:
         """Logits [b t v_] of tokens [b t], or of the last ones [b last v_], and the state after them."""
         state = state or self.empty(len(tokens))
+        if self.pool is None:
+            return self._read(tokens, state, last)
+        c, t, done, found = self.pool.chunk, tokens.shape[1], 0, []
+        while done < t:
+            end = min(t, done + c - state.seen % c)
+            wanted = min(end - done, max(1, last - t + end)) if last else 0  # one where none is: 0 stands for all
+            logits, state = self._read(tokens[:, done:end], self._evicted(state, self.pool), wanted)
+            found = [*found, logits] if end > t - last or not last else []
+            done = end
+        return torch.cat(found, 1), state
+
+    def _evicted(self, state: PlannedState, pool: Pool) -> PlannedState:
+        at = self._of_pool()
+        slots, near = pool.evicted(state.pool[0], [state.parts[n] for n in at], state.seen)  # type: ignore[misc]
+        parts = dict(enumerate(state.parts)) | dict(zip(at, near, strict=True))
+        return state._replace(parts=tuple(parts.values()), pool=(slots,))
+
+    def _read(self, tokens: Tensor, state: PlannedState, last: int) -> tuple[Tensor, PlannedState]:
         reading = Reading(list(self.parts), state, self.plan)  # type: ignore[arg-type]
         logits, recurrent = read_on(self.model, tokens, state.seen, reading, state.recurrent, last)
-        return logits, reading.after(tokens.shape[1], recurrent)
+        return logits, reading.after(tokens.shape[1], recurrent, self.pool)
 
     def step(self, token: Tensor, state: PlannedState) -> tuple[Tensor, PlannedState]:
         """Logits [b v_] after one token [b], and the new state."""

@@ -54,7 +54,7 @@ class UseMixer(HeadAttention):
 
     def contest(self, current: int) -> Contest:
         """As chunk number `current` begins."""
-        return Contest(self.rivals, self.budget.budget(current), current, self.chunk, self.budget.sinks)
+        return Contest(self.rivals, self.rivals * self.budget.budget(current), current, self.chunk, self.budget.sinks)
 
     def lending(
         self, x: Tensor, state: KeyValues, lent: Lent | None, given: Pass = PLAIN

@@ -38,13 +38,14 @@ def card(folder: Path, plan: CachePlan, kind: str = "Llama", heads: int = 6, **f
     return folder / "plan.yaml"
 
 
-def test_any_plan_is_read_by_the_code_in_its_folder(tmp_path: Path) -> None:
-    source = card(tmp_path, mixed())
+@pytest.mark.parametrize("plan", [mixed(), mixed().competing()], ids=["each layer", "all heads compete"])
+def test_any_plan_is_read_by_the_code_in_its_folder(tmp_path: Path, plan: CachePlan) -> None:
+    source = card(tmp_path, plan)
     assert is_plan(source)
     assert not is_plan(tmp_path / "model" / "config.json")
     found = export_plan(source, tmp_path / "out", native=None, force=False)
     assert found["format"] == "AdoptedLlamaForCausalLM"
-    made = PlannedModel(build("Llama"), mixed(), rule(6, 16))
+    made = PlannedModel(build("Llama"), plan, rule(6, 16))
     assert found["cache_bytes"] == made.cache_bytes(found["cache_tokens"])
     want, state = [], None
     prompt = torch.arange(PROMPT)[None] % 97

@@ -17,6 +17,7 @@ from tests.model.test_adopted import LENGTH, build, tokens
 SPARSE = Kept("sparse", window=12, sinks=2, chunk=8)
 GROWS = Kept("sparse", sinks=2, chunk=8, exponent=0.7, keep=1.5)
 HEAVY = Kept("sparse", window=12, sinks=2, chunk=8, choose="attention_mass")
+POOLED = Kept("sparse", window=12, sinks=2, chunk=8, allocate="model")
 SINKS = Kept("sinks+window", window=10, sinks=3)
 EVERY = {
     "window": Kept("window", window=9),
@@ -25,6 +26,7 @@ EVERY = {
     "sparse": SPARSE,
     "grows": GROWS,
     "attention": HEAVY,
+    "pooled": POOLED,
 }
 
 
@@ -89,8 +91,45 @@ def test_the_state_is_the_laws_to_the_byte(kept: Kept) -> None:
     with torch.no_grad():
         for t in range(1, LENGTH):
             _, state = made.step(tokens()[:, t - 1], state)
-            assert held_bytes(state.parts) == made.cache_bytes(t), t
+            assert held_bytes(state.parts) + held_bytes(state.pool) == made.cache_bytes(t), t
     assert made.elements(LENGTH) == made.plan.state(16).elements(LENGTH)
+
+
+def test_a_plan_of_one_pool_is_the_adopted_model_whose_heads_all_compete() -> None:
+    model = build("Llama")
+    made = planned(model, CachePlan.alike((SPARSE,) * 3, 2).competing())  # type: ignore[arg-type]
+    same = AdoptedModel(model, SPARSE.budget, "model", made.use)
+    with torch.no_grad():
+        want, whole = same.prefill(tokens())
+        got, state = made.prefill(tokens())
+        apart, _ = planned(model, CachePlan.alike((SPARSE,) * 3, 2)).prefill(tokens())
+    assert (got - want).abs().max() < 1e-5
+    assert state.pool[0].counts.tolist() == whole.slots.counts.tolist()
+    assert len(set(state.pool[0].counts[0].tolist())) > 1  # heads hold unlike numbers
+    assert (got - apart).abs().max() > 1e-4
+
+
+def test_a_pool_of_unlike_budgets_holds_their_sum() -> None:
+    plan = CachePlan(((SPARSE, SPARSE), (SINKS, FULL), (GROWS, Kept("window", window=7)))).competing()
+    assert plan
+    assert plan.picture == "S H H"
+    made = planned(build("Llama"), plan)
+    with torch.no_grad():
+        _, state = made.prefill(tokens())
+    assert len(made.parts) == 5
+    assert held_bytes(state.parts) + held_bytes(state.pool) == made.cache_bytes(LENGTH)
+    assert CachePlan.of_plain(plan.plain(), 2) == plan
+
+
+def test_heads_compete_across_layers_where_some_do() -> None:
+    """Not of one layer, not of unlike chunks, not by attention."""
+    for layers in [(SPARSE, FULL, FULL), (SPARSE, Kept("sparse", 12, 2, 16), FULL), (HEAVY, HEAVY, HEAVY)]:
+        assert CachePlan.alike(layers, 2).competing() is None
+    with pytest.raises(ValueError, match="not a cache"):
+        Kept.of_plain({"cache": "window", "window": 4, "allocate": "model"})
+    unlike = (POOLED, Kept("sparse", 12, 2, 16, allocate="model"), FULL)
+    with pytest.raises(BadInput, match="the same chunk"):
+        planned(build("Llama"), CachePlan.alike(unlike, 2))
 
 
 def test_heads_of_a_layer_may_keep_unlike() -> None:
@@ -118,7 +157,7 @@ def test_a_shared_cache_is_that_of_the_layer_below(kept: Kept) -> None:
         for first, last in ((0, 5), (5, 40), (40, 41), (41, LENGTH)):
             logits, state = made.prefill(tokens()[:, first:last], state)
             parts.append(logits)
-        assert held_bytes(state.parts) == made.cache_bytes(LENGTH)
+        assert held_bytes(state.parts) + held_bytes(state.pool) == made.cache_bytes(LENGTH)
     assert (torch.cat(parts, 1) - whole).abs().max() < 1e-5
     assert made.cache_bytes(LENGTH) == planned(model, CachePlan.alike((kept, NONE, NONE), 2)).cache_bytes(LENGTH)
     assert made.plan.picture.endswith("a a")

@@ -91,7 +91,7 @@ def test_the_best_stay_and_of_equals_the_first(budget: int) -> None:
     scores = torch.randint(0, 4, (3, 2, 40), generator=torch.Generator().manual_seed(budget)).float()
     scores[0, 0, 30], scores[1, 1, :6], scores[2, 0, 7] = torch.nan, torch.inf, -torch.inf
     order = scores.nan_to_num(torch.inf, torch.inf, -torch.inf).argsort(dim=-1, descending=True, stable=True)
-    got = best_of(scores, Contest(2, budget, 9, CHUNK, SINKS))
+    got = best_of(scores, Contest(2, 2 * budget, 9, CHUNK, SINKS))
     assert got.tolist() == order[..., : 2 * budget].sort(dim=-1).values.tolist()
 
 

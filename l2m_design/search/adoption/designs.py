@@ -11,6 +11,7 @@ from l2m_design.search.adoption.knapsack import Knapsack
 EVERY = (2, 3, 4, 6, 8)
 FLOORS = (0.97, 0.9, 0.0)  # of the budget: fewest bytes of a random plan, the first that some plan meets
 WINDOW = Kept("window")
+COMPETE = "all heads compete"
 
 
 def known(knapsack: Knapsack, templates: list[Kept], budget: float, length: int) -> dict[str, CachePlan]:
@@ -28,10 +29,19 @@ def known(knapsack: Knapsack, templates: list[Kept], budget: float, length: int)
     return found
 
 
+def competing(found: dict[str, CachePlan]) -> dict[str, CachePlan]:
+    """Plans by name in which the heads of all layers compete, one for each plan where they can."""
+    pooled = {f"{name.removeprefix('uniform ')}, {COMPETE}": plan.competing() for name, plan in found.items()}
+    return {name: plan for name, plan in pooled.items() if plan}
+
+
 def uniform(plan: CachePlan, shape: Shape) -> str | None:
     """The name of a plan whose layers of full attention all keep alike, and less than everything; none of another."""
     kept = {each for layer in shape.whole for each in plan.layers[layer]}
-    return f"uniform {named(kept.pop())}" if len(kept) == 1 and FULL not in kept else None
+    if len(kept) != 1 or FULL in kept:
+        return None
+    name = named(each := kept.pop())
+    return f"{name}, {COMPETE}" if each.allocate == "model" else f"uniform {name}"
 
 
 def named(template: Kept) -> str:

@@ -113,10 +113,12 @@ class Knapsack:
         return total
 
     def picks(self, plan: CachePlan) -> list[int | None]:
-        """By unit, the number of the option that a plan takes; none where it is no option, or its heads keep unlike."""
+        """By unit, the number of the option that a plan takes, whichever heads compete for its slots; none where it is
+        no option, or its heads keep unlike.
+        """
         found: list[int | None] = []
         for unit in self.units:
-            kept = {plan.layers[unit.layer][head] for head in unit.heads}
+            kept = {replace(plan.layers[unit.layer][head], allocate="layer") for head in unit.heads}
             known = len(kept) == 1 and kept <= set(unit.options)
             found.append(unit.options.index(kept.pop()) if known else None)
         return found

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from l2m_design.architecture.plans import NONE, SHARE, Choose, Kept
+from l2m_design.architecture.plans import NONE, SHARE, Allocate, Choose, Kept
 from l2m_design.errors import BadInput
 from l2m_design.search.settings import DemandSettings, beside
 from l2m_design.settings import Json, Values, override, read_mapping
@@ -141,7 +141,9 @@ class AdoptionSettings(Values):
     name: name of its folders under runs/ and reports/. start: the model: a Hugging Face folder or name, or a .gguf
     file. corpus: corpus, read by the tokenizer of the model. length: length in tokens of the windows on which losses
     are measured. options: caches that layers may have, besides their own. grain: layer (the same cache for all kv heads
-    of a layer) or head (a cache for each kv head). chunk: tokens of a chunk of sparse caches, a power of two. budgets:
+    of a layer) or head (a cache for each kv head). allocate: which kv heads may compete for the slots of sparse caches
+    by predicted use: layer (those of one layer), or model (plans in which those of all layers compete for the sum of
+    their slots are tried too). chunk: tokens of a chunk of sparse caches, a power of two. budgets:
     sizes of the state at the target length, as shares of that of the model (up to 1) or in bytes. demand: the
     requirement, measured or given; by default no condition is required. condition: how the requirement is judged;
     condition.length is the target length, by default `length`. enforce: parts of the condition that every plan must
@@ -158,6 +160,7 @@ class AdoptionSettings(Values):
     length: Annotated[int, Field(ge=32, le=2**22)] = 4096
     options: Annotated[tuple[OptionSettings, ...], Field(strict=False, min_length=1)]
     grain: Literal["layer", "head"] = "layer"
+    allocate: Allocate = "model"
     chunk: Annotated[int, Field(ge=2, le=65536)] = 32
     budgets: Annotated[tuple[Budget, ...], Field(strict=False, min_length=1)] = (0.5, 0.25, 0.125, 0.0625)
     demand: DemandSettings | None = None

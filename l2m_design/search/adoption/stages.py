@@ -7,7 +7,7 @@ from itertools import chain
 from l2m_design.architecture.plans import CachePlan
 from l2m_design.estimates import Floats
 from l2m_design.search.adoption.bench import Bench
-from l2m_design.search.adoption.designs import known, random_plans, uniform
+from l2m_design.search.adoption.designs import competing, known, random_plans, uniform
 from l2m_design.search.adoption.knapsack import Knapsack
 from l2m_design.search.adoption.results import AdoptionSummary, BudgetRow, Check, PlanRow
 from l2m_design.search.adoption.rows import Rows, rival_of
@@ -88,11 +88,13 @@ class Measuring:
         shape = self.knapsack.shape
         own = [shape.own(layer) for layer in range(len(shape.layers))]
         kinds = {(kept.cache, kept.choose) for kept in [*own, *self.settings.kept, *self.settings.templates]}
+        allowed = {"layer", self.settings.allocate}
         plans = [
             plan
             for plan in self.bench.measured()
             if (plan == solved.plan or self._fits(plan, solved.budget))
             and {(kept.cache, kept.choose) for kept in chain(*plan.layers)} <= kinds
+            and {kept.allocate for kept in chain(*plan.layers)} <= allowed
         ]
         plans.sort(key=rows.validation)
         return [(names.get(p) or uniform(p, shape) or f"measured plan {plan_name(p)[:6]}", p) for p in plans]
@@ -103,9 +105,14 @@ class Measuring:
         drawn = random_plans(self.knapsack, budget, RANDOM_TESTED, settings.seed)
         return (
             {"solved": solved.plan}
-            | known(self.knapsack, settings.templates, budget, settings.length)
+            | self._known(budget)
             | {f"random plan {n + 1}": plan for n, plan in enumerate(drawn)}
         )
+
+    def _known(self, budget: float) -> dict[str, CachePlan]:
+        """Known plans within a budget, those in which all heads compete among them."""
+        found = known(self.knapsack, self.settings.templates, budget, self.settings.length)
+        return found | (competing(found) if self.settings.allocate == "model" else {})
 
     def _fits(self, plan: CachePlan, budget: float) -> bool:
         return self.knapsack.bytes(plan) <= budget and self.knapsack.meets(plan)
@@ -133,8 +140,7 @@ class Measuring:
     def _corrected(self, number: int, solved: Solved, costs: Floats, rows: Rows) -> dict[CachePlan, str]:
         """Measure the solution and plans around it on validation windows; their names."""
         settings, budget, title = self.settings, solved.budget, f"budget {number + 1}"
-        known_ = known(self.knapsack, settings.templates, budget, settings.length)
-        eligible = {name: plan for name, plan in known_.items() if self._fits(plan, budget)}
+        eligible = {name: plan for name, plan in self._known(budget).items() if self._fits(plan, budget)}
         around = Neighbourhood(self.knapsack, costs, budget, eligible)
         tried = around.search(
             rows.validation,
@@ -142,7 +148,13 @@ class Measuring:
             settings.seed,
             lambda done, total: self.listener.progress(f"{title}: correction", done, total),
         )
-        return {each.plan: each.name for each in tried}
+        names = {each.plan: each.name for each in tried}
+        if settings.allocate == "model":
+            first = next((each for each in tried if each.plan.competing() not in (None, each.plan)), None)
+            for name, plan in competing({first.name: first.plan} if first else {}).items():
+                rows.validation(plan)
+                names.setdefault(plan, name)
+        return names
 
     def _tested(
         self, number: int, solved: Solved, ranked: list[tuple[str, CachePlan]], rows: Rows, tracker: Tracker

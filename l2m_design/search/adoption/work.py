@@ -32,7 +32,8 @@ def work_of(settings: AdoptionSettings, config: Any, shape: Shape, units: list[U
     body, head = _operations(settings.length, config, shape)
     layers, whole = len(shape.layers), body + head
     replaced = sum((len(unit.options) - 1) * (body * (1 - unit.layer / layers) + head / 2) for unit in units) / whole
-    designs = [len(settings.templates) + sum(1 / b < n < layers for n in EVERY) for b in settings.budgets]
+    pooled = [kept for kept in settings.templates if kept.by_use and settings.allocate == "model"]
+    designs = [len(settings.templates + pooled) + sum(1 / b < n < layers for n in EVERY) for b in settings.budgets]
     tested = 1 + sum(2 + count + RANDOM_TESTED for count in designs)
     healed = settings.finetune.tokens * budgets if settings.finetune else 0
     asked = 1 + (2 + bool(healed)) * budgets  # the model itself; of each budget the best, its rival, the healed
@@ -40,7 +41,9 @@ def work_of(settings: AdoptionSettings, config: Any, shape: Shape, units: list[U
         "predicted use": 3.0 * settings.fit * min(settings.length, LONGEST) / settings.length * settings.by_use,
         "costs": windows.costs * (1 + replaced),
         "random plans": float(windows.costs * settings.correction.random_plans),
-        "correction": float(windows.costs * sum(max(settings.correction.trials, 1 + count) for count in designs)),
+        "correction": float(
+            windows.costs * sum(max(settings.correction.trials, 1 + count) + bool(pooled) for count in designs)
+        ),
         "test": float(windows.test * tested),
         "recall": float(windows.recall * asked),
         "effective context": 1.5 * min(windows.context, windows.test) * len(contexts_of(settings.length)) * asked,
