@@ -1,6 +1,7 @@
 """Hybrid models of Hugging Face: states of their recurrent layers, handed in and out of a call as values."""
 
 import inspect
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -44,9 +45,17 @@ def cache_for(model: Any, states: tuple[Recurrent, ...]) -> Any:
     for at, layer in enumerate(cache.layers):
         if not isinstance(layer, LinearAttentionLayer):
             cache.layers[at] = Passing()
-        elif states:
+            continue
+        layer.update_recurrent_state = partial(_assigned, layer)
+        if states:
             _load(layer, next(given))
     return cache
+
+
+def _assigned(layer: Any, recurrent_states: Tensor, state_idx: int = 0, **_: Any) -> Tensor:
+    """In the place of a layer's update, which overwrites the tensor that a backward pass still needs."""
+    layer.recurrent_states[state_idx], layer.is_recurrent_states_initialized[state_idx] = recurrent_states, True
+    return recurrent_states
 
 
 def _load(layer: Any, state: Recurrent) -> None:

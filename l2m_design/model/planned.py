@@ -70,7 +70,7 @@ class Reading:
         return y
 
     def after(self, t: int, recurrent: tuple[Recurrent, ...], pool: Pool | None) -> PlannedState:
-        """The state after the t tokens, with these states of recurrent layers."""
+        """The state after the t tokens, with these states of recurrent layers; pool: for whose slots layers compete."""
         received = [self._received[at] for at in sorted(self._received)]
         slots = (pool.attended(self._state.pool[0], received),) if pool else ()
         return PlannedState(tuple(self._after), recurrent, self._state.seen + t, slots)

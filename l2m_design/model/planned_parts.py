@@ -107,7 +107,8 @@ class Part(nn.Module):
 class SparsePart(Part):
     """Kv heads that compete for slots, ranked by a rule over these heads alone. rates: see turned.
 
-    first: the number of the first head in the pool of all that compete, where layers do.
+    Where they compete with those of other layers, the rule makes their records and the pool ranks all; first: the
+    number of their first head in the pool.
     """
 
     def __init__(self, layer: int, heads: tuple[int, ...], kept: Kept, rule: Rule, rates: Tensor) -> None:

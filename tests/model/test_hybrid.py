@@ -55,7 +55,7 @@ def test_pieces_batches_and_bytes_of_a_planned_hybrid(kept: Kept) -> None:
         for t in range(1, 30):
             logits, state = made.step(tokens()[:, t - 1], state)
             assert (logits - whole[:, t - 1]).abs().max() < 1e-5
-            assert held_bytes((state.parts, state.recurrent)) == made.cache_bytes(t), t
+            assert held_bytes((state.parts, state.recurrent, state.pool)) == made.cache_bytes(t), t
         before = held_bytes(end.recurrent), end.recurrent[0].memory.clone()
         alone, _ = made.step(tokens()[1:, 0], select_rows(end, [1]))
         both, _ = made.step(tokens()[:, 0], end)

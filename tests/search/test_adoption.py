@@ -72,15 +72,16 @@ def test_a_shared_cache_costs_what_its_plan_loses(place: Path) -> None:
 def test_all_heads_compete_where_that_is_allowed(place: Path) -> None:
     """In plans of the same state, tried beside the others; by `allocate: layer` none counts any more."""
     found = study(place).run()
-    rows = [row for row in found.rows if row.name.endswith("all heads compete")]
+    rows = [row for row in found.rows if row.name == "uniform sparse by use, all heads compete"]
     assert rows
     for row in rows:
-        name = f"uniform {row.name.partition(',')[0]}"
-        apart = next(each for each in found.rows if (each.name, each.budget) == (name, row.budget))
-        assert row.state_bytes == apart.state_bytes
-        assert row.kept == apart.kept
+        layers = [{name: value for name, value in layer.items() if name != "allocate"} for layer in row.layers]
+        apart = next(each for each in found.rows if each.layers == layers)
+        assert (apart.name, apart.state_bytes) == ("uniform sparse by use", row.state_bytes)
         assert row.difference
+    assert [row.name for row in found.rows if row.name.endswith("all heads compete")] != [row.name for row in rows]
     again = study(place, "allocate=layer").reselect()
+    assert again.rows
     assert not any("compete" in row.name for row in again.rows)
 
 
@@ -151,7 +152,7 @@ def test_a_study_from_end_to_end(place: Path) -> None:
         )
         names = {row.name for row in (budget.best, *budget.others)}
         assert {"uniform window", "uniform sparse by attention (H2O)"} <= names
-        assert "sparse by use, all heads compete" in names
+        assert "uniform sparse by use, all heads compete" in names
         assert budget.rival is not None
         assert list(budget.best.context_gain) == [25, 50]
         assert budget.best.effective_context in (0, 25, 50)

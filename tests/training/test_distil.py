@@ -7,10 +7,14 @@ import pytest
 import torch
 
 from l2m_design.architecture.plans import CachePlan, Kept
+from l2m_design.model.adopted import shape_of
 from l2m_design.model.planned import PlannedModel
 from l2m_design.training.distil import distil
 from l2m_design.training.healing import Healing
+from l2m_design.training.start import with_states
+from tests.model.hybrids import hybrid
 from tests.model.test_adopted import adopted, build
+from tests.model.test_planned import rule
 
 
 def test_the_divergence_falls_and_gradients_reach_evicted_context() -> None:
@@ -37,6 +41,23 @@ def test_gradients_pass_through_the_slots() -> None:
     assert embedded.grad is not None
     first = embedded.grad[1]  # the first token is a sink, 63 tokens before
     assert float(first.abs().sum()) > 0
+
+
+POOLED = Kept("sparse", window=12, sinks=2, chunk=8, allocate="model")
+
+
+@pytest.mark.parametrize("kind", ["Llama", "Qwen3Next", "OlmoHybrid", "Lfm2"])
+def test_gradients_pass_through_pooled_slots(kind: str) -> None:
+    """Also beside recurrent layers, whose states go on from chunk to chunk."""
+    model: Any = build("Llama") if kind == "Llama" else hybrid(kind)
+    shape = with_states(model.config, shape_of(model, bounded=False))
+    plan = CachePlan.own(shape)
+    for layer in shape.whole:
+        plan = plan.but(layer, range(shape.kv_heads), POOLED)
+    made = PlannedModel(model, plan, rule(len(shape.whole) * shape.kv_heads, shape.head_dim))
+    embedded = model.get_input_embeddings().weight.requires_grad_()
+    made(torch.arange(1, 65)[None])[0, -1].square().sum().backward()
+    assert float(embedded.grad[1].abs().sum()) > 0  # a sink, 63 tokens before
 
 
 def loud() -> Any:

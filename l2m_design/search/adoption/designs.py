@@ -31,7 +31,7 @@ def known(knapsack: Knapsack, templates: list[Kept], budget: float, length: int)
 
 def competing(found: dict[str, CachePlan]) -> dict[str, CachePlan]:
     """Plans by name in which the heads of all layers compete, one for each plan where they can."""
-    pooled = {f"{name.removeprefix('uniform ')}, {COMPETE}": plan.competing() for name, plan in found.items()}
+    pooled = {f"{name}, {COMPETE}": plan.competing() for name, plan in found.items()}
     return {name: plan for name, plan in pooled.items() if plan}
 
 
@@ -40,8 +40,8 @@ def uniform(plan: CachePlan, shape: Shape) -> str | None:
     kept = {each for layer in shape.whole for each in plan.layers[layer]}
     if len(kept) != 1 or FULL in kept:
         return None
-    name = named(each := kept.pop())
-    return f"{name}, {COMPETE}" if each.allocate == "model" else f"uniform {name}"
+    each = kept.pop()
+    return f"uniform {named(each)}" + (f", {COMPETE}" if each.allocate == "model" else "")
 
 
 def named(template: Kept) -> str:

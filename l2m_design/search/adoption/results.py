@@ -56,11 +56,12 @@ class UnitRow:
 class PlanRow:
     """A plan. layers: as CachePlan writes them; kept: by unit, the number of its option, none where it is no option.
 
-    predicted: summed costs; validation: late loss above the model's on the windows that chose; difference: on test
-    windows, paired over documents; p: that a difference as small were seen if the true one were delta. recall: share of
-    the digits asked for that were the likeliest token. context_gain: by context c in tokens, late loss on test windows
-    with the past cut to c less that with the whole past; effective_context: the longest c with a gain, 0 where there is
-    none, None where it was not measured. healed: was it distilled?
+    predicted: summed costs, the same whichever heads compete for slots; validation: late loss above the model's on
+    the windows that chose; difference: on test windows, paired over documents; p: that a difference as small were
+    seen if the true one were delta. recall: share of the digits asked for that were the likeliest token.
+    context_gain: by context c in tokens, late loss on test windows with the past cut to c less that with the whole
+    past; effective_context: the longest c with a gain, 0 where there is none, None where it was not measured.
+    healed: was it distilled?
     """
 
     name: str

@@ -92,7 +92,8 @@ class CorrectionSettings(Values):
     """How the assumption that costs add up is checked and corrected, by measuring whole plans.
 
     random_plans: number of random plans within the budgets, whose measured losses are compared with the predicted ones.
-    trials: number of trials of Optuna for each budget: first known plans, then solutions for scaled costs.
+    trials: number of trials of Optuna for each budget: first known plans, those in which all heads compete among them,
+    then solutions for scaled costs.
     """
 
     random_plans: Annotated[int, Field(ge=0, le=1000)] = 30
@@ -241,8 +242,8 @@ class AdoptionSettings(Values):
 
     @property
     def measuring(self) -> Json:
-        """What measured losses depend on, beside the model and the corpus: neither options nor budgets nor the demand,
-        so that those may change and what was measured still counts.
+        """What measured losses depend on, beside the model and the corpus: not options, budgets, the demand, or which
+        heads may compete, so that those may change and what was measured still counts.
         """
         return {
             "length": self.length,

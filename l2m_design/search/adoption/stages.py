@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 
 from l2m_design.architecture.plans import CachePlan
 from l2m_design.estimates import Floats
@@ -150,10 +150,10 @@ class Measuring:
         )
         names = {each.plan: each.name for each in tried}
         if settings.allocate == "model":
-            first = next((each for each in tried if each.plan.competing() not in (None, each.plan)), None)
-            for name, plan in competing({first.name: first.plan} if first else {}).items():
+            new = (each for each in tried if (plan := each.plan.competing()) and plan not in names)
+            for name, plan in competing({each.name: each.plan for each in islice(new, 1)}).items():
                 rows.validation(plan)
-                names.setdefault(plan, name)
+                names[plan] = name
         return names
 
     def _tested(
