@@ -167,11 +167,13 @@ def recalled(recall: dict[str, float]) -> str:
 def caveats(summary: AdoptionSummary) -> list[str]:
     """What the numbers do not say."""
     said = [
-        "Costs are measured one at a time and add up only about; whole plans are measured before anything is claimed.",
-        f"Losses are of the second half of windows of {summary.settings.length:,} tokens; beyond that length the plan "
-        "follows its laws, and nothing was measured.",
-        "Loss hides recall: a plan that loses little may not find a single line that is asked for later.",
-        "The L²M condition is necessary, not sufficient, and fixes a rate.",
+        "The cost of each replacement is measured alone, and costs add up only approximately. Every stated loss of a "
+        "plan is therefore measured with the whole plan, unless it is called predicted.",
+        f"Losses are means over the second half of windows of {summary.settings.length:,} tokens. The caches of a plan "
+        "are defined at longer contexts too, but no loss was measured there.",
+        "A small loss does not imply good recall: the plan may fail to find a single line of the text that a later "
+        "question needs.",
+        "The L²M condition is necessary, not sufficient. It fixes how fast the state must grow, not how large it is.",
     ]
     return said if summary.demand else said[:-1]
 

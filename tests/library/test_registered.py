@@ -36,7 +36,7 @@ def test_an_export_is_the_next_version_and_is_found_by_its_alias(
 
 def test_a_name_or_store_that_cannot_be_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     for register, tracking, message in (
-        ("a/b", "sqlite:///x.db", "--register: found 'a/b', a name without / and : is expected"),
+        ("a/b", "sqlite:///x.db", "--register: found 'a/b'; a model's name must not be empty or contain"),
         ("ok", "ftp://x", "--tracking ftp://x: no store of that kind"),
     ):
         with pytest.raises(l2m.BadInput, match=message):

@@ -101,12 +101,12 @@ def models() -> dict[str, tuple[Any, str]]:
         "gpt_neox": (hf.GPTNeoXForCausalLM(hf.GPTNeoXConfig(**sizes)), "its layers are not those of a plain decoder"),
         "mamba": (
             hf.MambaForCausalLM(hf.MambaConfig(**words, hidden_size=32, num_hidden_layers=2, state_size=4)),
-            "has no attention whose cache",
+            "has no attention, so there is no cache",
         ),
         "gemma2": (hf.Gemma2ForCausalLM(hf.Gemma2Config(**sizes, head_dim=16)), "soft caps or learned sinks"),
         "falcon_h1": (
             hf.FalconH1ForCausalLM(hf.FalconH1Config(**sizes, **falcon)),
-            "layers of hybrid cannot be adopted",
+            "layers of type hybrid are not supported",
         ),
     }
 
@@ -122,9 +122,9 @@ def test_models_whose_attention_cannot_be_replaced(place: Path, tiny_llama: Path
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"model_type": "t5"}, "t5: cross attention has no cache to bound; give a decoder with full"),
-        ({"model_type": "bart"}, "bart: cross attention has no cache to bound; give a decoder with full"),
-        ({"model_type": "mllama_text_model"}, "cross attention has no cache to bound; give a decoder with full"),
+        ({"model_type": "t5"}, "t5: models with cross attention are not supported; give a decoder with full"),
+        ({"model_type": "bart"}, "bart: models with cross attention are not supported; give a decoder with full"),
+        ({"model_type": "mllama_text_model"}, "with cross attention are not supported; give a decoder with full"),
         (
             {"model_type": "mine", "auto_map": {"AutoConfig": "code.Config"}},
             "needs Python code of its own .*, which is not run; use a model that transformers supports",

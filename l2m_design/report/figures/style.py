@@ -42,7 +42,7 @@ STYLE: Any = {
 
 
 def figure(height: float = 3.6, width: float = 7.2) -> tuple[Figure, Axes]:
-    """An empty drawing of inches, and its axes."""
+    """An empty figure of this size in inches, and its axes."""
     with matplotlib.rc_context(STYLE):
         drawing = Figure(figsize=(width, height), layout="constrained")
         return drawing, drawing.add_subplot()

@@ -140,7 +140,7 @@ def _line(design: Design) -> Json:
 
 
 def _few(traces: list[Json]) -> list[Json]:
-    """The first ones are drawn, the others when the key is asked for them."""
+    """Show the first ones; the others are hidden until a click in the legend."""
     return [each if n < MOST_DRAWN else {**each, "visible": "legendonly"} for n, each in enumerate(traces)]
 
 

@@ -15,9 +15,9 @@ NAME = re.compile(r"[^/:]+")  # as MLflow takes it
 
 
 def check_model_name(name: str) -> None:
-    """Raises BadInput where MLflow would not take it."""
+    """Raises BadInput if MLflow does not accept the name."""
     if not NAME.fullmatch(name) or not name.strip():
-        raise BadInput(f"--register: found '{name}', a name without / and : is expected")
+        raise BadInput(f"--register: found '{name}'; a model's name must not be empty or contain / or :")
 
 
 def _make_model(client: Any, name: str) -> None:

@@ -21,8 +21,8 @@ Point = tuple[str, int, float]  # name, step (tokens read), value
 
 @dataclass
 class Seen:
-    """What a run is known to hold in the store. steps: by metric, as far as they were asked for; new: made here, so
-    that it holds nothing else.
+    """What a run is known to contain in the store. steps: by metric, as far as they were read; new: made here, so that
+    it contains nothing else.
     """
 
     id: str
@@ -107,7 +107,7 @@ class Runs:
         return Seen.of(found) if found.info.lifecycle_stage == "active" else None
 
     def found(self, asked: str = "") -> list[Any]:
-        """The study's runs in the store, the oldest first; of them those that are asked for."""
+        """The study's runs in the store, the oldest first. asked: a filter string of MLflow."""
         asked = " and ".join(filter(None, (f"tags.`{STUDY}` = '{self.identity}'", asked)))
         order, found, token = ["attributes.start_time"], list[Any](), None
         while True:
