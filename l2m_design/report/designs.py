@@ -34,7 +34,7 @@ class Design:
 
     @property
     def label(self) -> str:
-        """Its title, and that it was chosen."""
+        """Its title, marked if it was chosen."""
         return f"chosen: {self.title}" if self.chosen else self.title
 
 

@@ -18,7 +18,7 @@ ENDINGS = (".png", ".svg", ".html")
 def check_ending(path: Path) -> None:
     """Raises BadInput when the ending names no kind of picture."""
     if path.suffix not in ENDINGS:
-        raise BadInput(f"--plot {path}: the ending says the kind; allowed: {', '.join(ENDINGS)}")
+        raise BadInput(f"--plot {path}: the file name must end in one of: {', '.join(ENDINGS)}")
 
 
 def rendered(page: str, told: Mapping[str, Any]) -> str:

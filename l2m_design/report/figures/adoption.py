@@ -40,7 +40,7 @@ def front(summary: AdoptionSummary) -> str:
         axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: size(x)))
         axes.yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
         axes.set_xlabel(f"state at {summary.settings.condition.length:,} tokens, bytes")
-        axes.set_ylabel("late loss above the model's, nats per token")
+        axes.set_ylabel("late loss minus the model's, nats per token")
         axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         return as_svg(drawing)
 
@@ -96,7 +96,7 @@ def cost_map(summary: AdoptionSummary) -> str:
         places = [column for column, unit in enumerate(units) if unit.heads[0] == 0]
         axes.set_xticks(places, [str(units[column].layer) for column in places], fontsize=7)
         alone = all(len(unit.heads) == 1 for unit in units) and summary.start.kv_heads > 1
-        axes.set_xlabel("layer, its kv heads side by side" if alone else "layer")
+        axes.set_xlabel("layer, with its kv heads beside each other" if alone else "layer")
         bar = drawing.colorbar(image, ax=axes, pad=0.01, fraction=0.05)
         bar.set_label("cost alone, nats per token", fontsize=8)
         bar.ax.yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%.2g"))
@@ -109,7 +109,7 @@ def _taken_by(plan: PlanRow, units: list[UnitRow], kv_heads: int) -> list[str]:
     """What a plan keeps in each unit, in words, whether it is an option or not."""
     layers = CachePlan.of_plain(plan.layers, kv_heads).layers
     kept = [{str(layers[unit.layer][head]) for head in unit.heads} for unit in units]
-    return [names.pop() if len(names) == 1 else "heads unlike" for names in kept]
+    return [names.pop() if len(names) == 1 else "heads differ" for names in kept]
 
 
 def _taken(axes: Axes, taken: list[list[str]], options: list[str]) -> None:
@@ -132,6 +132,6 @@ def check(found: Check) -> str:
         ends = [min(found.predicted + found.measured), max(found.predicted + found.measured)]
         axes.plot(ends, ends, color=BAD, lw=0.8, ls="--", label="equal")
         axes.set_xlabel("summed costs, nats per token")
-        axes.set_ylabel("measured above the model's")
+        axes.set_ylabel("measured loss minus the model's")
         axes.legend(fontsize=8)
         return as_svg(drawing)

@@ -267,6 +267,6 @@ def excess(by_length: Mapping[str, Mapping[int, list[float]]], looks: Looks) -> 
             axes.plot(at, [np.mean(lengths[x]) for x in at], color=color, ls=STYLES[style], lw=1.5, label=literal(name))
             for x in at:
                 axes.plot([x] * len(lengths[x]), lengths[x], ".", ms=4, color=color, alpha=0.6)
-        log_axes(axes, "context length, tokens", "late excess, bits a fact")
+        log_axes(axes, "context length, tokens", "late excess, bits per fact")
         legend_below(drawing)
         return as_svg(drawing)

@@ -249,7 +249,7 @@ def excess(named: Sequence[Design]) -> Json | None:
         known = {n: seeds for n, seeds in found.items() if seeds}
         if known:
             lengths |= set(known)
-            said = [hover(design.label, f"{n:,} tokens", f"bits a fact, by seed: {_listed(seeds)}")
+            said = [hover(design.label, f"{n:,} tokens", f"bits per fact, by seed: {_listed(seeds)}")
                     for n, seeds in known.items()]  # fmt: skip
             means = [float(np.mean(seeds)) for seeds in known.values()]
             traces.append(trace(design.label, list(known), means, said, mode="lines+markers", line=_line(design),
@@ -257,7 +257,7 @@ def excess(named: Sequence[Design]) -> Json | None:
     if not traces:
         return None
     x = length_axis("context length, tokens", min(lengths), max(lengths))
-    return {"traces": _few(traces), "layout": {"xaxis": x, "yaxis": axis("late excess, bits a fact", log=True)}}
+    return {"traces": _few(traces), "layout": {"xaxis": x, "yaxis": axis("late excess, bits per fact", log=True)}}
 
 
 def _listed(seeds: Sequence[float]) -> str:

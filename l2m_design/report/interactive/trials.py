@@ -147,7 +147,7 @@ def choices(found: Sequence[Importance]) -> Json | None:
     rows = list(reversed(found))
     texts = [
         hover(each.choice, f"{100 * each.share:.0f}% of the variance of the loss over {each.trials} trials",
-              f"by chance alone up to {100 * each.chance:.0f}%")
+              f"chance alone gives up to {100 * each.chance:.0f}%")
         for each in rows
     ]  # fmt: skip
     names = [plain_text(each.choice) for each in rows]
