@@ -1,4 +1,4 @@
-"""The page and the sentences of an adoption study: the least cache that keeps what a model can do."""
+"""The page and the sentences of a study with `start`: the smallest cache with which a model loses at most delta."""
 
 from pathlib import Path
 

@@ -13,7 +13,7 @@ CHOSEN = "In the table of runs, the filter `tags.chosen = 'yes'` shows the chose
 
 
 def of_study(summary: Summary) -> str:
-    """A search of architectures: its answer, and a table of finalists, or of the trials that none dominates."""
+    """A search of architectures: its answer, and a table of finalists, or of the trials of the Pareto front."""
     at = f"state at {summary.demand.terms.length:,} tokens"
     if summary.finalists:
         titles = ["finalist", "layers", "test loss, nats", "minus reference", "effective context", at, "growth"]

@@ -1,4 +1,4 @@
-"""The figures of a study that answer to the pointer, by name, each as traces and a layout."""
+"""The interactive figures of a study, by name, each as traces and a layout."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -35,7 +35,7 @@ POINTS = 40  # of a curve
 
 
 def finalists(summary: Summary, named: Sequence[Design]) -> Json | None:
-    """Late loss on test documents less the reference's, against state bytes, with 95% intervals."""
+    """Late loss on test documents minus the reference's, against state bytes, with 95% intervals."""
     choice, traces, values, sizes = summary.choice, [], [], []
     for design in named:
         row = design.finalist
@@ -94,7 +94,7 @@ def _wide(sizes: Sequence[float]) -> Json:
 
 
 def gains(summary: Summary, named: Sequence[Design]) -> Json | None:
-    """What the past beyond c tokens gains on the same tokens, against c; 95% intervals."""
+    """Gain from context beyond c tokens against c, with 95% intervals."""
     traces, lengths = [], set[int]()
     for number, design in enumerate(named):
         found: Mapping[int, Estimate] = context_gain(summary, design)
@@ -128,7 +128,7 @@ def gains(summary: Summary, named: Sequence[Design]) -> Json | None:
 
 
 def context_gain(summary: Summary, design: Design) -> Mapping[int, Estimate]:
-    """The gains of a finalist at the choice's length; of a trial, where there are no finalists."""
+    """The gains of a finalist at the length of the choice; of a trial if there are no finalists."""
     if summary.finalists:
         at = design.finalist.lengths.get(summary.choice.length) if design.finalist else None
         return at.context_gain if at else {}
@@ -241,7 +241,7 @@ def profiles(curves: Sequence[tuple[str, Sequence[float], Json]], y: str) -> Jso
 
 
 def excess(named: Sequence[Design]) -> Json | None:
-    """Excess over Bayes in bits a fact against context length; means over seeds, each seed in the hover label."""
+    """Excess over Bayes in bits per fact against context length; means over seeds, seeds in the hover label."""
     traces, lengths = [], set[int]()
     for design in named:
         found = {n: at.late_excess_bits_by_seed for n, at in sorted(design.finalist.lengths.items())} if (
