@@ -141,7 +141,9 @@ def test_a_study_from_end_to_end(place: Path) -> None:
         assert budget.best.effective_context in (0, 25, 50)
     assert found.start.effective_context is not None
     assert found.test_documents == 10
-    assert "Test losses are means over 10 windows of 10 documents; differences are paired over documents." in outcome(found)
+    assert "Test losses are means over 10 windows of 10 documents; differences are paired over documents." in outcome(
+        found
+    )
     assert len(found.check.predicted) == len(found.check.measured) == 4
     back = of_plain(json.loads((place / "reports" / "small" / "study.json").read_text()), "study.json")
     assert plain(back) == plain(found)
