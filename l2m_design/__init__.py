@@ -1,4 +1,4 @@
-"""L²M design: measure the mutual information of a corpus; search the smallest history state that keeps up with it.
+"""L²M design: measure the mutual information of a corpus; search for the smallest history state that keeps up with it.
 
     corpus -> information -> PowerLaw (requirement) --+
                                                       +- condition -> search -> report
@@ -84,7 +84,7 @@ _MODULE = {name: module for module, names in _MODULES.items() for name in names}
 
 
 class _Callable(ModuleType):
-    """A subpackage that can be called as the function of its name: `l2m.search(study)`, and `l2m_design.search.run`."""
+    """A subpackage that is also the function of its name: `l2m.search(study)` works beside `l2m_design.search.run`."""
 
     @property
     def __signature__(self) -> Any:

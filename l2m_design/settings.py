@@ -188,7 +188,7 @@ def override(data: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]
         for part in path:
             place = place.setdefault(part, {}) if isinstance(place, dict) else None
         if not isinstance(place, dict):
-            raise BadInput(f"`overrides` {setting}: '{dotted}': a part of this key is a value without keys")
+            raise BadInput(f"`overrides` {setting}: '{dotted}': a part of this key is a plain value, which has no keys")
         place[last] = parse_yaml(text, f"`overrides` {setting}")
     return result
 

@@ -30,8 +30,8 @@ from l2m_design.cli.terminal import OPTIONS, with_options
 from l2m_design.errors import BadInput, WorkFailed
 
 SUMMARY = (
-    "Measure how fast the mutual information of your data grows with context length, and search the architecture with "
-    "the smallest history state that keeps up with it."
+    "Measure how fast the mutual information of your data grows with context length, and search for the architecture "
+    "with the smallest history state that keeps up with it."
 )
 
 app = typer.Typer(

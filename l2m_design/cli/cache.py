@@ -28,7 +28,9 @@ Model = Annotated[
     str, typer.Argument(help="A folder that `l2m train` wrote, a Hugging Face folder or name, or a .gguf file.")
 ]
 Text = Annotated[str, typer.Option(help="Corpus to read: stdlib, a file, folder or glob, ...")]
-Choose = Annotated[list[str], typer.Option(help=f"Rule by which older tokens stay cached: {KNOWN}. Repeatable.")]
+Choose = Annotated[
+    list[str], typer.Option(help=f"Rule that decides which older tokens stay cached: {KNOWN}. Repeatable.")
+]
 Share = Annotated[list[float], typer.Option(help="Size of the cache as a fraction of the full cache; repeatable.")]
 Length = Annotated[
     str, typer.Option(metavar="TOKENS", help="Length of a window, such as 2048 or 2k; the second half is scored.")
@@ -36,7 +38,7 @@ Length = Annotated[
 Windows = Annotated[int, typer.Option(help="Number of windows, at least 8, spread over all documents.")]
 Chunk = Annotated[int, typer.Option(help="Tokens that are read at a time; the two newest chunks are always cached.")]
 Sinks = Annotated[int, typer.Option(help="Number of first tokens of a window that are never evicted.")]
-Teach = Annotated[int, typer.Option(help="For `value`: steps that train the score, on the training split.")]
+Teach = Annotated[int, typer.Option(help="For `value`: number of steps to train the score, on the training split.")]
 Allocate = Annotated[
     str,
     typer.Option(
@@ -101,7 +103,7 @@ def command(
     from l2m_design.model.backends import pick_device
 
     if not 8 <= windows <= 100_000:
-        raise BadInput(f"--windows {windows}: must be 8 to 100000 (intervals resample documents)")
+        raise BadInput(f"--windows {windows}: must be 8 to 100000")
     if teach < 1:
         raise BadInput(f"--teach {teach}: must be at least 1 step")
     window, ours = parse_length(length), (Path(model) / "architecture.yaml").exists()

@@ -26,7 +26,9 @@ def command(
     steps: Annotated[int, typer.Option(help="Training steps of each run.")] = 600,
     batch_tokens: Annotated[int, typer.Option(help="Tokens of each training step.")] = 16384,
     seeds: Annotated[int, typer.Option(help="Number of runs for each size and learning rate.")] = 3,
-    rates: Annotated[str, typer.Option(help="Learning rates, separated by commas; the best counts.")] = "0.006,0.012",
+    rates: Annotated[
+        str, typer.Option(help="Learning rates, separated by commas; the best one is used.")
+    ] = "0.006,0.012",
     device: Device = "auto",
     so_far: Annotated[
         bool, typer.Option("--so-far", help="Train nothing; compute the result from the finished runs.")

@@ -22,15 +22,15 @@ Models = Annotated[
 ]
 Beta = Annotated[float | None, typer.Option(help="Required growth: the exponent of I(n;n) = A n^beta.")]
 Prefactor = Annotated[
-    float | None, typer.Option(help="A of I(n;n) = A n^beta in nats: the required amount; needs --beta.")
+    float | None, typer.Option(help="A in I(n;n) = A n^beta, in nats; it gives the required amount. Needs --beta.")
 ]
 Estimate = Annotated[Path | None, typer.Option(help="Requirement from a file: the output of `l2m estimate --json`.")]
 End = Annotated[str, typer.Option(help="Which beta to judge by: upper or lower end of its interval, or its value.")]
 Runtime = Annotated[
     str | None,
     typer.Option(
-        help="Software whose cache layout counts for a published model: transformers, vllm, llama.cpp, mamba-ssm, fla; "
-        "or ideal, only what must be stored.",
+        help="Software whose cache layout is counted for a published model: transformers, vllm, llama.cpp, mamba-ssm, "
+        "fla, or ideal (only the state that must be stored).",
         show_default="transformers, or mamba-ssm or fla for their own models",
     ),
 ]
@@ -61,7 +61,7 @@ Lengths = Annotated[
 BytesPerToken = Annotated[
     float | None,
     typer.Option(
-        help="Average bytes of text per token of the models; converts a requirement whose lengths count bytes."
+        help="Average bytes of text per token of the models; converts a requirement whose lengths are in bytes."
     ),
 ]
 Capacity = Annotated[
@@ -105,8 +105,8 @@ def command(
 ) -> None:
     """Judge whether an architecture's history state is large enough and grows fast enough for the data (L²M condition).
 
-    Published models are read from their config.json; no weights are needed. Without --beta or --estimate the
-    requirement is that published for PG19 books. Exit code 1 if a model does not meet the condition.
+    Published models are read from their config.json; no weights are needed. Without --beta or --estimate, the
+    requirement published for PG19 books is used. Exit code 1 if a model does not meet the condition.
     """
     from l2m_design.library import answer
     from l2m_design.library.check import check_all

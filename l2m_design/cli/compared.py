@@ -43,9 +43,10 @@ def show(models: "dict[str, Subject]", demand: "Demand", results: "list[CheckAns
     table(columns, [_row(name, result) for name, result in zip(models, results, strict=True)])
     if demand.has_level:
         say(
-            f"Longest context covered at a capacity per element of {held}, and by the hard bound of "
-            f"{demand.hard_nats:.1f} nats per element; states {in_dtypes(used)}. Enough state: yes if the state "
-            "suffices at the lowest capacity, no if it does not suffice at the highest."
+            f"Assumed capacity per state element: {held}.",
+            f"The longest context covered is given at this capacity, and by the hard bound of {demand.hard_nats:.1f} "
+            f"nats per element; states {in_dtypes(used)}. Enough state: yes if the state suffices at the lowest "
+            "capacity, no if it does not suffice at the highest.",
         )
     for name, result in zip(models, results, strict=True):
         say("", f"{name}: {'meets' if result['meets'] else 'does not meet'} the condition.")

@@ -35,7 +35,7 @@ Models = Annotated[
     typer.Option(
         help="Language model for profile, direct and vclub: oracle (the exact one of a synthetic source), train (train "
         "one first), a Hugging Face folder or name, a .gguf file, or a server: http://HOST/v1 or http://HOST/v1#MODEL. "
-        "Repeatable: models are compared."
+        "Repeatable, to compare models."
     ),
 ]
 Tokenizer = Annotated[
@@ -75,13 +75,15 @@ Control = Annotated[
 Pairing = Annotated[
     str,
     typer.Option(
-        help="Term that is subtracted, log p(Y): same (Y of the same document), other (Y of another document, direct "
-        "only) or none (losses of the first half minus those of the second instead, profile only)."
+        help="Y whose log p(Y) is subtracted: same (of the same document), other (of another document; direct only) or "
+        "none (profile only: the losses of the first half minus those of the second are used instead)."
     ),
 ]
 Bigram = Annotated[
     str,
-    typer.Option(help="paper: correct the first two tokens, which are scored without context, as published; or none."),
+    typer.Option(
+        help="Correction of the first two tokens, which are scored without context: paper (published) or none."
+    ),
 ]
 Normalise = Annotated[
     str | None,
@@ -130,8 +132,8 @@ def command(
 ) -> None:
     """Estimate how the mutual information between neighbouring blocks of n tokens grows with n: I(n;n) = A n^beta.
 
-    With several estimators or models the first is the main result and the others are compared with it; the
-    requirement is taken from the one that finds most information in the same tokens.
+    With several estimators or models, the first is the main result and the others are compared with it. The
+    requirement comes from the one that finds most information in the same tokens.
     """
     given: Plain = {"shortest": shortest, "longest": longest, "windows": windows, "spots": spots, "seed": seed}
     given |= {"control": control, "pairing": pairing, "bigram_correction": bigram_correction, "split": split}
@@ -226,7 +228,7 @@ def _print(found: "list[Measurement]", pairs: "TwoPoint | None", corpus: "Corpus
         print_measurement(measurement)
     if len(found) > 1:
         print_compared(found)
-        say(f"Which estimate counts: {deciding(found)[1]}.")
+        say(f"Estimate that gives the requirement: {deciding(found)[1]}.")
     if pairs:
         print_two_point(pairs)
 

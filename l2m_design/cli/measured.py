@@ -60,7 +60,7 @@ def _primed(found: "Measurement") -> str:
     sizes = ", ".join(f"{nats:.4g} after {tokens:,}" for tokens, nats in sorted(found.compression.plateau.items()))
     words, order = (curve.mean()[-1] for curve in (found.compression.words, found.compression.ordered))
     share = (
-        f"At the longest n {max(0.0, words / (words + order)):.0%} of it come from vocabulary alone. "
+        f"At the longest n, {max(0.0, words / (words + order)):.0%} of it comes from vocabulary alone. "
         if words + order > 0
         else ""
     )
@@ -68,8 +68,8 @@ def _primed(found: "Measurement") -> str:
         f"Compressor: {found.compression.bits:.2f} bits per token at the longest n. I(n;n) there, by the number of "
         "tokens of other documents that it read first, in "
         f"{found.compression.words.nats.shape[0]} {found.curve.unit}: {sizes}. {share}"
-        "From vocabulary alone: the saving with the words of X shuffled. From another document: the saving with the X "
-        "of another document, which is language that the compressor had not learnt yet."
+        "Column 'from vocabulary alone': I(n;n) with the words of X shuffled. Column 'from another document': I(n;n) "
+        "with the X of another document, which is language that the compressor had not learned before."
     )
 
 

@@ -18,20 +18,18 @@ def command(
     ] = None,
     compare: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(metavar="A B", help="Compare two studies on one page, instead of STUDY."),
+        typer.Option(metavar="A B", help="Compare two studies on one page; leave STUDY out."),
     ] = None,
     figures: Annotated[Path | None, typer.Option(help="Folder to write the figures to, as SVG files.")] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of study.json and stop.")] = False,
     resend: Annotated[
-        bool, typer.Option("--resend", help="Send to MLflow whatever it does not have of the study.")
+        bool, typer.Option("--resend", help="Send all results of the study that are missing in MLflow.")
     ] = False,
     tracking: Annotated[
         str | None, typer.Option(help="With --resend: MLflow URI. Default: MLFLOW_TRACKING_URI, else a SQLite file.")
     ] = None,
-    runs: Annotated[Path, typer.Option(help="With --resend: the folder that the search had as --runs.")] = Path("runs"),
-    storage: Annotated[
-        str | None, typer.Option(help="With --resend: the URL that the search had as --storage.")
-    ] = None,
+    runs: Annotated[Path, typer.Option(help="With --resend: the --runs folder of the search.")] = Path("runs"),
+    storage: Annotated[str | None, typer.Option(help="With --resend: the --storage URL of the search.")] = None,
     as_json: Json = False,
 ) -> None:
     """Write the report of a finished study as one self-contained HTML page, and print its result."""

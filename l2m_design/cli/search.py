@@ -19,7 +19,7 @@ def command(
     study: Annotated[Path | None, typer.Argument(help="YAML file of a study, such as configs/quickstart.yaml.")] = None,
     overrides: Set = [],  # noqa: B006 - typer copies it
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue an interrupted search, as without it, but fail if there is none.")
+        bool, typer.Option("--resume", help="Continue an interrupted search; fail if there is none to continue.")
     ] = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start again; files of an earlier search are renamed and kept.")
@@ -127,13 +127,13 @@ def _print(summary: "Summary", files: list[str]) -> None:
     if summary.finalists:
         table([f"finalist, {summary.choice.length:,} tokens", *titles], _finalist_rows(summary))
     else:
-        table(["design", *titles], _trial_rows(summary))
+        table(["trial", *titles], _trial_rows(summary))
     trials, seconds = summary.trials, summary.seconds
     say(
         *words.outcome(summary),
         f"{trials.complete} trials complete, {trials.pruned} pruned, {words.rejected(summary)}, "
         f"{trials.failed} failed, {summary.duplicates} duplicates, "
-        + (f"in {seconds.total:.0f} s ({seconds.training:.0f} s training)." if seconds.total else "stored."),
+        + (f"in {seconds.total:.0f} s ({seconds.training:.0f} s training)." if seconds.total else "all stored before."),
         f"Report: {files[0]}",
         *(f"Chosen: {file}" for file in files[1:3]),
         *(f"Tokenizer: {file}" for file in files[3:]),

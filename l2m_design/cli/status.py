@@ -1,4 +1,4 @@
-"""`l2m status STUDY`: where a search stands; the same table stands at the foot of a terminal while it searches."""
+"""`l2m status STUDY`: the state of a search, as a table; `l2m search` shows the same table while it runs."""
 
 import time
 from collections.abc import Iterator
@@ -22,24 +22,24 @@ MARKS = {
     "finished": "finished",
     "interrupted": "interrupted; l2m search continues it",
     "failed": "failed; l2m search continues it",
-    "lost": "its process is gone; l2m search continues it",
+    "lost": "its process has ended; l2m search continues it",
 }
 
 
 def command(
-    study: Annotated[str, typer.Argument(help="A study's name, its YAML file, or its folder in --runs.")],
-    runs: Annotated[Path, typer.Option(help="Where databases, records and weights are.")] = Path("runs"),
-    follow: Annotated[bool, typer.Option("--follow", help="Show it until the search ends.")] = False,
+    study: Annotated[str, typer.Argument(help="Name of a study, its YAML file, or its folder in --runs.")],
+    runs: Annotated[Path, typer.Option(help="Folder for databases, records and weights.")] = Path("runs"),
+    follow: Annotated[bool, typer.Option("--follow", help="Update the table until the search ends.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show the best trial so far, what is running, what was rejected, and the time left."""
+    """Show the state of a search: the best trial so far, running jobs, rejected trials, and the time left."""
     from dataclasses import asdict
 
     from l2m_design.errors import BadInput
     from l2m_design.search.watch import status_of
 
     if follow and as_json:
-        raise BadInput("--follow: shows a table; leave --json out")
+        raise BadInput("--follow: cannot be combined with --json; leave one of them out")
     folder = _folder(study, runs)
     status = status_of(folder)
     if as_json:
@@ -54,7 +54,7 @@ def command(
 
 
 def _folder(study: str, runs: Path) -> Path:
-    """The folder of a study that is given by its name, its file or itself."""
+    """Return the folder of a study, which is given by its name, its file or the folder itself."""
     from l2m_design.search.settings import load_study
 
     if study.endswith((".yaml", ".yml")):
@@ -63,7 +63,7 @@ def _folder(study: str, runs: Path) -> Path:
 
 
 def status_table(status: "Status") -> "Table":
-    """A status as a table of two columns: what, and how much."""
+    """Return a status as a table of two columns: name and value."""
     from rich import box
     from rich.table import Table
 
@@ -109,7 +109,7 @@ def clock(seconds: float) -> str:
 
 
 class Live:
-    """A status that stays at the foot of a terminal; where there is no terminal, lines of progress instead."""
+    """A status that stays at the bottom of a terminal; without a terminal, lines of progress instead."""
 
     def __init__(self, console: "Console") -> None:
         from rich.live import Live as Shown
@@ -119,7 +119,7 @@ class Live:
         self._live = Shown(console=console, transient=True, auto_refresh=False) if console.is_terminal else None
 
     def bars(self, what: str, done: int, total: int, reached: str = "") -> None:
-        """Progress in lines, where there is no terminal."""
+        """Print progress in lines if there is no terminal."""
         if self._progress:
             self._progress(what, done, total, reached)
 
@@ -131,18 +131,18 @@ class Live:
             self._live.update(status_table(status), refresh=True)
 
     def note(self, sentence: str) -> None:
-        """A line that stays, above the table."""
+        """Print a line above the table; it stays."""
         self.console.print(sentence, markup=False, soft_wrap=True)
 
     def stop(self) -> None:
-        """Take the table away."""
+        """Remove the table."""
         if self._live and self._live.is_started:
             self._live.stop()
 
 
 @contextmanager
 def live(stderr: bool = True) -> Iterator[Live]:
-    """A Live that goes away with the work."""
+    """Give a Live whose table is removed when the block ends."""
     from rich.console import Console
 
     shown = Live(Console(stderr=stderr, highlight=False))

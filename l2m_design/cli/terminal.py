@@ -1,4 +1,4 @@
-"""Terminal: progress bars on stderr, tables and JSON on stdout, options that several verbs share."""
+"""Terminal: progress bars on stderr, tables and JSON on stdout, options that several commands share."""
 
 import re
 import time
@@ -29,7 +29,7 @@ LABELS = {  # of keys in a plan, which JSON keeps
     "runs": "folder of runs",
     "reports": "folder of reports",
     "exact_nats": "exact I(n;n) by window length, nats",
-    "runs_kept": "runs finished before",
+    "runs_kept": "runs already finished",
     "tokens_at_most": "training tokens at most",
     "training_flops_at_most": "training operations at most",
     "training_flops": "training operations",
@@ -147,7 +147,7 @@ def progress() -> Iterator[Progress]:
 
 
 def runs_in_mlflow(uri: str | None, page: str | None) -> None:
-    """Say where the runs of a study are seen."""
+    """Print where a browser shows the runs of a study."""
     if page and uri and uri.startswith("http"):
         say(f"Runs and curves: {page}")
     elif uri:

@@ -17,7 +17,9 @@ Processes = Annotated[
     int, typer.Option(min=1, help="Data-parallel processes; each uses one GPU, or a share of the CPU threads.")
 ]
 
-Tracking = Annotated[str | None, typer.Option(help="MLflow tracking URI to log the run to, as sqlite:///mlflow.db.")]
+Tracking = Annotated[
+    str | None, typer.Option(help="MLflow tracking URI to log the run to, such as sqlite:///mlflow.db.")
+]
 
 
 def command(

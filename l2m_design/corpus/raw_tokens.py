@@ -63,7 +63,7 @@ def raw_tokens(path: Path, dtype: Dtype, named: bool) -> NDArray[Any] | Spans:
         start = file.read(4 * HEADER)
     for magic, what in FOREIGN.items():
         if start.startswith(magic):
-            raise BadInput(f"{path}: contains no raw tokens but {what}")
+            raise BadInput(f"{path}: must contain raw tokens, but it is {what}")
     if path.with_suffix(".idx").exists():
         return _megatron(path, path.with_suffix(".idx"))
     if start.startswith(PACKED):

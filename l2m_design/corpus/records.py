@@ -39,8 +39,8 @@ def texts_of(path: Path, shape: Shape, field: str = FIELD) -> Iterator[tuple[int
         if text is not None and not isinstance(text, str):
             held = type(text).__name__
             if shape == "parquet":
-                raise BadInput(f"{where}: column '{field}' contains no string but {held}")
-            raise BadInput(f"{where}: field '{field}' is not a string: it contains {held}")
+                raise BadInput(f"{where}: column '{field}' must contain strings, found {held}")
+            raise BadInput(f"{where}: field '{field}' must be a string, found {held}")
         found = True
         yield number, text or ""
     if lacking and not found:

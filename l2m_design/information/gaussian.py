@@ -105,8 +105,8 @@ def gaussian(
     if failed.any() and (~failed).sum() >= FEWEST_LENGTHS:
         trusted = ~failed
         notes.append(
-            f"n = {lengths[failed].tolist()} left out: there Y seems to share "
-            f"{', '.join(f'{x:.3g}' for x in other[failed])} nats with the X of other recordings, where the truth is 0"
+            f"n = {lengths[failed].tolist()} is left out: Y seems to share "
+            f"{', '.join(f'{x:.3g}' for x in other[failed])} nats with the X of other recordings, but truly shares 0"
         )
     many = [rows.values for rows in samples if len(rows.values) >= ROWS * rows.values.shape[1]]
     notes += not_normal(many[-1], copula) if many else []
@@ -120,7 +120,7 @@ def _without(few: NDArray[np.bool_], steps: NDArray[np.int64]) -> tuple[NDArray[
         return ~few, []
     left_out = bool((~few).sum() >= FEWEST_LENGTHS)
     done = "left out" if left_out else "their covariance was shrunk, so these values may be far too small or too large"
-    note = f"fewer than twice as many windows as values in them at n = {steps[few].tolist()}: {done}"
+    note = f"there are fewer than twice as many windows as values in a window at n = {steps[few].tolist()}: {done}"
     return (~few if left_out else np.ones(len(few), dtype=bool)), [note]
 
 

@@ -17,18 +17,19 @@ def deciding(views: Sequence[Measurement]) -> tuple[int, str]:
     rivals = [i for i, view in enumerate(views) if _tokens(view) == _tokens(first)]
     for i in rivals:
         if views[i].explained_by == "vocabulary":
-            return i, f"none, since what {views[i].curve.estimator} measured comes from vocabulary, not from word order"
+            return i, f"none, since what {views[i].curve.estimator} found comes from vocabulary, not from word order"
     able = [i for i in rivals if views[i].required is not None and not _overstates(views[i])]
     if not able:
-        return 0, "none, no estimate gives a requirement"
+        return 0, "none, since no estimate has a law that states a requirement"
     if len(able) == 1:
-        return able[0], f"{views[able[0]].curve.estimator}, the only one that gives a requirement in these tokens"
+        return able[0], f"{views[able[0]].curve.estimator}, the only one with a requirement in these tokens"
     at = min(int(views[i].curve.lengths[-1]) for i in able)
     amounts = {i: law.at(at).value for i in able if (law := views[i].required)}
     chosen = max(able, key=lambda i: amounts[i])
     others = ", ".join(f"{amounts[i]:.3g} by {views[i].curve.estimator}" for i in able if i != chosen)
     return chosen, (
-        f"{views[chosen].curve.estimator}, which finds most at n = {at}: {amounts[chosen]:.3g} nats, {others}"
+        f"{views[chosen].curve.estimator}, which finds the most information at n = {at} ({amounts[chosen]:.3g} nats, "
+        f"against {others})"
     )
 
 

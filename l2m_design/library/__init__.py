@@ -1,1 +1,1 @@
-"""Library: what the verbs of the command line do, as functions of `l2m_design`; they reach over several rooms."""
+"""Library: the commands of the command line as functions of `l2m_design`, each of which uses several subpackages."""

@@ -1,4 +1,4 @@
-"""`l2m.search` of a study with `start: MODEL`: from its file to a page, plans, and a summary."""
+"""`l2m.search` of a study with `start: MODEL`: read it, search plans, and write a page, the plans and a summary."""
 
 import shutil
 from collections.abc import Iterable
@@ -23,8 +23,8 @@ PLAN = "plan.yaml"
 
 @dataclass(frozen=True, repr=False)
 class AdoptionResult:
-    """What a study with `start: MODEL` found: all of it as values, the files (the page, then plans),
-    and where a browser finds its runs in MLflow.
+    """The results of a study with `start: MODEL`. found: all results as values. files: paths of the page and of the
+    plans. runs_page: where a browser finds its runs in MLflow.
     """
 
     found: AdoptionSummary
@@ -33,17 +33,17 @@ class AdoptionResult:
 
     @property
     def data(self) -> Json:
-        """All of it, JSON-ready, as study.json holds it."""
+        """All results as JSON, as in study.json."""
         return plain(self.found)
 
     @property
     def chosen(self) -> PlanRow | None:
-        """The plan of least state that is shown to lose at most delta; none where none is."""
+        """The plan with the smallest state that is confirmed to lose at most delta; None if there is none."""
         return self.found.chosen
 
     @property
     def sentences(self) -> list[str]:
-        """The answer in words, as the page begins."""
+        """The answer in sentences, as at the top of the page."""
         return outcome(self.found)
 
     def __str__(self) -> str:
@@ -58,13 +58,13 @@ def open_adoption(
     reports: str | Path = "reports",
     tracking: str | None = None,
 ) -> Adoption:
-    """A study that can be searched; see library.search.open_study. Raises BadInput."""
+    """Read a study, ready to search; see library.search.open_study. Raises BadInput."""
     folders = Folders(Path(runs), Path(reports))
     return Adoption(load_adoption(study, tuple(overrides)), folders, tracking or default_uri())
 
 
 def finished(work: Adoption, summary: AdoptionSummary) -> AdoptionResult:
-    """Write what a search found, and show it in MLflow; what that could not do is one of its notes."""
+    """Write the results of a search and send them to MLflow; what could not be sent is listed in the notes."""
     result = adopted(work, summary)
     if told := publish(work.tracker, of_adoption(summary), result.files, known=summary.notes):
         summary = replace(summary, notes=[*summary.notes, *told])
@@ -73,7 +73,7 @@ def finished(work: Adoption, summary: AdoptionSummary) -> AdoptionResult:
 
 
 def adopted(work: Adoption, summary: AdoptionSummary) -> AdoptionResult:
-    """Write the page, the plan of each budget, the chosen one as plan.yaml, and the rule that they need."""
+    """Write the page, the plan of each budget, the chosen plan as plan.yaml, and the rule that the plans need."""
     page = Path(summary.report)
     write_adoption(summary, page)
     files, folder, runs = [str(page)], page.parent, work.folder.path

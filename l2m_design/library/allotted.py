@@ -1,4 +1,4 @@
-"""What a server allocates for a model's states beside their nominal bytes: `--runtime llama.cpp`, `vllm --paged`."""
+"""The bytes that a server allocates for the states of a model: runtime llama.cpp, and vLLM with its memory pages."""
 
 from typing import TYPE_CHECKING, TypedDict
 
@@ -24,7 +24,7 @@ NOTES = {
 
 
 class Allotted(TypedDict):
-    """What a server allocates, as JSON; nominal_bytes: of the states themselves; groups: see readers.Allotment."""
+    """The bytes that a server allocates, as JSON. nominal_bytes: of the states alone. groups: see readers.Allotment."""
 
     bytes: int
     block_tokens: int | None
@@ -37,7 +37,7 @@ class Allotted(TypedDict):
 
 
 def allots(runtime: str | None, paged: bool) -> bool:
-    """Is a server's allotment counted? Raises BadInput for pages of a runtime that has none."""
+    """Are the allocated bytes of a server counted? Raises BadInput for pages of a runtime without pages."""
     from l2m_design.errors import BadInput
 
     if paged and runtime != "vllm":
@@ -46,8 +46,8 @@ def allots(runtime: str | None, paged: bool) -> bool:
 
 
 def cache_dtype(runtime: str | None, dtype: str, given: str | None) -> str | None:
-    """The dtype of the KV cache if it is given or the runtime has its own; raises BadInput for one that the
-    server does not have.
+    """Return the dtype of the KV cache if it is given or the runtime has its own. Raises BadInput if the server does
+    not support it.
     """
     from l2m_design.errors import BadInput
     from l2m_design.laws import CACHE_ONLY
@@ -62,7 +62,7 @@ def cache_dtype(runtime: str | None, dtype: str, given: str | None) -> str | Non
 
 
 def check_format(runtime: str, cache: str | None) -> None:
-    """Raises BadInput for a format of llama.cpp where the state is counted as another runtime holds it."""
+    """Raises BadInput for a data type of llama.cpp if the state is counted for another runtime."""
     from l2m_design.errors import BadInput
 
     if cache in OF_LLAMA_CPP and runtime not in ("llama.cpp", "ideal"):
@@ -75,7 +75,7 @@ def check_format(runtime: str, cache: str | None) -> None:
 def allotted(
     found: "Allotment", runtime: str, state: "StateLaw", length: int, dtypes: "Dtypes", batch: int
 ) -> Allotted:
-    """What was found for `batch` sequences of `length` tokens, beside the state's nominal bytes."""
+    """Return the allocated and the nominal bytes of `batch` sequences of `length` tokens."""
     groups = [
         {"of": group.of, "layers": group.layers, "slots": group.slots, "padding": group.padding, "bytes": group.bytes}
         for group in found.groups
@@ -93,7 +93,7 @@ def allotted(
 
 
 def in_words(plain: Allotted) -> str:
-    """Both amounts, and where the difference comes from."""
+    """Return a sentence: both amounts, and the reason for the difference."""
     from l2m_design.report.words import size
 
     nominal, total, batch = plain["nominal_bytes"], plain["bytes"], plain["batch"]

@@ -1,4 +1,4 @@
-"""What `l2m check` answers of one model, as JSON says it, and its picture."""
+"""The answer of `l2m check` for one model, as JSON, and its figure."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, NotRequired, TypedDict
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Interval(TypedDict):
-    """A value between its ends; level: of an estimate."""
+    """A value with its interval. level: confidence level of an estimate."""
 
     value: float
     low: float
@@ -27,7 +27,7 @@ class Interval(TypedDict):
 
 
 class HeldIn(TypedDict):
-    """The model's dtype, and those that the parts of its state are held in."""
+    """Data types of the model and of the parts of its state."""
 
     model: str
     kv_cache: list[str]
@@ -35,7 +35,7 @@ class HeldIn(TypedDict):
 
 
 class Earlier(TypedDict):
-    """What an earlier version of a runtime holds."""
+    """The state in an earlier version of a runtime."""
 
     version: str
     state_elements: int
@@ -44,7 +44,7 @@ class Earlier(TypedDict):
 
 
 class DemandAnswer(TypedDict):
-    """The demand, and where it comes from."""
+    """The requirement, and where it comes from."""
 
     source: str
     unit: str
@@ -58,7 +58,7 @@ class DemandAnswer(TypedDict):
 
 
 class Changes(TypedDict):
-    """Which layers pay, and what would change the answer (see Change.plain)."""
+    """State by layer type, and the changes that would change the answer (see Change.plain)."""
 
     pays: "list[TypeState]"
     options: "list[Json]"
@@ -67,16 +67,16 @@ class Changes(TypedDict):
 
 
 class Reached(TypedDict):
-    """The longest context covered, see condition.Reach."""
+    """The longest context covered (see condition.Reach)."""
 
     hard: int | None
     effective: int | None
 
 
 class CheckAnswer(TypedDict):
-    """What `l2m check --json` prints of one model: the judgement (see condition.Judgement), where it is decided, the
-    model and its state at `length` tokens, the requirement, and what would change the answer. by_length, fits,
-    allotted: only if lengths, a memory, or the bytes that a server allocates are wanted.
+    """The output of `l2m check --json` for one model: the judgement (see condition.Judgement), the length that decides
+    it, the model and its state at `length` tokens, the requirement, and changes that would change the answer.
+    by_length, fits, allotted: only if lengths, a memory, or the allocated bytes of a server are given.
     """
 
     enough_state: "Answer | None"
@@ -121,7 +121,7 @@ def answer(
     memory: "Memory | None" = None,
     batch: int = 1,
 ) -> CheckAnswer:
-    """What the JSON says of one model; batch: sequences that share a memory or a server's allotment."""
+    """Return the JSON of one model. batch: number of sequences in memory or on the server at once."""
     from l2m_design.advice.by_length import by_length
 
     verdict, terms = demand.judge(subject.state), demand.terms
@@ -181,7 +181,7 @@ def _requirement(requirement: "Requirement", demand: "Demand") -> DemandAnswer:
 
 
 def _advised(subject: "Subject", demand: "Demand", met: bool) -> tuple[list[str], Changes]:
-    """Which layers pay, and what would change the answer: in sentences, and as JSON."""
+    """State by layer type, and changes that would change the answer, in sentences and as JSON."""
     from l2m_design.advice import advise, then
     from l2m_design.advice.practice import practised
     from l2m_design.report.advice import advice, state_by_type
@@ -211,7 +211,7 @@ def _dtypes(state: "StateLaw", dtypes: "Dtypes") -> HeldIn:
 
 
 def _serve(found: CheckAnswer, subject: "Subject", terms: "Terms", memory: "Memory | None", batch: int) -> None:
-    """Add what fits into a memory, and what a server allocates, where either is given."""
+    """Add the longest context that fits in memory and the bytes that a server allocates, if they are given."""
     from l2m_design.library.allotted import allotted
 
     dtypes = terms.dtypes
@@ -223,7 +223,7 @@ def _serve(found: CheckAnswer, subject: "Subject", terms: "Terms", memory: "Memo
 
 
 def _earlier(subject: "Subject", length: int, dtypes: "Dtypes") -> list[Earlier]:
-    """What earlier versions of the runtime hold, where that is known to differ."""
+    """Return the state in earlier versions of the runtime, if it is known to differ."""
     if subject.earlier is None:
         return []
     state = subject.earlier.state
@@ -238,14 +238,14 @@ def _earlier(subject: "Subject", length: int, dtypes: "Dtypes") -> list[Earlier]
 
 
 def check_plot(path: Path) -> None:
-    """Raises BadInput when the ending of a plot's name names no kind of picture."""
+    """Raises BadInput if the ending of the file name is not that of a supported picture."""
     from l2m_design.report.picture import check_ending
 
     check_ending(path)
 
 
 def draw(path: Path, models: "dict[str, Subject]", demand: "Demand", longest: int, results: list[CheckAnswer]) -> None:
-    """The picture of the models, by name, over the demand, up to `longest` tokens."""
+    """Draw the states of the models, by name, against the requirement, up to `longest` tokens."""
     from l2m_design.report import supply
     from l2m_design.report.words import constant
 

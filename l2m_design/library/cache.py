@@ -1,4 +1,4 @@
-"""Caches compared: what a model loses with each of several bounded caches, and the model written with one of them."""
+"""Bounded caches compared: the loss of a model with each of several caches; the model written with one of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ USE, FULL = "use", "full"
 
 @dataclass(frozen=True)
 class Use:
-    """How a cache whose heads compete is made.
+    """Options of the rule `use`.
 
-    allocate: heads compete in each head, layer, or the whole model. growth: exponent of the slots, None for a fixed
-    number. fit: windows for the rule; finetune: tokens for the weights. out: where the model is written, with `force`
-    over what is there.
+    allocate: tokens compete for slots within each head, each layer, or the whole model. growth: exponent of the number
+    of slots, None for a fixed number. fit: number of windows to fit the rule on. finetune: number of tokens to adapt
+    the weights on. out: folder to write the model to. force: replace the contents of `out`.
     """
 
     allocate: str
@@ -36,8 +36,8 @@ class Use:
 
 @dataclass(frozen=True)
 class CacheRow:
-    """A cache beside the full one; losses in nats per token over the second half of windows, differences over
-    all tokens and over those that repeat.
+    """A bounded cache compared with the full one. Losses are in nats per token over the second half of windows;
+    differences are over all tokens and over repeated tokens.
     """
 
     choose: str
@@ -59,7 +59,7 @@ class FullRow:
 
 @dataclass(frozen=True)
 class Losses:
-    """What the comparison answers."""
+    """The results of the comparison."""
 
     start_token: int | None
     full: FullRow
@@ -67,17 +67,17 @@ class Losses:
 
 
 class Readers(Protocol):
-    """Makes a model's readers: one for each cache."""
+    """Makes the readers of a model, one for each cache."""
 
     start: int | None  # token before every window
 
     def __call__(self, choose: str, thinning: "Thinning", name: str) -> tuple[Any, int, str | None]:
-        """What reads with this cache, the numbers it holds after a window, and whose heads compete."""
+        """Return a reader with this cache, its elements after a window, and between which heads tokens compete."""
         ...
 
 
 class Compared:
-    """The same windows read with every cache."""
+    """Reads the same windows with every cache."""
 
     def __init__(self, corpus: "Corpus", length: int, windows: int, split: str, device: Any, bars: Progress) -> None:
         from l2m_design.errors import BadInput
@@ -92,7 +92,7 @@ class Compared:
         self._context = BYTES_CONTEXT if corpus.vocabulary <= 256 else TOKENS_CONTEXT
 
     def all(self, readers: Readers, caches: list[tuple[str, float, "Thinning"]]) -> Losses:
-        """Rows by cache, after the full one; every window is read behind the start token."""
+        """Return the full cache and a row for each other cache; every window is read after the start token."""
         from l2m_design.architecture.thinning import Thinning
 
         chunk, sinks = caches[0][2].chunk, caches[0][2].sinks
@@ -123,7 +123,7 @@ class Compared:
 
 
 class TrainedModel:
-    """A folder of `l2m train`; the score of `value` is trained once, in `steps` steps."""
+    """A model of `l2m train`; the score of `value` is trained once, in `steps` steps."""
 
     start: int | None = None  # trained on windows without one
 
@@ -153,7 +153,7 @@ class TrainedModel:
 
 
 class PublishedModel:
-    """A model of Hugging Face. The rule of `use` is fitted once, and its weights are tuned on a copy."""
+    """A model of Hugging Face. The rule `use` is fitted once; the weights are fine-tuned on a copy."""
 
     def __init__(self, source: str, compared: Compared, use: Use) -> None:
         from l2m_design.errors import BadInput
@@ -215,7 +215,7 @@ class PublishedModel:
         return adopted
 
     def written(self, result: Losses) -> Any:
-        """The last model of `use`, as a folder; see export.adopted."""
+        """Write the last model of `use` to a folder; see export.adopted."""
         from l2m_design.export.adopted import export_adopted
         from l2m_design.report.words import estimate
 

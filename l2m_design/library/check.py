@@ -174,7 +174,7 @@ def _subjects(models: "Sequence[str | Path | Architecture]", options: Options) -
 
 
 def _requirement(demand: Any) -> Requirement:
-    """What is required, from what stands for it."""
+    """Return the requirement, given as an exponent, a law, a measurement or its file."""
     if demand is None:
         return published()
     if isinstance(demand, Requirement):
@@ -205,7 +205,7 @@ def enough(found: Enough | None, length: int) -> str:
 
 
 def _ground(found: Enough) -> str:
-    """Why the first answer is what it is."""
+    """Return the reason of the answer."""
     (low, _, high), required = found.capacity, found.required
     if low == high:
         return "at the given capacity per element"

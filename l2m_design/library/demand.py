@@ -1,4 +1,4 @@
-"""What `l2m check` judges by: a given exponent, an estimate's file, or the published law of books."""
+"""The requirement of `l2m check`: a given exponent, the file of an estimate, or the published law of books."""
 
 import json
 from collections.abc import Mapping
@@ -20,10 +20,10 @@ PADDING = 1024  # rows of a model's table of embeddings beyond its tokenizer's t
 
 @dataclass(frozen=True)
 class Requirement:
-    """The law to judge by, whether it has an amount, and where it comes from.
+    """The law to judge by. has_level: is its amount known? source: where it comes from, in words.
 
-    unit: what its n counts, bytes or tokens; bytes_per_token: of those tokens, where they are text; vocabulary: theirs,
-    where it is known.
+    unit: what n counts, bytes or tokens. bytes_per_token: average size of these tokens, if they are text. vocabulary:
+    its size, if it is known.
     """
 
     law: "PowerLaw"
@@ -34,10 +34,11 @@ class Requirement:
     vocabulary: int | None = None
 
     def for_models(self, vocabularies: dict[str, int], bytes_per_token: float | None) -> "Requirement":
-        """The same in the tokens of the models, given by name with their vocabularies.
+        """Return the requirement in the tokens of the models, which are given by name with the sizes of their
+        vocabularies.
 
-        bytes_per_token: what each of their tokens holds. Raises BadInput where it is not known what the models' tokens
-        are to those that the demand counts.
+        bytes_per_token: average size of the tokens of the models. Raises BadInput if the requirement cannot be
+        converted to the tokens of the models.
         """
         from l2m_design.errors import BadInput
 
@@ -63,13 +64,13 @@ class Requirement:
             if not self.vocabulary <= size <= self.vocabulary + PADDING:
                 raise BadInput(
                     f"{self.source} counts tokens of {self.bytes_per_token:.3g} bytes (vocabulary "
-                    f"{self.vocabulary:,}), but {name} reads others (vocabulary {size:,}): give `bytes_per_token` of "
-                    "its tokens, or estimate with its `tokenizer`"
+                    f"{self.vocabulary:,}), but {name} reads other tokens (vocabulary {size:,}): give the "
+                    "`bytes_per_token` of its tokens, or estimate with its `tokenizer`"
                 )
         return self
 
     def _of_bytes(self, vocabularies: dict[str, int]) -> "Requirement":
-        """Of a demand that counts bytes: for models that read them. Raises BadInput for others."""
+        """Check that all models read bytes, as the requirement does. Raises BadInput for others."""
         from l2m_design.errors import BadInput
 
         for name, size in vocabularies.items():
@@ -82,7 +83,7 @@ class Requirement:
         return self
 
     def _counted_in(self, bytes_per_token: float) -> "Requirement":
-        """In tokens of so many bytes. Raises BadInput where the demand counts tokens of which no bytes are known."""
+        """Convert to tokens of this size. Raises BadInput if the requirement counts tokens of unknown size."""
         from l2m_design.errors import BadInput
 
         own = 1.0 if self.unit == "bytes" else self.bytes_per_token
@@ -97,7 +98,7 @@ class Requirement:
 
 
 def demand_under(requirement: Requirement, eta: Path | None, given: "Json") -> "Demand":
-    """The demand under the given terms; raises BadInput."""
+    """Return the requirement with the given terms. Raises BadInput."""
     from l2m_design.condition import Demand
     from l2m_design.errors import BadInput
     from l2m_design.terms import Terms, read_capacity
@@ -109,7 +110,7 @@ def demand_under(requirement: Requirement, eta: Path | None, given: "Json") -> "
 
 
 def read(beta: float | None, prefactor: float | None, estimate: Path | None) -> Requirement:
-    """The law that was given, measured, or published. Raises BadInput."""
+    """Return the given, the measured or the published law. Raises BadInput."""
     from l2m_design.errors import BadInput
 
     if estimate is not None:
@@ -118,20 +119,20 @@ def read(beta: float | None, prefactor: float | None, estimate: Path | None) -> 
         return estimated(estimate)
     if beta is None:
         if prefactor is not None:
-            raise BadInput("`prefactor` needs `beta`")
+            raise BadInput("`prefactor`: needs `beta` too")
         return published()
     return with_beta(beta, prefactor)
 
 
 def published() -> Requirement:
-    """The law of PG19 books."""
+    """Return the published law of PG19 books."""
     from l2m_design.published import PG19
 
     return Requirement(PG19.law, True, PUBLISHED)
 
 
 def with_beta(beta: float, prefactor: float | None = None) -> Requirement:
-    """A given exponent, and A of I(n;n) = A n^beta in nats, if it is given. Raises BadInput."""
+    """Return the law of a given exponent, and of A in I(n;n) = A n^beta, in nats, if given. Raises BadInput."""
     from l2m_design.errors import BadInput
     from l2m_design.laws import PowerLaw
 
@@ -143,7 +144,7 @@ def with_beta(beta: float, prefactor: float | None = None) -> Requirement:
 
 
 def estimated(found: "str | Path | Measurement") -> Requirement:
-    """What a measurement requires, or the file that `l2m estimate --json` wrote of one. Raises BadInput."""
+    """Return the requirement of a measurement, or of the file that `l2m estimate --json` wrote. Raises BadInput."""
     from l2m_design.errors import BadInput
     from l2m_design.laws import PowerLaw
     from l2m_design.settings import read_text
@@ -155,7 +156,7 @@ def estimated(found: "str | Path | Measurement") -> Requirement:
         if required is None:
             explained = data.get("explained_by")
             why = f"explained by: {explained}" if explained else f"law '{data.get('preferred_law')}'"
-            raise BadInput(f"{source}: has no beta and states no requirement ({why}); give `beta`, or measure again")
+            raise BadInput(f"{source}: contains no beta and no requirement ({why}); give `beta`, or measure again")
         law = PowerLaw.of_plain(required)
         unit = str(data.get("unit") or ("bytes" if data.get("vocabulary") == BYTES else "tokens"))  # earlier files
         return Requirement(law, True, source, unit, data.get("bytes_per_token"), data.get("vocabulary"))

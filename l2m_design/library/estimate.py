@@ -1,4 +1,4 @@
-"""`l2m.estimate`: the mutual information of a corpus, from names to a measurement that a notebook shows."""
+"""`l2m.estimate`: measure the mutual information of a corpus; a notebook displays the result."""
 
 from dataclasses import dataclass, fields
 from html import escape

@@ -131,7 +131,7 @@ def _export(
 
 
 def _check_form(to: str, weights: str | Path | None, parameters: int | None) -> None:
-    """Raises BadInput where an architecture cannot be written so."""
+    """Raises BadInput if the options contradict each other or the format is unknown."""
     if to not in FORMS:
         raise BadInput(f"`to`: found '{to}', allowed: {', '.join(FORMS)}")
     if weights and to in CARDS:
@@ -141,9 +141,9 @@ def _check_form(to: str, weights: str | Path | None, parameters: int | None) -> 
 
 
 def _planned(source: str, to: str, out: Path, force: bool, given: Json) -> "Exported":
-    """The model of a plan, with its caches: by a class of transformers where one carries them, else with our code.
+    """Export the model of a plan with its caches: as a class of transformers if one supports them, else with our code.
 
-    given: what is for architectures alone.
+    given: options that are allowed for architectures only.
     """
     from l2m_design.export.planned import export_plan
 
@@ -179,7 +179,7 @@ def trained_weights(given: str | Path | None, source: str) -> Path | None:
 
 
 def _grown(architecture: Architecture, source: str, parameters: int) -> "tuple[Architecture, Known, Scaled]":
-    """The scaled architecture, its own verdict and provenance, and what has grown."""
+    """Return the scaled architecture, the verdict and provenance of its card, and the sizes that were scaled."""
     from l2m_design.export.targets import pick
 
     made = scaled(architecture, parameters)

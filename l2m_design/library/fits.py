@@ -1,4 +1,4 @@
-"""How long a context fits: the inverse of the state law, exactly."""
+"""The longest context whose state fits in memory: the exact inverse of the state law."""
 
 import re
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ SIZES |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40, "k": 2**10, "m
 
 
 class Fits(TypedDict):
-    """What fits into a memory, as JSON. tokens: the longest context, 0 where one token is too much, none without an
-    end.
+    """The longest context that fits in memory, as JSON. tokens: its length; 0 if not even one token fits, None if all
+    lengths fit.
     """
 
     bytes: int
@@ -26,7 +26,7 @@ class Fits(TypedDict):
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes for the states of so many sequences at once."""
+    """Bytes for the states of `batch` sequences at once."""
 
     bytes: int
     batch: int
@@ -34,9 +34,9 @@ class Memory:
     def plain(
         self, state: "StateLaw", dtypes: "str | Dtypes", allot: "Callable[[int, Dtypes, int], Allotment] | None" = None
     ) -> Fits:
-        """The longest context that fits.
+        """Return the longest context that fits.
 
-        allot: what a server allocates, which then has to fit in place of the state itself.
+        allot: returns the bytes that a server allocates; if given, these must fit instead of the state alone.
         """
         from l2m_design.laws import Dtypes
         from l2m_design.terms import REACH_LIMIT
@@ -57,7 +57,7 @@ class Memory:
 
 
 def parse_memory(text: str | None, batch: int) -> Memory | None:
-    """`16GiB`, `24GB` or plain bytes for `batch` sequences; none where none is given. Raises BadInput."""
+    """Parse 16GiB, 24GB or plain bytes, for `batch` sequences; None if no memory is given. Raises BadInput."""
     from l2m_design.errors import BadInput
 
     if text is None:
@@ -76,7 +76,7 @@ def parse_memory(text: str | None, batch: int) -> Memory | None:
 
 
 def sentence(fits: Fits) -> str:
-    """What fits, in words."""
+    """Return a sentence: the longest context that fits."""
     from l2m_design.report.words import size
     from l2m_design.terms import REACH_LIMIT
 

@@ -1,4 +1,4 @@
-"""Context lengths as people write them: 4k,32k,1M or plain integers."""
+"""Context lengths as users write them: 4k,32k,1M or plain integers."""
 
 import re
 
@@ -7,7 +7,7 @@ SHORTEST = 4
 
 
 def parse_length(text: str, name: str = "length") -> int:
-    """One length as an option takes it: 131072 or 128k; k = 1024, M = 1024². Raises BadInput, naming the setting."""
+    """Parse one length, 131072 or 128k; k = 1024, M = 1024². Raises BadInput, which names the setting."""
     from l2m_design.errors import BadInput
 
     number = re.fullmatch(r"(-?[0-9]{1,12})([kKmM]?)", text.strip())
@@ -17,7 +17,7 @@ def parse_length(text: str, name: str = "length") -> int:
 
 
 def parse_lengths(text: str) -> list[int]:
-    """Ascending, each once; k = 1024, M = 1024². Raises BadInput naming the first that is no length."""
+    """Parse several lengths; k = 1024, M = 1024². Return each once, in increasing order. Raises BadInput."""
     from l2m_design.errors import BadInput
     from l2m_design.terms import REACH_LIMIT
 

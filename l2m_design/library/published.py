@@ -1,4 +1,4 @@
-"""What is shown of a study in MLflow once its page is written: the description of its run, the page, the files."""
+"""Send the report of a study to MLflow: the description of its run, the page and the files."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,9 +12,9 @@ Draw = Callable[[Path], Iterable[Path]]
 def publish(
     tracker: Tracker | None, note: str, files: Iterable[str | Path], draw: Draw | None = None, known: Iterable[str] = ()
 ) -> list[str]:
-    """Send them; what could not be done, in one line each, but for what is known already. No tracker, nothing sent.
+    """Send them, and return a line for each failure that is not known yet. Without a tracker nothing is sent.
 
-    note: Markdown. draw: writes the figures of the page into a folder and answers the files.
+    note: description in Markdown. draw: writes the figures of the page to a folder and returns the files.
     """
     if tracker is None:
         return []

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 
 def registered(folder: Path, name: str, uri: str, result: "Exported") -> dict[str, str]:
-    """Store an exported folder as the next version of a model, in the experiment of its study, where it knows one.
-    Raises WorkFailed where the store does not take it.
+    """Store an exported folder as the next version of a model, in the experiment of its study if it has one. Raises
+    WorkFailed if the store does not accept it.
     """
     about = known(str(folder)).provenance
     study = about.get("study")

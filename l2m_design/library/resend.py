@@ -1,4 +1,4 @@
-"""`l2m report --resend`: a searched study sent once more, whole, to a tracking store that lacks it."""
+"""`l2m report --resend`: send all results of a study again to a tracking store that does not have them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,12 +32,12 @@ SENT = (".yaml", ".json", ".txt")  # what lies beside a page: the chosen archite
 def resend(
     study: str | Path, *, tracking: str | None = None, runs: str | Path = "runs", storage: str | None = None
 ) -> tuple[str, str | None, list[str]]:
-    """Send a study to the tracking store: all that it lacks, so that a new or emptied one holds everything again.
+    """Send all results of a study that are missing in the tracking store, so that a new or emptied store is complete.
 
-    study: its report folder, or its study.json. runs, storage: where its folder and its database lie, as for the
-    search; without them the training runs of finalists, which study.json does not hold, are left out. Answers the
-    store's URI, where a browser finds the runs, and what could not be sent, in a line each. Raises BadInput, and
-    WorkFailed where the store does not take it.
+    study: its report folder, or its study.json. runs, storage: its folder of runs and its database, as in the search;
+    without them, the training runs of finalists are left out, since study.json does not contain them. Returns the URI
+    of the store, where a browser finds the runs, and a line for everything that could not be sent. Raises BadInput, and
+    WorkFailed if the store does not accept the study.
     """
     uri = tracking or default_uri()
     check_uri(uri, "`tracking`")
@@ -56,7 +56,7 @@ def resend(
 
 @contextmanager
 def _folder(there: Path) -> Iterator[Path]:
-    """The study's folder, or an empty one in its place."""
+    """Return the folder of the study, or an empty one in its place."""
     if there.is_dir():
         yield there
         return
@@ -67,7 +67,7 @@ def _folder(there: Path) -> Iterator[Path]:
 def _study(
     summary: Summary, path: Path, uri: str, folder: Path, kept: tuple[str | None, str]
 ) -> tuple[Tracker, list[str]]:
-    """kept: the database of trials, if it is named, and what tells the study from others, where no database does."""
+    """Send the runs. kept: URL of the database of trials, if given; identity of the study if it has no database."""
     storage, identity = kept
     demand, notes = summary.demand.demand, list[str]()
     known = Descriptor(summary.settings, summary.space, demand, asdict(summary.corpus))
@@ -76,7 +76,9 @@ def _study(
         identity = ledger.uid
         runs = ledger.runs(final_recipe(summary.settings).fingerprint) if summary.settings.finalists else []
     elif summary.finalists:
-        notes.append(f"the training runs of {len(summary.finalists)} finalists are left out: `runs` does not hold them")
+        notes.append(
+            f"the training runs of {len(summary.finalists)} finalists are left out, since `runs` does not contain them"
+        )
     tracker = study_tracker(uri, known, folder, identity, summary.seconds.total)
     finish_study(tracker, summary, runs, path)
     page = path.with_name("index.html")
@@ -87,14 +89,16 @@ def _study(
 
 
 def _ledger(summary: Summary, storage: str | None, folder: Path) -> Ledger | None:
-    """The study's ledger, where there is one. Raises BadInput where it is that of another study of this name."""
+    """Return the ledger of the study, if there is one. Raises BadInput if it belongs to another study of this name."""
     own = folder / DATABASE
     if storage is None and not own.exists():
         return None
     ledger = Ledger(Database(storage or f"sqlite:///{own}"), summary.study)
     there = {record.number: record.fingerprint for record in ledger.records.all}
     if not {record.number: record.fingerprint for record in summary.records}.items() <= there.items():
-        raise BadInput(f"`runs` {folder.parent}: {folder.name} there is another study; name the folder of this one")
+        raise BadInput(
+            f"`runs` {folder.parent}: contains another study of the name {folder.name}; give the folder of this study"
+        )
     return ledger
 
 
@@ -109,6 +113,6 @@ def _adoption(summary: AdoptionSummary, path: Path, uri: str, folder: Path, iden
 
 
 def _beside(page: Path) -> list[Path]:
-    """The page, and what lies beside it."""
+    """Send the page and the files beside it."""
     files = sorted(path for path in page.parent.iterdir() if path.is_file() and path.suffix in SENT)
     return [page, *(path for path in files if path.name != STUDY)]

@@ -112,7 +112,7 @@ def search(
 
 
 def finished(work: Search, summary: Summary) -> StudySummary:
-    """Write what a search found, and show it in MLflow; what that could not do is one of its notes."""
+    """Write the results of a search and send them to MLflow; what could not be sent is listed in the notes."""
     found = written(summary, work.corpus)
     draw = partial(write_figures, summary)
     if told := publish(work.tracker, of_study(summary), found.files, draw, summary.notes):

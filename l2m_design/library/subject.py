@@ -1,4 +1,4 @@
-"""What `l2m check` judges: an architecture, or a published model by its config."""
+"""The models that `l2m check` judges: an architecture, or a published model by its config."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ USUAL_NAMES = ("config.json", "params.json", "architecture.yaml", "card.json")
 
 
 class Layer(TypedDict):
-    """A layer, as JSON; its state at the judged length. reads_layer: whose cache it shares."""
+    """A layer, as JSON, with its state at the judged length. reads_layer: number of the layer whose cache it reads."""
 
     kind: str
     reads_layer: int | None
@@ -31,13 +31,13 @@ class Layer(TypedDict):
 
 @dataclass(frozen=True)
 class Subject:
-    """A model as far as the condition and its report need it.
+    """The properties of a model that the condition and its report need.
 
-    name: a word for what it is, none for an architecture. layers: rows for JSON, with states at the judged length.
-    runtime: whose convention the state follows. notes: sentences. stack: what its layers keep; kinds: words for
-    them, windows told from full attention. dimensions: sizes of a fixed state that may be another. allot: what its
-    server allocates for a length, dtypes and so many sequences, where that is counted. version: of the runtime, where
-    its caches were measured. earlier: what an earlier one holds, where that is known to differ.
+    name: model type, None for an architecture. layers: rows for JSON, with states at the judged length. runtime:
+    software whose cache layout is counted. notes: sentences. stack: state laws of its layers. kinds: their mixer types,
+    with windows apart from full attention. dimensions: sizes of a fixed state that may be changed. allot: returns the
+    bytes that a server allocates for a length, data types and a number of sequences, if they are counted. version:
+    version of the runtime whose caches were measured. earlier: the state in an earlier version, if it differs.
     """
 
     name: str | None
@@ -65,7 +65,7 @@ class Subject:
 def read_all(
     paths: list[str], runtime: str | None, length: int, overrides: list[str], paged: bool = False
 ) -> dict[str, Subject]:
-    """Subjects by name: what their files or folders are called, whole paths where that is not enough."""
+    """Subjects by the names of their files or folders; whole paths if these names are not unique."""
     from l2m_design.errors import BadInput
 
     if twice := next((path for path in paths if paths.count(path) > 1), None):
@@ -89,8 +89,8 @@ def _name(path: Path) -> str:
 
 
 def read(path: str, runtime: str | None, length: int, overrides: list[str], paged: bool = False) -> Subject:
-    """The architecture or the published config at a path, for a context of `length` tokens; paged: with the pages that
-    vLLM allocates. Raises BadInput.
+    """Read the architecture or the published config at a path, for a context of `length` tokens. paged: with the memory
+    pages that vLLM allocates. Raises BadInput.
     """
     from l2m_design.architecture.readers import is_published, published
     from l2m_design.errors import BadInput
@@ -112,7 +112,7 @@ def read(path: str, runtime: str | None, length: int, overrides: list[str], page
 
 
 def of_architecture(architecture: "Architecture", length: int) -> Subject:
-    """An architecture, for a context of `length` tokens."""
+    """Return the subject of an architecture, for a context of `length` tokens."""
     from l2m_design.advice import Stack
 
     hidden = (

@@ -1,7 +1,7 @@
 """One training run in MLflow: params, metrics and the loss curve, with the same names as trials of a study.
 
-A tracking failure never fails a run; it is reported in a line. A run that continues from its checkpoint continues in
-its own MLflow run, which is found by its tag.
+A failure of tracking never stops the training; it is reported in one line. A run that continues from a checkpoint also
+continues its MLflow run, which is found by its tag.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ METRICS = (
 
 
 class Tracked:
-    """A run in the store at `uri`; trouble: why it is not there, in one line."""
+    """A run in the store at `uri`. trouble: why it could not be stored, in one line."""
 
     def __init__(self, uri: str, work: "Training") -> None:
         self.trouble: str | None = None
@@ -35,12 +35,12 @@ class Tracked:
         self._run = ""
 
     def log(self, result: "Result") -> None:
-        """Send what the run found."""
+        """Send the results of the run."""
         self._try(lambda: self._log(result))
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """The run is RUNNING inside; FINISHED, KILLED (by an interrupt) or FAILED at the end."""
+        """In this block the run has the status RUNNING; after it FINISHED, KILLED (by an interrupt) or FAILED."""
         self._try(self._open)
         try:
             yield
@@ -88,7 +88,7 @@ class Tracked:
         self._try(lambda: self._client.set_terminated(self._run, status))
 
     def _try(self, call: Callable[[], Any]) -> None:
-        """A store may fail in any way; the training must not. After a failure nothing more is sent."""
+        """Call the store; no failure of it stops the training. After a failure nothing more is sent."""
         if self.trouble is None:
             try:
                 call()
@@ -97,11 +97,11 @@ class Tracked:
 
 
 def check_store(uri: str) -> None:
-    """Raises BadInput when MLflow knows no store for the URI; whether one answers is seen later."""
+    """Raises BadInput if MLflow has no kind of store for the URI. The store itself is not contacted."""
     store.check_uri(uri, "`tracking`")
 
 
 def connected(uri: str, work: "Training") -> Tracked:
-    """The run of a training in a store. Raises BadInput as `check_store` does."""
+    """Return the run of a training in a store. Raises BadInput as `check_store` does."""
     check_store(uri)
     return Tracked(uri, work)

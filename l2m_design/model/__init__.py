@@ -1,4 +1,4 @@
-"""The building: a drawing as a torch model, whose real state is the drawn state."""
+"""Models: an architecture built in torch. The tensors of its state have exactly the sizes of the state law."""
 
 from l2m_design.model.language import LanguageModel, build, state_elements
 

@@ -191,14 +191,14 @@ def _compiler() -> Found:
     named = [name for name in (os.environ.get("CC"), "cc", "gcc", "clang") if name]
     compiler = next((path for path in map(shutil.which, named) if path), None)
     header = Path(sysconfig.get_paths()["include"]) / "Python.h"
-    words = f"compiler {compiler or 'not found'}; {header} {'is there' if header.exists() else 'is not there'}"
+    words = f"compiler {compiler or 'not found'}; {header} {'found' if header.exists() else 'not found'}"
     lacking = "" if compiler and header.exists() else "; Triton and torch.compile need both"
     return Found(words + lacking, {"compiler": compiler, "headers": header.exists()}, not lacking)
 
 
 def _triton(device: torch.device) -> Found:
     if device.type != "cuda":
-        raise Skipped("Triton compiles for GPUs")
+        raise Skipped("Triton works on GPUs only")
     if importlib.util.find_spec("triton") is None:
         return Found("triton is not installed: neither FlexAttention nor torch.compile works", works=False)
     from l2m_design.model.triton_sum import triton_sum

@@ -272,7 +272,7 @@ def _attention(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any
     """What transformers calls: [b h t k], [b g t k], [b g t v] to [b t h v]."""
     if given.get("softcap") or given.get("s_aux") is not None:
         raise BadInput(
-            f"attention with soft caps or learned sinks cannot be given another cache; give a model with {ADOPTABLE}"
+            f"the cache cannot be bounded where attention has soft caps or learned sinks; give a model with {ADOPTABLE}"
         )
     scaling = given.get("scaling") or query.shape[-1] ** -0.5
     y = given[ATTENTION](module.layer_idx, query, key, value, scaling)
@@ -296,10 +296,13 @@ def shape_in(whole: Any, bounded: bool = True, stateful: bool = False) -> Shape:
     """The same of a config of Hugging Face; stateful: does the model keep a recurrent state?"""
     config = whole.get_text_config()
     if getattr(whole, "is_encoder_decoder", False) or getattr(config, "cross_attention_layers", None):
-        raise BadInput(f"{config.model_type}: cross attention has no cache to bound; give a decoder with {ADOPTABLE}")
+        raise BadInput(
+            f"{config.model_type}: models with cross attention are not supported; give a decoder with {ADOPTABLE}"
+        )
     if not getattr(config, "num_attention_heads", None):
         raise BadInput(
-            f"{config.model_type}: has no attention whose cache could be bounded; give a model with {ADOPTABLE}"
+            f"{config.model_type}: the model has no attention, so there is no cache to bound; give a model with "
+            f"{ADOPTABLE}"
         )
     count, window = int(config.num_hidden_layers), getattr(config, "sliding_window", None)
     layers = getattr(config, "layer_types", None)
@@ -311,11 +314,14 @@ def shape_in(whole: Any, bounded: bool = True, stateful: bool = False) -> Shape:
     strange = sorted(set(layers) - {WHOLE, SLIDING} - set(RECURRENT))
     if strange or (stateful and not set(layers) & set(RECURRENT)):
         raise BadInput(
-            f"{config.model_type}: layers of {', '.join(strange) or 'a state'} cannot be adopted; give a model with "
-            f"{ADOPTABLE}; `l2m check` judges this one as it is"
+            f"{config.model_type}: layers of type {', '.join(strange) or 'recurrent'} are not supported; give a model "
+            f"with {ADOPTABLE}. `l2m check` supports this model"
         )
     if bounded and WHOLE not in layers:
-        raise BadInput(f"{config.model_type}: every layer has a window of {window} tokens; no cache is left to bound")
+        raise BadInput(
+            f"{config.model_type}: every layer already has a window of {window} tokens, so there is no cache to bound; "
+            "give a model with full attention in some layers"
+        )
     heads = config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
     return Shape(tuple(layers), heads, getattr(config, "num_key_value_heads", None) or heads, head_dim, window or 0)

@@ -92,12 +92,12 @@ class CacheMixer(Mixer):
     def lending(
         self, x: Tensor, state: KeyValues, lent: Lent | None, given: Pass = PLAIN
     ) -> tuple[Tensor, KeyValues, Lent]:
-        """See Mixer: a sharing layer holds nothing but its convolution's inputs."""
+        """See Mixer: the state of a layer that shares a cache is the inputs of its convolution."""
         new = self.project(x, state)
         if not self.shares:
             lent = Lent(new.key, new.value, new.score, state)
         if lent is None:
-            raise ValueError("a layer that shares a cache needs what the other layer lends")
+            raise ValueError("a layer that shares a cache needs the keys and values of the other layer, found none")
         y, after = self.read(new.query, lent, given)
         after = (state if self.shares else after)._replace(conv=new.conv, seen=state.seen + x.shape[1])
         return self.merge(y), after, lent

@@ -62,9 +62,9 @@ def block_attention(
 ) -> Tensor:
     """[b h t v] of query [b h t k] over key [b g s k], value [b g s v], h a multiple of g; blocks cover all queries.
 
-    Products are taken in the values' dtype, the softmax in float32 at least. weighed: is called with the attention
-    weight that each key of a block received in all, before the next block is asked for. bias [b g blocks s]: is added
-    to the scaled products of all queries of a block; such blocks read no key from far.
+    Products are taken in the values' dtype, the softmax in float32 at least. weighed: is called after each block, with
+    the sum of the attention weights that each of its keys received. bias [b g blocks s]: is added to the scaled
+    products of all queries of a block; such blocks read no key from far.
     """
     query, key, value = query.to(value.dtype), key.to(value.dtype).contiguous(), value.contiguous()
     with torch.autocast(query.device.type, enabled=False):

@@ -101,7 +101,7 @@ def fla_delta() -> Callable[..., Any]:
 
 
 def mamba_selective() -> Callable[..., Any]:
-    """mamba-ssm's CUDA scan for a fresh sequence; torch's form goes on from a state."""
+    """mamba-ssm's CUDA scan for a fresh sequence; the torch scan if there is a state to continue from."""
     from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
 
     def scan(

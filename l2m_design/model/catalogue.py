@@ -1,4 +1,4 @@
-"""The building of every drawn mixer: one closed table from drawing to module."""
+"""The torch module of every mixer type: one closed table from spec to module."""
 
 from l2m_design.architecture import (
     Attention,
@@ -25,7 +25,7 @@ from l2m_design.model.ssm import Mamba2Mixer
 
 
 def build_mixer(spec: MixerSpec, width: int, out_scale: float = 1.0, kernels: Kernels = TORCH) -> Mixer:
-    """The building of one drawn mixer; out_scale multiplies the initial output projection."""
+    """The torch module of one mixer; out_scale multiplies the initial output projection."""
     match spec:
         case Attention(window=None):
             return FullAttention(spec, width, out_scale, kernels)

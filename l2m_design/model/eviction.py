@@ -63,7 +63,7 @@ class Eviction:
         return ranked_lifetimes(self.schedule, self.worth(keys, scores))
 
     def evict(self, state: KeyValues) -> KeyValues:
-        """Let go of what the chunk that begins at state.seen, if one does, no longer keeps."""
+        """If a chunk begins at state.seen, evict the tokens that do not stay cached in it."""
         current, inside = divmod(state.seen, self.chunk)
         if inside or current < 2:
             return state

@@ -85,7 +85,9 @@ def generate(
 def sample(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator | None) -> Tensor:
     """[b] tokens drawn from logits [b v_]."""
     if not torch.isfinite(logits).all():
-        raise WorkFailed("the model's logits are not finite: its weights hold NaN or infinities, or overflow")
+        raise WorkFailed(
+            "the model's logits are not finite: its weights contain NaN or infinities, or its activations overflow"
+        )
     if temperature == 0:
         return logits.argmax(-1)
     logits = logits.double()
@@ -108,24 +110,24 @@ def select_rows(state: Any, rows: list[int]) -> Any:
 
 
 def _tokens(index: int, prompt: Any) -> list[int]:
-    """A prompt as a list of whole numbers. Raises BadInput."""
+    """A prompt as a list of integers. Raises BadInput."""
     found = prompt.tolist() if hasattr(prompt, "tolist") else prompt
     if not isinstance(found, Sequence) or isinstance(found, str):
-        raise BadInput(f"prompt {index}: a list of tokens is expected, found {prompt!r:.40}")
+        raise BadInput(f"prompt {index}: must be a list of tokens, found {prompt!r:.40}")
     if not found:
-        raise BadInput(f"prompt {index}: empty; at least one token is needed")
+        raise BadInput(f"prompt {index}: is empty; give at least one token")
     for token in found:
         if not isinstance(token, Integral) or not -(2**31) <= int(token) < 2**31:
-            raise BadInput(f"prompt {index}: tokens are whole numbers, found {token!r:.40}")
+            raise BadInput(f"prompt {index}: tokens must be integers, found {token!r:.40}")
     return [int(token) for token in found]
 
 
 def _check(most: Any, temperature: Any, top_p: Any, stop: Any) -> None:
     if not isinstance(most, Integral) or most < 0:
-        raise BadInput(f"most ({most}): a whole number of new tokens, 0 or more")
+        raise BadInput(f"most ({most}): must be the number of new tokens, an integer of 0 or more")
     if not isinstance(temperature, Real) or not 0 <= float(temperature) < math.inf:
-        raise BadInput(f"temperature ({temperature}): 0 or more; 0 takes the likeliest token")
+        raise BadInput(f"temperature ({temperature}): must be 0 or more; 0 always takes the most probable token")
     if not isinstance(top_p, Real) or not 0 < float(top_p) <= 1:
-        raise BadInput(f"top_p ({top_p}): above 0, at most 1")
+        raise BadInput(f"top_p ({top_p}): must be above 0 and at most 1")
     if stop is not None and not isinstance(stop, Integral):
-        raise BadInput(f"stop ({stop!r}): one token, or none")
+        raise BadInput(f"stop ({stop!r}): must be one token, or None")

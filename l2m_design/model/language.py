@@ -1,4 +1,4 @@
-"""LanguageModel: a drawn decoder as a torch module, with prefill, step and a state that can be counted."""
+"""LanguageModel: a decoder as a torch module, with prefill, step and a state whose elements can be counted."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -68,7 +68,7 @@ def _through(block: nn.Module, x: Tensor, state: Any, lent: Any, given: Pass) ->
 
 
 class LanguageModel(nn.Module):
-    """A causal language model as drawn: tokens [b t] -> logits [b t v_].
+    """A causal language model of an architecture: tokens [b t] -> logits [b t v_].
 
     Where layers choose what to keep by the model's own loss, tokens are read as a stream, chunk by chunk, and the last
     hidden vector is state too; training walks a batch without gradient, then learns from one pass over what was kept.
@@ -147,10 +147,10 @@ class LanguageModel(nn.Module):
         return self._walk(tokens, self.empty(len(tokens)), last=True)[2]
 
     def prefill(self, tokens: Tensor, state: State | None = None, last: bool = False) -> tuple[Tensor, State]:
-        """Logits [b t v_] of tokens [b t] and the state after them, going on from `state` if given.
+        """Logits [b t v_] of tokens [b t] and the state after them, continuing from `state` if given.
 
-        last: logits of the last token only, [b 1 v_]. Raises BadInput when there are no tokens, some that the
-        vocabulary lacks, or a state of another number of sequences.
+        last: logits of the last token only, [b 1 v_]. Raises BadInput if there are no tokens, if a token is not in the
+        vocabulary, or if the state belongs to another number of sequences.
         """
         self.check(tokens)
         if state is None:
@@ -159,9 +159,9 @@ class LanguageModel(nn.Module):
         if not isinstance(state, tuple) or len(state) != entries:
             what = f"one entry for each of {len(self.blocks)} layers"
             what += " and the last hidden vector" if self.stride is not None else ""
-            raise BadInput(f"state: {what} is expected, as prefill returns it")
+            raise BadInput(f"state: must have {what}, as prefill returns it")
         if (held := _sequences(state)) not in (None, len(tokens)):
-            raise BadInput(f"state: of {held} sequences, tokens of {len(tokens)}")
+            raise BadInput(f"state: belongs to {held} sequences, but there are tokens for {len(tokens)}")
         if self.stride is not None:
             logits, state, _ = self._walk(tokens.long(), state, last)
         else:
@@ -172,12 +172,12 @@ class LanguageModel(nn.Module):
     def step(self, token: Tensor, state: State) -> tuple[Tensor, State]:
         """Logits [b v_] after one token [b], and the new state. Raises BadInput as `prefill` does."""
         if state is None:
-            raise BadInput("state: a step goes on from one; begin with prefill, or with empty")
+            raise BadInput("state: a step needs the state before it, found none; get one from prefill or empty")
         logits, state = self.prefill(token[:, None], state)
         return logits[:, 0], state
 
     def advance(self, token: Tensor, state: State) -> tuple[Tensor, State]:
-        """`step` of a token and a state that are known to be right; asks the device for nothing."""
+        """`step` without checks of the token and the state, so that the host never waits for the device."""
         x, state = self._layers(token[:, None], state, PLAIN)
         return self._logits(x)[:, 0], compact(state)
 
@@ -197,9 +197,9 @@ class LanguageModel(nn.Module):
     def check(self, tokens: Tensor) -> None:
         """Raises BadInput when tokens [b t] cannot be read."""
         if tokens.ndim != 2 or not tokens.numel():
-            raise BadInput(f"tokens: at least one token in each sequence is needed, found shape {list(tokens.shape)}")
+            raise BadInput(f"tokens: every sequence must have at least one token, found shape {list(tokens.shape)}")
         if tokens.is_floating_point() or tokens.is_complex():
-            raise BadInput(f"tokens: whole numbers are expected, found {str(tokens.dtype).removeprefix('torch.')}")
+            raise BadInput(f"tokens: must be integers, found {str(tokens.dtype).removeprefix('torch.')}")
         low, high = torch.stack(tokens.aminmax()).tolist()  # a GPU is waited for once
         if low < 0 or high >= self.architecture.vocabulary:
             wrong = low if low < 0 else high
@@ -232,8 +232,8 @@ class LanguageModel(nn.Module):
     def compile_layers(self, **options: Any) -> None:
         """Compile what training runs of each layer: one graph a type of layer and shape, shared by all of that type.
 
-        Evaluation, decoding and lessons stay eager: they come in many shapes, and compiling each takes longer than it
-        saves. options: of torch.compile.
+        Evaluation, decoding and the training of scores stay eager: they come in many shapes, and compiling each takes
+        longer than it saves. options: of torch.compile.
         """
         types = len({block.kind for block in self._blocks})
         torch._dynamo.config.recompile_limit += GRAPHS_A_TYPE * types  # one function is compiled for all types
@@ -267,7 +267,7 @@ class LanguageModel(nn.Module):
 
     @property
     def value_parameters(self) -> list[nn.Parameter]:
-        """What lessons teach about the worth of tokens, if a layer asks for it (see l2m_design.model.value)."""
+        """Parameters that score tokens, of layers that choose by such scores (see l2m_design.model.value)."""
         pairs = zip(self.architecture.layers, self._blocks, strict=True)
         mixers = [block.mixer for spec, block in pairs if getattr(spec, "choose", None) in ("value", "use")]
         return [p for mixer in mixers for name, p in mixer.named_parameters() if name.startswith(("score.", "use."))]
@@ -278,7 +278,7 @@ class LanguageModel(nn.Module):
 
 
 def build(architecture: Architecture, kernels: Kernels = TORCH, recompute: bool = False) -> LanguageModel:
-    """The drawn model with fresh weights from torch's default generator (seed it first).
+    """Build the model of an architecture with fresh weights from torch's default generator (seed it first).
 
     Examples:
         >>> layer = {"kind": "mamba2", "d_state": 8, "head_dim": 16}

@@ -1,4 +1,4 @@
-"""Lessons: the losses that train the scores of tokens beside the model's own, on a few sequences of a batch."""
+"""Losses that train the scores of tokens beside the model's own loss, on a few sequences of a batch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,9 +18,9 @@ FOLLOWED = 0.05  # of the way to a batch's prior that a step goes
 
 
 def lesson(model: LanguageModel, tokens: Tensor, everywhere: Everywhere = lambda mean: mean) -> Tensor:
-    """The lessons of tokens [b t] that the model's choices need, for the gradient of the scores alone.
+    """Sum of the losses on tokens [b t] of the rules by which the model chooses; its gradient reaches the scores only.
 
-    everywhere: makes a mean over these sequences one over those of all processes that share the lesson.
+    everywhere: turns a mean over these sequences into one over the sequences of all processes of the step.
     """
     kinds = {getattr(layer, "choose", None) for layer in model.architecture.layers}
     given = [of(model, tokens, everywhere) for kind, of in LESSONS.items() if kind in kinds]

@@ -1,4 +1,4 @@
-"""Lifetimes: when each key is let go, for a whole sequence at once, and the blocks of attention that read the rest.
+"""Lifetimes: when each key is evicted, for a whole sequence at once, and the blocks of attention over the others.
 
 until [b' s t] is the number of the first chunk whose readers find a token gone (b' and s are 1 where all rows or all
 heads agree). It is all that training, FlexAttention and tests need to know of a schedule and its choices.
@@ -61,7 +61,7 @@ def best(held: Tensor, score: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 def held_attention(query: Tensor, key: Tensor, value: Tensor, until: Tensor, chunk: int) -> Tensor:
     """[b h t v] of a fresh sequence's query [b h t k] over key [b g t k], value [b g t v]: own and previous chunk, and
-    older tokens until they are let go. s of `until` is 1 or g.
+    older tokens until they are evicted. s of `until` is 1 or g.
     """
     return block_attention(query, key, value, list(held_blocks(until, chunk)))
 
@@ -115,13 +115,13 @@ def _read_from_far(until: Tensor, chunk: int) -> list[int]:
 
 
 def _chosen(z: Tensor, where: Tensor, count: int) -> Tensor:
-    """[b' s count] of z [b' s n], where `where` is True, as often in every row; the device is not asked how often."""
+    """[b' s count] of z [b' s n] where `where` is True, `count` times in every row; no wait for the device."""
     found = where.nonzero_static(size=where.shape[0] * where.shape[1] * count)[:, -1]
     return z.gather(-1, found.view(*where.shape[:2], count))
 
 
 class _Hidden:
-    """What queries do not read: the future, and what was let go before their chunk began."""
+    """What queries do not read: the future, and what was evicted before their chunk began."""
 
     def __init__(self, until: Tensor, far: Tensor, rows: slice, columns: slice, chunk: int) -> None:
         self.until, self.far, self.rows, self.columns, self.chunk = until, far, rows, columns, chunk

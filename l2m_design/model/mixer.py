@@ -19,8 +19,8 @@ class Pass(NamedTuple):
 
     surprise: [b t] nats of each token, where they are known before the pass; without, what needs them reads at most one
     chunk at a time (LanguageModel sees to it). scope: sparse layers read what they keep, `all` or the `local` chunks.
-    seen: where layers that are taught values put (themselves, their inputs). softness: of the choice by use, in nats,
-    while a model trains (see soft).
+    seen: list to which layers with trained scores append (themselves, their inputs). softness: of the choice by use,
+    in nats, while a model trains (see soft).
     """
 
     surprise: Tensor | None = None
@@ -35,8 +35,8 @@ PLAIN = Pass()
 class Mixer(nn.Module, ABC):
     """Mixes tokens along time with a history state.
 
-    A state is a NamedTuple of tensors [b ...] and integers; its tensors hold exactly the elements that the
-    drawing's state law says, at every length. States are values: a call never changes the one it is given.
+    A state is a NamedTuple of tensors [b ...] and integers; at every length its tensors have exactly the elements of
+    the state law of the architecture. States are values: a call never changes the one it is given.
     """
 
     @abstractmethod

@@ -133,22 +133,31 @@ class PlannedModel(nn.Module):
         counts = [entries(heads[0], shape.kv_heads) for heads in plan.layers]
         if len(plan.layers) != len(shape.layers) or list(map(len, plan.layers)) != counts:
             raise BadInput(
-                f"a plan of {len(plan.layers)} layers for a model of {len(shape.layers)} with {shape.kv_heads} kv heads"
+                f"a plan of {len(plan.layers)} layers for a model of {len(shape.layers)} layers with {shape.kv_heads} "
+                "kv heads; give a plan of this model"
             )
         for layer, heads in enumerate(plan.layers):
             if (heads[0].cache == "recurrent") != (shape.layers[layer] in RECURRENT):
-                raise BadInput(f"layer {layer} is of {shape.layers[layer]}: its plan says {heads[0]}")
+                raise BadInput(
+                    f"layer {layer}: the plan says {heads[0]}, but the layer is of type {shape.layers[layer]}; "
+                    "recurrent layers, and only these, need cache: recurrent"
+                )
             if "share" in {kept.cache for kept in heads} and (len(set(heads)) > 1 or plan.source(layer) is None):
-                raise BadInput(f"layer {layer}: all its heads share a cache below, or none; there must be one")
+                raise BadInput(
+                    f"layer {layer}: cache: share must be that of all heads of a layer, and a layer below must have a "
+                    "cache"
+                )
             own = shape.own(layer).reach
             if own is not None and any(kept.reach is None or kept.reach > own for kept in heads):
-                raise BadInput(f"layer {layer} reads the last {own} tokens: its plan may shrink that window alone")
+                raise BadInput(
+                    f"layer {layer}: has a window of {own} tokens; its plan must be a window of at most that length"
+                )
 
     def _rule(self, layer: int, heads: tuple[int, ...], kept: Kept, rule: Use | None) -> Rule:
         if kept.choose == "attention_mass":
             return HeavyHitters(kept.budget)
         if rule is None:
-            raise BadInput("a sparse cache by predicted use needs a fitted rule")
+            raise BadInput("cache: sparse with choose: use needs a fitted rule, found none; give `rule`")
         return rule.of_heads(self._rule_heads(layer, heads))
 
     def _rule_heads(self, layer: int, heads: tuple[int, ...]) -> list[int]:

@@ -18,5 +18,5 @@ def as_projected(z: Tensor) -> Tensor:
 
 
 def held_dtype(name: str | None, weights: torch.dtype) -> torch.dtype:
-    """The dtype that a recurrent state is held in between calls: float32 at least unless the drawing names one."""
+    """The dtype of a recurrent state between calls: float32 at least, unless the architecture names one."""
     return torch.promote_types(weights, torch.float32) if name is None else getattr(torch, name)

@@ -66,7 +66,7 @@ class Apart:
             self._probe = replace(self._probe, reason="starting")
             self._child = self._started(str(device))
         elif self._probe.found:
-            self._probe = replace(self._probe, reason=f"not tried: it needs a CUDA GPU, this is {device.type}")
+            self._probe = replace(self._probe, reason=f"not tried: needs a CUDA GPU, the device is {device.type}")
 
     def _started(self, device: str) -> subprocess.Popen[bytes]:
         candidate, seconds = self.candidate, self.limit + 10  # that it ends after by itself, should this process die
@@ -87,7 +87,7 @@ class Apart:
             code = self._child.wait(max(0.0, self._until - time.monotonic()))
             ended = self._crash(code) if code else ""
         except subprocess.TimeoutExpired:
-            ended = f"{self._last().reason} takes more than {self.limit:.0f} s"
+            ended = f"{self._last().reason}: stopped after {self.limit:.0f} s"
         finally:
             self.stop()
         self._probe = replace(self._last(), used=False, reason=ended) if ended else self._last()
@@ -111,7 +111,7 @@ class Apart:
         self._said.seek(0)
         lines = self._said.read().strip().splitlines()
         how = f"signal {-code}" if code < 0 else f"exit {code}"
-        return f"{self._last().reason} ends its process ({how}){': ' + lines[-1] if lines else ''}"
+        return f"{self._last().reason}: the process crashed ({how}){': ' + lines[-1] if lines else ''}"
 
 
 def _file() -> IO[str]:
@@ -195,7 +195,7 @@ def _next(
 
 
 def chosen(probes: Iterable[Probe]) -> tuple[Kernels, tuple[Probe, ...]]:
-    """The kernels of the probes that say `used`, loaded here, and the probes; one that does not load here says so."""
+    """Load the kernels of all probes with `used`; return them, and the probes with the reason if one does not load."""
     fast: dict[str, list[tuple[Candidate, Callable[..., Any]]]] = {}
     listed = list(probes)
     known = {(candidate.name, candidate.field, dtype_name(candidate)): candidate for candidate in CANDIDATES}
@@ -216,11 +216,11 @@ def chosen(probes: Iterable[Probe]) -> tuple[Kernels, tuple[Probe, ...]]:
 
 
 def said(probes: tuple[Probe, ...], device: torch.device) -> list[str]:
-    """One sentence for each candidate that serves, or that is installed and could have; none on a CPU."""
+    """One sentence for each installed candidate: it is used, or why torch is used instead; none on a CPU."""
     if device.type != "cuda":
         return []
     return [
-        f"{p.field} in {p.dtype} by {p.name}" + ("" if p.used else f": {p.reason}; torch computes")
+        f"{p.field} in {p.dtype} by {p.name}" + ("" if p.used else f": {p.reason}; torch is used instead")
         for p in probes
         if p.found
     ]

@@ -70,7 +70,7 @@ class SparseMixer(HeadAttention):
                 return self._fresh(query, lent, given)
         if self.surprised and t > c:
             raise ValueError(
-                f"tokens whose surprise is not known are read at most one chunk ({c}) at a time, found {t}"
+                f"tokens without a known surprise must be read at most one chunk ({c} tokens) at a time, found {t}"
             )
         pieces, done, before = [], 0, lent.before
         while done < t:

@@ -1,4 +1,4 @@
-"""Thinned models: a sparse cache for weights that were trained with full attention, our own or Hugging Face's."""
+"""Bounded caches for weights that were trained with full attention, our own or Hugging Face's."""
 
 import inspect
 from collections.abc import Iterator
@@ -21,9 +21,10 @@ WHOLE = "full_attention"
 
 
 def thinned(model: LanguageModel, thinning: Thinning) -> LanguageModel:
-    """A model of the same weights whose full attention keeps what `thinning` says. Raises BadInput without any.
+    """A model of the same weights whose layers of full attention have this bounded cache. Raises BadInput if it has
+    no such layers.
 
-    The scores of `value` are fresh: teach them (see l2m_design.model.value).
+    The scores of `value` are untrained: train them (see l2m_design.model.value).
     """
     drawing = thinning.bounded(model.architecture)
     weight = model.embedding.weight
@@ -43,24 +44,28 @@ class BorrowedState(NamedTuple):
 
 
 class BorrowedModel:
-    """A Llama-like model of Hugging Face's transformers whose cache is thinned as tokens are read.
+    """A Llama-like model of Hugging Face's transformers with a bounded cache, which evicts tokens while it reads.
 
-    Keys keep their own rotary positions, unless they are those in the cache, to which they are turned after each
-    eviction (StreamingLLM); what is evicted is freed. With surprise the last logits are state too. Raises BadInput for
-    models with other than full attention, for `value`, which nobody taught, and for keys that cannot be turned.
+    Keys keep the rotary positions of the text, or are rotated to their positions in the cache after each eviction
+    (StreamingLLM). What is evicted is freed. With surprise the last logits are state too. Raises BadInput for models
+    with other than full attention, for `value`, which needs a trained score, and for keys that cannot be rotated.
     """
 
     def __init__(self, model: Any, thinning: Thinning) -> None:
         config = model.config.get_text_config()
         if set(getattr(config, "layer_types", None) or [WHOLE]) != {WHOLE} or getattr(model, "_is_stateful", False):
-            raise BadInput(f"{config.model_type}: only models of full attention in all layers have caches to thin")
+            raise BadInput(
+                f"{config.model_type}: this rule works only for models with full attention in all layers; give "
+                "`choose` use"
+            )
         windowed = getattr(config, "layer_types", None) is None and getattr(config, "sliding_window", None)
         if windowed or "position_ids" not in inspect.signature(model.forward).parameters:
             raise BadInput(
-                f"{config.model_type}: a window, or positions that cannot be given, keep a cache from thinning"
+                f"{config.model_type}: its cache cannot be bounded, since the model has a window or takes no "
+                "position_ids"
             )
         if thinning.choose == "value":
-            raise BadInput("choose (value): needs a model trained here, which can be taught; try surprise")
+            raise BadInput("choose (value): works for models of `l2m train` only; use another rule, such as surprise")
         heads = config.num_attention_heads
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
         self.spec = thinning.layer(heads, getattr(config, "num_key_value_heads", heads), head_dim)
@@ -84,9 +89,11 @@ class BorrowedModel:
     def check(self, tokens: Tensor) -> None:
         """Raises BadInput when tokens [b t] are not the model's."""
         if tokens.ndim != 2 or not tokens.numel():
-            raise BadInput(f"tokens: at least one token in each sequence is needed, found shape {list(tokens.shape)}")
-        if int(tokens.min()) < 0 or int(tokens.max()) >= self.vocabulary:
-            raise BadInput(f"tokens: numbers below {self.vocabulary} are the vocabulary's, found {int(tokens.max())}")
+            raise BadInput(f"tokens: every sequence must have at least one token, found shape {list(tokens.shape)}")
+        low, high = int(tokens.min()), int(tokens.max())
+        if low < 0 or high >= self.vocabulary:
+            wrong = low if low < 0 else high
+            raise BadInput(f"tokens: {wrong} is not in the vocabulary of {self.vocabulary} tokens")
 
     @torch.inference_mode()
     def prefill(self, tokens: Tensor, state: BorrowedState | None = None, last: bool = False) -> tuple[Tensor, Any]:
@@ -109,7 +116,7 @@ class BorrowedModel:
 
     @contextmanager
     def _saying_weights(self) -> Iterator[None]:
-        """Eager attention where its weights are asked for: the only one that tells them."""
+        """Use eager attention if the rule needs attention weights, which other implementations do not return."""
         before = self._model.config._attn_implementation
         if self.spec.choose != "attention_mass" or before == "eager":
             yield
@@ -121,7 +128,7 @@ class BorrowedModel:
             self._model.set_attn_implementation(before)
 
     def _evicted(self, layer: KeyValues, number: int) -> KeyValues:
-        """What stays as a chunk begins. Recency lets go of one run behind the sinks: later keys move up by it."""
+        """What stays as a chunk begins. Recency evicts one run behind the sinks: later keys move up by it."""
         after = self._eviction.evict(layer)
         gone = layer.keys.shape[2] - after.keys.shape[2]
         if self._rates is None or not gone:

@@ -39,8 +39,8 @@ def rotary_rates(model: Any) -> Tensor:
         if "otherwise" not in found and "turns" in found:
             return torch.stack([rates if how == "turns" else 0 * rates for how in found])
     raise BadInput(
-        f"{model.config.model_type}: its keys cannot be moved to other positions (no rotary positions, or others than "
-        f"Llama's{f': {kind}' if kind else ''}); give a model with {ADOPTABLE}"
+        f"{model.config.model_type}: its keys cannot be moved to other positions, since it does not have Llama's "
+        f"rotary positions{f' (but {kind})' if kind else ''}; give a model with {ADOPTABLE}"
     )
 
 

@@ -1,9 +1,9 @@
-"""Value: lessons that teach a layer what a token will be worth later, by the losses that reading it lowered.
+"""Value: a layer learns to predict what a token will be worth later, from the losses that reading it lowered.
 
 One pass reads all keys, one the local chunks only. What the first predicts better is the benefit of far keys, and each
 key's credit is the share of attention it got from later chunks times the benefit there. A layer predicts this credit
-from a token's keys and values, as a rate: the loss is that of a Poisson law, and tokens that the model foresaw teach
-nothing. A token is then worth its predicted use times its surprise.
+from a token's keys and values, as a rate: the loss is that of a Poisson law, and tokens that the model predicted well
+have no weight in it. A token is then worth its predicted use times its surprise.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from l2m_design.model.mixer import Pass
 from l2m_design.model.precision import wide
 
 QUERIES = 256
-MOST_WEIGHT = 1.0  # nats of surprise from which on a token teaches fully
+MOST_WEIGHT = 1.0  # nats of surprise from which on a token has its full weight
 LEAST_USE, TINY = 1e-4, 1e-6
 
 
@@ -28,7 +28,7 @@ def value_lesson(
 ) -> Tensor:
     """Poisson loss of the predicted use of tokens [b t], for the gradient of the scores alone.
 
-    everywhere: makes a mean over these sequences one over those of all processes that share the lesson.
+    everywhere: turns a mean over these sequences into one over the sequences of all processes of the step.
     """
     seen: list[Any] = []
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors, bound to their drawing by its fingerprint."""
+"""Weights on disk: safetensors that name their architecture by its fingerprint."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from l2m_design.settings import write_atomically
 
 
 def save_weights(model: LanguageModel, path: Path) -> None:
-    """Write a model's weights whole, with the fingerprint of its drawing."""
+    """Write a model's weights atomically, with the fingerprint of its architecture."""
     write_tensors(path, model.state_dict(), {"drawing": model.architecture.fingerprint})
 
 
@@ -42,20 +42,23 @@ def read_notes(path: Path) -> dict[str, str]:
 
 
 def load_weights(architecture: Architecture, path: Path) -> LanguageModel:
-    """The drawn model with saved weights. Raises BadInput when they are another drawing's."""
+    """Build the model of an architecture with saved weights. Raises BadInput if they belong to another architecture."""
     try:
         with safe_open(path, framework="pt") as file:
             drawing = (file.metadata() or {}).get("drawing")
     except Exception as error:  # safetensors raises its own type for every broken file
         raise BadInput(f"{path}: not a weights file: {error}") from None
     if drawing is None:
-        raise BadInput(f"{path}: does not say whose weights it holds, as those of `l2m train` do")
+        raise BadInput(f"{path}: does not name the architecture of its weights; give a file that `l2m train` wrote")
     if drawing != architecture.fingerprint:
-        raise BadInput(f"{path}: holds the weights of drawing {drawing}, not of {architecture.fingerprint}")
+        raise BadInput(
+            f"{path}: contains the weights of architecture {drawing}, not of {architecture.fingerprint}; give the "
+            "architecture beside them"
+        )
     tensors = load_file(path)
     for name, value in tensors.items():
         if not value.isfinite().all():
-            raise BadInput(f"{path}: {name} holds NaN or infinities")
+            raise BadInput(f"{path}: the weights {name} contain NaN or infinities")
     model = build(architecture)
     model.load_state_dict(tensors)
     return model

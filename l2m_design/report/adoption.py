@@ -1,4 +1,4 @@
-"""The page and the sentences of an adoption study: the least cache that keeps what a model can do."""
+"""The page and the sentences of a study with `start`: the smallest cache with which a model loses at most delta."""
 
 from pathlib import Path
 
@@ -45,7 +45,8 @@ def outcome(summary: AdoptionSummary) -> list[str]:
     if summary.test_documents:
         windows = summary.settings.windows.test
         said.append(
-            f"Test losses are of {windows} windows of {summary.test_documents} documents, paired over documents."
+            f"Test losses are means over {windows} windows of {summary.test_documents} documents; differences are "
+            "paired over documents."
         )
     for budget in summary.budgets:
         said += compared(budget)
@@ -56,14 +57,14 @@ def outcome(summary: AdoptionSummary) -> list[str]:
         )
     if start.recall:
         rows = [row for budget in summary.budgets if (row := budget.healed or budget.best).recall]
-        told = "; ".join(f"{row.share:.3g} of the state {recalled(row.recall)}" for row in rows)
-        said.append(f"Recall of digits, needle and keys: the model itself {recalled(start.recall)}; {told}.")
+        told = "; ".join(f"{recalled(row.recall)} with {row.share:.3g} of the state" for row in rows)
+        said.append(f"Recalled digits of needle and keys: {recalled(start.recall)} by the model itself; {told}.")
     said += _contexts(summary)
     if summary.chosen is None:
-        said.append(f"State is that at {target}.")
+        said.append(f"Every state is that at {target}.")
     if summary.budgets and not any(budget.best.difference for budget in summary.budgets):
-        said.append("Solved again from stored costs: what was not measured is predicted.")
-    return [*said, *([] if choice.delta else ["With delta 0 no plan can be confirmed that loses anything."])]
+        said.append("The plans were chosen again from stored costs. Losses that were not measured are predicted.")
+    return [*said, *([] if choice.delta else ["With delta 0, no plan that loses anything can be confirmed."])]
 
 
 def _contexts(summary: AdoptionSummary) -> list[str]:
@@ -72,8 +73,11 @@ def _contexts(summary: AdoptionSummary) -> list[str]:
     known = [(row.share, row.effective_context) for row in rows if row.effective_context is not None]
     if own is None or not known:
         return []
-    told = "; ".join(f"{share:.3g} of the state {reached:,} tokens" for share, reached in known)
-    return [f"Effective context, beyond which no more past lowers the loss: the model itself {own:,} tokens; {told}."]
+    told = "; ".join(f"{reached:,} tokens with {share:.3g} of the state" for share, reached in known)
+    return [
+        "Effective context, beyond which more context does not significantly lower the loss: "
+        f"{own:,} tokens for the model itself; {told}."
+    ]
 
 
 def _demanded(summary: AdoptionSummary) -> list[str]:
@@ -82,19 +86,19 @@ def _demanded(summary: AdoptionSummary) -> list[str]:
         return []
     if demand["growth"] == "none":
         return _nothing_required(summary, PowerLaw.of_plain(demand["law"]), demand["measurement"] is not None)
-    level = "" if demand["has_level"] else "; no amount is known, so that the capacity condition is not judged"
+    level = "" if demand["has_level"] else "; the amount is not known, so the capacity condition is not judged"
     return [f"Required growth: {demand['growth']} ({demand['formula']} nats){level}."]
 
 
 def _nothing_required(summary: AdoptionSummary, law: PowerLaw, measured: bool) -> list[str]:
-    """Where the law of the data does not grow, a condition that was to be enforced admits every plan."""
-    admits = "the growth condition admits every plan"
+    """A warning if the law of the data does not grow, since every plan then meets the condition."""
+    admits = "every plan meets the growth condition"
     if law.at(summary.settings.condition.length / 2).high <= 0:
-        admits = "the growth condition and the capacity condition admit every plan, and loss alone decides"
+        admits = "every plan meets the growth condition and the capacity condition, and only the loss decides"
     instead = " Measure with more windows (demand.measure.windows) or another estimator, or give demand.beta."
     return [
-        f"Beware: no growth is required. The law of the corpus is I(n;n) = {law.formula()} nats and does not grow with "
-        f"n: {admits}.{instead if measured else ''}"
+        f"Beware: no growth is required. The law of the corpus is I(n;n) = {law.formula()} nats, which does not grow "
+        f"with n, so {admits}.{instead if measured else ''}"
     ]
 
 
@@ -105,10 +109,10 @@ def _chosen(summary: AdoptionSummary, target: str) -> list[str]:
     if row is None:
         first = max(summary.budgets, key=lambda budget: budget.bytes)
         if (first.healed or first.best).p is None:
-            return ["None chosen: the best plan of the largest budget was not measured on test windows; search again."]
+            return ["None chosen: the best plan of the largest budget was not measured on test windows. Search again."]
         return [
-            f"None chosen: not even the plan of the largest budget is shown to lose at most {choice.delta:g} nats per "
-            "token; give a larger budget or delta, or more test windows."
+            "None chosen: the tests do not confirm that the plan of the largest budget loses at most "
+            f"{choice.delta:g} nats per token. Give a larger budget or delta, or more test windows."
         ]
     length, aimed = summary.settings.length, summary.settings.condition.length
     where = "" if length == aimed else f", measured at {length:,} tokens and not at {aimed:,} tokens,"
@@ -121,23 +125,23 @@ def _chosen(summary: AdoptionSummary, target: str) -> list[str]:
 
 
 def compared(budget: BudgetRow) -> list[str]:
-    """A budget in sentences: the best plan beside the best uniform one, what was not measured, healing."""
+    """A budget in sentences: the best plan against the best uniform one, plans that were not measured, healing."""
     row, said, at = budget.best, [], f"At {budget.share:.3g} of the state"
     if row.name.startswith("uniform"):
-        said.append(f"{at} no plan beats {row.name} on validation windows.")
+        said.append(f"{at}, no plan has a lower loss than {row.name} on validation windows.")
     if budget.over is not None:
-        part = f" ({estimate(budget.lost)} of what that plan loses)" if budget.lost else ""
+        part = f" ({estimate(budget.lost)} of the loss of the uniform plan)" if budget.lost else ""
         said.append(
-            f"{at} the searched plan loses {estimate(row.difference, sign=True)} nats per token. Minus the loss of the "
-            f"best uniform plan ({budget.rival}), paired over documents: {estimate(budget.over, sign=True)}{part}; "
-            f"{_better(budget.over)}."
+            f"{at}, the searched plan loses {estimate(row.difference, sign=True)} nats per token. Its loss minus that "
+            f"of the best uniform plan ({budget.rival}), paired over documents, is "
+            f"{estimate(budget.over, sign=True)}{part}: {_better(budget.over)}."
         )
     said += [_unmeasured(at, each, budget) for each in (row, *budget.others) if each.difference is None]
     if budget.healed and budget.gain:
         said.append(
-            f"At {budget.share:.3g} of the state, {budget.healed.name}: it loses "
-            f"{estimate(budget.healed.difference, sign=True)} nats per token to the model; healing gains "
-            f"{estimate(budget.gain, sign=True)}, paired over documents."
+            f"{at}, the plan that was {budget.healed.name} loses "
+            f"{estimate(budget.healed.difference, sign=True)} nats per token to the model itself. Healing lowers the "
+            f"loss by {estimate(budget.gain)} nats per token, paired over documents."
         )
     return said
 
@@ -146,38 +150,40 @@ def _unmeasured(at: str, row: PlanRow, budget: BudgetRow) -> str:
     # of a plan that test windows were not read with: the solution, or the best on validation windows
     if row.validation is not None:
         return (
-            f"{at} {row.picture} ({row.name}) loses {row.validation:+.4f} nats per token on validation windows; on test"
-            " windows it was not measured."
+            f"{at}, {row.picture} ({row.name}) loses {row.validation:+.4f} nats per token on validation windows. It "
+            "was not measured on test windows."
         )
-    predicted = "" if row.predicted is None else f", its predicted loss {row.predicted:+.4f} nats per token"
-    return f"{at} the solution is {row.picture}{predicted} (solved in {budget.seconds:.2f} s); it was not measured."
+    predicted = "" if row.predicted is None else f" with a predicted loss of {row.predicted:+.4f} nats per token"
+    return f"{at}, the solution is {row.picture}{predicted} (solved in {budget.seconds:.2f} s). It was not measured."
 
 
 def _better(over: Gap) -> str:
     if over.low <= 0 <= over.high:
-        return "the two cannot be told apart"
+        return "the difference is not significant"
     return "the searched plan is better" if over.value < 0 else "the uniform plan is better"
 
 
 def recalled(recall: dict[str, float]) -> str:
-    """Shares of digits found."""
+    """Shares of recalled digits, in words."""
     return " and ".join(f"{100 * share:.0f}%" for share in recall.values())
 
 
 def caveats(summary: AdoptionSummary) -> list[str]:
-    """What the numbers do not say."""
+    """The limits of the numbers, in sentences."""
     said = [
-        "Costs are measured one at a time and add up only about; whole plans are measured before anything is claimed.",
-        f"Losses are of the second half of windows of {summary.settings.length:,} tokens; beyond that length the plan "
-        "follows its laws, and nothing was measured.",
-        "Loss hides recall: a plan that loses little may not find a single line that is asked for later.",
-        "The L²M condition is necessary, not sufficient, and fixes a rate.",
+        "The cost of each replacement is measured alone, and costs add up only approximately. Every stated loss of a "
+        "plan is therefore measured with the whole plan, unless it is called predicted.",
+        f"Losses are means over the second half of windows of {summary.settings.length:,} tokens. The caches of a plan "
+        "are defined at longer contexts too, but no loss was measured there.",
+        "A small loss does not imply good recall: the plan may fail to find a single line of the text that a later "
+        "question needs.",
+        "The L²M condition is necessary, not sufficient. It fixes how fast the state must grow, not how large it is.",
     ]
     return said if summary.demand else said[:-1]
 
 
 def lost(row: PlanRow) -> str:
-    """What a plan loses on test windows, else what is predicted."""
+    """The loss of a plan on test windows, else its predicted loss."""
     if row.difference:
         return estimate(row.difference, sign=True)
     return "-" if row.predicted is None else f"{row.predicted:+.4f} (predicted)"

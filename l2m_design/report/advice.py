@@ -47,7 +47,7 @@ def advice(stack: Stack, kinds: Sequence[str], demand: Demand, changes: list[Cha
     shares = ", ".join(f"{_count(row['layers'], row['kind'])} {row['share']:.1%}" for row in rows)
     said = [f"State by layer type at {terms.length:,} tokens: {shares or 'none'}."]
     if not changes:
-        none = "No change is known that needs less state and still meets the condition."
+        none = "No known change needs less state and still meets the condition."
         return [*said, none if met else _hopeless(stack)]
     if met:
         said += _practice(stack, kinds, demand)
@@ -71,7 +71,7 @@ def advice(stack: Stack, kinds: Sequence[str], demand: Demand, changes: list[Cha
 
 
 def _practice(stack: Stack, kinds: Sequence[str], demand: Demand) -> list[str]:
-    """What published models do, and what it costs; nothing where it would be no change."""
+    """The change that published models made; nothing if it does not apply."""
     change = practised(stack, demand)
     if change is None:
         return []
@@ -79,13 +79,12 @@ def _practice(stack: Stack, kinds: Sequence[str], demand: Demand) -> list[str]:
     length = demand.terms.length
     return [
         f"As in {MODEL}, where one layer in {ONE_IN} has full attention and the others windows of {WINDOW:,} tokens: "
-        "if "
-        f"{which} become windows, at {length:,} tokens {_left(change, stack, demand)}, and the condition is met.",
+        f"if {which} become windows, at {length:,} tokens {_left(change, stack, demand)}, and the condition is met.",
     ]
 
 
 def _cost() -> str:
-    """What windows instead of full attention cost where it was measured."""
+    """The measured cost of windows instead of full attention."""
     known = costs()
     rows = "; ".join(
         f"{row.picture} with windows of up to {row.window} {row.nats:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
@@ -98,19 +97,19 @@ def _cost() -> str:
 
 
 def _mentioned(changes: list[Change]) -> list[Change]:
-    """All but fixed states of any size where windows of any size do as well."""
+    """All changes, without fixed states of any size if windows of any size are enough."""
     free = any(change.window_tokens == 1 for change in changes)
     return [change for change in changes if not (free and change.fixed_elements == 1)]
 
 
 def _hopeless(stack: Stack) -> str:
     if not stack.state.terms:
-        return "It has no state that could grow."
-    return "No change of its layers is known that would be enough."
+        return "The model has no state that could grow."
+    return "No known change of its layers would be enough."
 
 
 def _said(change: Change, kinds: Sequence[str], demand: Demand) -> str:
-    """What becomes of which layers."""
+    """Which layers change, and how."""
     which, length = _which(change.layers, kinds), demand.terms.length
     if change.to == "window":
         return f"{which} may become windows {_of_size(change.window_tokens, 'tokens')}{_and_thinned(change)}"
@@ -118,10 +117,10 @@ def _said(change: Change, kinds: Sequence[str], demand: Demand) -> str:
         return f"{which} may become fixed states {_of_size(change.fixed_elements, 'elements')}"
     if change.to == "shorter_window":
         if change.window_tokens == 1:
-            return f"{which} may be shorter, as far as training shows no loss"
+            return f"{which} may be shorter, if training shows no loss"
         return f"{which} may cache only {change.window_tokens:,} tokens each"
     if change.to == "smaller_state":
-        held = "smaller, as far as training shows no loss"
+        held = "smaller, if training shows no loss"
         if change.factor != 0.01:
             held = f"{change.factor:g} times as large"
         return f"the recurrent state of {which} may be {held}"
@@ -153,7 +152,7 @@ def _left(change: Change, stack: Stack, demand: Demand) -> str:
     """The state afterwards, beside the state before."""
     terms = demand.terms
     before, after = (each.state.bytes(terms.length, terms.dtypes) for each in (stack, change.after))
-    unmet = "" if change.after.meets(demand) else ", and growth is still not met"
+    unmet = "" if change.after.meets(demand) else ", and the growth condition is still not met"
     before_, after_ = demand.enough(stack.state), demand.enough(change.after.state)
     if before_ and after_ and before_.answer == "yes" != after_.answer:
         unmet += ", and whether the state is still large enough is not decided"

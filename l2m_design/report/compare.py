@@ -1,4 +1,4 @@
-"""Two studies side by side: their answers, where they lie in loss and state, and in what they were set differently."""
+"""Two studies compared: their answers, their finalists in one figure, and the settings that differ."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Side:
 
 
 def sides(first: Summary, second: Summary) -> tuple[Side, Side]:
-    """Both studies; two of one name are told apart by a number."""
+    """Both studies; a number distinguishes two of the same name."""
     same = first.study == second.study
     names = [f"{each.study} ({n})" if same else each.study for n, each in enumerate((first, second), 1)]
     return Side(names[0], first, COLOURS[0]), Side(names[1], second, COLOURS[1])
@@ -52,7 +52,7 @@ def loss(summary: Summary, design: Design) -> Estimate | None:
 
 
 def reasons(first: Summary, second: Summary) -> list[str]:
-    """Why the losses of the two cannot be held against each other; none where they can."""
+    """Why the losses of the two cannot be compared; none if they can."""
     found = []
     if first.corpus.fingerprint != second.corpus.fingerprint:
         found.append(f"the corpora differ ({first.corpus.name}, {second.corpus.name})")
@@ -75,7 +75,7 @@ def outcome(first: Summary, second: Summary) -> list[str]:
     one, two = first.chosen, second.chosen
     if one and two and first.demand.terms.length == second.demand.terms.length:
         ratio, names = two.state_bytes / one.state_bytes, [side.name for side in sides(first, second)]
-        said.append(f"The state that {names[1]} chose is {ratio:.3g} times that of {names[0]}.")
+        said.append(f"The chosen state of {names[1]} is {ratio:.3g} times that of {names[0]}.")
     if why := reasons(first, second):
         said.append(f"Losses of the two studies cannot be compared: {'; '.join(why)}.")
     else:

@@ -1,4 +1,4 @@
-"""Designs: the architectures that a study's page names, each with one title and one colour in all figures."""
+"""Designs: the architectures on the page of a study, each with one title and one colour in all figures."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ MOST_DRAWN = 12  # lines of a figure; the page's key shows the others on request
 class Design:
     """An architecture of the page. key: its fingerprint. row: its trial; finalist: its longer training, if any.
 
-    dash: solid, dash or dot, which tells designs of one colour apart.
+    dash: solid, dash or dot, to distinguish designs of the same colour.
     """
 
     key: str
@@ -34,7 +34,7 @@ class Design:
 
     @property
     def label(self) -> str:
-        """Its title, and that it was chosen."""
+        """Its title, marked if it was chosen."""
         return f"chosen: {self.title}" if self.chosen else self.title
 
 

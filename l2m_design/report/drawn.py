@@ -1,4 +1,4 @@
-"""All figures of a study's page by name: as SVG for papers, and as traces that answer to the pointer."""
+"""All figures of a study's page by name: as SVG for papers, and as interactive traces."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,7 +15,7 @@ from l2m_design.settings import Json
 
 
 def svgs(summary: Summary, named: Sequence[Design]) -> dict[str, str]:
-    """SVG by name of figure, of those that have something to show."""
+    """SVG by name of figure, without figures that would be empty."""
     demand, measurement = summary.demand, summary.demand.measurement
     shown, looks = named[:MOST_DRAWN], {d.label: (d.colour, d.dash) for d in named}
     rows = {d.row.trial: d for d in named if d.row and d.row.trial is not None}
@@ -40,7 +40,7 @@ def svgs(summary: Summary, named: Sequence[Design]) -> dict[str, str]:
 
 
 def interactive(summary: Summary, named: Sequence[Design]) -> dict[str, Json]:
-    """Traces and layout by name of figure, of those that have something to show."""
+    """Traces and layout by name of figure, without figures that would be empty."""
     looks = {d.label: live.profile_look(d) for d in named}
     profiles = [(name, losses, looks[name]) for name, losses in _profiles(summary, named).items()]
     found: dict[str, Json | None] = {
@@ -61,7 +61,7 @@ def interactive(summary: Summary, named: Sequence[Design]) -> dict[str, Json]:
 
 
 def finalists_drawn(summary: Summary, named: Sequence[Design]) -> str | None:
-    """Late loss against state of the finalists, as far as their error is known."""
+    """Late loss against state of the finalists whose standard error is known."""
     choice = summary.choice
     points = {
         design.title: static.Point(row.state_bytes, at.difference, standing_of(row, summary), design.colour)
@@ -86,7 +86,7 @@ def _profiles(summary: Summary, shown: Sequence[Design]) -> dict[str, list[float
 
 
 def _excess(named: Sequence[Design]) -> dict[str, dict[int, list[float]]]:
-    """Excess over Bayes by finalist and length, where the corpus knows it."""
+    """Excess over the Bayes loss by finalist and length, if the corpus has a known one."""
     found = {
         design.label: {n: at.late_excess_bits_by_seed for n, at in design.finalist.lengths.items()}
         for design in named

@@ -1,4 +1,4 @@
-"""Importances: how much of the differences in loss between trials goes with each choice of the space."""
+"""Importances: the share of the variance of the loss between trials that each choice of the space explains."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ FEWEST = 8  # trials
 
 @dataclass(frozen=True)
 class Importance:
-    """A choice of the space: the share of the loss's variance between its values, and what chance gives.
+    """A choice of the space: the share of the variance of the loss between its values, and the share by chance.
 
     share: omega squared (Hays 1963), 0 to 1. chance: the 95th percentile of the share when losses are shuffled over
     trials. trials: how many were compared.
@@ -27,7 +27,7 @@ class Importance:
 
 
 def importances(records: Sequence[Record]) -> list[Importance]:
-    """Every choice with at least two values, the largest share first; none of fewer than 8 trials.
+    """Every choice with at least two values, the largest share first; none if there are fewer than 8 trials.
 
     The loss is the one at the first rung where trials were pruned, which all of them reached, else the late loss.
     Baselines do not count: they were not drawn from the space.

@@ -9,14 +9,14 @@ from l2m_design.search.results.values import AtLength, Summary, TrialRow
 
 FILES = "The report is `index.html` under Artifacts, beside `study.json` and the chosen architecture."
 WARNINGS, ANSWERS = ("These losses", "Beware"), ("Chosen:", "None chosen:")
-CHOSEN = "In the table of runs, `tags.chosen = 'yes'` finds the chosen one."
+CHOSEN = "In the table of runs, the filter `tags.chosen = 'yes'` shows the chosen one."
 
 
 def of_study(summary: Summary) -> str:
-    """A search of architectures: its answer, and a table of finalists, or of the trials that none dominates."""
+    """A search of architectures: its answer, and a table of finalists, or of the trials of the Pareto front."""
     at = f"state at {summary.demand.terms.length:,} tokens"
     if summary.finalists:
-        titles = ["finalist", "layers", "test loss, nats", "- reference", "effective context", at, "growth"]
+        titles = ["finalist", "layers", "test loss, nats", "minus reference", "effective context", at, "growth"]
         rows = [
             [
                 _bold(row.name, summary.chosen is not None and row.fingerprint == summary.chosen.fingerprint),
@@ -49,7 +49,7 @@ def of_study(summary: Summary) -> str:
 
 def of_adoption(summary: AdoptionSummary) -> str:
     """A search of a model's cache: its answer, and a table of the best plan of each budget."""
-    titles = ["plan", "layers", "test loss above the model's, nats", "state", "share of the model's"]
+    titles = ["plan", "layers", "test loss minus the model's, nats", "state", "share of the model's state"]
     rows = []
     for row in (budget.healed or budget.best for budget in summary.budgets):
         chosen = summary.chosen is not None and row.fingerprint == summary.chosen.fingerprint

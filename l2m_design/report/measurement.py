@@ -8,7 +8,7 @@ from l2m_design.report.picture import save
 
 
 def draw(path: Path, corpus: str, found: list[Measurement], pairs: TwoPoint | None, published: bool) -> None:
-    """Write the figure, or a page with it that needs nothing else, atomically. Raises BadInput on a bad place."""
+    """Write the figure, or a self-contained page with it, atomically. Raises BadInput if it cannot be written."""
     from l2m_design.report.figures.measurement import measurement_bytes, measurement_svg
 
     save(

@@ -1,4 +1,4 @@
-"""The report page: a study's summary as one HTML file that needs nothing else."""
+"""The report page: the summary of a study as one self-contained HTML file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ def write_page(summary: Summary, path: Path) -> None:
 
 
 def write_figures(summary: Summary, folder: Path) -> list[Path]:
-    """Every figure of the page as an SVG file of a folder; answers the files."""
+    """Write every figure of the page as an SVG file to a folder; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for name, svg in svgs(summary, designs(summary)).items():
@@ -94,7 +94,7 @@ def mixers(named: Sequence[Design]) -> dict[str, tuple[str, str]]:
 
 
 def _context_seconds(summary: Summary) -> float:
-    """What measuring the use of context took, on average over models, in seconds."""
+    """Seconds per model that the measurement of the use of context took, on average."""
     at = [found.context_seconds for row in summary.finalists for found in row.lengths.values()]
     trials = [record.outcome.context_seconds for record in summary.records if record.outcome]
     some = [seconds for seconds in (at or trials) if seconds]

@@ -1,4 +1,4 @@
-"""A figure as a picture or a page: the ending of the file's name says which."""
+"""A figure as a picture or a page, by the ending of the file name."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -16,13 +16,13 @@ ENDINGS = (".png", ".svg", ".html")
 
 
 def check_ending(path: Path) -> None:
-    """Raises BadInput when the ending names no kind of picture."""
+    """Raises BadInput if the ending of the file name is not that of a supported picture."""
     if path.suffix not in ENDINGS:
-        raise BadInput(f"--plot {path}: the ending says the kind; allowed: {', '.join(ENDINGS)}")
+        raise BadInput(f"--plot {path}: the file name must end in one of: {', '.join(ENDINGS)}")
 
 
 def rendered(page: str, told: Mapping[str, Any]) -> str:
-    """A template with what is told, and the style and scripts that it shares with the others."""
+    """Render a template with these values; style and scripts are the same on all pages."""
     environment = Environment(
         loader=PackageLoader("l2m_design.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -30,20 +30,20 @@ def rendered(page: str, told: Mapping[str, Any]) -> str:
 
 
 def asset(name: str) -> Markup:
-    """A file of static/, to stand in a page as it is."""
+    """A file of static/, to include in a page unchanged."""
     return Markup((STATIC / name).read_text(encoding="utf-8"))  # noqa: S704 - a file of this package
 
 
 def as_script(data: object) -> Markup:
-    """JSON inside a script element: no text of it can end the element or begin a comment."""
+    """JSON inside a script element, escaped so that no text in it ends the element or begins a comment."""
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704 - escaped
 
 
 def save(path: Path, svg: Callable[[], str], file: Callable[[str], bytes], page: str, told: Mapping[str, Any]) -> None:
-    """Write a figure, or a page with it that needs nothing else, atomically. Raises BadInput on a bad place.
+    """Write a figure, or a self-contained page with it, atomically. Raises BadInput if it cannot be written.
 
-    svg: the figure to stand in a page; file: as a "png" or "svg"; page: template that shows `svg` and what is `told`.
+    svg: the figure to include in a page. file: as a "png" or "svg". page: template that shows `svg` and `told`.
     """
     check_ending(path)
     if path.suffix == ".html":

@@ -1,4 +1,4 @@
-"""What models hold over what data ask for, as a picture or a page."""
+"""The state of models against the requirement of the data, as a picture or a page."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -19,10 +19,10 @@ def draw(
     answers: Sequence[Mapping[str, object]],
     held: str,
 ) -> None:
-    """Write the figure up to `longest` tokens, or a page with it and the answers, one a model, atomically.
+    """Write the figure up to `longest` tokens, or a page with it and one answer per model, atomically.
 
-    answers: what `l2m check` says of each, in JSON's words. held: what an element is taken to hold, in words.
-    Raises BadInput on a bad place.
+    answers: the JSON of `l2m check` for each model. held: the assumed capacity of an element, in words. Raises BadInput
+    if the file cannot be written.
     """
     from l2m_design.report.figures.supply import supply_bytes, supply_svg
 

@@ -1,4 +1,4 @@
-"""Words: a study's outcome in sentences, the same on the terminal and on the page."""
+"""The outcome of a study in sentences, the same on the terminal and on the page."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # what measures and searches takes long to import, and `l2m c
 Standing = Literal["keeps up", "worse", "undecided", "fails the condition", "not judged"]
 size = laws.size
 MARKS = {True: "met", False: "not met", None: "not decided"}
+ENDS = {"upper": "the upper end of the interval", "value": "the value", "lower": "the lower end of the interval"}
 
 
 def letter(number: int) -> str:
@@ -28,7 +29,7 @@ def letter(number: int) -> str:
 
 
 def tokens(count: int | None) -> str:
-    """A reach in words."""
+    """The longest context covered, in words."""
     return f"at least {REACH_LIMIT:,} tokens" if count is None else f"{count:,} tokens"
 
 
@@ -58,14 +59,14 @@ def cost(found: "Cost") -> list[str]:
     def hours(of: Mapping[str, tuple[float, float]]) -> str:
         return ", ".join(f"{what} {_hours(low)} to {_hours(high)}" for what, (low, high) in of.items())
 
-    read = ", ".join(f"a {what}'s run {times:,.3g}" for what, times in found.readings.items())
+    read = ", ".join(f"{times:,.3g} in each run of a {what}" for what, times in found.readings.items())
     low, high = found.memory_gib
     return [
-        f"time on one H100, starting processes and compiling apart: {hours(found.hours_h100)}",
+        f"time on one H100, without starting processes and compiling: {hours(found.hours_h100)}",
         f"time on {found.threads} CPU threads: {hours(found.hours_cpu)}",
-        f"memory of a GPU: {low:,.2g} to {high:,.2g} GiB, or fewer windows at once (micro_batch)",
-        f"disk for weights and checkpoints: {found.disk_gib:,.2g} GiB",
-        f"readings of the training documents: {read}",
+        f"GPU memory: {low:,.2g} to {high:,.2g} GiB; less with a smaller recipe.micro_batch",
+        f"disk space for weights and checkpoints: {found.disk_gib:,.2g} GiB",
+        f"passes over the training documents: {read}",
     ]
 
 
@@ -77,14 +78,14 @@ def _hours(count: float) -> str:
 
 
 def rejected(summary: "Summary") -> str:
-    """How many candidates were infeasible, and why: before training by the condition, or by what the GPU holds."""
+    """How many candidates were rejected before training by the condition, and how many ran out of GPU memory."""
     ran_out = sum(record.ran_out and record.copy_of is None for record in summary.records)
     said = f"{summary.trials.infeasible - ran_out} rejected before training"
     return said + (f", {ran_out} out of memory" if ran_out else "")
 
 
 def constant(terms: Terms, kinds: tuple[str, ...] | None = None) -> str:
-    """What an element is taken to hold, and on what ground; of `kinds` alone where they are given."""
+    """The capacity of a state element, and whether it was measured or assumed; of `kinds` only, if they are given."""
     ranges = terms.nats_range
     own = {kind: nats for kind, nats in terms.nats_by_kind.items() if kinds is None or kind in kinds}
     assumed = "" if OTHER in ranges else " (assumed)"
@@ -96,10 +97,10 @@ def constant(terms: Terms, kinds: tuple[str, ...] | None = None) -> str:
     if kinds is not None:
         others = [kind for kind in kinds if kind not in own]
         rest = f", {other} in {', '.join(others)}{_UNMEASURED if OTHER in ranges else assumed}" if others else ""
-    return f"{listed} (measured on a known source, in windows of some thousand tokens){rest}"
+    return f"{listed} (measured on a source of known information, with windows of a few thousand tokens){rest}"
 
 
-_UNMEASURED = " (not measured: between the lowest and the highest of the kinds that were)"
+_UNMEASURED = " (not measured; the interval is that of all measured mixer types)"
 
 
 def _range(ends: tuple[float, float] | None) -> str:
@@ -107,7 +108,7 @@ def _range(ends: tuple[float, float] | None) -> str:
 
 
 def outcome(summary: "Summary") -> list[str]:
-    """What a study found, in a few sentences; first of all, where its losses say nothing of long context."""
+    """What a study found, in sentences; they begin with a warning if its losses say nothing about long context."""
     chosen = summary.chosen
     said = [*_context_warning(summary), _demand(summary)]
     if chosen is None:
@@ -116,31 +117,30 @@ def outcome(summary: "Summary") -> list[str]:
     said += [_answer(chosen, summary.demand.terms), *verdict, *summary.choice.said, *_tradeoff(summary)]
     if summary.demand.has_level:
         said.append(
-            f"Longest context covered, if an element holds "
-            f"{constant(summary.demand.terms, chosen.architecture.state.kinds)}: "
-            f"{tokens(chosen.reach_tokens.effective)}; by the hard bound: {tokens(chosen.reach_tokens.hard)}."
+            f"Longest context covered: {tokens(chosen.reach_tokens.effective)} at the assumed capacity, "
+            f"{tokens(chosen.reach_tokens.hard)} by the hard bound. Assumed capacity per state element: "
+            f"{constant(summary.demand.terms, chosen.architecture.state.kinds)}."
         )
     return said
 
 
 def headline(summary: "Summary") -> str:
-    """The answer in a line."""
+    """The answer in one line."""
     chosen = summary.chosen
     if chosen is None:
-        return "No design was chosen"
-    name = (
-        chosen.name[:1].upper() + chosen.name[1:] if chosen.design or chosen.trial is not None else "The study's design"
-    )
+        return "No architecture was chosen"
+    named = chosen.design or chosen.trial is not None
+    name = chosen.name[:1].upper() + chosen.name[1:] if named else "An architecture of the study"
     return {
-        "confirmed": f"{name} keeps up with the least state",
+        "confirmed": f"{name} keeps up, with the smallest state",
         "not confirmed": f"{name} was chosen, but it does not keep up",
-        "undecided": f"{name} was chosen; whether it keeps up is open",
+        "undecided": f"{name} was chosen; whether it keeps up is undecided",
         None: f"{name} was chosen",
     }[summary.verdict]
 
 
 def facts(summary: "Summary") -> list[tuple[str, str, str]]:
-    """The answer in numbers: what, how much, beside what."""
+    """The answer in numbers: (name, value, a value to compare it with)."""
     chosen, terms = summary.chosen, summary.demand.terms
     if chosen is None:
         return []
@@ -150,10 +150,13 @@ def facts(summary: "Summary") -> list[tuple[str, str, str]]:
     found = [(f"state at {terms.length:,} tokens", size(chosen.state_bytes), saved)]
     loss = chosen.test_loss.value if chosen.test_loss else chosen.loss
     if loss is not None:
-        gap = f"minus {summary.reference}: {estimate(chosen.difference, sign=True)}" if chosen.difference else ""
+        gap = (
+            f"minus that of {summary.reference}: {estimate(chosen.difference, sign=True)}" if chosen.difference else ""
+        )
         found.append(("late loss, nats per token", f"{loss:.3f}", gap))
     if chosen.effective_context is not None:
-        found.append(("effective context", f"{chosen.effective_context:,} tokens", f"window {summary.choice.length:,}"))
+        window = f"in windows of {summary.choice.length:,} tokens"
+        found.append(("effective context", f"{chosen.effective_context:,} tokens", window))
     required = growth_words(summary.demand.exponent, summary.demand.law.form == "logarithm")
     met = f"required: {required}, {MARKS[chosen.meets_growth]}"
     found.append(("growth of the state", f"t^{chosen.growth_exponent:.2f}", met))
@@ -162,31 +165,35 @@ def facts(summary: "Summary") -> list[tuple[str, str, str]]:
 
 
 def _context_warning(summary: "Summary") -> list[str]:
-    """Where no model used far context, its losses cannot judge designs for it."""
+    """A warning if no model used far context, since the losses then cannot compare architectures for it."""
     choice = summary.choice
     if summary.uses_context is not False:
         if summary.gains_at_context is not False:
             return []
         return [
-            "These losses judge short context alone: no model gains from beyond "
-            f"{choice.context:,} tokens, where the choice asks for a gain. Longer windows, more training "
-            "tokens, or data of longer memory would tell more."
+            f"These losses concern short contexts only: no model gains from context beyond {choice.context:,} tokens, "
+            "although the choice compares this gain (choice.context). Use longer windows, more training tokens, or "
+            "data with longer dependence."
         ]
     return [
-        f"These losses cannot judge long context: no model gains from beyond {choice.length // 16:,} tokens, a "
-        f"sixteenth of its window, after {choice.recipe.tokens:,} training tokens. In byte-pair tokens, models of 0.5 "
-        "M parameters began to at about 300,000 training tokens, larger budgets than this are needed in bytes "
-        "(docs/lab-book.md): try 4 times as many before designs are compared."
+        f"These losses say nothing about long contexts: after {choice.recipe.tokens:,} training tokens, no model gains "
+        f"from context beyond {choice.length // 16:,} tokens, a sixteenth of its window. Models of 0.5 M parameters "
+        "began to gain from it after about 300,000 byte-pair tokens, and after more tokens of bytes "
+        "(docs/lab-book.md). Train with 4 times as many tokens before you compare architectures."
     ]
 
 
 def _answer(chosen: "Chosen", terms: Terms) -> str:
     """The answer in one sentence."""
-    trial = f"trial {chosen.trial}" if chosen.trial is not None else "a design of the study"
+    trial = f"trial {chosen.trial}" if chosen.trial is not None else "an architecture of the study"
     name = f"{trial}, the baseline '{chosen.design}'" if chosen.design else trial
     reached = chosen.effective_context
     used = (
-        "" if reached is None else f", effective context {reached:,} tokens" if reached else ", no use of far context"
+        ""
+        if reached is None
+        else f", effective context {reached:,} tokens"
+        if reached
+        else ", no gain from any measured context"
     )
     return (
         f"Chosen: {chosen.picture} ({name}): {size(chosen.state_bytes)} of state at {terms.length:,} tokens, "
@@ -196,30 +203,30 @@ def _answer(chosen: "Chosen", terms: Terms) -> str:
 
 
 def _verdict(summary: "Summary", chosen: "Chosen", verdict: Verdict) -> str:
-    """Is it confirmed that the chosen model keeps up, by what evidence, and how much state does it save?"""
+    """Whether the chosen model keeps up, the closest comparison, and how much state it saves."""
     choice = summary.choice
     said = {
         "confirmed": "Confirmed: it keeps up",
         "not confirmed": "Not confirmed: it does not keep up",
-        "undecided": "Undecided: it is open whether it keeps up",
+        "undecided": "Undecided: the tests do not show whether it keeps up",
     }[verdict]
     named = summary.settings.choice.reference != BEST
-    bar = f"with {summary.reference}" if named else "with every model that was trained again"
+    bar = f"with {summary.reference}" if named else "with every other finalist"
     own = next((choice.standings[name] for name in chosen.names if name in choice.standings), None)
     if own is None:
         return f"{said} {bar}."
-    gained = f" and gain from beyond {choice.context:,} tokens" if own.lost_gain else ""
+    gained = f" and gain from context beyond {choice.context:,} tokens" if own.lost_gain else ""
     lost = f", gain lost {estimate(own.lost_gain, sign=True)}" if own.lost_gain else ""
-    over = f"documents and {chosen.seeds} fresh seeds" if chosen.seeds > 1 else "documents; one seed"
+    over = f"documents and {chosen.seeds} fresh seeds" if chosen.seeds > 1 else "documents (one seed)"
     return (
-        f"{said} {bar} (late loss{gained} at most {choice.delta:g} nats per token worse). Nearest to failing: "
-        f"{own.rival}, late loss {estimate(own.difference, sign=True)}{lost}, paired over {over}"
-        f"{_saved(summary, chosen)}."
+        f"{said} {bar} (late loss{gained} at most {choice.delta:g} nats per token worse). The closest comparison is "
+        f"with {own.rival} (difference of late loss {estimate(own.difference, sign=True)}{lost}; paired over {over})."
+        f"{_saved(summary, chosen)}"
     )
 
 
 def standing(name: str, choice: "ChoiceMade") -> Standing:
-    """What the tests say of a model."""
+    """Whether a model keeps up, by the tests."""
     if name in choice.confirmed:
         return "keeps up"
     if name in choice.worse:
@@ -228,59 +235,57 @@ def standing(name: str, choice: "ChoiceMade") -> Standing:
 
 
 def standing_of(row: "Finalist", summary: "Summary") -> Standing:
-    """What the tests say of a finalist; of the first studies, which made none, whether it meets the condition."""
+    """Whether a finalist keeps up; in early studies, which had no tests, whether it meets the condition."""
     if summary.verdict is None:
         return "not judged" if row.feasible else "fails the condition"
     return standing(row.name, summary.choice)
 
 
 def _saved(summary: "Summary", chosen: "Chosen") -> str:
-    """How much less state than full attention, where that was trained."""
+    """A sentence: how much smaller the state is than that of full attention, if that was trained."""
     full = [row.state_bytes for row in summary.baselines if row.design == REFERENCE]
     saved = full[0] / chosen.state_bytes if full else 1.0
-    return f"; its state is {saved:.3g} times less than full attention's" if saved > 1 else ""
+    return f" Its state is {saved:.3g} times smaller than that of full attention." if saved > 1 else ""
 
 
 def _tradeoff(summary: "Summary") -> list[str]:
     """What each halving of the state costs along the front."""
     steps = [
-        f"{step.larger} to {step.smaller} ({size(step.state_bytes)}) {estimate(step.cost_per_halving, sign=True)}"
+        f"from {step.larger} to {step.smaller} ({size(step.state_bytes)}) {estimate(step.cost_per_halving, sign=True)}"
         + (" (knee)" if step.knee else "")
         for step in summary.tradeoff
         if step.cost_per_halving
     ]
-    return [f"Halving the state costs, nats per token: {'; '.join(steps)}."] if steps else []
+    return [f"Cost of halving the state, in nats per token: {'; '.join(steps)}."] if steps else []
 
 
 def _demand(summary: "Summary") -> str:
     law, measurement = summary.demand.law, summary.demand.measurement
-    end = {
-        "upper": "the upper end of its interval",
-        "value": "its value",
-        "lower": "the lower end of its interval",
-    }
     required = growth_words(summary.demand.exponent, law.form == "logarithm")
-    start = "" if measurement is None else f"{summary.corpus.name} by {measurement.estimator}: "
+    start = "" if measurement is None else f"{summary.corpus.name}, measured by {measurement.estimator}: "
     if law.form != "power":
         return f"{start}no beta, I(n;n) = {law.formula()} nats; required growth: {required}."
     if measurement is None:
-        start = f"The exponent was given: beta {law.exponent:.3g}"
+        start = f"Given exponent: beta {law.exponent:.3g}"
     else:
         start = f"{start}beta {estimate(measurement.beta)}"
-    return f"{start}; every candidate must grow as {required} or faster, {end[summary.demand.terms.end]}."
+    end = ENDS[summary.demand.terms.end]
+    return f"{start}; the state of every candidate must grow as {required} or faster ({end})."
 
 
 def _ground(terms: Terms) -> str:
-    """Where the constant comes from."""
-    assumed = f"{terms.nats_per_element:g} nats per state element, is an assumption (condition.nats_per_element)."
+    """Where the capacity per state element comes from."""
+    assumed = (
+        f"capacity of {terms.nats_per_element:g} nats per state element is an assumption (condition.nats_per_element)."
+    )
     if not terms.nats_by_kind:
-        return f"The constant, {assumed}"
+        return f"How large it must be depends on the capacity of an element; the {assumed}"
     ranges = terms.nats_range
     listed = ", ".join(f"{kind} {nats:.3g}{_range(ranges.get(kind))}" for kind, nats in terms.nats_by_kind.items())
-    rest = "" if OTHER in ranges else f" For all else the constant, {assumed}"
+    rest = "" if OTHER in ranges else f" For all other mixer types the {assumed}"
     return (
-        f"The capacity of a state element was measured by kind of layer (nats per state element: {listed}), in "
-        f"small models on a source with a known answer: on other data it is an assumption too.{rest}"
+        "How large it must be depends on the capacity per state element. This was measured for each mixer type (in "
+        f"nats: {listed}), with small models on a source of known information; on other data it is an assumption.{rest}"
     )
 
 
@@ -290,41 +295,46 @@ def _finalists_said(summary: "Summary") -> list[str]:
         return []
     tokens_ = f"{asked.tokens:,} tokens" if asked.tokens else "four times the tokens"
     return [
-        f"Finalists were trained again ({tokens_}). One seed and the validation documents picked each one's learning "
-        f"rate (of {len(asked.rates)}) and the reference; the differences come from {asked.seeds} further seeds "
-        "and from test documents, which picked nothing."
+        f"Finalists were trained again ({tokens_}). The learning rate of each (one of {len(asked.rates)}) and the "
+        "reference were selected with one seed on validation documents. The differences come from "
+        f"{asked.seeds} further seeds and from test documents, which were not used for any selection."
     ]
 
 
 def caveats(summary: "Summary") -> list[str]:
-    """What every verdict must say aloud."""
+    """The limits of the result, in sentences."""
     terms, recipe, rates = summary.demand.terms, summary.settings.recipe, summary.settings.search.rates
     return [
-        f"The condition fixes a rate of growth. {_ground(terms)}",
-        "Covering the target length and growing fast enough without end are two questions: the tables answer both.",
-        f"Growth is judged at beta's {terms.end} end (condition.end). The condition is necessary, not sufficient.",
-        f"Each candidate read {recipe.tokens:,} tokens in windows of {recipe.length:,}, with "
+        f"The condition fixes how fast the state must grow. {_ground(terms)}",
+        "The capacity condition concerns contexts up to the target length. The growth condition concerns contexts "
+        "without an upper limit. The tables show both.",
+        f"The required growth is {ENDS[terms.end]} of beta (condition.end). The condition is necessary but not "
+        "sufficient.",
+        f"Each candidate was trained on {recipe.tokens:,} tokens in windows of {recipe.length:,}, with "
         + ("one learning rate" if len(rates) == 1 else f"one of {len(rates)} learning rates (baselines with each)")
-        + " and one seed: losses order candidates at this budget, and long training may order them otherwise.",
+        + " and one seed. The losses rank candidates at this budget; longer training may rank them differently.",
         *_finalists_said(summary),
         *(_of_measurement(summary.demand.measurement, terms) if summary.demand.measurement else []),
-        "Baselines take the largest sizes on offer (kv_heads, d_state, window; 'all windows' the smallest window); all "
-        f"state elements are counted in {terms.dtype}, though runtimes may hold recurrent states in float32.",
+        "Baselines have the largest kv_heads, d_state and window of the space ('all windows' has the smallest window). "
+        f"All state elements are counted in {terms.dtype}, although runtimes may store recurrent states in float32.",
         *(_of_compression(summary.demand.measurement) if summary.demand.measurement else []),
     ]
 
 
 def _of_measurement(measurement: "Measured", terms: Terms) -> list[str]:
-    """How far a measured law reaches."""
+    """The contexts for which a measured law is known, and the documents for which its interval is valid."""
     said = []
     if measurement.longest < terms.length:
         slopes = [slope for slope in measurement.local_slopes if slope]
         said.append(
             f"The law was measured on contexts up to {measurement.longest:,.0f} tokens (last local slope "
-            f"{estimate(slopes[-1] if slopes else None)}); to {terms.length:,} it is extrapolated."
+            f"{estimate(slopes[-1] if slopes else None)}). Beyond that, up to {terms.length:,}, it is extrapolated."
         )
     if measurement.few_documents:
-        said.append("Too few documents to resample: beta's interval is one for these documents, not for their kind.")
+        said.append(
+            "There were too few documents to resample, so the interval of beta is valid for these documents only, not "
+            "for documents of their kind."
+        )
     return said
 
 
@@ -332,7 +342,7 @@ def _of_compression(measurement: "Measured") -> list[str]:
     if measurement.estimator != "compression":
         return []
     return [
-        "The requirement was measured by n-grams of other documents and of the window: order of other kinds stays "
-        "unseen, and the amount is no bound in either direction. How much is vocabulary, the control of shuffled "
-        "words shows."
+        "The requirement was measured with n-grams of other documents and of the window. It does not contain "
+        "dependence of other kinds, so the amount is neither a lower nor an upper bound. The control with shuffled "
+        "words shows how much of it comes from vocabulary."
     ]

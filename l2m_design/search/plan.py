@@ -55,19 +55,21 @@ def _without_reference(descriptor: Descriptor) -> str | None:
         return None
     wanted = descriptor.settings.search.known_designs
     why = "the space has no mixer named attention in kinds" if wanted else "search.known_designs: false"
-    return f"full attention is not trained ({why}), so the best trained model may be far from the best possible"
+    return (
+        f"full attention is not trained ({why}), so no baseline shows how low a loss is possible with all tokens cached"
+    )
 
 
 def _too_few_seeds(descriptor: Descriptor) -> str | None:
     """A sentence where the choice will hardly be decided: seeds vary, and one or two do not say how much."""
     asked = descriptor.settings.finalists
     if asked is None:
-        return "no finalists: no model is trained again with fresh seeds, so no choice can be confirmed"
+        return "finalists: not given, so no model is trained again with fresh seeds and no choice can be confirmed"
     if asked.seeds >= ENOUGH_SEEDS:
         return None
     return (
-        f"finalists.seeds: {asked.seeds}; fewer than {ENOUGH_SEEDS} hardly show how much seeds vary, so the choice may "
-        "stay undecided"
+        f"finalists.seeds: {asked.seeds}: fewer than {ENOUGH_SEEDS} seeds hardly show how much losses vary between "
+        "seeds, so the choice may stay undecided"
     )
 
 

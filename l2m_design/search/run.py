@@ -85,10 +85,9 @@ class Search:
         documents = len(set(windows.cluster.tolist()))
         if documents < FEWEST_DOCUMENTS:
             raise BadInput(
-                f"{self.corpus.name}: {documents} test documents are long enough for windows of "
-                f"{self.settings.compared_at} tokens, at least {FEWEST_DOCUMENTS} are needed to confirm a choice: give "
-                "more or shorter documents, shorter "
-                "finalists.lengths, a larger recipe.windows, or no finalists"
+                f"{self.corpus.name}: windows of {self.settings.compared_at} tokens come from {documents} test "
+                f"documents, but at least {FEWEST_DOCUMENTS} are needed to confirm a choice; give more documents, "
+                "smaller finalists.lengths, a larger recipe.windows, or no finalists"
             )
 
     @property
@@ -276,8 +275,8 @@ class Search:
     def _exhausted(self, ledger: Ledger) -> str:
         drawn, planned = ledger.records.drawn, self.settings.search.trials
         return (
-            f"{drawn} of {planned} planned trials: the last {STALLED} sampled architectures were all rejected or "
-            "duplicates"
+            f"only {drawn} of {planned} planned trials were made, since the last {STALLED} sampled architectures were "
+            "all rejected or duplicates"
         )
 
     def _demand(self, listener: Listener) -> tuple[Json | None, Demand]:

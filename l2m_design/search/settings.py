@@ -44,13 +44,16 @@ class DemandSettings(Values):
         if (self.measure is None) == (self.beta is None):
             raise ValueError("give either measure (settings of a measurement) or beta (a given exponent)")
         if self.measure is None and self.model is not None:
-            raise ValueError("model: only for a measurement; leave it out with a given beta")
+            raise ValueError("model: allowed with measure only; leave it out with a given beta")
         if self.measure is not None and (self.prefactor is not None or self.beta_interval is not None):
-            raise ValueError("prefactor and beta_interval: only with a given beta, not with measure")
+            raise ValueError("prefactor and beta_interval: allowed with a given beta only; leave them out with measure")
         if self.unit == "bytes" and self.prefactor is None:
-            raise ValueError("unit: only with a given beta and prefactor")
+            raise ValueError("unit: allowed with a given beta and prefactor only")
         if self.measure and self.measure.needs_scorer != (self.model is not None):
-            raise ValueError("model (oracle, train, a folder or a name): only for profile, direct and vclub")
+            raise ValueError(
+                "model (oracle, train, a folder or a name): required by profile, direct and vclub, not allowed with "
+                "other estimators"
+            )
         if self.beta and self.beta_interval and not self.beta_interval[0] <= self.beta <= self.beta_interval[1]:
             raise ValueError(f"beta_interval {list(self.beta_interval)} must contain beta ({self.beta})")
         return self
@@ -209,9 +212,9 @@ class StudySettings(Values):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.shard and self.gpus_per_trial == 1:
-            raise ValueError("shard: needs gpus_per_trial: 2 or more; one process holds all weights")
+            raise ValueError("shard: requires gpus_per_trial: 2 or more; a single process stores all weights")
         if self.choice.recall is not None and self.recall is None:
-            raise ValueError("choice.recall: the study has no recall source (recall)")
+            raise ValueError("choice.recall: requires a recall source; add the key recall to the study")
         window = self.compared_at
         if self.choice.context is not None and self.choice.context > window // 2:
             raise ValueError(

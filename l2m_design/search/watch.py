@@ -141,7 +141,7 @@ def status_of(folder: Path) -> Status:
     kept = read_kept(folder / STATUS)
     if not kept:
         raise BadInput(
-            f"{folder / STATUS}: no readable status; a search of architectures writes it from its first minute on"
+            f"{folder / STATUS}: no readable status; only a search of architectures writes one, within its first minute"
         )
     try:
         status = _adapter().validate_python(kept)

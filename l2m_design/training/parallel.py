@@ -54,7 +54,9 @@ def check_processes(count: int, device: torch.device) -> None:
     first = device.index or 0
     if device.type == "cuda" and torch.cuda.device_count() < first + count:
         there = torch.cuda.device_count()
-        raise BadInput(f"processes: {count} need as many GPUs from GPU {first} on, but this machine has {there}")
+        raise BadInput(
+            f"processes: {count} processes need {count} GPUs from GPU {first} on, but this machine has {there}"
+        )
 
 
 def train_together(

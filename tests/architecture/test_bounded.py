@@ -97,5 +97,5 @@ def test_the_law_of_a_plan_is_the_plans(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("layers", [PLAN[:2], [*PLAN, PLAN[0]], 7, [{"cache": "best"}] * 3, [[PLAN[0]]] * 3])
 def test_settings_that_are_no_plan(tmp_path: Path, layers: Any) -> None:
-    with pytest.raises(BadInput, match=r"l2m_cache\.layers: what each layer keeps is expected"):
+    with pytest.raises(BadInput, match=r"l2m_cache\.layers: must give the cache of each layer"):
         published(written(tmp_path, {"layers": layers}))

@@ -70,7 +70,7 @@ def test_classes_are_known_by_their_types(write) -> None:
     assert published(write(hunyuan)).picture == "A"
     kimi = DEEPSEEK_V3 | {"model_type": "kimi_k2", "architectures": ["DeepseekV3ForCausalLM"]}
     assert published(write(kimi)).picture == "61 x L"
-    with pytest.raises(BadInput, match="linear_attn_config: a kimi_linear says there which layers are KDA"):
+    with pytest.raises(BadInput, match="linear_attn_config: required for model_type kimi_linear"):
         published(write(DEEPSEEK_V3 | {"model_type": "kimi_linear"}))
 
 

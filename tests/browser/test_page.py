@@ -48,7 +48,7 @@ def test_the_page_is_whole_and_quiet_and_soon_there(show: Callable[..., Any], sh
     drawn = page.eval_on_selector_all(".plot:has(.main-svg)", "all => all.map((each) => each.dataset.figure)")
     assert set(drawn) == FIGURES
     assert page.locator(".answer .big.strip span").count() == 4
-    assert "keeps up with the least state" in page.locator(".answer h2").inner_text()
+    assert "keeps up, with the smallest state" in page.locator(".answer h2").inner_text()
     for target in page.eval_on_selector_all("nav a", "all => all.map((each) => each.hash)"):
         assert page.locator(target).count() == 1
     assert shown.complaints == []

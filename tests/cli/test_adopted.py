@@ -77,7 +77,7 @@ def test_plans_are_runs_in_mlflow(place: Path) -> None:
         (["--storage", "sqlite:///x.db"], "--storage: a study with the key start stores its results in --runs"),
         (["--resume"], "--resume: runs/small contains no study"),
         (["--reselect"], "--reselect: runs/small contains no study; search it first"),
-        (["--tracking", "nowhere"], "--tracking nowhere: no store of that kind"),
+        (["--tracking", "nowhere"], "--tracking nowhere: unknown kind of store"),
     ],
 )
 def test_what_cannot_be_is_one_line(place: Path, words: list[str], message: str) -> None:

@@ -88,7 +88,7 @@ def test_check_counts_by_the_nats_of_an_eta_file_and_says_so(folder: Path) -> No
     assert all(measured["level_slack"][key] < assumed["level_slack"][key] - 5 for key in assumed["level_slack"])
     said = l2m(*words, "--eta", "eta.yaml", cwd=folder).stdout
     assert "1e-06 nats in window" in said
-    assert "(measured on a known source" in said
+    assert "(measured on a source of known information" in said
     assert "mla" not in said
     assert "0.06 nats (assumed)" in l2m(*words, "--nats-per-element", "0.06", cwd=folder).stdout
     both = l2m(*words, "--eta", "eta.yaml", "--nats-per-element", "1", cwd=folder)

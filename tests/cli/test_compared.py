@@ -110,7 +110,7 @@ def test_the_picture_is_a_png_or_a_page_that_needs_nothing_else(folder: Path) ->
         (("llama", "mamba", "--runtime", "ideal", "--set", "hidden_size=-1"), "llama/config.json: hidden_size"),
         (("mamba", "llama", "--runtime", "mamba-ssm"), "llama: --runtime mamba-ssm: supports"),
         (("llama", "llama"), "llama: given twice"),
-        (("llama", "--plot", "held.pdf"), "--plot held.pdf: the ending says the kind; allowed: .png, .svg, .html"),
+        (("llama", "--plot", "held.pdf"), "--plot held.pdf: the file name must end in one of: .png, .svg, .html"),
         (("llama", "--plot", "llama/config.json/held.png"), "--plot llama/config.json/held.png: "),
         (("llama", "mamba", "--lengths", "4k,many"), "--lengths: found 'many'"),
     ],

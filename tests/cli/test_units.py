@@ -75,7 +75,7 @@ def test_tokens_of_unknown_bytes_are_not_taken_for_bytes(folder: Path) -> None:
 def test_tokens_of_another_vocabulary_are_refused_and_a_model_of_bytes_is_known(folder: Path) -> None:
     done = check("mamba", "--estimate", "tokens.json", cwd=folder)
     assert done.returncode == 2
-    assert "tokens.json counts tokens of 2 bytes (vocabulary 9,999), but mamba reads others" in done.stderr
+    assert "tokens.json counts tokens of 2 bytes (vocabulary 9,999), but mamba reads other tokens" in done.stderr
     answer = json.loads(check("bytes.yaml", "--estimate", "tokens.json", "--json", cwd=folder).stdout)
     assert (answer["demand"]["unit"], answer["demand"]["bytes_per_token"]) == ("bytes", 1.0)
     assert answer["required_nats"]["value"] == pytest.approx(LAW.at(16384).value)

@@ -236,7 +236,7 @@ def test_files_of_several_kinds_are_never_merged(tmp_path: Path) -> None:
     ("name", "content", "said"),
     [
         ("a.jsonl", b'{"body": "x"}\n' * 3, "line 1: no field 'text'; it has body"),
-        ("a.jsonl", b'{"text": 3}\n', "line 1: field 'text' is not a string: it contains int"),
+        ("a.jsonl", b'{"text": 3}\n', "line 1: field 'text' must be a string, found int"),
         ("a.jsonl", b'{"text": "x"}\n[1]\n', "line 2: no field 'text': a record must be an object"),
         ("a.json", b'[{"text": "x"}, 3]', "record 2: no field 'text': a record must be an object"),
         ("a.json", b'[{"text": "x"}, {"te', "not JSON"),
@@ -252,7 +252,7 @@ def test_files_of_several_kinds_are_never_merged(tmp_path: Path) -> None:
         ("a.tsv", b'id\ttext\n1\t"open\n2\tx\ty\n', "line 2: a quote is not closed or not doubled"),
         ("a.json", b'{"name": "x"}', "no field 'text' and no array of records; it has name; to read it as plain text"),
         ("a.json", b'{"a": [{"text": "x"}], "b": [{"text": "y"}]}', "2 arrays of records; it has a, b"),
-        ("a.json", b'{"text": ["x", 3]}', "record 2: field 'text' is not a string: it contains int"),
+        ("a.json", b'{"text": ["x", 3]}', "record 2: field 'text' must be a string, found int"),
         ("a.parquet", b"prose", "not a Parquet file"),
         ("a.jsonl", b"{}\nnull\n", "line 1: no field 'text'; it is empty"),
         ("a.csv", b"id,text\n1,\xff\xfe\n", "not UTF-8"),

@@ -24,7 +24,7 @@ def test_each_row_of_a_parquet_file_is_a_document(tmp_path: Path) -> None:
     assert found == TEXTS
     with pytest.raises(BadInput, match="column 'body'; it has text, id"):
         open_corpus(f"{path}:field=body").all_documents  # noqa: B018
-    with pytest.raises(BadInput, match="row 1: column 'id' contains no string"):
+    with pytest.raises(BadInput, match="row 1: column 'id' must contain strings"):
         open_corpus(f"{path}:field=id").all_documents  # noqa: B018
 
 

@@ -112,7 +112,7 @@ def test_the_byte_is_right_behind_a_piece_border(tmp_path: Path, monkeypatch: py
     ("line", "words"),
     [
         ("not json", "line 2: not JSON"),
-        ('{"text": ["x"]}', "line 2: field 'text' is not a string"),
+        ('{"text": ["x"]}', "line 2: field 'text' must be a string"),
         ("[1]", "line 2: no field"),
     ],
 )

@@ -120,9 +120,9 @@ def test_an_export_is_refused_where_one_is_and_replaced_whole_by_force(
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     with pytest.raises(BadInput, match="already contains files; give `force`"):
         export_huggingface(Export(drawing()), out)
-    with pytest.raises(BadInput, match="does not say whose weights it holds"):
+    with pytest.raises(BadInput, match="does not name the architecture of its weights"):
         export_huggingface(Export(drawing_of(exported[0]), out / "model.safetensors"), out, force=True)
-    with pytest.raises(BadInput, match="of drawing"):
+    with pytest.raises(BadInput, match="contains the weights of architecture"):
         export_huggingface(Export(drawing(), exported[0] / "trained" / "weights.safetensors"), out, force=True)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -21,7 +21,6 @@ NAMES_OPTIONS = (  # the command line, and what shows commands to its users
     "export/card.py",
     "information/compression.py",
 )
-NOT_YET = ("report/", "model/", "search/tracking")  # their messages are not yet reworded
 KEYS = ("config.json: drawing",)  # messages that name a key
 FILES = sorted(ROOT.rglob("*.py"))
 OF_OTHERS = ("--kv-unified", "--swa-full")  # llama.cpp's
@@ -71,7 +70,7 @@ def test_messages_of_the_library_name_settings_and_no_options(path: Path) -> Non
         assert not set(re.findall(r"--[a-z][a-z-]+", re.sub("`[^`]*`", "", text))) - set(OF_OTHERS), text
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if not name(path).startswith(NOT_YET)], ids=name)
+@pytest.mark.parametrize("path", FILES, ids=name)
 def test_messages_use_the_words_of_the_field(path: Path) -> None:
     found = [
         text for text in texts(path, docstrings=False) if " " in text and text not in KEYS and FORBIDDEN.search(text)
@@ -79,7 +78,7 @@ def test_messages_use_the_words_of_the_field(path: Path) -> None:
     assert not found, [FORBIDDEN.search(text) for text in found]
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if not name(path).startswith(NOT_YET)], ids=name)
+@pytest.mark.parametrize("path", FILES, ids=name)
 def test_docstrings_use_the_words_of_the_field(path: Path) -> None:
     """Names of fields (`name: meaning.`) may be older."""
     found = [re.sub(r"\b\w+:", "", text) for text in texts(path, docstrings=True)]

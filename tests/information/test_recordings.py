@@ -85,7 +85,7 @@ def test_advice_names_no_normalisation_that_is_on(found: Any, how: str, advice: 
 def test_lengths_that_the_control_contradicts_are_left_out_while_others_remain(found: Any) -> None:
     gains = np.exp(np.random.default_rng(0).normal(0, 0.35, (200, 1)))
     measurement = found(autoregression((200, 2048)) * gains, normalise="none", shortest=1, longest=128)
-    assert any("128] left out: there Y seems to share" in note for note in measurement.notes)
+    assert any("128] is left out: Y seems to share" in note for note in measurement.notes)
     assert measurement.curve.lengths.tolist()[:5] == [1, 2, 4, 8, 16]
     assert len(measurement.other) == len(measurement.curve.lengths) < 8
     assert measurement.explained_by is None

@@ -36,12 +36,12 @@ def test_an_export_is_the_next_version_and_is_found_by_its_alias(
 
 def test_a_name_or_store_that_cannot_be_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     for register, tracking, message in (
-        ("a/b", "sqlite:///x.db", "--register: found 'a/b', a name without / and : is expected"),
-        ("ok", "ftp://x", "--tracking ftp://x: no store of that kind"),
+        ("a/b", "sqlite:///x.db", "--register: found 'a/b'; a model's name must not be empty or contain"),
+        ("ok", "ftp://x", "--tracking ftp://x: unknown kind of store"),
     ):
         with pytest.raises(l2m.BadInput, match=message):
             l2m.export(DRAWING, "card", tmp_path / "out", register=register, tracking=tracking)
         assert not (tmp_path / "out").exists()
-    with pytest.raises(l2m.WorkFailed, match=r"--register: sqlite:////proc/nowhere/m[.]db did not take it: "):
+    with pytest.raises(l2m.WorkFailed, match=r"--register: sqlite:////proc/nowhere/m[.]db failed: "):
         l2m.export(DRAWING, "card", tmp_path / "out", register="ok", tracking="sqlite:////proc/nowhere/m.db")
     assert (tmp_path / "out").exists()

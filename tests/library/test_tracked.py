@@ -44,5 +44,5 @@ def test_a_store_that_does_not_answer_costs_no_run(text_folder: Path, tmp_path: 
     with pytest.warns(UserWarning, match="tracking: "):
         found = l2m.train(DRAWING, text_folder, tracking=f"sqlite:///{tmp_path}/file/mlflow.db", **RECIPE)
     assert found.result.late_loss > 0
-    with pytest.raises(l2m.BadInput, match="`tracking` ftp://there: no store of that kind"):
+    with pytest.raises(l2m.BadInput, match="`tracking` ftp://there: unknown kind of store"):
         l2m.train(DRAWING, text_folder, tracking="ftp://there", **RECIPE)

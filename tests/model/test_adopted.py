@@ -167,7 +167,7 @@ def test_models_that_cannot_be_adopted() -> None:
     import transformers
 
     config = transformers.MistralConfig(**COMMON, sliding_window=16)
-    with pytest.raises(BadInput, match="every layer has a window of 16"):
+    with pytest.raises(BadInput, match="every layer already has a window of 16"):
         adopted(transformers.MistralForCausalLM(config), "model")
     with pytest.raises(BadInput, match="bloom"):
         adopted(

@@ -90,19 +90,19 @@ def test_the_state_of_some_rows_is_theirs(model: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"prompts": [[1], []]}, "prompt 1: empty"),
+        ({"prompts": [[1], []]}, "prompt 1: is empty"),
         ({"prompts": [[1, 31]]}, "31 is not in the vocabulary of 31 tokens"),
         ({"prompts": [[-1]]}, "-1 is not in the vocabulary"),
         ({"prompts": [[1], [1, 31]]}, "31 is not in the vocabulary of 31 tokens"),
         ({"prompts": [[1, 2], [1, 2, 3, -1]]}, "-1 is not in the vocabulary"),
-        ({"prompts": [[1.5]]}, "prompt 0: tokens are whole numbers, found 1.5"),
-        ({"prompts": [[2**70]]}, "prompt 0: tokens are whole numbers"),
-        ({"prompts": [1, 2, 3]}, "prompt 0: a list of tokens is expected, found 1"),
-        ({"prompts": "abc"}, "prompt 0: a list of tokens is expected, found 'a'"),
+        ({"prompts": [[1.5]]}, "prompt 0: tokens must be integers, found 1.5"),
+        ({"prompts": [[2**70]]}, "prompt 0: tokens must be integers"),
+        ({"prompts": [1, 2, 3]}, "prompt 0: must be a list of tokens, found 1"),
+        ({"prompts": "abc"}, "prompt 0: must be a list of tokens, found 'a'"),
         ({"most": 2.5}, "most"),
         ({"top_p": None}, "top_p"),
         ({"temperature": "x"}, "temperature"),
-        ({"stop": [1, 2]}, r"stop \(\[1, 2\]\): one token"),
+        ({"stop": [1, 2]}, r"stop \(\[1, 2\]\): must be one token"),
         ({"temperature": float("inf")}, "temperature"),
         ({"most": -1}, "most"),
         ({"temperature": -0.1}, "temperature"),
@@ -126,7 +126,7 @@ def test_weights_that_are_not_numbers_are_named(tmp_path: Any) -> None:
     with pytest.raises(WorkFailed, match="not finite"):
         model.generate([[1, 2]], 3)
     save_weights(model, tmp_path / "weights.safetensors")
-    with pytest.raises(BadInput, match=r"mixer\.out\.weight holds NaN"):
+    with pytest.raises(BadInput, match=r"mixer\.out\.weight contain NaN"):
         load_weights(model.architecture, tmp_path / "weights.safetensors")
 
 
@@ -148,16 +148,16 @@ def test_a_state_of_other_sequences_is_bad_input(model: Any) -> None:
             lambda: model.prefill(torch.tensor([[1], [2]]), state),
             lambda: model.step(torch.tensor([1, 2]), state),
         ):
-            with pytest.raises(BadInput, match="state: of 1 sequences, tokens of 2"):
+            with pytest.raises(BadInput, match="state: belongs to 1 sequences, but there are tokens for 2"):
                 call()
         with pytest.raises(BadInput, match="31 is not in the vocabulary"):
             model.step(torch.tensor([31]), state)
         for wrong in (state[:3], (), "state"):
-            with pytest.raises(BadInput, match="state: one entry for each of 10 layers"):
+            with pytest.raises(BadInput, match="state: must have one entry for each of 10 layers"):
                 model.step(torch.tensor([3]), wrong)
-        with pytest.raises(BadInput, match="state: a step goes on from one"):
+        with pytest.raises(BadInput, match="state: a step needs the state before it, found none"):
             model.step(torch.tensor([3]), None)
-        with pytest.raises(BadInput, match="whole numbers are expected, found float"):
+        with pytest.raises(BadInput, match="tokens: must be integers, found float"):
             model.prefill(torch.tensor([[1.5]]))
         torch.testing.assert_close(model.prefill(torch.tensor([[3]], dtype=torch.uint8))[0], model(torch.tensor([[3]])))
 

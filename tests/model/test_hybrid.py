@@ -94,6 +94,6 @@ def test_a_pass_resumed_at_any_layer_of_a_hybrid_is_the_whole_pass(kind: str) ->
 def test_no_plan_changes_a_recurrent_layer() -> None:
     plan = plan_of("Lfm2", FULL)
     wrong = CachePlan(((FULL, FULL), *plan.layers[1:]))
-    with pytest.raises(BadInput, match="layer 0 is of conv: its plan says full"):
+    with pytest.raises(BadInput, match="layer 0: the plan says full, but the layer is of type conv"):
         planned(hybrid("Lfm2"), wrong)
     assert CachePlan.of_plain(plan.plain(), 2) == plan

@@ -225,7 +225,7 @@ def test_what_computes_is_said_on_a_gpu_and_nothing_on_a_cpu() -> None:
     assert said((used, refused, absent), CPU) == []
     assert said((used, refused, absent), GPU) == [
         "causal in bfloat16 by fast",
-        "causal in bfloat16 by broken: does not load: no symbol; torch computes",
+        "causal in bfloat16 by broken: does not load: no symbol; torch is used instead",
     ]
 
 

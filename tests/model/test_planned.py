@@ -183,7 +183,7 @@ def test_shared_keys_in_the_weights_make_a_shared_cache_the_model_itself() -> No
 def test_a_cache_that_nobody_below_has_is_refused() -> None:
     own = CachePlan.own(shape_of(build("Llama"), bounded=False))
     for plan in (own.but(0, [0, 1], SHARE), own.but(1, [0], SHARE)):
-        with pytest.raises(BadInput, match="all its heads share a cache below, or none"):
+        with pytest.raises(BadInput, match="cache: share must be that of all heads"):
             planned(build("Llama"), plan)
 
 
@@ -236,7 +236,7 @@ def test_own_windows_may_shrink_alone() -> None:
     made = planned(model, own.but(2, [0, 1], Kept("window", 6)))
     assert made.cache_bytes(LENGTH) < planned(model, own).cache_bytes(LENGTH)
     for wider in (FULL, Kept("window", 21), SPARSE):
-        with pytest.raises(BadInput, match="layer 2 reads the last 20 tokens"):
+        with pytest.raises(BadInput, match="layer 2: has a window of 20 tokens"):
             planned(model, own.but(2, [0], wider))
     with pytest.raises(BadInput, match="a plan of 2 layers for a model of 3"):
         planned(model, CachePlan.alike((FULL, FULL), 2))

@@ -51,7 +51,7 @@ time.sleep(60)"""
     began = time.monotonic()
     probe = apart(monkeypatch, tmp_path, script, limit=1.5).wait()
     assert time.monotonic() - began < 10
-    assert probe == replace(stage, reason="compiling takes more than 2 s")
+    assert probe == replace(stage, reason="compiling: stopped after 2 s")
     with (tmp_path / "held").open() as held:
         for _ in range(50):
             with contextlib.suppress(BlockingIOError):
@@ -63,8 +63,8 @@ time.sleep(60)"""
 @pytest.mark.parametrize(
     ("end", "words"),
     [
-        ("os.kill(os.getpid(), 11)", "starting ends its process (signal 11)"),
-        ("sys.exit('no device')", "starting ends its process (exit 1): no device"),
+        ("os.kill(os.getpid(), 11)", "starting: the process crashed (signal 11)"),
+        ("sys.exit('no device')", "starting: the process crashed (exit 1): no device"),
     ],
 )
 def test_a_crash_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, end: str, words: str) -> None:
@@ -125,7 +125,7 @@ def test_a_broken_cache_is_written_anew(counted: type[Once], tmp_path: Path, kep
 
 
 @pytest.mark.parametrize(
-    ("reason", "times"), [("compiling takes more than 60 s", 1), ("fails: CUDA out of memory. Tried", 2)]
+    ("reason", "times"), [("compiling: stopped after 60 s", 1), ("fails: CUDA out of memory. Tried", 2)]
 )
 def test_a_reason_of_the_moment_is_not_cached(
     counted: type[Once], monkeypatch: pytest.MonkeyPatch, reason: str, times: int
@@ -224,7 +224,7 @@ def test_sizes_reach_the_process_that_probes(monkeypatch: pytest.MonkeyPatch, tm
     """What that process is started with is read as the same candidate."""
     script = "import json; print(json.dumps(sys.argv[3:]), file=sys.stderr); sys.exit(1)"
     monkeypatch.setattr(sys.modules[__name__], "FLEX", replace(FLEX, sizes=(Size(64, 48, window=512),)))
-    words = json.loads(apart(monkeypatch, tmp_path, script).wait().reason.partition(": ")[2])
+    words = json.loads(apart(monkeypatch, tmp_path, script).wait().reason.partition("(exit 1): ")[2])
     found: list[Candidate] = []
     monkeypatch.setattr(probing, "stages", lambda candidate, device: [found.append(candidate)][:0])
     monkeypatch.setattr(probing.signal, "alarm", lambda seconds: None)

@@ -97,9 +97,9 @@ def test_what_has_no_full_attention_is_bad_input(exported: tuple[LanguageModel, 
     window = Architecture.parse({"vocabulary": 40, "width": 32, "layers": [LLAMA | {"window": 9}]}, "drawn")
     with pytest.raises(BadInput, match="no layer of full attention"):
         Thinning(choose="surprise", slots=60, chunk=8).bounded(window)
-    with pytest.raises(BadInput, match=r"value\): needs a model trained here"):
+    with pytest.raises(BadInput, match=r"value\): works for models of `l2m train` only"):
         borrowed(exported[1], Thinning(choose="value", slots=60, chunk=8))
-    with pytest.raises(BadInput, match="numbers below 40"):
+    with pytest.raises(BadInput, match="50 is not in the vocabulary of 40 tokens"):
         borrowed(exported[1], Thinning(choose="spread", slots=60, chunk=8)).prefill(torch.tensor([[50]]))
 
 
@@ -110,7 +110,7 @@ def test_models_whose_positions_or_windows_cannot_be_kept_are_bad_input() -> Non
     window = MistralForCausalLM(MistralConfig(**small, num_key_value_heads=1, intermediate_size=16, sliding_window=16))
     alibi = BloomForCausalLM(BloomConfig(**small, n_head=2, n_layer=1))
     for model in (window, alibi):
-        with pytest.raises(BadInput, match="a window, or positions that cannot be given"):
+        with pytest.raises(BadInput, match="has a window or takes no position_ids"):
             BorrowedModel(model, Thinning(choose="spread", slots=60, chunk=8))
 
 

@@ -104,7 +104,7 @@ def test_a_shared_cache_reads_the_other_layers_keys(kind: dict[str, int]) -> Non
         y, state, _ = reader.lending(x, reader.empty(2), lent)
         torch.testing.assert_close(y, whole(x, whole.empty(2))[0], atol=1e-6, rtol=0)
     assert state.keys.numel() == state.values.numel() == 0
-    with pytest.raises(ValueError, match="lends"):
+    with pytest.raises(ValueError, match="needs the keys and values of the other layer"):
         reader(x, reader.empty(2))
 
 

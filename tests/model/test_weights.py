@@ -27,7 +27,7 @@ def test_weights_come_back(tmp_path: Path) -> None:
 def test_weights_of_another_drawing_are_bad_input(tmp_path: Path) -> None:
     save_weights(build(DRAWING), tmp_path / "w.safetensors")
     other = DRAWING.model_copy(update={"tied_embeddings": False})
-    with pytest.raises(BadInput, match="holds the weights of drawing"):
+    with pytest.raises(BadInput, match="contains the weights of architecture"):
         load_weights(other, tmp_path / "w.safetensors")
     (tmp_path / "broken").write_bytes(b"nonsense")
     with pytest.raises(BadInput, match="not a weights file"):

@@ -116,11 +116,11 @@ def test_a_requirement_of_nothing_is_said_first() -> None:
     nothing = outcome(demanded(PowerLaw(0.0, 0.0, -0.795, form="constant")))
     assert nothing[0].startswith("Beware: no growth is required.")
     assert "I(n;n) = -0.795 nats" in nothing[0]
-    assert "loss alone decides" in nothing[0]
+    assert "only the loss decides" in nothing[0]
     assert "demand.measure.windows" in nothing[0]
     some = outcome(demanded(PowerLaw(0.0, 0.0, 3.0, form="constant"), measured=False))
     assert some[0].startswith("Beware: no growth is required.")
-    assert "loss alone" not in some[0]
+    assert "only the loss" not in some[0]
     assert "demand.measure" not in some[0]
     assert outcome(demanded(PowerLaw(2.0, 0.7)))[0] == "Required growth: t^0.70 (2 n^0.700 nats)."
 
@@ -129,14 +129,14 @@ def test_the_lead_says_in_what_bytes_are_counted() -> None:
     found = summary([budget(500)], condition={"dtype": "float16"})
     assert "of state at 1,024 tokens, counted in float16: 0.5 of the model's" in outcome(found)[0]
     none = replace(summary([budget(500)], condition={"kv_dtype": "int8"}), chosen=None)
-    assert "State is that at 1,024 tokens, counted in int8." in outcome(none)
+    assert "Every state is that at 1,024 tokens, counted in int8." in outcome(none)
 
 
 def test_what_decides_stands_first_and_recall_only_where_it_was_asked(tmp_path: Path) -> None:
     found = summary([budget(500)])
     without = page(found, tmp_path)
     heads = re.findall(r"<th>(.*?)</th>", without)
-    assert heads[:4] == ["plan", "share", "test, above the model", "p (delta)"]
+    assert heads[:4] == ["plan", "share", "test loss − the model's", "p (delta)"]
     assert heads[-1] == "layers"
     assert "Recall: " not in without
     asked = page(replace(found, start=replace(found.start, recall={"needle": 1.0, "keys": 0.5})), tmp_path)

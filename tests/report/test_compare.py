@@ -29,7 +29,7 @@ def test_losses_are_compared_only_where_corpus_window_and_budget_are_the_same(su
         "the training tokens differ (1,024 and 2,048)",
     ]
     said = outcome(summary, other)
-    assert said[0].startswith("test: Trial 2 keeps up with the least state: A, 3 KiB of state at 4,096 tokens")
+    assert said[0].startswith("test: Trial 2 keeps up, with the smallest state: A, 3 KiB of state at 4,096 tokens")
     assert said[-1].startswith("Losses of the two studies cannot be compared: the corpora differ")
 
 
@@ -44,9 +44,9 @@ def test_two_studies_of_one_name_are_told_apart_and_names_are_text(summary: Summ
     hostile = replace(summary, study="<b>")
     write_comparison(hostile, hostile, tmp_path / "compared.html")
     text = (tmp_path / "compared.html").read_text()
-    assert "<h1>&lt;b&gt; (1) beside &lt;b&gt; (2)</h1>" in text
+    assert "<h1>&lt;b&gt; (1) and &lt;b&gt; (2) compared</h1>" in text
     assert "<b> (1)" not in text
-    assert "The state that &lt;b&gt; (2) chose is 1 times that of &lt;b&gt; (1)." in text
+    assert "The chosen state of &lt;b&gt; (2) is 1 times that of &lt;b&gt; (1)." in text
 
 
 def test_the_command_compares_shipped_studies(tmp_path: Path) -> None:

@@ -141,7 +141,9 @@ def test_an_uncertain_difference_is_undecided_and_it_is_said_what_varies_and_wha
     found = made([FULL, noisy])
     assert (found.chosen, found.verdict) == ("noisy", "undecided")
     assert any(
-        "noisy" in sentence and "undecided among 2 open models, since" in sentence and "would decide" in sentence
+        "noisy" in sentence
+        and "undecided (one of 2 undecided models), since" in sentence
+        and "would decide" in sentence
         for sentence in found.reasons
     )
     alone = made([contender("all attention", 0.0, 1000, feasible=False), noisy])
@@ -154,7 +156,7 @@ def test_seeds_that_vary_are_blamed_and_not_documents() -> None:
     losses = {seed: (_HARD + shift + rng.normal(0, 0.001, DOCUMENTS)).tolist() for seed, shift in shifts}
     cut = {seed: [x + 0.1 for x in own] for seed, own in losses.items()}
     said = made([FULL, Contender("wild", 1.0, losses, 100, True, cut)]).reasons
-    assert any("since 3 seeds vary too much" in sentence for sentence in said), said
+    assert any("since the 3 seeds vary too much" in sentence for sentence in said), said
 
 
 def test_a_clear_loser_is_said_to_be_worse_and_to_need_more_budget() -> None:

@@ -75,10 +75,10 @@ def test_a_dry_run_says_what_a_study_costs_on_a_machine_that_cannot_run_it(study
     assert done.returncode == 0
     assert "this study cannot run on this machine: compile: works on GPUs only" in done.stderr
     for line in (
-        "time on one H100, starting processes and compiling apart: trials",
+        "time on one H100, without starting processes and compiling: trials",
         "time on 1 CPU threads: trials",
-        "memory of a GPU",
-        "disk for weights",
+        "GPU memory: ",
+        "disk space for weights",
     ):
         assert line in done.stdout
     cost = json.loads(l2m(*words, "--json", cwd=study.parent).stdout)["cost"]

@@ -49,7 +49,7 @@ def test_batches_that_processes_cannot_share_are_refused_before_any_work(opened)
         opened("gpus_per_trial=3")
     with pytest.raises(BadInput, match="128 hold 1 windows of 128, which cannot be divided evenly among 2 processes"):
         opened("gpus_per_trial=2", "finalists={lengths: [128], batch_tokens: 128, tokens: 4096}")
-    with pytest.raises(BadInput, match="shard: needs gpus_per_trial: 2 or more"):
+    with pytest.raises(BadInput, match="shard: requires gpus_per_trial: 2 or more"):
         opened("shard=true")
 
 

@@ -41,7 +41,7 @@ def test_without_the_folder_of_runs_the_report_alone_is_sent_and_that_is_told(
     found = finished(search, search.run() and search.summary)
     for _ in range(2):
         _, _, notes = resend(tmp_path / "reports/tiny/study.json", tracking=store, runs=tmp_path / "elsewhere")
-        assert notes == ["the training runs of 2 finalists are left out: `runs` does not hold them"]
+        assert notes == ["the training runs of 2 finalists are left out, since `runs` does not contain them"]
     identities = Counter(run.data.tags[STUDY] for run in runs_of(store))
     assert len(identities) == 2  # the search's, and one for what was sent again, however often
     assert min(identities.values()) == 1 + len(found.data["records"]) + 2
@@ -51,14 +51,14 @@ def test_what_cannot_be_sent_again_is_refused_in_one_line(opened, trained, store
     search = opened("search.trials=0")
     search.run()
     report = tmp_path / "reports/tiny/study.json"
-    with pytest.raises(BadInput, match="`tracking` ftp://x: no store of that kind"):
+    with pytest.raises(BadInput, match="`tracking` ftp://x: unknown kind of store"):
         resend(report, tracking="ftp://x", runs=tmp_path / "runs")
     with pytest.raises(WorkFailed, match=r"`tracking` sqlite:////proc/nowhere/m[.]db: "):
         resend(report, tracking="sqlite:////proc/nowhere/m.db", runs=tmp_path / "runs")
     data = json.loads(report.read_text())
     data["records"][0]["fingerprint"] = "another"
     report.write_text(json.dumps(data))
-    with pytest.raises(BadInput, match="tiny there is another study"):
+    with pytest.raises(BadInput, match="contains another study of the name tiny"):
         resend(report, tracking=store, runs=tmp_path / "runs")
 
 

@@ -111,7 +111,7 @@ def test_an_exhausted_space_is_said(opened, trained, monkeypatch) -> None:
     monkeypatch.setattr("l2m_design.search.driver.STALLED", 10)
     kinds = "space.kinds={a: {kind: attention, heads: 2, kv_heads: 1, head_dim: 8}}"
     summary = opened("search.trials=5", kinds, "space.choices={}").run()
-    assert any("1 of 5 planned trials" in note for note in summary["notes"])
+    assert any("only 1 of 5 planned trials" in note for note in summary["notes"])
     assert summary["trials"]["complete"] == 1
     assert summary["duplicates"] == 10
 

@@ -90,7 +90,7 @@ def test_recall_on_a_named_source_bounds_the_choice(opened, jobs) -> None:
             "finalists.baselines: unknown baseline 'all atention'; the study trains: all",
         ),
         ("choice.context=48", "choice.context: 48 is longer than half of the windows of 64 tokens"),
-        ("choice.recall=0.1", "choice.recall: the study has no recall source"),
+        ("choice.recall=0.1", "choice.recall: requires a recall source"),
         ("recall={stage: finalists, keep: 0.5}", "keep: only for stage: trials"),
     ],
 )

@@ -139,9 +139,8 @@ def test_an_artifact_store_that_hangs_holds_up_nothing(
     assert len(asked) == 1  # then the store is left alone
     assert tracker.trouble is None
     assert tracker.notes == [
-        "tracking: artifacts could not be stored (TimeoutError: no response within 2 s); params and metrics do not "
-        "need "
-        "them, and artifacts go with the next search of this study"
+        "tracking: artifacts could not be stored (TimeoutError: no response within 2 s); params and metrics are not "
+        "affected, and the next search of this study sends the artifacts again"
     ]
     monkeypatch.setattr(MlflowClient, "log_text", store)
     monkeypatch.setattr(stores, "LONGEST_WAIT", 30.0)
@@ -236,7 +235,7 @@ def test_a_server_that_dies_in_the_middle_loses_nothing(
     monkeypatch.setattr(MlflowClient, "set_terminated", end)
     assert summary["trials"]["complete"] == 7
     notes = [note for note in summary["notes"] if note.startswith("tracking")]
-    assert sum("unsent runs go with the next search of this study" in note for note in notes) == 1
+    assert sum("the next search of this study sends the runs that are missing" in note for note in notes) == 1
     server.start()
     identity = MlflowClient(server.uri).get_run(sent[0]).data.tags[STUDY]
     left = Counter(status for _, status, *_ in _told_by(server.uri, identity))

@@ -92,7 +92,7 @@ def test_a_search_whose_process_is_gone_is_lost(tmp_path: Path) -> None:
 
 
 def test_what_is_no_status_is_bad_input(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="no readable status; a search of architectures writes it"):
+    with pytest.raises(BadInput, match="no readable status; only a search of architectures writes one"):
         status_of(tmp_path)
     (tmp_path / STATUS).write_text('{"study": 1}')
     with pytest.raises(BadInput, match=r"status\.json: not a status: study"):
@@ -134,5 +134,6 @@ def test_the_command_prints_it_and_refuses_what_is_not_there(tmp_path: Path) -> 
     refused = l2m("status", "other", cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr.splitlines() == [
-        "l2m: runs/other/status.json: no readable status; a search of architectures writes it from its first minute on"
+        "l2m: runs/other/status.json: no readable status; only a search of architectures writes one, within its first "
+        "minute"
     ]

@@ -54,7 +54,7 @@ def plan(drawn: Architecture, **changes: Any) -> Plan:
 def test_processes_take_the_gpus_from_the_named_one_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     parallel.check_processes(2, torch.device("cuda:2"))
-    with pytest.raises(BadInput, match="2 need as many GPUs from GPU 3 on, but this machine has 4"):
+    with pytest.raises(BadInput, match="2 processes need 2 GPUs from GPU 3 on, but this machine has 4"):
         parallel.check_processes(2, torch.device("cuda:3"))
     ours = plan(drawing(MAMBA), device="cuda:2")
     assert [str(parallel._device(ours, Ranks(rank, 2))) for rank in range(2)] == ["cuda:2", "cuda:3"]

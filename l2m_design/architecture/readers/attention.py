@@ -154,7 +154,9 @@ class SmolLM3(Llama):
     @model_validator(mode="after")
     def _positions_fit(self) -> Self:
         if self.no_rope_layers is not None and len(self.no_rope_layers) != self.depth:
-            raise ValueError(f"no_rope_layers: {self.depth} must be given, found {len(self.no_rope_layers)}")
+            raise ValueError(
+                f"no_rope_layers: must have {self.depth} entries, one per layer, found {len(self.no_rope_layers)}"
+            )
         return self
 
     def kind(self, index: int) -> str:

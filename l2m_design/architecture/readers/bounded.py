@@ -60,10 +60,10 @@ def _planned(layers: Any, heads: int, blocks: tuple[Block, ...]) -> tuple[tuple[
     try:
         plan = CachePlan.of_plain(layers, heads)
         if len(plan.layers) != len(blocks):
-            raise ValueError(f"{len(plan.layers)} for a model of {len(blocks)} layers")
+            raise ValueError(f"found {len(plan.layers)} for a model of {len(blocks)} layers")
         kept = tuple(_of_plan(block, plan, layer) for layer, block in enumerate(blocks))
     except (TypeError, AttributeError, ValueError, ArithmeticError) as error:
-        raise ValueError(f"{CACHE}.layers: what each layer keeps is expected ({error})") from None
+        raise ValueError(f"{CACHE}.layers: must give the cache of each layer ({error})") from None
     return kept, f"Each layer has the cache that `{CACHE}` describes: {plan.picture}."
 
 

@@ -256,7 +256,9 @@ class Llama4(Biased, Sparse):
     @model_validator(mode="after")
     def _positions_fit(self) -> Self:
         if self.no_rope_layers and len(self.no_rope_layers) != self.depth:
-            raise ValueError(f"no_rope_layers: {self.depth} must be given, found {len(self.no_rope_layers)}")
+            raise ValueError(
+                f"no_rope_layers: must have {self.depth} entries, one per layer, found {len(self.no_rope_layers)}"
+            )
         return self
 
     @cached_property

@@ -27,7 +27,9 @@ class DeepseekV32(DeepseekV3):
     @model_validator(mode="after")
     def _lists_fit(self) -> Self:
         if self.mlp_layer_types is not None and len(self.mlp_layer_types) != self.depth:
-            raise ValueError(f"mlp_layer_types: {self.depth} must be given, found {len(self.mlp_layer_types)}")
+            raise ValueError(
+                f"mlp_layer_types: must have {self.depth} entries, one per layer, found {len(self.mlp_layer_types)}"
+            )
         return self
 
     def kind(self, index: int) -> str:

@@ -83,7 +83,9 @@ class Listed(Latent):
     @model_validator(mode="after")
     def _types_fit(self) -> Self:
         if self.mlp_layer_types is not None and len(self.mlp_layer_types) != self.depth:
-            raise ValueError(f"mlp_layer_types: {self.depth} must be given, found {len(self.mlp_layer_types)}")
+            raise ValueError(
+                f"mlp_layer_types: must have {self.depth} entries, one per layer, found {len(self.mlp_layer_types)}"
+            )
         return self
 
     def has_experts(self, index: int) -> bool:
@@ -133,8 +135,8 @@ class KimiLinear(Listed):
         keys = {"linear_attn_config", "layer_types", "linear_head_dim", "linear_num_heads", "linear_conv_kernel_dim"}
         if keys.isdisjoint(self.model_fields_set):
             raise ValueError(
-                "linear_attn_config: a kimi_linear says there which layers are KDA, and this file does not; is its "
-                "model_type another, such as kimi_k2?"
+                "linear_attn_config: required for model_type kimi_linear, since it lists the layers of KDA; check the "
+                "model_type (a model without KDA may be kimi_k2)"
             )
         return super().blocks
 

@@ -25,7 +25,9 @@ class MiniMax(Grouped, Sparse):
     @model_validator(mode="after")
     def _list_fits(self) -> Self:
         if self.attn_type_list is not None and len(self.attn_type_list) != self.depth:
-            raise ValueError(f"attn_type_list: {self.depth} must be given, found {len(self.attn_type_list)}")
+            raise ValueError(
+                f"attn_type_list: must have {self.depth} entries, one per layer, found {len(self.attn_type_list)}"
+            )
         if self.shared_intermediate_size:
             raise ValueError(
                 f"shared_intermediate_size: must be 0 (no shared expert), found {self.shared_intermediate_size}"

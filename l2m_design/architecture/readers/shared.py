@@ -112,7 +112,10 @@ class Gemma3n(Shared):
     @model_validator(mode="after")
     def _hidden_fits(self) -> Self:
         if len(self.intermediate_size) not in (1, self.depth):
-            raise ValueError(f"intermediate_size: {self.depth} must be given, found {len(self.intermediate_size)}")
+            raise ValueError(
+                f"intermediate_size: must have {self.depth} entries, one per layer, or a single one, found "
+                f"{len(self.intermediate_size)}"
+            )
         return self
 
     def feed(self, index: int, kind: str) -> Weights:

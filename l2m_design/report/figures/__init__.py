@@ -1,1 +1,1 @@
-"""Matplotlib's one door: figures of studies and of measurements."""
+"""All use of Matplotlib: figures of studies and of measurements."""

@@ -40,13 +40,13 @@ def front(summary: AdoptionSummary) -> str:
         axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: size(x)))
         axes.yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
         axes.set_xlabel(f"state at {summary.settings.condition.length:,} tokens, bytes")
-        axes.set_ylabel("late loss above the model's, nats per token")
+        axes.set_ylabel("late loss minus the model's, nats per token")
         axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         return as_svg(drawing)
 
 
 def _line(axes: Axes, name: str, rows: list[PlanRow], color: str, aside: float) -> None:
-    """Plans of one kind: measured ones with their intervals, predicted ones hollow, `aside` times where they are."""
+    """Plans of one kind: measured ones with intervals, predicted ones hollow; x is multiplied by `aside`."""
     measured = sorted((row for row in rows if row.difference), key=lambda row: row.state_bytes)
     if measured:
         gaps = [row.difference for row in measured if row.difference]
@@ -75,7 +75,7 @@ def _line(axes: Axes, name: str, rows: list[PlanRow], color: str, aside: float) 
 
 
 def cost_map(summary: AdoptionSummary) -> str:
-    """Cost of each cache in each layer or kv head, and what the plan of each budget takes there (letters)."""
+    """Cost of each cache in each layer or kv head; letters mark the caches in the plan of each budget."""
     units = summary.units[:MOST_ROWS]
     taken = [_taken_by(budget.best, units, summary.start.kv_heads) for budget in summary.budgets]
     offered = [name for unit in units for name in unit.options]
@@ -96,7 +96,7 @@ def cost_map(summary: AdoptionSummary) -> str:
         places = [column for column, unit in enumerate(units) if unit.heads[0] == 0]
         axes.set_xticks(places, [str(units[column].layer) for column in places], fontsize=7)
         alone = all(len(unit.heads) == 1 for unit in units) and summary.start.kv_heads > 1
-        axes.set_xlabel("layer, its kv heads side by side" if alone else "layer")
+        axes.set_xlabel("layer, with its kv heads beside each other" if alone else "layer")
         bar = drawing.colorbar(image, ax=axes, pad=0.01, fraction=0.05)
         bar.set_label("cost alone, nats per token", fontsize=8)
         bar.ax.yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%.2g"))
@@ -106,14 +106,14 @@ def cost_map(summary: AdoptionSummary) -> str:
 
 
 def _taken_by(plan: PlanRow, units: list[UnitRow], kv_heads: int) -> list[str]:
-    """What a plan keeps in each unit, in words, whether it is an option or not."""
+    """The cache of a plan in each unit, in words."""
     layers = CachePlan.of_plain(plan.layers, kv_heads).layers
     kept = [{str(layers[unit.layer][head]) for head in unit.heads} for unit in units]
-    return [names.pop() if len(names) == 1 else "heads unlike" for names in kept]
+    return [names.pop() if len(names) == 1 else "heads differ" for names in kept]
 
 
 def _taken(axes: Axes, taken: list[list[str]], options: list[str]) -> None:
-    """A letter for each budget, in the cell of what its plan takes."""
+    """A letter for each budget, in the cells of the caches of its plan."""
     cells: dict[tuple[int, int], list[str]] = {}
     for number, names in enumerate(taken):
         for column, name in enumerate(names):
@@ -125,13 +125,13 @@ def _taken(axes: Axes, taken: list[list[str]], options: list[str]) -> None:
 
 
 def check(found: Check) -> str:
-    """Measured losses of random plans against what their costs predict."""
+    """Measured losses of random plans against the losses that their costs predict."""
     with matplotlib.rc_context(STYLE):
         drawing, axes = figure(3.8, 5.2)
         axes.scatter(found.predicted, found.measured, color=DATA, s=22)
         ends = [min(found.predicted + found.measured), max(found.predicted + found.measured)]
         axes.plot(ends, ends, color=BAD, lw=0.8, ls="--", label="equal")
         axes.set_xlabel("summed costs, nats per token")
-        axes.set_ylabel("measured above the model's")
+        axes.set_ylabel("measured loss minus the model's")
         axes.legend(fontsize=8)
         return as_svg(drawing)

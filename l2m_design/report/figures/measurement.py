@@ -102,7 +102,7 @@ def _losses(axes: Axes, found: list[Measurement]) -> None:
         if used := m.losses.context_used():
             axes.axvline(used, color=color, lw=0.8, ls=":")
     axes.set_xscale("log", base=2)
-    axes.set_xlabel("position t, tokens (dotted: context that still helps)")
+    axes.set_xlabel("position t, tokens (dotted: effective context)")
     axes.set_ylabel("h_t, nats")
 
 
@@ -122,6 +122,6 @@ def _pairs(axes: Axes, pairs: TwoPoint, published: bool) -> None:
         for style, line in zip(("--", ":"), PUBLISHED, strict=True):
             a, alpha = line.two_point
             axes.plot(d, a * d**-alpha, style, color=GREY, lw=1.2, label=f"{line.name}, published")
-    log_axes(axes, "distance d, tokens", "I2(d), nats (says nothing about beta)")
+    log_axes(axes, "distance d, tokens", "I2(d), nats (unrelated to beta)")
     if pairs.alpha or published:
         axes.legend(fontsize=7)

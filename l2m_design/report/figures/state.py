@@ -1,4 +1,4 @@
-"""The figure of state laws: elements held by context length, measured points on drawn lines."""
+"""The figure of state laws: elements by context length; lines are laws, points were counted in real tensors."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ Points = dict[int, int]
 
 
 def state_svg(drawings: dict[str, Architecture], measured: dict[str, Points], longest: int) -> str:
-    """SVG of each drawing's law up to `longest` tokens, and what was counted in real tensors, by name."""
+    """SVG of each architecture's state law up to `longest` tokens, and what was counted in real tensors, by name."""
     with matplotlib.rc_context(STYLE):
         sheet, axes = figure(height=5.2, width=9.0)
         grid = np.unique(np.geomspace(1, longest, 200).astype(int)).tolist()

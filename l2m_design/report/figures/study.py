@@ -1,4 +1,4 @@
-"""The figures of a study, as SVG text that stands alone."""
+"""The figures of a study, as self-contained SVG text."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -163,7 +163,7 @@ def loss_and_state(records: Sequence[Record], front: Sequence[int | None], named
 
 @dataclass(frozen=True)
 class Point:
-    """A finalist: state_bytes at the target length, late loss less the reference's, what the tests say, its colour."""
+    """A finalist: state_bytes at the target length, late loss minus the reference's, its standing, its colour."""
 
     state_bytes: int
     difference: Estimate
@@ -172,9 +172,9 @@ class Point:
 
 
 def finalists(points: dict[str, Point], delta: float) -> str:
-    """Late loss on test documents, less the reference's, against state bytes; bars are 95% intervals, paired.
+    """Late loss on test documents, minus the reference's, against state bytes; bars are 95% intervals, paired.
 
-    The band is what is within delta of the lowest.
+    The band marks losses within delta of the lowest.
     """
     marks: dict[Standing, dict[str, Any]]
     marks = {"keeps up": {"marker": "o"}, "undecided": {"marker": "o", "mfc": "white"}, "worse": {"marker": "v"},
@@ -210,7 +210,7 @@ Place = tuple[str, float, float, float]  # a name and its point: x, and y from i
 
 
 def _name(axes: Axes, places: Sequence[Place]) -> None:
-    """Each name, a thin line to its point: above or below it, as near as no other name is in the way."""
+    """Write each name near its point, with a thin line to it, above or below so that names do not overlap."""
     if not places:
         return
     ordered = sorted(places, key=lambda place: place[1])
@@ -239,7 +239,7 @@ def _name(axes: Axes, places: Sequence[Place]) -> None:
 
 
 def context_gains(gains: Mapping[str, Mapping[int, Estimate]], looks: Looks) -> str:
-    """What the past beyond c tokens gains on the same tokens, nats per token, against c; bars are 95% intervals."""
+    """Gain from context beyond c tokens, in nats per token, against c; bars are 95% intervals."""
     with matplotlib.rc_context(STYLE):
         drawing, axes = figure(4.4)
         for number, (name, found) in enumerate(gains.items()):
@@ -258,7 +258,7 @@ def context_gains(gains: Mapping[str, Mapping[int, Estimate]], looks: Looks) -> 
 
 
 def excess(by_length: Mapping[str, Mapping[int, list[float]]], looks: Looks) -> str:
-    """Excess over Bayes in bits a fact against context length, by design; a dot a seed, lines through their means."""
+    """Excess over the Bayes loss in bits per fact against context length; dots are seeds, lines join their means."""
     with matplotlib.rc_context(STYLE):
         drawing, axes = figure(5.0)
         for name, lengths in by_length.items():
@@ -267,6 +267,6 @@ def excess(by_length: Mapping[str, Mapping[int, list[float]]], looks: Looks) -> 
             axes.plot(at, [np.mean(lengths[x]) for x in at], color=color, ls=STYLES[style], lw=1.5, label=literal(name))
             for x in at:
                 axes.plot([x] * len(lengths[x]), lengths[x], ".", ms=4, color=color, alpha=0.6)
-        log_axes(axes, "context length, tokens", "late excess, bits a fact")
+        log_axes(axes, "context length, tokens", "late excess, bits per fact")
         legend_below(drawing)
         return as_svg(drawing)

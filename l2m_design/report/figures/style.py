@@ -1,4 +1,4 @@
-"""How every figure looks, and how it becomes a file."""
+"""The style of all figures, and their conversion to files."""
 
 import io
 from typing import Any
@@ -42,14 +42,14 @@ STYLE: Any = {
 
 
 def figure(height: float = 3.6, width: float = 7.2) -> tuple[Figure, Axes]:
-    """An empty drawing of inches, and its axes."""
+    """An empty figure of this size in inches, and its axes."""
     with matplotlib.rc_context(STYLE):
         drawing = Figure(figsize=(width, height), layout="constrained")
         return drawing, drawing.add_subplot()
 
 
 def as_svg(drawing: Figure) -> str:
-    """SVG text without its XML prologue, to stand in a page."""
+    """SVG text without its XML prologue, to include in a page."""
     with matplotlib.rc_context({"svg.hashsalt": "l2m", "svg.fonttype": "none"}):
         text = io.StringIO()
         drawing.savefig(text, format="svg", metadata={"Date": None})
@@ -65,11 +65,11 @@ def log_axes(axes: Axes, x: str, y: str) -> None:
 
 
 def legend_below(drawing: Figure, columns: int = 2) -> None:
-    """A legend under the axes, where its marks are not taken for data."""
+    """A legend below the axes, so that its marks are not mistaken for data."""
     if any(axes.get_legend_handles_labels()[0] for axes in drawing.axes):
         drawing.legend(loc="outside lower left", ncols=columns, fontsize=9, frameon=False)
 
 
 def literal(text: str) -> str:
-    """Text without mathematics in it: a dollar sign is one, and a name that begins with _ stays in the legend."""
+    """Text without mathematics: dollar signs are escaped, and a name that begins with _ stays in the legend."""
     return ("\u200b" if text.startswith("_") else "") + text.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""The figure of supply over demand: nats that models can hold after half the context, over those that data require."""
+"""The figure of state against requirement: nats that models can hold after half the context, and required nats."""
 
 import io
 from collections.abc import Mapping
@@ -53,7 +53,7 @@ def _figure(states: Mapping[str, StateLaw], demand: Demand, longest: int) -> Fig
 def band(
     axes: Axes, demand: Demand, state: StateLaw, lengths: Lengths, color: str, *, style: str = "-", filled: bool = True
 ) -> float:
-    """A state's nats at its central capacity, between the lowest and the highest; the last of the line."""
+    """Draw a state's nats at the central capacity, with a band from the lowest to the highest; return the last."""
     low, value, high = zip(*(demand.held(state, max(1, int(length) // 2)) for length in lengths), strict=True)
     axes.plot(lengths, value, color=color, lw=1.6, ls=style)
     if filled and low != high:
@@ -62,7 +62,7 @@ def band(
 
 
 def required(axes: Axes, demand: Demand, lengths: Lengths) -> float:
-    """The nats of the demand at its judged end, between the ends of its interval; the last of the line."""
+    """Draw the required nats at the judged end, with a band for their interval; return the last value."""
     nats = [demand.nats(int(length)) for length in lengths]
     axes.plot(lengths, nats, "--", color=INK, lw=1.4)
     if demand.law.draws is not None:

@@ -1,4 +1,4 @@
-"""The ladder and the importances of a study's choices, as SVG text that stands alone."""
+"""The ladder and the importances of a study's choices, as self-contained SVG text."""
 
 from collections.abc import Mapping, Sequence
 
@@ -33,7 +33,7 @@ def ladder(climbs: Mapping[int, Climb], named: Mapping[int, tuple[str, str]]) ->
 
 
 def choices(found: Sequence[Importance]) -> str:
-    """The share of the loss's variance between the values of each choice; a tick where chance alone comes to."""
+    """Share of the variance of the loss between the values of each choice; ticks mark the share by chance alone."""
     with matplotlib.rc_context(STYLE):
         rows = list(reversed(found))
         drawing, axes = figure(1.2 + 0.24 * len(rows))

@@ -1,4 +1,4 @@
-"""The figure of two studies: late loss against state, a colour a study."""
+"""The figure of two studies: late loss against state, one colour per study."""
 
 from collections.abc import Mapping, Sequence
 

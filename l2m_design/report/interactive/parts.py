@@ -14,7 +14,7 @@ INK, FAINT = "@ink", "@faint"  # colours of the page's theme, which its script l
 
 
 def plain_text(text: str) -> str:
-    """Text that plotly shows letter by letter: no tag, no entity and no %{field} of its own means anything."""
+    """Text that plotly shows literally: tags, entities and %{field} in it have no effect."""
     return escape(" ".join(text.split()), quote=False).replace("%", "&#37;")
 
 
@@ -25,7 +25,7 @@ def hover(*lines: str) -> str:
 
 
 def trace(name: str, x: Sequence[float], y: Sequence[float | None], texts: Sequence[str], **more: Any) -> Json:
-    """A scatter trace whose points show `texts` (made by `hover`) when they are pointed at."""
+    """A scatter trace whose points show `texts` (made by `hover`) under the pointer."""
     return {
         "type": "scatter",
         "x": [_short(value) for value in x],
@@ -39,12 +39,12 @@ def trace(name: str, x: Sequence[float], y: Sequence[float | None], texts: Seque
 
 
 def of_design(design: Design, **meta: Any) -> Json:
-    """The meta of a trace of a design: who it is."""
+    """The meta of a trace of a design: its key and names."""
     return {"design": design.key, "name": design.label, "shown": plain_text(design.title), **meta}
 
 
 def band(x: Sequence[float], low: Sequence[float], high: Sequence[float], colour: str, **meta: Any) -> Json:
-    """A translucent area between two lines; it answers to nothing."""
+    """A translucent area between two lines, without interaction."""
     both = [*x, *reversed(x)]
     return {
         "type": "scatter",
@@ -109,5 +109,5 @@ def upright(words: str, at: float, side: str = "left") -> tuple[Json, Json]:
 
 
 def _short(value: float | None) -> float | None:
-    """Six digits: what a figure can show."""
+    """Round to six digits, which are enough for a figure."""
     return None if value is None else float(f"{value:.6g}")

@@ -1,4 +1,4 @@
-"""The figures of a study that answer to the pointer, by name, each as traces and a layout."""
+"""The interactive figures of a study, by name, each as traces and a layout."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -35,7 +35,7 @@ POINTS = 40  # of a curve
 
 
 def finalists(summary: Summary, named: Sequence[Design]) -> Json | None:
-    """Late loss on test documents less the reference's, against state bytes, with 95% intervals."""
+    """Late loss on test documents minus the reference's, against state bytes, with 95% intervals."""
     choice, traces, values, sizes = summary.choice, [], [], []
     for design in named:
         row = design.finalist
@@ -94,7 +94,7 @@ def _wide(sizes: Sequence[float]) -> Json:
 
 
 def gains(summary: Summary, named: Sequence[Design]) -> Json | None:
-    """What the past beyond c tokens gains on the same tokens, against c; 95% intervals."""
+    """Gain from context beyond c tokens against c, with 95% intervals."""
     traces, lengths = [], set[int]()
     for number, design in enumerate(named):
         found: Mapping[int, Estimate] = context_gain(summary, design)
@@ -128,7 +128,7 @@ def gains(summary: Summary, named: Sequence[Design]) -> Json | None:
 
 
 def context_gain(summary: Summary, design: Design) -> Mapping[int, Estimate]:
-    """The gains of a finalist at the choice's length; of a trial, where there are no finalists."""
+    """The gains of a finalist at the length of the choice; of a trial if there are no finalists."""
     if summary.finalists:
         at = design.finalist.lengths.get(summary.choice.length) if design.finalist else None
         return at.context_gain if at else {}
@@ -140,7 +140,7 @@ def _line(design: Design) -> Json:
 
 
 def _few(traces: list[Json]) -> list[Json]:
-    """The first ones are drawn, the others when the key is asked for them."""
+    """Show the first ones; the others are hidden until a click in the legend."""
     return [each if n < MOST_DRAWN else {**each, "visible": "legendonly"} for n, each in enumerate(traces)]
 
 
@@ -241,7 +241,7 @@ def profiles(curves: Sequence[tuple[str, Sequence[float], Json]], y: str) -> Jso
 
 
 def excess(named: Sequence[Design]) -> Json | None:
-    """Excess over Bayes in bits a fact against context length; means over seeds, each seed in the hover label."""
+    """Excess over Bayes in bits per fact against context length; means over seeds, seeds in the hover label."""
     traces, lengths = [], set[int]()
     for design in named:
         found = {n: at.late_excess_bits_by_seed for n, at in sorted(design.finalist.lengths.items())} if (
@@ -249,7 +249,7 @@ def excess(named: Sequence[Design]) -> Json | None:
         known = {n: seeds for n, seeds in found.items() if seeds}
         if known:
             lengths |= set(known)
-            said = [hover(design.label, f"{n:,} tokens", f"bits a fact, by seed: {_listed(seeds)}")
+            said = [hover(design.label, f"{n:,} tokens", f"bits per fact, by seed: {_listed(seeds)}")
                     for n, seeds in known.items()]  # fmt: skip
             means = [float(np.mean(seeds)) for seeds in known.values()]
             traces.append(trace(design.label, list(known), means, said, mode="lines+markers", line=_line(design),
@@ -257,7 +257,7 @@ def excess(named: Sequence[Design]) -> Json | None:
     if not traces:
         return None
     x = length_axis("context length, tokens", min(lengths), max(lengths))
-    return {"traces": _few(traces), "layout": {"xaxis": x, "yaxis": axis("late excess, bits a fact", log=True)}}
+    return {"traces": _few(traces), "layout": {"xaxis": x, "yaxis": axis("late excess, bits per fact", log=True)}}
 
 
 def _listed(seeds: Sequence[float]) -> str:

@@ -1,4 +1,4 @@
-"""The figures of a study's trials that answer to the pointer: loss against state, the ladder, importances."""
+"""The interactive figures of a study's trials: loss against state, the ladder, importances."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ from l2m_design.settings import Json
 
 
 def said(record: Record) -> str:
-    """What became of a trial, as the text of its point."""
+    """The outcome of a trial, as the text of its point."""
     name = record.design or f"trial {record.number}"
     lines = [
         name if record.design is None else f"{name} (trial {record.number})",
@@ -39,7 +39,7 @@ def said(record: Record) -> str:
 
 
 def front(summary: Summary, named: Sequence[Design]) -> Json:
-    """Late loss on validation documents against state at the target; what was rejected stands at the foot."""
+    """Late loss on validation documents against state at the target; rejected trials are at the bottom."""
     records = [r for r in summary.records if r.copy_of is None]
     done = [r for r in records if r.state == "complete" and r.late_loss is not None]
     own = {d.row.trial: d for d in named if d.row and d.row.trial is not None}
@@ -87,7 +87,7 @@ def _cloud(name: str, rows: Sequence[Record], at: Sequence[float | None], symbol
 
 
 def ladder(summary: Summary, named: Sequence[Design]) -> Json | None:
-    """Late loss against training tokens, a line a trial: where it ends before the others, it was pruned."""
+    """Late loss against training tokens, one line per trial; trials whose lines end early were pruned."""
     climbs = {r.number: climb(r) for r in summary.records if r.copy_of is None}
     climbs = {number: points for number, points in climbs.items() if points}
     if max((len(points) for points in climbs.values()), default=0) < 2:
@@ -128,7 +128,7 @@ def ladder(summary: Summary, named: Sequence[Design]) -> Json | None:
 
 
 def climb(record: Record) -> list[tuple[int, float]]:
-    """A trial's looks as (training tokens, late loss), the last one at the end of its training."""
+    """The evaluations of a trial as (training tokens, late loss), the last one at the end of its training."""
     points = list(record.rungs)
     if record.late_loss is not None and (outcome := record.outcome) is not None:
         points = [point for point in points if point[0] < outcome.tokens] + [(outcome.tokens, record.late_loss)]
@@ -141,13 +141,13 @@ def _step(record: Record, tokens: int, loss: float) -> str:
 
 
 def choices(found: Sequence[Importance]) -> Json | None:
-    """The share of the loss's variance between the values of each choice; a mark where chance alone comes to."""
+    """Share of the variance of the loss between the values of each choice; marks show the share by chance alone."""
     if not found:
         return None
     rows = list(reversed(found))
     texts = [
         hover(each.choice, f"{100 * each.share:.0f}% of the variance of the loss over {each.trials} trials",
-              f"by chance alone up to {100 * each.chance:.0f}%")
+              f"chance alone gives up to {100 * each.chance:.0f}%")
         for each in rows
     ]  # fmt: skip
     names = [plain_text(each.choice) for each in rows]

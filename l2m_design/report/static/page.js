@@ -160,7 +160,7 @@
       const button = document.createElement("button");
       button.type = "button";
       button.setAttribute("aria-pressed", String(shown));
-      button.title = shown ? "Hide this line of the figure" : "Show it";
+      button.title = shown ? "Hide this in the figure" : "Show this in the figure";
       button.append(sign(trace, look), document.createTextNode(meta.name + (meta.stands ? " (" + meta.stands + ")" : "")));
       button.addEventListener("click", () => {
         if (!hidden.has(name)) hidden.set(name, new Map());

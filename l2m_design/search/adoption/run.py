@@ -56,7 +56,10 @@ class Adoption:
         self._check_lengths()
         self.units: list[Unit] = units_of(self.shape, settings.kept, settings.grain)
         if all(len(unit.options) == 1 for unit in self.units):
-            raise BadInput("options: none is smaller than the caches that the layers already have")
+            raise BadInput(
+                "options: no cache is smaller than those that the layers already have; add one, such as "
+                "{cache: window, share: 0.25}"
+            )
         self._check_windows()
         check_recall(settings, self.corpus)
         self._check_budgets()
@@ -68,20 +71,25 @@ class Adoption:
         read = self.corpus.tokenizer if isinstance(self.corpus, TextCorpus) else None
         if isinstance(read, Bytes) and read.assumed:
             raise BadInput(
-                f"start: {self.settings.start}: has no tokenizer that can be read; add one to the corpus, as "
+                f"start: {self.settings.start}: no tokenizer that can be loaded; add one to the corpus, as in "
                 f"{self.corpus.name}:tokenizer=NAME, or tokenizer=bytes if the model reads bytes"
             )
         text = self.config.get_text_config()
         check_vocabulary(self.corpus, self.settings.start, int(text.vocab_size))
         if own and read and read.fingerprint != HuggingFaceTokenizer(own).fingerprint:
-            raise BadInput(f"corpus: {self.corpus.name}: its tokenizer is not that of the model; leave `tokenizer` out")
+            raise BadInput(
+                f"corpus: {self.corpus.name}: has another tokenizer than the model; leave `tokenizer` out to use that "
+                "of the model"
+            )
 
     def _check_lengths(self) -> None:
         longest = getattr(self.config.get_text_config(), "max_position_embeddings", None)
         target = self.settings.condition.length
         if longest is not None and target > longest:
             where = "length" if self.settings.length > longest else "condition.length"
-            raise BadInput(f"{where}: {target}: {self.settings.start} has {longest} positions; give at most that many")
+            raise BadInput(
+                f"{where}: {target}: must be at most {longest}, the number of positions of {self.settings.start}"
+            )
 
     def _check_budgets(self) -> None:
         """Under the demand, where it is given; one that is to be measured is held to them when it is known."""
@@ -96,15 +104,15 @@ class Adoption:
             room = int((windows.documents.lengths // length).sum())
             if count > room:
                 raise BadInput(
-                    f"windows.{key}: {count}: the {split} documents of {self.corpus.name} hold {room} windows of "
-                    f"{length} tokens without overlap; give at most that many, more documents, or a smaller `length`"
+                    f"windows.{key}: {count}: only {room} windows of {length} tokens fit into the {split} documents of "
+                    f"{self.corpus.name} without overlap; give at most {room}, more documents, or a smaller `length`"
                 )
         documents = len(set(windows.cluster.tolist()))
         if documents < FEWEST_DOCUMENTS:
             raise BadInput(
-                f"windows.test: {asked.test} windows of {length} tokens are of {documents} test documents of "
-                f"{self.corpus.name}, at least {FEWEST_DOCUMENTS} are needed to confirm a choice: give a larger "
-                "windows.test, more documents, or a smaller `length`"
+                f"windows.test: {asked.test} windows of {length} tokens come from {documents} test documents of "
+                f"{self.corpus.name}, but at least {FEWEST_DOCUMENTS} documents are needed to confirm a choice; give a "
+                "larger windows.test, more documents, or a smaller `length`"
             )
 
     def work(self) -> Work:
@@ -166,7 +174,10 @@ class Adoption:
         stored = Stored(self.shape, facts["fingerprint"])
         bench = Bench(self.settings, self.corpus, stored, self.folder.path, lambda what, done, total: None)
         if self.settings.demand and self.settings.demand.measure and not (self.folder.path / "demand.json").exists():
-            raise BadInput("--reselect: the requirement was not measured; give it, as demand={beta: 0.7, prefactor: 5}")
+            raise BadInput(
+                "--reselect: the requirement was not measured in this study; give it, as in --set 'demand={beta: 0.7, "
+                "prefactor: 5}'"
+            )
         demand, measurement = self._demand(Listener())
         knapsack = self.knapsack(demand)
         found = Measuring(bench, knapsack, Listener()).stored(self.budgets(knapsack))
@@ -187,7 +198,7 @@ class Adoption:
         least = knapsack.least()
         if least is None:
             raise BadInput(
-                "demand: no plan meets it, not even the full cache of the model; change the options or `enforce`"
+                "demand: no plan meets the condition, not even the full cache of the model; change demand or enforce"
             )
         found: list[float] = []
         for number, budget in enumerate(self.settings.budgets):
@@ -195,16 +206,19 @@ class Adoption:
             if asked < (floor := knapsack.bytes(least)):
                 share = floor / knapsack.own_bytes
                 raise BadInput(
-                    f"budgets.{number}: {budget:g}: {asked:,.0f} bytes are below the least plan, {least.picture}: "
-                    f"{floor:,} bytes, {share:.3g} of the model's; give that or more, or smaller options"
+                    f"budgets.{number}: {budget:g}: {asked:,.0f} bytes are less than the smallest plan needs "
+                    f"({least.picture}: {floor:,} bytes, {share:.3g} of the model's state); give at least that, or "
+                    "options with smaller caches"
                 )
             if asked > knapsack.own_bytes:
                 raise BadInput(
-                    f"budgets.{number}: {budget:g}: {asked:.4g} bytes are more than the {knapsack.own_bytes:,} of the "
-                    "model itself; give a share of up to 1, or fewer bytes"
+                    f"budgets.{number}: {budget:g}: {asked:.4g} bytes are more than the state of the model itself "
+                    f"({knapsack.own_bytes:,} bytes); give a share of at most 1, or fewer bytes"
                 )
             if asked in found:
-                raise BadInput(f"budgets.{number}: {budget:g}: budgets.{found.index(asked)} is as large; give one")
+                raise BadInput(
+                    f"budgets.{number}: {budget:g}: is the same budget as budgets.{found.index(asked)}; remove one"
+                )
             found.append(asked)
         return sorted(found, reverse=True)
 

@@ -48,11 +48,11 @@ class OptionSettings(Values):
         if not empty and given != 1:
             raise ValueError(f"cache: {self.cache} needs either a share or a window")
         if self.cache == "sparse" and self.window is not None:
-            raise ValueError("window: only for cache: window and sinks+window; give a share")
+            raise ValueError("window: not allowed with cache: sparse; give a share")
         if self.cache not in ("sinks+window", "sparse") and self.sinks is not None:
-            raise ValueError(f"sinks: only for cache: sinks+window and sparse, found {self.cache}")
+            raise ValueError(f"sinks: allowed with cache: sinks+window or sparse only, found {self.cache}")
         if self.cache != "sparse" and (self.exponent is not None or self.choose != "use"):
-            raise ValueError(f"exponent and choose: only for cache: sparse, found {self.cache}")
+            raise ValueError(f"exponent and choose: allowed with cache: sparse only, found {self.cache}")
         return self
 
     def template(self, chunk: int) -> Kept:
@@ -193,7 +193,9 @@ class AdoptionSettings(Values):
         if self.chunk & (self.chunk - 1):
             raise ValueError(f"chunk: {self.chunk} must be a power of two")
         if self.condition.length < self.length:
-            raise ValueError(f"condition.length: {self.condition.length} is below the measured length, {self.length}")
+            raise ValueError(
+                f"condition.length: {self.condition.length} must be at least length ({self.length}), which is measured"
+            )
         known: dict[Kept, int] = {}
         for number, option in enumerate(self.options):
             if option.cache == "share" and self.grain == "head":
@@ -204,15 +206,19 @@ class AdoptionSettings(Values):
                 raise ValueError(f"options.{number}: {error}; give a larger share, or a smaller chunk") from None
             for kept in found:
                 if kept in known:
-                    raise ValueError(f"options.{number}: {kept}: options.{known[kept]} is the same cache")
+                    raise ValueError(
+                        f"options.{number}: {kept}: is the same cache as options.{known[kept]}; remove one of them"
+                    )
                 if not kept.evicts(self.length):
                     raise ValueError(
-                        f"options.{number}: {kept}: evicts nothing in the measured windows of {self.length} tokens: "
-                        "give a smaller cache, or a larger `length`"
+                        f"options.{number}: {kept}: evicts nothing in windows of {self.length} tokens; give a smaller "
+                        "cache, or a larger `length`"
                     )
                 known[kept] = number
         if self.windows.recall > self.windows.test:
-            raise ValueError(f"windows.recall: {self.windows.recall} of {self.windows.test} test windows")
+            raise ValueError(
+                f"windows.recall: {self.windows.recall} must be at most windows.test ({self.windows.test})"
+            )
         return self
 
     @property

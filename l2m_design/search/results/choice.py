@@ -145,7 +145,7 @@ def choose(contenders: Sequence[Contender], reference: Contender | None, rule: R
     those that are not shown to be worse.
     """
     if reference is None:
-        why = "Nothing can be chosen: the training of the reference did not finish."
+        why = "Nothing can be chosen, since the training of the reference did not finish."
         return Choice(None, None, "undecided", reasons=[why])
     compared = {one.name: found for one in contenders if (found := compare(one, reference)) is not None}
     able = [one for one in contenders if one.name in compared and one.feasible and _recalls(one, rule)]
@@ -153,8 +153,8 @@ def choose(contenders: Sequence[Contender], reference: Contender | None, rule: R
         why = "no trained candidate meets the condition"
         if any(one.feasible for one in contenders) and rule.recall is not None:
             why = (
-                f"no model that meets the condition is within {rule.recall:g} bits of the Bayes loss on the recall "
-                "source"
+                f"no model that meets the condition has a loss within {rule.recall:g} bits of the Bayes loss on the "
+                "recall source"
             )
         return Choice(None, reference.name, "undecided", compared, reasons=[f"No model qualifies: {why}."])
     rivals = [reference] if rule.named else contenders
@@ -188,8 +188,8 @@ def _without_the_condition(
         return []
     return [
         f"With less state, {' and '.join(names)} also {'keeps' if len(names) == 1 else 'keep'} up at the trained "
-        "length without meeting the condition: these runs do not show that the required growth is needed there. The "
-        "condition concerns longer contexts than were trained."
+        "length, without meeting the condition. So these runs do not show that the required growth is needed at this "
+        "length. The condition concerns longer contexts."
     ]
 
 
@@ -245,14 +245,15 @@ def _reasons(
     """How the choice came about, and what would decide what is open."""
     if not rule.confirming:
         return [
-            "One seed does not show how much seeds vary, and it also selected the candidates; finalists are trained "
-            "again with fresh seeds."
+            "Nothing can be confirmed with one seed, which does not show how much losses vary between seeds and which "
+            "also selected the candidates. Add finalists, which are trained again with fresh seeds."
         ]
     left = len(standings) - len(confirmed)
     found = []
     if chosen.name in confirmed:
         found.append(
-            f"{len(confirmed)} of the {len(able)} models that meet the condition keep up; it has the smallest state."
+            f"{len(confirmed)} of the {len(able)} models that meet the condition keep up; the chosen one has the "
+            "smallest state."
         )
     elif chosen.name in standings:
         found.append(_why(chosen.name, standings[chosen.name], rule, left, worse))
@@ -270,7 +271,10 @@ def _why(name: str, found: Standing, rule: Rule, tests: int, worse: list[str]) -
     if pair.incomplete:
         return f"{name}: undecided, since its gain from far context was not measured."
     if pair.loss.seeds < rule.fewest_seeds:
-        return f"{name}: {pair.loss.seeds} seed in common with {found.rival} does not show how much seeds vary."
+        return (
+            f"{name}: undecided, since {pair.loss.seeds} seed in common with {found.rival} does not show how much "
+            "losses vary between seeds."
+        )
     what, part = max(pair.parts.items(), key=lambda item: item[1].p_at_most(rule.delta))
     interval = part.estimate()
     start = (
@@ -282,11 +286,16 @@ def _why(name: str, found: Standing, rule: Rule, tests: int, worse: list[str]) -
     confidence = 1 - (1 - rule.confidence) / max(1, tests)
     varies = "seeds" if part.from_seeds >= part.from_documents else "documents"
     have = part.seeds if varies == "seeds" else part.documents
-    among = f" among {tests} open models" if tests > 1 else ""
+    among = f" (one of {tests} undecided models)" if tests > 1 else ""
     needed = more_needed(part, rule.delta, confidence)
     if needed is None:
-        return f"{start}: undecided{among}; too near to {rule.delta:g} to be decided by more seeds or documents."
-    return f"{start}: undecided{among}, since {have} {varies} vary too much; about {needed} would decide."
+        return (
+            f"{start}: undecided{among}, since the difference is too close to {rule.delta:g}; more seeds or documents "
+            "would not decide it."
+        )
+    return (
+        f"{start}: undecided{among}, since the {have} {varies} vary too much; about {needed} {varies} would decide it."
+    )
 
 
 def more_needed(found: Difference, delta: float, confidence: float) -> int | None:

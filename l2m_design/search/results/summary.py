@@ -269,8 +269,8 @@ def notes(every: list[Record], runs: list[FinalRun], settings: StudySettings) ->
     length = settings.recipe.length
     if any((layer.get("window") or 0) >= length for r in every for layer in r.architecture["layers"]):
         said.append(
-            f"windows of {length} tokens and more equal full attention in training, since recipe.length is {length}: "
-            "their losses say nothing of longer contexts"
+            f"in training, windows of {length} or more tokens are the same as full attention, since recipe.length is "
+            f"{length}: their losses say nothing about longer contexts"
         )
     return said
 
@@ -280,7 +280,7 @@ def _missing(name: str, own: list[Record]) -> str:
     reason = own[0].reason
     ran_out = own[0].ran_out
     remedy = "; set recipe.recompute: true to use less memory, or use a larger GPU" if ran_out else ""
-    return f"{name} is missing, so no model is compared with it: {reason}{remedy}"
+    return f"{name} has no result, so no model is compared with it: {reason}{remedy}"
 
 
 def _at_the_edge(runs: list[FinalRun], settings: StudySettings) -> list[str]:

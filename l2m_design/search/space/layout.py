@@ -55,7 +55,7 @@ class Layout(Values):
     @model_validator(mode="after")
     def _references_exist(self) -> Self:
         if not self.kinds:
-            raise ValueError("kinds: at least one mixer template is needed")
+            raise ValueError("kinds: must contain at least one mixer template")
         for name, template in self.kinds.items():
             if "share" in template and template.get("kind") not in SHARING:
                 raise ValueError(f"kinds.{name}: share: {template.get('kind')} has no cache that could be shared")
@@ -76,18 +76,18 @@ class Layout(Values):
     def _layout_is_whole(self) -> Self:
         for name, layout in (("periods", "periodic"), ("pattern", "fixed")):
             if (getattr(self, name) is not None) != (self.layout == layout):
-                asked = "is needed by" if self.layout == layout else "goes only with"
+                asked = "required by" if self.layout == layout else "allowed only with"
                 raise ValueError(f"{name}: {asked} layout: {layout}")
         if self.periods and max(self.periods) > self.depth:
-            raise ValueError(f"periods: {max(self.periods)} is longer than depth ({self.depth})")
+            raise ValueError(f"periods: {max(self.periods)} must be at most depth ({self.depth})")
         if self.pattern and len(self.pattern) > self.depth:
-            raise ValueError(f"pattern: {len(self.pattern)} kinds are more layers than depth ({self.depth})")
+            raise ValueError(f"pattern: has {len(self.pattern)} layers, must have at most depth ({self.depth})")
         for field in ("pattern", "designs_only"):
             for kind in getattr(self, field) or []:
                 if kind not in self.kinds:
                     raise ValueError(f"{field}: {unknown_key(kind, self.kinds)}")
         if not self.offered:
-            raise ValueError("designs_only: names all kinds; at least one must be left for the search")
+            raise ValueError("designs_only: contains all kinds; leave at least one for the search")
         if self.pattern and set(self.pattern) & set(self.designs_only):
             raise ValueError("pattern: contains a kind of designs_only, so the space is empty")
         return self

@@ -41,7 +41,7 @@ class Space(Layout):
     def _one_budget(self) -> Self:
         for name, equal in (("parameters", "parameters"), ("flops_per_token", "flops")):
             if (getattr(self, name) is not None) != (self.equal == equal):
-                asked = "is needed by" if self.equal == equal else "goes only with"
+                asked = "required by" if self.equal == equal else "allowed only with"
                 raise ValueError(f"{name}: {asked} equal: {equal}")
         return self
 
@@ -136,22 +136,22 @@ class Space(Layout):
         """Which part of the smallest architecture goes over the budget."""
         width = next((w for w in WIDTHS if _suits(specs, w)), None)
         if width is None:
-            return f"kinds: no width up to {WIDTHS[-1]} is possible for every layer"
+            return f"kinds: no width up to {WIDTHS[-1]} fits the heads and sizes of every layer"
         name, budget = self.budget
         whole = self.spent(self._sketch(specs, width, vocabulary))
         parts = [self._part(spec, width) for spec in specs]
         spent = whole - sum(parts)
         if spent > budget:
             return (
-                f"{name}: {budget:.12g} is too small for the embeddings and MLPs: at the smallest "
-                f"width, {width}, they take {spent:.12g}"
+                f"{name}: {budget:.12g} is too small for the embeddings and MLPs, which take {spent:.12g} at the "
+                f"smallest width, {width}"
             )
         for index, (layer, part) in enumerate(zip(specs, parts, strict=True)):
             spent += part
             if spent > budget:
                 return (
-                    f"{name}: {budget:.12g} is too small for layer {index} ({layer.kind}): at the smallest "
-                    f"width, {width}, the architecture takes {whole:.12g}"
+                    f"{name}: {budget:.12g} is too small for layer {index} ({layer.kind}): the whole architecture "
+                    f"takes {whole:.12g} at the smallest width, {width}"
                 )
         return f"{name}: no width meets {budget:.12g} within {self.tolerance:.0%}; give a larger tolerance or budget"
 

@@ -1,1 +1,1 @@
-"""MLflow's one door: an experiment and a parent run a study, a nested run a trial; each is sent once."""
+"""All use of MLflow: one experiment and parent run per study, one nested run per trial; each is sent once."""

@@ -1,4 +1,4 @@
-"""What a run shows in the tracking store: a trial's, a finalist's, or that which holds the runs of a design."""
+"""The content of runs in the tracking store: of a trial, of a finalist, and of the parent of a finalist's runs."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ DESIGN = "design "  # begins the key of a design's run
 
 @dataclass(frozen=True)
 class Shown:
-    """By what runs are told: the study's terms, and its space, if it has one."""
+    """What the content of runs depends on: the terms of the study, and its space, if it has one."""
 
     terms: Terms
     space: Space | None = None
@@ -49,7 +49,7 @@ class Content:
 
     @property
     def fingerprint(self) -> str | None:
-        """Of the architecture that the run is of."""
+        """Parameters that describe the architecture of the run."""
         found = self.params.get(OURS)
         return None if found is None else str(found)
 
@@ -60,7 +60,7 @@ def run_name(picture: str, state_bytes: int) -> str:
 
 
 def of_trial(record: Record, shown: Shown) -> Content:
-    """A trial's run; RUNNING where nothing became of it yet."""
+    """The run of a trial; its status is RUNNING if the trial has no outcome yet."""
     open_ = record.state == "failed" and record.reason is None
     tags = {"trial": f"{record.number:03d}", "state": "running" if open_ else record.state, "picture": record.picture}
     tags |= {"stage": stage_of(record)} | ({"design": record.design} if record.design else {})
@@ -79,7 +79,7 @@ def of_trial(record: Record, shown: Shown) -> Content:
 
 
 def stage_of(record: Record) -> str:
-    """How far a trial came: condition (rejected before training), duplicate, recall or training."""
+    """The last stage of a trial: condition (rejected before training), duplicate, recall or training."""
     if record.copy_of is not None:
         return "duplicate"
     if record.state == "infeasible" and not record.ran_out:
@@ -88,12 +88,12 @@ def stage_of(record: Record) -> str:
 
 
 def finalist_key(run: FinalRun) -> str:
-    """What tells a finalist's run from all others of the study."""
+    """A key that distinguishes the run of a finalist from all others of the study."""
     return f"{run.job.fingerprint} {run.recipe}"
 
 
 def of_finalist(run: FinalRun, shown: Shown) -> Content:
-    """A finalist's run, nested in that of its design; RUNNING where it has neither a result nor a reason."""
+    """The run of a finalist, nested in that of its architecture; RUNNING if it has neither a result nor a reason."""
     job, result = run.job, run.result
     drawn = Architecture.parse(job.architecture, job.name)
     ended = "complete" if result else ("failed" if run.reason is not None else "running")
@@ -119,7 +119,7 @@ def _final_stage(run: FinalRun) -> str:
 
 
 def of_design(name: str, run: Content, shown: Shown) -> Content:
-    """The run that holds all runs of a finalist's design, while they run."""
+    """The parent of all runs of a finalist, while they run."""
     drawn = Architecture.parse(run.architecture, name)
     return Content(
         name=f"finalist {run_name(drawn.picture, drawn.state.bytes(shown.terms.length, shown.terms.dtypes))}",
@@ -134,7 +134,7 @@ def of_design(name: str, run: Content, shown: Shown) -> Content:
 
 
 def of_entrant(row: Finalist, length: int, shown: Shown) -> Content:
-    """The same at the end: what its fresh seeds reached at a context length."""
+    """The parent of all runs of a finalist at the end: the results of its fresh seeds at a context length."""
     at, drawn = row.lengths.get(length), row.architecture
     metrics = _size_metrics(drawn, shown.terms) | {"growth_exponent": row.growth_exponent}
     if at:
@@ -169,7 +169,7 @@ def _entrant_metrics(at: AtLength) -> dict[str, float]:
 
 
 def trial_metrics(record: Record, terms: Terms) -> dict[str, float]:
-    """What a trial's run shows: losses, state at several lengths, exponent, reach, constraint slacks."""
+    """Metrics of a trial: losses, state at several lengths, exponent, longest context covered, constraint slacks."""
     metrics = _size_metrics(record.drawing, terms) | judged_metrics(record.judgement)
     metrics |= {"state_bytes_target": record.state_bytes, "learning_rate_factor": record.rate}
     if record.value is not None:
@@ -182,7 +182,7 @@ def trial_metrics(record: Record, terms: Terms) -> dict[str, float]:
 
 
 def judged_metrics(found: Judgement) -> dict[str, float]:
-    """The condition's answer. reach_tokens: the longest context covered, REACH_LIMIT where that has no end below it."""
+    """Metrics of the condition. reach_tokens: the longest context covered, at most REACH_LIMIT."""
     metrics = {
         "growth_exponent": found.growth_exponent,
         "growth_slack": found.growth_exponent - found.asked_exponent,
@@ -201,7 +201,7 @@ def _size_metrics(drawn: Architecture, terms: Terms) -> dict[str, float]:
 
 
 def run_metrics(result: Result) -> dict[str, float]:
-    """What any training run shows."""
+    """Metrics of any training run."""
     metrics: dict[str, float] = {
         "late_loss": result.late_loss,
         "test_late_loss": result.test_late_loss,
@@ -223,7 +223,7 @@ def run_metrics(result: Result) -> dict[str, float]:
 
 
 def curves(record: Record) -> list[Point]:
-    """(name, tokens read, nats): the training loss and the looks at the rungs."""
+    """(name, tokens read, nats) of the training loss and of the losses at the rungs."""
     points = [(RUNG, tokens, loss) for tokens, loss in record.rungs]
     curve = record.outcome.curve if record.outcome else record.curve
     return points + [(LOSS, tokens, loss) for tokens, loss in curve]

@@ -1,4 +1,4 @@
-"""Runs on their way: what a running trial has reached, how often that is sent, and the load of this machine."""
+"""Running trials: their progress, how often it is sent, and the load of this machine."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ SWITCH = "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"
 
 @dataclass
 class Live:
-    """A running trial: what is known of it from the start, and what was not sent yet."""
+    """A running trial: the content of its run at the start, and the points that were not sent yet."""
 
     content: Content
     points: dict[tuple[str, int], float] = field(default_factory=dict)
@@ -26,12 +26,12 @@ class Live:
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
+        """Seconds since the start."""
         return time.monotonic() - self.began
 
 
 class Pace:
-    """How often a store is written to while trials run. quick: does it answer within a moment?"""
+    """How often data are sent to a store while trials run. quick: does the store respond fast?"""
 
     def __init__(self) -> None:
         self.quick, self._next = True, 0.0
@@ -42,7 +42,7 @@ class Pace:
         return time.monotonic() >= self._next
 
     def timed(self, work: Callable[[], None]) -> None:
-        """Send, and see how long that takes."""
+        """Send, and measure how long it takes."""
         began = time.monotonic()
         work()
         took = time.monotonic() - began
@@ -50,8 +50,8 @@ class Pace:
 
 
 class System:
-    """The load of this machine, by MLflow's own monitors; nothing where $MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING is false
-    or a monitor's library is not there.
+    """The load of this machine, by MLflow's own monitors; nothing if $MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING is false or
+    the library of a monitor is not installed.
     """
 
     def __init__(self) -> None:

@@ -15,9 +15,9 @@ NAME = re.compile(r"[^/:]+")  # as MLflow takes it
 
 
 def check_model_name(name: str) -> None:
-    """Raises BadInput where MLflow would not take it."""
+    """Raises BadInput if MLflow does not accept the name."""
     if not NAME.fullmatch(name) or not name.strip():
-        raise BadInput(f"--register: found '{name}', a name without / and : is expected")
+        raise BadInput(f"--register: found '{name}'; a model's name must not be empty or contain / or :")
 
 
 def _make_model(client: Any, name: str) -> None:
@@ -33,8 +33,8 @@ def _make_model(client: Any, name: str) -> None:
 def register(uri: str, folder: Path, name: str, study: str | None, tags: Mapping[str, str]) -> dict[str, str]:
     """Store a folder as artifacts of a run, and as the next version of a registered model, which ALIAS then names.
 
-    study: in whose experiment the run is made. Answers name, version, alias and the URI that loads it. Raises
-    WorkFailed where the store does not take it.
+    study: the run is made in its experiment. Returns name, version, alias and the URI that loads the model. Raises
+    WorkFailed if the store does not accept it.
     """
     try:
         client = store.connected(uri)
@@ -49,5 +49,5 @@ def register(uri: str, folder: Path, name: str, study: str | None, tags: Mapping
     except BadInput:
         raise
     except Exception as error:  # a tracking server may fail in any way
-        raise WorkFailed(f"--register: {uri} did not take it: {type(error).__name__}: {first_line(error)}") from None
+        raise WorkFailed(f"--register: {uri} failed: {type(error).__name__}: {first_line(error)}") from None
     return {"name": name, "version": version, "alias": ALIAS, "uri": f"models:/{name}@{ALIAS}"}

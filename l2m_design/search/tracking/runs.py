@@ -1,4 +1,4 @@
-"""The runs of one study in the store: looked up by their tags before they are made, and sent only what they lack."""
+"""The runs of one study in the store: found by their tags or made, and completed with the values they do not have."""
 
 import re
 import time
@@ -21,8 +21,8 @@ Point = tuple[str, int, float]  # name, step (tokens read), value
 
 @dataclass
 class Seen:
-    """What a run is known to hold in the store. steps: by metric, as far as they were asked for; new: made here, so
-    that it holds nothing else.
+    """What a run is known to contain in the store. steps: by metric, as far as they were read; new: made here, so that
+    it contains nothing else.
     """
 
     id: str
@@ -36,7 +36,7 @@ class Seen:
 
     @classmethod
     def of(cls, run: Any, new: bool = False) -> "Seen":
-        """A run as MLflow answers it."""
+        """The content of a run of MLflow."""
         data, info = run.data, run.info
         return cls(
             info.run_id, info.status, info.experiment_id, {**data.params}, {**data.tags}, {**data.metrics}, new=new
@@ -45,7 +45,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Made:
-    """How a run is made. seconds: that its work took before it was made; fingerprint: of its architecture."""
+    """How a run is made. seconds: time that its work took before. fingerprint: that of its architecture."""
 
     name: str
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Runs:
         self._there: dict[str, Seen] | None = None  # none until they are looked up
 
     def forget(self) -> None:
-        """What the store holds is looked up anew."""
+        """Forget what is known of the store, so that it is read again."""
         self.experiment = self._there = None
 
     def open(self, parent: str | None) -> Seen | None:
@@ -88,7 +88,7 @@ class Runs:
 
     @property
     def page(self) -> str:
-        """Where a browser finds the table of runs: on the server, or where `mlflow ui` serves a database."""
+        """Address of the table of runs: on the server, or where `mlflow ui` serves a database."""
         host = self.uri if self.uri.startswith("http") else store.UI
         there = self.client.get_experiment(self.experiment).tags
         return f"{host}/#/experiments/{self.experiment}/runs?{store.WORKFLOW}" + next(
@@ -107,7 +107,7 @@ class Runs:
         return Seen.of(found) if found.info.lifecycle_stage == "active" else None
 
     def found(self, asked: str = "") -> list[Any]:
-        """The study's runs in the store, the oldest first; of them those that are asked for."""
+        """The study's runs in the store, the oldest first. asked: a filter string of MLflow."""
         asked = " and ".join(filter(None, (f"tags.`{STUDY}` = '{self.identity}'", asked)))
         order, found, token = ["attributes.start_time"], list[Any](), None
         while True:
@@ -117,7 +117,7 @@ class Runs:
                 return found
 
     def at(self, key: str, made: Made) -> Seen:
-        """The run with this key, made where there is none, or where the one there is of another architecture."""
+        """The run with this key; a new one if there is none, or if the existing one has another architecture."""
         if self._there is None:
             self._there = {run.data.tags.get(RUN, ""): Seen.of(run) for run in reversed(self.found())}
         known = self._there.get(key)
@@ -139,7 +139,7 @@ class Runs:
         series: Iterable[Point] = (),
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Send what the run lacks."""
+        """Send the values that the run does not have."""
         from mlflow.entities import Metric, Param, RunTag
 
         series, now = list(series), int(time.time() * 1000)

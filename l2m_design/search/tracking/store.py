@@ -36,13 +36,13 @@ def experiment_name(study: str | None = None) -> str:
 
 
 def check_uri(uri: str, where: str = "--tracking") -> None:
-    """Raises BadInput when MLflow would know no store for the URI; whether one answers is seen later."""
+    """Raises BadInput if MLflow has no kind of store for the URI. The store itself is not contacted."""
     if uri.partition("://")[0].partition("+")[0] not in STORES:
-        raise BadInput(f"{where} {uri}: no store of that kind; allowed: {', '.join(s + '://' for s in STORES)}")
+        raise BadInput(f"{where} {uri}: unknown kind of store; allowed: {', '.join(s + '://' for s in STORES)}")
 
 
 def check_experiment(uri: str, study: str) -> None:
-    """Raises BadInput where the study's experiment was deleted; a store that does not answer is left to `Tracker`."""
+    """Raises BadInput if the experiment of the study was deleted; `Tracker` handles a store that does not respond."""
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         return
     try:
@@ -65,7 +65,7 @@ def connected(uri: str) -> Any:
 
 
 def found_experiment(client: Any, uri: str, name: str) -> str | None:
-    """The experiment's id, where there is one. Raises BadInput where it was deleted."""
+    """The id of the experiment, if it exists. Raises BadInput if it was deleted."""
     found = client.get_experiment_by_name(name)
     if found is None:
         return None

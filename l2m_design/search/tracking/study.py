@@ -1,4 +1,4 @@
-"""A search of architectures in the tracking store: its tracker, and how its runs end."""
+"""A search of architectures in the tracking store: its tracker, and the end of its runs."""
 
 import secrets
 from collections.abc import Iterable, Iterator
@@ -28,7 +28,7 @@ def kept_source(folder: Path, anew: bool) -> dict[str, str]:
 
 
 def kept_identity(folder: Path, otherwise: str | None = None) -> str:
-    """What tells the study of this folder from all others; made once, from chance unless `otherwise` is given."""
+    """An identity of the study of this folder; made once, at random unless `otherwise` is given."""
     if not (known := read_kept(folder / UID)):
         known = {"uid": otherwise or secrets.token_hex(8)}
         write_atomically(folder / UID, to_json(known))
@@ -36,7 +36,7 @@ def kept_identity(folder: Path, otherwise: str | None = None) -> str:
 
 
 def flat(plain: Json) -> Json:
-    """Settings, a param each."""
+    """Settings, one param each."""
     found: Json = {}
     for section, values in plain.items():
         if isinstance(values, dict):

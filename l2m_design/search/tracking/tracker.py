@@ -1,7 +1,7 @@
-"""The tracker: what a study and its trials show in MLflow, while they run and when they ended.
+"""The tracker: sends a study and its trials to MLflow, while they run and when they end.
 
-A tracking failure never fails a trial: what could not be sent stays unsent and goes with a later call. Runs carry tags
-that say which study and which trial they are. One that an ended process left behind is found by them and completed.
+A failure of tracking never fails a trial: what could not be sent is sent by a later call. Tags of a run name its study
+and its trial. A run that an ended process left incomplete is found by its tags and completed.
 """
 
 import contextlib
@@ -80,19 +80,19 @@ class Tracker:
 
     @property
     def trouble(self) -> str | None:
-        """Why runs are unsent, in one line."""
+        """Why runs were not sent, in one line."""
         return self._store.trouble
 
     @property
     def notes(self) -> list[str]:
-        """What could not be done, in one line each."""
+        """A line for each thing that could not be sent."""
         said = []
         if self.trouble:
-            said.append(f"tracking: {self.trouble}; unsent runs go with the next search of this study")
+            said.append(f"tracking: {self.trouble}; the next search of this study sends the runs that are missing")
         if self._artifacts.trouble:
             said.append(
-                f"tracking: artifacts could not be stored ({self._artifacts.trouble}); params and metrics do not need "
-                "them, and artifacts go with the next search of this study"
+                f"tracking: artifacts could not be stored ({self._artifacts.trouble}); params and metrics are not "
+                "affected, and the next search of this study sends the artifacts again"
             )
         return said
 
