@@ -81,16 +81,15 @@ def _folder(study: Path) -> Path:
 
 def _write(study: Path, page: Path, figures: Path | None) -> tuple[str, list[str]]:
     """Write the page; return the name of the study and its result in sentences."""
-    from l2m_design.errors import BadInput
     from l2m_design.report import adoption, words
     from l2m_design.report.page import write_figures, write_page
     from l2m_design.search.adoption.results import load_adoption_summary
     from l2m_design.search.results import reading
 
     if found := load_adoption_summary(study):
-        if figures:
-            raise BadInput(f"--figures {figures}: not for {study}, a study with `start`; its figures are on its page")
         adoption.write_adoption(found, page)
+        if figures:
+            adoption.write_figures(found, figures)
         return found.study, adoption.outcome(found)
     summary = reading.load_summary(study)
     write_page(summary, page)
