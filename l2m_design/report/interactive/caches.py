@@ -40,7 +40,7 @@ def cost_map(summary: AdoptionSummary) -> Json:
         ],
         "layout": {
             "barmode": "overlay",
-            "height": 150 + (16 if found.by_head else 22) * len(found.units),
+            "height": max(320, 150 + (16 if found.by_head else 22) * len(found.units)),
             "xaxis": {"type": "category", "categoryorder": "array", "categoryarray": [plain_text(c) for c in columns],
                       "range": [-0.5, len(columns) - 0.5], "dtick": 1, "showgrid": False, "fixedrange": True},
             "yaxis": {"title": {"text": "layer, its kv heads below each other" if found.by_head else "layer"},
@@ -64,7 +64,7 @@ def _cell(found: CacheMap, name: str, row: int, summary: AdoptionSummary) -> str
     if offered:
         lines.append(f"state {size(unit.bytes[unit.options.index(name)])}")
     has = found.letters(name, row)
-    used = [f"{letter(n)} ({each.share:.3g})" for n, each in enumerate(summary.budgets) if letter(n) in has]
+    used = [f"{letter(n)}\u00a0({each.share:.3g})" for n, each in enumerate(summary.budgets) if letter(n) in has]
     lines += wrap(f"in the plan of budget {', '.join(used)}", WIDE) if used else ["in no budget's plan"]
     return hover(*lines)
 
