@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
-from l2m_design.cli.terminal import print_json, print_plan, progress, runs_in_mlflow, say, table, warn
+from l2m_design.cli.status import live
+from l2m_design.cli.terminal import print_json, print_plan, runs_in_mlflow, say, table, warn
 
 if TYPE_CHECKING:
     from l2m_design.library.adopt import AdoptionResult
@@ -49,8 +50,9 @@ def search(study: Path, overrides: list[str], how: SearchOptions) -> None:
         return
     warn(*work.corpus.notes)
     try:
-        with progress() as bars:
-            summary = work.run(how.fresh, how.resume, Listener(bars, bars))
+        with live() as below:
+            listener = Listener(below.bars, below.bars, status=below.show)
+            summary = work.run(how.fresh, how.resume, listener)
     except Interrupted as stopped:
         warn(f"l2m: interrupted: {stopped}; continue with: {how.resume_command(study, overrides, [])}")
         raise typer.Exit(1) from None

@@ -45,8 +45,6 @@ def command(
             if study is None
             else f"--compare: takes two studies; remove {study}"
         )
-    if compare and figures:
-        raise BadInput(f"--figures {figures}: not allowed with --compare")
     if resend:
         if study is None:
             raise BadInput("--resend: not allowed with --compare")
@@ -54,7 +52,7 @@ def command(
         return
     page = out or (Path("compared.html") if study is None else _folder(study) / "index.html")
     try:
-        name, outcome = _compared(*compare, page) if compare else _write(study or Path(), page, figures)
+        name, outcome = _compared(*compare, page, figures) if compare else _write(study or Path(), page, figures)
     except OSError as error:
         raise BadInput(f"{error.filename or page}: cannot be written ({error.strerror})") from None
     if as_json:
@@ -81,16 +79,15 @@ def _folder(study: Path) -> Path:
 
 def _write(study: Path, page: Path, figures: Path | None) -> tuple[str, list[str]]:
     """Write the page; return the name of the study and its result in sentences."""
-    from l2m_design.errors import BadInput
     from l2m_design.report import adoption, words
     from l2m_design.report.page import write_figures, write_page
     from l2m_design.search.adoption.results import load_adoption_summary
     from l2m_design.search.results import reading
 
     if found := load_adoption_summary(study):
-        if figures:
-            raise BadInput(f"--figures {figures}: not for {study}, a study with `start`; its figures are on its page")
         adoption.write_adoption(found, page)
+        if figures:
+            adoption.write_figures(found, figures)
         return found.study, adoption.outcome(found)
     summary = reading.load_summary(study)
     write_page(summary, page)
@@ -99,10 +96,10 @@ def _write(study: Path, page: Path, figures: Path | None) -> tuple[str, list[str
     return summary.study, words.outcome(summary)
 
 
-def _compared(first: Path, second: Path, page: Path) -> tuple[str, list[str]]:
+def _compared(first: Path, second: Path, page: Path, figures: Path | None) -> tuple[str, list[str]]:
     """Write the page; return both names and the comparison in sentences."""
     from l2m_design.errors import BadInput
-    from l2m_design.report.compare import outcome, write_comparison
+    from l2m_design.report.compare import outcome, write_comparison, write_figures
     from l2m_design.search.adoption.results import load_adoption_summary
     from l2m_design.search.results import reading
 
@@ -113,4 +110,6 @@ def _compared(first: Path, second: Path, page: Path) -> tuple[str, list[str]]:
             raise BadInput(f"--compare {each}: is a study with `start`; only searches of architectures can be compared")
     one, two = (reading.load_summary(each) for each in (first, second))
     write_comparison(one, two, page)
+    if figures:
+        write_figures(one, two, figures)
     return f"{one.study}, {two.study}", outcome(one, two)

@@ -55,10 +55,11 @@ def command(
 
 def _folder(study: str, runs: Path) -> Path:
     """Return the folder of a study, which is given by its name, its file or the folder itself."""
+    from l2m_design.search.adoption.settings import is_adoption, load_adoption
     from l2m_design.search.settings import load_study
 
     if study.endswith((".yaml", ".yml")):
-        return runs / load_study(study)[0].name
+        return runs / (load_adoption(study) if is_adoption(study) else load_study(study)[0]).name
     return Path(study) if Path(study).is_dir() else runs / study
 
 
@@ -83,10 +84,11 @@ def _rows(status: "Status") -> Iterator[tuple[str, str]]:
     yield "study", escape(f"{status.study}: {MARKS[status.state]}")
     total = f" of {status.total}" if status.total else ""
     yield "stage", escape(f"{status.stage}: {status.done}{total}")
+    yield from _measured(status)
     if best := status.best:
         name = f"trial {best.trial} {best.picture}" + (f" ({best.design})" if best.design else "")
         yield "best so far", escape(f"{name}: late loss {best.late_loss:.3f}, state {size(best.state_bytes)}")
-    if counts := status.trials:
+    if (counts := status.trials) and not status.stages:
         trained = f"{counts['complete']} complete, {counts['pruned']} pruned, {counts['failed']} failed"
         yield "trials", trained
         yield "rejected", f"{counts['infeasible']}"
@@ -96,8 +98,22 @@ def _rows(status: "Status") -> Iterator[tuple[str, str]]:
     if len(status.running) > MOST_RUNS:
         yield "", f"and {len(status.running) - MOST_RUNS} more"
     yield "time", clock(status.seconds)
-    if status.seconds_left is not None:
-        yield "time left", escape(f"about {clock(status.seconds_left)} for {status.stage.partition(':')[0]}")
+    stage = status.stage if status.stages else status.stage.partition(":")[0]
+    left = [] if status.seconds_left is None else [f"about {clock(status.seconds_left)} for {stage}"]
+    if status.seconds_left_in_all is not None:
+        left.append(f"about {clock(status.seconds_left_in_all)} in all")
+    if left:
+        yield "time left", escape(", ".join(left))
+
+
+def _measured(status: "Status") -> Iterator[tuple[str, str]]:
+    """The parts of a study with `start` that are measured, of all budgets together."""
+    counts: dict[str, list[int]] = {}
+    for stage in status.stages:
+        count = counts.setdefault(stage.name.rpartition(": ")[2], [0, 0])
+        count[:] = count[0] + stage.done, count[1] + stage.total
+    for what, (done, total) in counts.items():
+        yield what, f"{done:,} of {total:,} measured"
 
 
 def clock(seconds: float) -> str:

@@ -5,11 +5,14 @@ from pathlib import Path
 from l2m_design.laws import PowerLaw
 from l2m_design.report import words
 from l2m_design.report.figures import adoption as figures
-from l2m_design.report.picture import rendered
+from l2m_design.report.interactive import plans as live
+from l2m_design.report.interactive.caches import cost_map
+from l2m_design.report.picture import rendered, save_figures
+from l2m_design.report.plans import MOST_ROWS, kinds, title
 from l2m_design.report.words import estimate, letter, size
 from l2m_design.search.adoption.results import AdoptionSummary, BudgetRow, PlanRow
 from l2m_design.search.results.paired import Gap
-from l2m_design.settings import to_yaml, write_atomically
+from l2m_design.settings import Json, to_yaml, write_atomically
 
 
 def write_adoption(summary: AdoptionSummary, path: Path) -> None:
@@ -20,11 +23,11 @@ def write_adoption(summary: AdoptionSummary, path: Path) -> None:
             "summary": summary,
             "outcome": outcome(summary),
             "caveats": caveats(summary),
-            "figures": {
-                "front": figures.front(summary),
-                "map": figures.cost_map(summary),
-                "check": figures.check(summary.check) if summary.check.measured else None,
-            },
+            "svgs": svgs(summary),
+            "figures": interactive(summary),
+            "colours": {row.key: kind.colour for kind in kinds(summary) for row in kind.rows},
+            "title": title,
+            "most_rows": MOST_ROWS,
             "settings": to_yaml(summary.settings.plain()),
             "size": size,
             "estimate": estimate,
@@ -35,6 +38,23 @@ def write_adoption(summary: AdoptionSummary, path: Path) -> None:
         },
     )
     write_atomically(path, text)
+
+
+def write_figures(summary: AdoptionSummary, folder: Path) -> list[Path]:
+    """Every figure of the page as an SVG file of a folder; returns the files."""
+    return save_figures(svgs(summary), folder)
+
+
+def svgs(summary: AdoptionSummary) -> dict[str, str]:
+    """SVG by name of figure, of those that have something to show."""
+    found = {"front": figures.front(summary), "map": figures.cost_map(summary)}
+    return found | ({"check": figures.check(summary.check)} if summary.check.measured else {})
+
+
+def interactive(summary: AdoptionSummary) -> dict[str, Json]:
+    """Traces and layout by name of figure, of the same."""
+    found = {"front": live.front(summary), "map": cost_map(summary), "check": live.check(summary.check)}
+    return {name: figure for name, figure in found.items() if figure}
 
 
 def outcome(summary: AdoptionSummary) -> list[str]:

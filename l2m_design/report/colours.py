@@ -16,6 +16,8 @@ LINES = [
     "#3d8f3d",
     "#6b7a8a",
 ]
+SIDES = (DATA, ALSO)  # of two studies that are compared
+ASIDE = (0.97, 1.03)  # times their state: where intervals of the two would hide each other
 DASHES = ("solid", "dash", "dot")  # of a design that must share its colour
 
 # by the letter of a layer: its mixer type in words, and its colour

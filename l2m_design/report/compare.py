@@ -1,15 +1,17 @@
 """Two studies compared: their answers, their finalists in one figure, and the settings that differ."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from l2m_design.estimates import Estimate
 from l2m_design.report import words
+from l2m_design.report.colours import SIDES
 from l2m_design.report.designs import Design, designs
-from l2m_design.report.interactive.compared import COLOURS, front
+from l2m_design.report.figures import compared as static
+from l2m_design.report.interactive import compared as live
 from l2m_design.report.page import Layer, mixers, strip
-from l2m_design.report.picture import rendered
+from l2m_design.report.picture import rendered, save_figures
 from l2m_design.report.words import estimate, size
 from l2m_design.search.results.values import Summary
 from l2m_design.settings import Json, write_atomically
@@ -40,7 +42,7 @@ def sides(first: Summary, second: Summary) -> tuple[Side, Side]:
     """Both studies; a number distinguishes two of the same name."""
     same = first.study == second.study
     names = [f"{each.study} ({n})" if same else each.study for n, each in enumerate((first, second), 1)]
-    return Side(names[0], first, COLOURS[0]), Side(names[1], second, COLOURS[1])
+    return Side(names[0], first, SIDES[0]), Side(names[1], second, SIDES[1])
 
 
 def loss(summary: Summary, design: Design) -> Estimate | None:
@@ -100,11 +102,20 @@ def _flat(data: Mapping[str, object], before: str = "") -> dict[str, str]:
     return flat
 
 
+def _points(both: Sequence[Side]) -> dict[str, list[tuple[Design, Estimate]]]:
+    """By study, the designs of its figure and their losses."""
+    return {side.name: [(each, found) for each in side.designs if (found := loss(side.summary, each))] for side in both}
+
+
+def write_figures(first: Summary, second: Summary, folder: Path) -> list[Path]:
+    """The figure of the comparison as an SVG file in a folder; returns the files."""
+    return save_figures({"front": static.front(_points(sides(first, second)))}, folder)
+
+
 def write_comparison(first: Summary, second: Summary, path: Path) -> None:
     """Render the comparison to `path`, atomically."""
     both = sides(first, second)
-    points = {side.name: [(each, found) for each in side.designs if (found := loss(side.summary, each))]
-              for side in both}  # fmt: skip
+    points = _points(both)
     told: Json = {
         "sides": both,
         "facts": [words.facts(side.summary) for side in both],
@@ -114,7 +125,8 @@ def write_comparison(first: Summary, second: Summary, path: Path) -> None:
         "strip": strip,
         "mixers": mixers([design for side in both for design in side.designs]),
         "differences": set_differently(first, second),
-        "figures": {"front": front(points)},
+        "svgs": {"front": static.front(points)},
+        "figures": {"front": live.front(points)},
         "size": size,
         "estimate": estimate,
     }

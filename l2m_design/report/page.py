@@ -10,7 +10,7 @@ from l2m_design.report import words
 from l2m_design.report.colours import MIXERS
 from l2m_design.report.designs import Design, designs
 from l2m_design.report.drawn import finalists_drawn, interactive, svgs
-from l2m_design.report.picture import rendered
+from l2m_design.report.picture import rendered, save_figures
 from l2m_design.report.words import size
 from l2m_design.search.results.values import Summary
 from l2m_design.settings import to_yaml, write_atomically
@@ -50,12 +50,7 @@ def write_page(summary: Summary, path: Path) -> None:
 
 def write_figures(summary: Summary, folder: Path) -> list[Path]:
     """Write every figure of the page as an SVG file to a folder; return the files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for name, svg in svgs(summary, designs(summary)).items():
-        files.append(folder / f"{name}.svg")
-        write_atomically(files[-1], svg)
-    return files
+    return save_figures(svgs(summary, designs(summary)), folder)
 
 
 def at_a_glance(summary: Summary) -> str:

@@ -40,6 +40,15 @@ def as_script(data: object) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704 - escaped
 
 
+def save_figures(svgs: Mapping[str, str], folder: Path) -> list[Path]:
+    """Write SVG texts by name as files of a folder, which is made; returns the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {folder / f"{name}.svg": svg for name, svg in svgs.items()}
+    for file, svg in files.items():
+        write_atomically(file, svg)
+    return list(files)
+
+
 def save(path: Path, svg: Callable[[], str], file: Callable[[str], bytes], page: str, told: Mapping[str, Any]) -> None:
     """Write a figure, or a self-contained page with it, atomically. Raises BadInput if it cannot be written.
 

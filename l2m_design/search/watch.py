@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +20,7 @@ from l2m_design.settings import first_error, to_json, write_atomically
 
 STATUS = "status.json"
 EVERY = 1.0  # seconds between two looks
+AT_ONCE = 0.02  # seconds: what takes less was measured in an earlier session
 SILENT = 120.0  # seconds: so old a sign of life of another host counts
 End = Literal["running", "finished", "interrupted", "failed", "lost"]
 
@@ -45,11 +47,24 @@ class Running:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A stage of a study with `start`: its parts (replacements, plans, steps) measured and planned, and about how many
+    forward passes over a window each part takes.
+    """
+
+    name: str
+    done: int
+    total: int
+    passes: float
+
+
+@dataclass(frozen=True)
 class Status:
     """Where a search stands. seconds: of this session; seconds_left: of the stage, None where nothing tells yet.
 
     stage: what is being done, as trials or finalists, with its parts done and planned. trials: by state, each
-    architecture once. updated, host, pid: of the last sign of life, updated in seconds since 1970.
+    architecture once. updated, host, pid: of the last sign of life, updated in seconds since 1970. stages, of a study
+    with `start`: all that are planned, in their order; seconds_left_in_all: of all of them.
     """
 
     study: str
@@ -65,6 +80,8 @@ class Status:
     trials: dict[State, int] = field(default_factory=dict)
     best: Best | None = None
     running: list[Running] = field(default_factory=list)
+    stages: list[Stage] = field(default_factory=list)
+    seconds_left_in_all: float | None = None
 
 
 class Watch:
@@ -76,16 +93,31 @@ class Watch:
         self._first, self._looked = 0, 0.0
         self._records: dict[int, Record] = {}
         self._running: dict[str, Running] = {}
+        self._stages: dict[str, Stage] = {}
+        self._pace: float | None = None  # seconds of a forward pass
+        self._reads = False  # was a part of the stage measured in this session?
         self._status = Status(study, "running", time.time(), socket.gethostname(), os.getpid())
 
     def know(self, records: Iterable[Record]) -> None:
         """Trials of earlier sessions."""
         self._records |= {record.number: record for record in records}
 
+    def plan(self, stages: Iterable[Stage]) -> None:
+        """The stages of a study with `start`, in their order."""
+        self._stages = {stage.name: stage for stage in stages}
+
     def progress(self, what: str, done: int, total: int) -> None:
-        """Parts of a stage are done."""
+        """Parts of a stage are done. One that begins ends those planned before it: they were known."""
+        now = time.monotonic()
         if what != self._status.stage:
-            self._stage_began, self._first, self._running = time.monotonic(), done, {}
+            self._stage_began, self._first, self._running, self._reads = now, done, {}, not self._stages
+        elif not self._reads and now - self._stage_began < AT_ONCE:
+            self._stage_began, self._first = now, done
+        else:
+            self._reads = True
+        if what in self._stages:
+            self._end_before(what)
+            self._stages[what] = replace(self._stages[what], done=done, total=total)
         self._status = replace(self._status, stage=what, done=done, total=total)
         self._look()
 
@@ -102,10 +134,16 @@ class Watch:
         self._running = {name: run for name, run in self._running.items() if not name.startswith(_of(record.number))}
         self._look()
 
+    def _end_before(self, what: str | None) -> None:
+        for stage in takewhile(lambda stage: stage.name != what, list(self._stages.values())):
+            self._stages[stage.name] = replace(stage, done=stage.total)
+
     def end(self, state: End) -> None:
         """The last word; the first one stands."""
         if self._status.state != "running":
             return
+        if state == "finished":
+            self._end_before(None)
         self._running = {}
         self._status = replace(self._status, state=state)
         self._look(always=True)
@@ -117,6 +155,8 @@ class Watch:
         self._looked = now
         status, since = self._status, self._status.done - self._first
         left = (status.total - status.done) * (now - self._stage_began) / since if since > 0 else None
+        if (stage := self._stages.get(status.stage)) and stage.passes and left is not None and self._reads:
+            self._pace = (now - self._stage_began) / since / stage.passes
         own = [record for record in self._records.values() if record.copy_of is None]
         states: tuple[State, ...] = ("complete", "pruned", "infeasible", "failed")
         self._status = replace(
@@ -127,10 +167,18 @@ class Watch:
             trials={state: sum(record.state == state for record in own) for state in states},
             best=_best(own),
             running=list(self._running.values()),
+            stages=list(self._stages.values()),
+            seconds_left_in_all=self._left_in_all() if status.state == "running" else None,
         )
         with contextlib.suppress(OSError):  # a full disk costs the status, not the study
             write_atomically(self._path, to_json(_adapter().dump_python(self._status, mode="json")))
         self._show(self._status)
+
+    def _left_in_all(self) -> float | None:
+        """At the pace of the last forward passes."""
+        if self._pace is None:
+            return None
+        return round(self._pace * sum((each.total - each.done) * each.passes for each in self._stages.values()), 1)
 
 
 def status_of(folder: Path) -> Status:
@@ -141,7 +189,7 @@ def status_of(folder: Path) -> Status:
     kept = read_kept(folder / STATUS)
     if not kept:
         raise BadInput(
-            f"{folder / STATUS}: no readable status; only a search of architectures writes one, within its first minute"
+            f"{folder / STATUS}: no readable status; `l2m search` writes one within the first minute of a study"
         )
     try:
         status = _adapter().validate_python(kept)

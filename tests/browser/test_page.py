@@ -193,3 +193,6 @@ def test_two_studies_are_compared_on_a_quiet_page(
     assert shown.page.evaluate("document.documentElement.scrollWidth") <= width
     assert shown.page.evaluate(FAINT) == []
     assert shown.page.locator("#figure-front .key button").all_inner_texts() == ["text-hybrids", "other"]
+    shown.page.emulate_media(media="print")
+    assert shown.page.locator(".plot").is_hidden()
+    assert shown.page.locator(".static svg").is_visible()

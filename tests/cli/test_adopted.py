@@ -34,11 +34,17 @@ def test_a_study_is_searched_reported_solved_again_and_exported(place: Path) -> 
     page = (place / "reports" / "small" / "index.html").read_text()
     assert "<svg" in page
     assert "What each layer caches" in page
-    shown = one_thread("report", "reports/small", "--out", "page.html", cwd=place)
+    shown = one_thread("report", "reports/small", "--out", "page.html", "--figures", "figures", cwd=place)
     assert shown.returncode == 0, shown.stderr
     assert (place / "page.html").read_text() == page
     assert "Chosen: " in shown.stdout
+    assert {file.name for file in (place / "figures").iterdir()} == {"front.svg", "map.svg", "check.svg"}
     assert "dtype: bfloat16" in (place / "reports" / "small" / "plan.yaml").read_text()
+    told = one_thread("status", "study.yaml", cwd=place)
+    assert told.returncode == 0, told.stderr
+    assert "small: finished" in told.stdout
+    assert "costs of replacements" in told.stdout
+    assert json.loads(one_thread("status", "small", "--json", cwd=place).stdout)["stages"][1]["done"] == 8
     again = one_thread("search", "study.yaml", "--reselect", "--set", "budgets=[0.6]", cwd=place)
     assert again.returncode == 0, again.stderr
     assert (place / "reports" / "small" / "reselected" / "index.html").exists()

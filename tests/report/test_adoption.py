@@ -11,87 +11,15 @@ from matplotlib.axes import Axes
 from l2m_design.architecture.plans import CachePlan, Kept
 from l2m_design.condition import Demand
 from l2m_design.laws import PowerLaw
-from l2m_design.report.adoption import outcome, write_adoption
+from l2m_design.report.adoption import interactive, outcome, svgs, write_adoption, write_figures
 from l2m_design.report.figures import adoption as figures
+from l2m_design.report.interactive.caches import OTHER
+from l2m_design.report.plans import SEARCHED, caches, kinds
+from l2m_design.report.scales import symlog, symlog_marks
 from l2m_design.report.words import letter
-from l2m_design.search.adoption.results import AdoptionSummary, BudgetRow, Check, PlanRow, Start, UnitRow
-from l2m_design.search.adoption.settings import AdoptionSettings
-from l2m_design.search.results.paired import Gap
+from l2m_design.search.adoption.results import AdoptionSummary
 from l2m_design.terms import Terms
-
-STUDY: dict[str, Any] = {
-    "name": "small",
-    "start": "model",
-    "corpus": "texts",
-    "length": 1024,
-    "options": [{"cache": "window", "window": 65}],
-}
-
-
-def gap(value: float) -> Gap:
-    return Gap(value, value - 0.01, value + 0.01, 0.95, standard_error=0.005, seeds=1)
-
-
-def row(name: str, size: int, **fields: Any) -> PlanRow:
-    plan = CachePlan.alike([Kept("window", 65)] * 2, 1)
-    known: dict[str, Any] = {
-        "layers": plan.plain(),
-        "predicted": 0.02,
-        "validation": 0.02,
-        "difference": gap(0.02),
-        "p": 0.01,
-        "kept": [1, 1],
-    }
-    return PlanRow(
-        name=name,
-        budget=0,
-        picture="W W",
-        fingerprint=f"{name}{size}",
-        state_bytes=size,
-        share=size / 1000,
-        judgement=None,
-        **(known | fields),
-    )
-
-
-def budget(size: int, best: PlanRow | None = None, others: list[PlanRow] | None = None) -> BudgetRow:
-    return BudgetRow(
-        bytes=size,
-        share=size / 1000,
-        best=best or row("solved", size),
-        healed=None,
-        others=others or [],
-        lost=None,
-        gain=None,
-        rival=None,
-        seconds=0.01,
-    )
-
-
-def summary(budgets: list[BudgetRow], **settings: Any) -> AdoptionSummary:
-    options = ["full", "window 65"]
-    return AdoptionSummary(
-        study="small",
-        version="0",
-        settings=AdoptionSettings.parse(STUDY | settings, "study"),
-        start=Start(
-            name="model",
-            fingerprint="f",
-            layers=["full_attention"] * 2,
-            kv_heads=1,
-            head_dim=16,
-            bytes=1000,
-            late_loss=2.0,
-            test_loss=2.0,
-        ),
-        corpus={"name": "texts", "fingerprint": "g"},
-        demand=None,
-        units=[UnitRow(layer=n, heads=[0], options=options, bytes=[500, 50], costs=[0.0, 0.01]) for n in range(2)],
-        budgets=budgets,
-        check=Check(predicted=[], measured=[], spearman=None),
-        chosen=budgets[-1].best,
-        seconds=1.0,
-    )
+from tests.report.adopted import budget, many, row, summary
 
 
 def page(found: AdoptionSummary, folder: Path) -> str:
@@ -168,3 +96,82 @@ def test_every_budget_has_a_letter_of_its_own(tmp_path: Path) -> None:
         assert f"Budget {name}: " in shown
     assert len({letter(number) for number in range(1000)}) == 1000
     assert "I" in figures.cost_map(summary([budget(900 - 10 * n) for n in range(9)])).split("ABCDEFGH", 1)[1][:2]
+
+
+def named(figure: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    """The traces of a plan."""
+    return [trace for trace in figure["traces"] if trace["meta"].get("design") == key]
+
+
+def test_every_figure_is_there_twice_and_without_random_plans_there_is_no_check(tmp_path: Path) -> None:
+    found = many()
+    assert interactive(found).keys() == svgs(found).keys() == {"front", "map", "check"}
+    assert interactive(summary([budget(500)])).keys() == svgs(summary([budget(500)])).keys() == {"front", "map"}
+    text = page(found, tmp_path)
+    assert len(re.findall(r'<div class="static">\s*<svg', text)) == text.count('class="plot"') == 3
+    assert sorted(file.name for file in write_figures(found, tmp_path / "f")) == ["check.svg", "front.svg", "map.svg"]
+
+
+def test_every_plan_is_a_point_with_its_name_bytes_loss_and_interval() -> None:
+    found = many()
+    front = interactive(found)["front"]
+    for kind in kinds(found):
+        for plan in kind.rows:
+            (point,) = named(front, plan.key)
+            said = point["text"][0]
+            assert plan.name in said
+            assert f"{plan.share:.3g} of the model" in said
+            assert point["marker"]["color"] == kind.colour
+            if gap := plan.difference:
+                assert f"loses {gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]" in said
+                low = point["y"][0] - point["error_y"]["arrayminus"][0]
+                assert low == pytest.approx(symlog(gap.low, 0.05), abs=1e-4)
+            else:
+                assert point["marker"]["symbol"] == "circle-open"
+                assert "not measured on test windows" in said
+    assert found.chosen
+    assert named(front, found.chosen.key)[0]["text"][0].startswith("<b>chosen: budget A: healed")
+    letters = [trace["meta"].get("label") for trace in front["traces"] if trace["meta"]["name"] == SEARCHED]
+    assert letters == [None, "A", "B", "C"]
+
+
+@pytest.mark.parametrize(("layers", "heads"), [(30, 1), (4, 3)])
+def test_a_cell_of_the_map_says_its_cost_and_the_budgets_that_use_it(layers: int, heads: int) -> None:
+    found = many(layers, heads)
+    cells = interactive(found)["map"]["traces"][0]
+    said = {
+        (x, round(base + 0.46)): text for x, base, text in zip(cells["x"], cells["base"], cells["text"], strict=True)
+    }
+    letters = {
+        (x, base + 0.46): text for x, base, text in zip(cells["x"], cells["base"], cells["customdata"], strict=True)
+    }
+    for n, unit in enumerate(found.units):
+        for name, cost in zip(unit.options, unit.costs, strict=True):
+            text = said[name, n]
+            assert text.startswith(
+                f"<b>layer {unit.layer}{f', kv head {unit.heads[0]}' if heads > 1 else ''}: {name}</b>"
+            )
+            assert ("own cache" if name == "full" else f"{cost:+.4f} nats per token") in text
+            used = [letter(b.best.budget) for b in found.budgets if caches(b.best, found.units, heads)[n] == name]
+            assert letters[name, n] == "".join(used)
+            assert all(f"{each} (" in text for each in used)
+            assert used or "in no budget's plan" in text
+
+
+def test_a_plan_shown_alone_frames_its_caches_also_those_that_are_no_option() -> None:
+    found = many()
+    chart = interactive(found)["map"]
+    for plan in found.rows:
+        (frames,) = named(chart, plan.key)
+        assert frames["visible"] == "legendonly"
+        assert len(frames["x"]) == len(found.units)
+    uniform = next(plan for plan in found.rows if plan.name == "uniform window")
+    assert set(named(chart, uniform.key)[0]["x"]) == {OTHER}
+    assert OTHER in chart["layout"]["xaxis"]["categoryarray"]
+    assert OTHER not in interactive(summary([budget(500)]))["map"]["layout"]["xaxis"]["categoryarray"]
+
+
+def test_an_axis_of_losses_is_linear_near_zero_and_named_by_round_losses() -> None:
+    assert [symlog(value, 0.05) for value in (0.0, 0.025, 0.05, 0.5, -5.0)] == pytest.approx([0, 0.5, 1, 2, -3])
+    assert symlog_marks([-0.06, 0.6], 0.05) == pytest.approx([-0.05, 0, 0.05, 0.1, 0.2, 0.5])
+    assert symlog_marks([0.0, 200.0], 0.01) == pytest.approx([0, 0.01, 0.1, 1, 10, 100])

@@ -2,11 +2,15 @@
 
 import json
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
+import matplotlib
 import pytest
+from matplotlib.text import Text
 
-from l2m_design.report.compare import outcome, reasons, set_differently, write_comparison
+from l2m_design.report.compare import outcome, reasons, set_differently, write_comparison, write_figures
+from l2m_design.report.figures.style import INK, STYLE, figure, name_points
 from l2m_design.search.results.reading import load_summary
 from l2m_design.search.results.values import Summary
 from tests.command import l2m
@@ -49,12 +53,34 @@ def test_two_studies_of_one_name_are_told_apart_and_names_are_text(summary: Summ
     assert "The chosen state of &lt;b&gt; (2) is 1 times that of &lt;b&gt; (1)." in text
 
 
+def test_the_figure_for_paper_names_the_designs_of_both_studies(tmp_path: Path) -> None:
+    pair = [load_summary(REPORTS / name) for name in ("quickstart", "text-hybrids")]
+    write_comparison(*pair, tmp_path / "compared.html")
+    static = (tmp_path / "compared.html").read_text().split('<div class="static">', 1)[1].split("</svg>", 1)[0]
+    for name in ("quickstart", "text-hybrids", "trial 14", "trial 47", "all windows"):
+        assert f">{name}</text>" in static
+    (file,) = write_figures(*pair, tmp_path / "figures")
+    assert file.read_text().count(">all attention</text>") == 2
+
+
+def test_names_stand_beside_their_points_and_not_on_each_other() -> None:
+    with matplotlib.rc_context(STYLE):
+        drawing, axes = figure()
+        axes.plot([1, 1.02, 3], [1, 1, 1], "o")
+        name_points(axes, [("a name", 1.0, 1.0, 1.0, INK), ("another", 1.02, 1.0, 1.0, INK), ("far", 3.0, 1, 1, INK)])
+        drawing.draw_without_rendering()
+        boxes = [Text.get_window_extent(text) for text in axes.texts]
+    assert not any(one.overlaps(two) for one, two in combinations(boxes, 2))
+    assert max(abs(text.xyann[1]) for text in axes.texts) == 10
+
+
 def test_the_command_compares_shipped_studies(tmp_path: Path) -> None:
     pair = (REPORTS / "quickstart", REPORTS / "text-hybrids")
-    said = json.loads(l2m("report", "--compare", *pair, "--json", cwd=tmp_path).stdout)
+    said = json.loads(l2m("report", "--compare", *pair, "--figures", "figures", "--json", cwd=tmp_path).stdout)
     assert said["study"] == "quickstart, text-hybrids"
     assert said["outcome"] == outcome(*(load_summary(path) for path in pair))
     assert (tmp_path / "compared.html").stat().st_size < 3e6
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["front.svg"]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +89,6 @@ def test_the_command_compares_shipped_studies(tmp_path: Path) -> None:
         (("x", "--compare", "a", "b"), "--compare: takes two studies; remove x"),
         (("--compare", "a", "b"), "a"),
         (("--compare", "a", "./a"), "--compare a: is given twice; give two studies"),
-        (("--compare", "a", "b", "--figures", "f"), "--figures f: not allowed with --compare"),
     ],
 )
 def test_what_cannot_be_compared_is_one_line(words: tuple[str, ...], said: str, tmp_path: Path) -> None:

@@ -20,8 +20,10 @@ from l2m_design.search.adoption.results import BudgetRow, PlanRow, of_plain, pla
 from l2m_design.search.adoption.rows import Rows, chosen
 from l2m_design.search.adoption.run import Adoption
 from l2m_design.search.adoption.table import Lines, cost_key, costs_of, key_of, plan_name
+from l2m_design.search.driver import Listener
 from l2m_design.search.results.paired import Gap
 from l2m_design.search.schema import schema
+from l2m_design.search.watch import Status, status_of
 from l2m_design.training.start import Replacement, StartModel
 from tests.search.adopted import study
 
@@ -140,9 +142,24 @@ def test_lines_of_another_model_count_for_nothing(tmp_path: Path) -> None:
     assert Lines(tmp_path / "x.jsonl", "one").told == [{"plan": [1]}]
 
 
+def work_lines(work: Adoption) -> list[list[Any]]:
+    """The keys of the costs that were measured."""
+    return [json.loads(line)["key"] for line in (work.folder.path / "costs.jsonl").read_text().splitlines()]
+
+
 def test_a_study_from_end_to_end(place: Path) -> None:
-    found = study(place).run()
+    work, seen = study(place), list[Status]()
+    found = work.run(listener=Listener(status=seen.append))
     assert len(found.budgets) == 2
+    done = status_of(work.folder.path)
+    assert done == seen[-1]
+    assert done.state == "finished"
+    assert [stage.name for stage in done.stages] == [
+        "predicted use", "costs of replacements", "random plans", "budget 1: correction", "budget 2: correction",
+        "budget 1: test", "budget 1: recall", "budget 2: test", "budget 2: recall",
+    ]  # fmt: skip
+    assert done.stages[1].total == len([key for key in work_lines(work) if key[0] == "replaced"])
+    assert all(stage.done == stage.total for stage in done.stages)
     for budget in found.budgets:
         assert budget.best.state_bytes <= budget.bytes
         assert budget.seconds < 2

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from l2m_design.cli.status import Live, clock, status_table
 from l2m_design.errors import BadInput
 from l2m_design.search import watch as watching
 from l2m_design.search.record import Record
-from l2m_design.search.watch import STATUS, Best, Running, Status, Watch, status_of
+from l2m_design.search.watch import STATUS, Best, Running, Stage, Status, Watch, status_of
 from tests.command import l2m
 
 
@@ -81,6 +82,54 @@ def test_a_run_that_ends_and_a_stage_that_ends_run_no_more(tmp_path: Path) -> No
     assert status_of(tmp_path).state == "finished"
 
 
+STAGES = [Stage("costs", 0, 10, 1.0), Stage("budget 1: test", 0, 2, 10.0), Stage("budget 2: test", 0, 2, 10.0)]
+
+
+@pytest.fixture
+def clock_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Set the time in seconds."""
+    now = [100.0]
+    monkeypatch.setattr(watching.time, "monotonic", lambda: now[0])
+    return lambda at: now.__setitem__(0, 100.0 + at)
+
+
+def test_a_planned_study_says_what_is_measured_and_the_time_left_in_all(
+    tmp_path: Path, clock_at: Callable[[float], None]
+) -> None:
+    watch = Watch(tmp_path / STATUS, "tiny")
+    watch.plan(STAGES)
+    for at, done in ((0.0, 4), (0.001, 5), (2.001, 6), (4.001, 7)):  # 5 are known from an earlier session
+        clock_at(at)
+        watch.progress("costs", done, 10)
+    found = status_of(tmp_path)
+    assert [(stage.done, stage.total) for stage in found.stages] == [(7, 10), (0, 2), (0, 2)]
+    assert found.seconds_left == pytest.approx(3 * 2.0)
+    assert found.seconds_left_in_all == pytest.approx(2.0 * (3 + 40))
+    clock_at(25.0)
+    watch.progress("budget 2: test", 1, 3)  # those before it were known; this one has more parts than planned
+    found = status_of(tmp_path)
+    assert [(stage.done, stage.total) for stage in found.stages] == [(10, 10), (2, 2), (1, 3)]
+    assert found.seconds_left is None
+    assert found.seconds_left_in_all == pytest.approx(2.0 * 20)
+    watch.end("finished")
+    found = status_of(tmp_path)
+    assert all(stage.done == stage.total for stage in found.stages)
+    assert found.seconds_left_in_all is None
+
+
+def test_the_table_of_a_planned_study_counts_all_budgets_together() -> None:
+    stages = [replace(STAGES[0], done=10), replace(STAGES[1], done=2), replace(STAGES[2], done=1)]
+    shown = drawn(
+        status(stage="budget 2: test", done=1, total=2, seconds=60.0, seconds_left=20.0, stages=stages,
+               seconds_left_in_all=130.0, trials={"complete": 0, "pruned": 0, "infeasible": 0, "failed": 0})
+    )  # fmt: skip
+    for part in ("budget 2: test: 1 of 2", "costs  10 of 10 measured", "test   3 of 4 measured", "1 min 00 s",
+                 "about 20 s for budget 2: test, about 2 min 10 s in all"):  # fmt: skip
+        assert " ".join(part.split()) in " ".join(shown.split())
+    assert "trials" not in shown
+    assert "rejected" not in shown
+
+
 def test_a_search_whose_process_is_gone_is_lost(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
     Watch(tmp_path / STATUS, "tiny").progress("trials", 0, 1)
@@ -92,7 +141,7 @@ def test_a_search_whose_process_is_gone_is_lost(tmp_path: Path) -> None:
 
 
 def test_what_is_no_status_is_bad_input(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="no readable status; only a search of architectures writes one"):
+    with pytest.raises(BadInput, match="no readable status; `l2m search` writes one"):
         status_of(tmp_path)
     (tmp_path / STATUS).write_text('{"study": 1}')
     with pytest.raises(BadInput, match=r"status\.json: not a status: study"):
@@ -134,6 +183,5 @@ def test_the_command_prints_it_and_refuses_what_is_not_there(tmp_path: Path) -> 
     refused = l2m("status", "other", cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr.splitlines() == [
-        "l2m: runs/other/status.json: no readable status; only a search of architectures writes one, within its first "
-        "minute"
+        "l2m: runs/other/status.json: no readable status; `l2m search` writes one within the first minute of a study"
     ]

@@ -8,9 +8,6 @@ from typing import Any
 import matplotlib
 import matplotlib.ticker
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.text import Text
-from matplotlib.transforms import Bbox
 
 from l2m_design.condition import Demand
 from l2m_design.estimates import Estimate, Floats
@@ -29,13 +26,13 @@ from l2m_design.report.figures.style import (
     legend_below,
     literal,
     log_axes,
+    name_points,
 )
 from l2m_design.report.figures.supply import band, required
 from l2m_design.report.words import Standing, size
 from l2m_design.search.record import Record
 
 STYLES = {"solid": "-", "dash": "--", "dot": ":"}
-AWAY = (10, -10, 24, -24, 38, -38, 52)  # points between a finalist and its name
 
 
 def information(measurement: Measured, law: PowerLaw) -> str:
@@ -193,7 +190,7 @@ def finalists(points: dict[str, Point], delta: float) -> str:
                 axes.plot([], [], ls="", color=INK, ms=7, label=standing, **look)
         axes.set_xscale("log", base=2)
         axes.margins(x=0.18, y=0.25)
-        _name(axes, [(name, at.state_bytes, at.difference.low, at.difference.high) for name, at in points.items()])
+        name_points(axes, [(n, at.state_bytes, at.difference.low, at.difference.high, INK) for n, at in points.items()])
         axes.set_xlabel("state at the target length, bytes")
         axes.set_ylabel("late loss - reference, nats per token")
         axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: size(x)))
@@ -204,38 +201,6 @@ def finalists(points: dict[str, Point], delta: float) -> str:
 def _ends(found: Sequence[Estimate]) -> tuple[Floats, Floats, Floats]:
     """Values, low ends and high ends."""
     return np.array([e.value for e in found]), np.array([e.low for e in found]), np.array([e.high for e in found])
-
-
-Place = tuple[str, float, float, float]  # a name and its point: x, and y from its low to its high end
-
-
-def _name(axes: Axes, places: Sequence[Place]) -> None:
-    """Write each name near its point, with a thin line to it, above or below so that names do not overlap."""
-    if not places:
-        return
-    ordered = sorted(places, key=lambda place: place[1])
-    middle = float(np.sqrt(ordered[0][1] * ordered[-1][1]))
-    taken: list[Bbox] = []
-    for index, (name, x, low, high) in enumerate(ordered):
-        side = "left" if x < middle else "right"
-        nearest = sorted(AWAY, key=lambda away: (abs(away), (away > 0) == bool(index % 2)))  # in turn above and below
-        for away in nearest:
-            named = axes.annotate(
-                literal(name),
-                (x, high if away > 0 else low),
-                fontsize=8,
-                color=INK,
-                xytext=(0, away),
-                textcoords="offset points",
-                ha=side,
-                va="bottom" if away > 0 else "top",
-                arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.6, "shrinkA": 0, "shrinkB": 1},
-            )
-            place = Text.get_window_extent(named)
-            if away == nearest[-1] or not any(place.overlaps(other) for other in taken):
-                taken.append(place)
-                break
-            named.remove()
 
 
 def context_gains(gains: Mapping[str, Mapping[int, Estimate]], looks: Looks) -> str:

@@ -1,11 +1,15 @@
 """The style of all figures, and their conversion to files."""
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from l2m_design.report.colours import ALSO, BAD, DATA, GOOD, GREY, INK, LINES
 
@@ -23,7 +27,9 @@ __all__ = [
     "legend_below",
     "literal",
     "log_axes",
+    "name_points",
 ]
+AWAY = (10, -10, 24, -24, 38, -38, 52)  # points between a point and its name
 STYLE: Any = {
     "font.size": 10,
     "axes.edgecolor": GREY,
@@ -73,3 +79,36 @@ def legend_below(drawing: Figure, columns: int = 2) -> None:
 def literal(text: str) -> str:
     """Text without mathematics: dollar signs are escaped, and a name that begins with _ stays in the legend."""
     return ("\u200b" if text.startswith("_") else "") + text.replace("$", r"\$")
+
+
+Place = tuple[str, float, float, float, str]  # a name and its point: x, y from its low to its high end; its colour
+
+
+def name_points(axes: Axes, places: Sequence[Place]) -> None:
+    """Each name, a thin line to its point: above or below it, as near as no other name is in the way."""
+    if not places:
+        return
+    ordered = sorted(places, key=lambda place: place[1])
+    middle = float(np.sqrt(ordered[0][1] * ordered[-1][1]))
+    taken: list[Bbox] = []
+    for index, (name, x, low, high, colour) in enumerate(ordered):
+        side = "left" if x < middle else "right"
+        nearest = sorted(AWAY, key=lambda away: (abs(away), (away > 0) == bool(index % 2)))  # in turn above and below
+        for away in nearest:
+            named = axes.annotate(
+                literal(name),
+                (x, high if away > 0 else low),
+                fontsize=8,
+                color=colour,
+                xytext=(0, away),
+                textcoords="offset points",
+                ha=side,
+                va="bottom" if away > 0 else "top",
+                arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.6, "shrinkA": 0, "shrinkB": 1},
+            )
+            named.get_window_extent()  # puts the text beside its point
+            place = Text.get_window_extent(named)
+            if away == nearest[-1] or not any(place.overlaps(other) for other in taken):
+                taken.append(place)
+                break
+            named.remove()

@@ -6,10 +6,12 @@ from html import escape
 from typing import Any
 
 from l2m_design.report.designs import Design
+from l2m_design.report.scales import symlog, symlog_marks
 from l2m_design.report.words import size
 from l2m_design.settings import Json
 
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+WIDE = 48  # characters of a line of a hover label that may be long
 INK, FAINT = "@ink", "@faint"  # colours of the page's theme, which its script looks up
 
 
@@ -96,6 +98,13 @@ def axis(title: str, log: bool = False) -> Json:
             "ticktext": names,
         }
     return {"title": {"text": title}}
+
+
+def symlog_axis(title: str, values: Sequence[float], linear: float) -> Json:
+    """An axis of what `symlog` gives for values up to these, named by the values themselves."""
+    marks = symlog_marks(values, linear)
+    names = [f"{mark:g}".replace("-", "\u2212") for mark in marks]
+    return {"title": {"text": title}, "tickvals": [_short(symlog(mark, linear)) for mark in marks], "ticktext": names}
 
 
 def upright(words: str, at: float, side: str = "left") -> tuple[Json, Json]:

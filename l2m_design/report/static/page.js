@@ -153,9 +153,11 @@
     const list = plot.parentElement.querySelector(".key");
     const look = themed();
     list.replaceChildren();
+    const listed = new Set(); // traces of one name are switched together
     for (const trace of figures[name].traces) {
       const meta = trace.meta || {};
-      if (meta.key === false) continue;
+      if (meta.key === false || listed.has(meta.name)) continue;
+      listed.add(meta.name);
       const shown = (hidden.get(name) || new Map()).get(meta.name) ?? trace.visible !== "legendonly";
       const button = document.createElement("button");
       button.type = "button";

@@ -17,6 +17,7 @@ from l2m_design.estimates import Floats
 from l2m_design.search.adoption.knapsack import Unit
 from l2m_design.search.adoption.settings import AdoptionSettings
 from l2m_design.search.adoption.table import Lines, cost_key, key_of, plan_name
+from l2m_design.search.adoption.work import COSTS, PREDICTED
 from l2m_design.settings import fingerprint
 from l2m_design.training.batches import held_out_windows
 from l2m_design.training.caches import repeats
@@ -71,7 +72,7 @@ class Bench:
         s = self.settings
         if s.by_use:
             sizes = (s.length, s.fit, s.chunk)
-            self.start.fit(self.folder / RULE, self.corpus, sizes, lambda d, t: self._bars("predicted use", d, t))
+            self.start.fit(self.folder / RULE, self.corpus, sizes, lambda d, t: self._bars(PREDICTED, d, t))
 
     def measure_costs(self, units: list[Unit]) -> None:
         """Every replacement on every validation window."""
@@ -92,7 +93,7 @@ class Bench:
                 if key not in self.costs:
                     self.costs.add(key, {"late": late}, document=self._document("validation", window))
                 done += each is not None
-                self._bars("costs of replacements", done, len(wanted) * count)
+                self._bars(COSTS, done, len(wanted) * count)
 
     def losses(self, plan: CachePlan | None, split: str, what: str = "late", healed: Healed | None = None) -> Floats:
         """[windows] late losses with a plan, none for the model's own; of `repeated` tokens NaN where none does."""

@@ -84,6 +84,11 @@ class PlanRow:
     healed: bool = False
 
     @property
+    def key(self) -> str:
+        """Tells it from all others of the study."""
+        return f"{self.fingerprint} {self.healed}"
+
+    @property
     def meets(self) -> bool | None:
         """Growth and level, as far as they are judged; None without a demand."""
         found = self.judgement
@@ -147,7 +152,7 @@ class AdoptionSummary:
     def rows(self) -> list[PlanRow]:
         """Every plan of every budget, each once."""
         found = [row for b in self.budgets for row in (b.best, *([b.healed] if b.healed else []), *b.others)]
-        return list({(row.fingerprint, row.healed): row for row in found}.values())
+        return list({row.key: row for row in found}.values())
 
 
 @cache

@@ -27,6 +27,7 @@ from l2m_design.search.results.reading import STUDY
 from l2m_design.search.run import Folders, Interrupted
 from l2m_design.search.tracking.store import check_experiment, check_uri
 from l2m_design.search.tracking.tracker import Tracker
+from l2m_design.search.watch import STATUS, Watch
 from l2m_design.settings import to_json, write_atomically
 from l2m_design.training.batches import held_out_windows
 from l2m_design.training.lora import check_lora
@@ -145,6 +146,9 @@ class Adoption:
             "measuring": self.settings.measuring,
         }
         new = self.folder.open(identity, fresh, resume)
+        watch = Watch(self.folder.path / STATUS, self.settings.name, listener.status)
+        watch.plan(self.work().stages)
+        listener = listener.watched(watch)
         bench = Bench(self.settings, self.corpus, start, self.folder.path, listener.progress)
         write_atomically(self.folder.path / FACTS, to_json({"fingerprint": start.fingerprint}))
         try:
@@ -152,19 +156,25 @@ class Adoption:
             knapsack = self.knapsack(demand)
             budgets = self.budgets(knapsack)
         except BadInput:
+            watch.end("failed")
             if new:
-                for name in (FACTS, "identity.json", "demand.json"):
+                for name in (FACTS, "identity.json", "demand.json", STATUS):
                     (self.folder.path / name).unlink(missing_ok=True)
             raise
         self.tracker = tracker = self._tracker()
         try:
             with tracker.ending(), self.folder.session():
                 found = Measuring(bench, knapsack, listener).summary(budgets, tracker)
+            summary = replace(found, seconds=self.folder.seconds, demand=_plain(demand, measurement))
+            finished = self._finished(summary, tracker)
+            watch.end("finished")
+            return finished
         except KeyboardInterrupt:
+            watch.end("interrupted")
             told = f"{len(bench.costs)} costs and {len(bench.plans)} losses of plans are saved"
             raise Interrupted(told) from None
-        summary = replace(found, seconds=self.folder.seconds, demand=_plain(demand, measurement))
-        return self._finished(summary, tracker)
+        finally:
+            watch.end("failed")
 
     def reselect(self) -> AdoptionSummary:
         """Other budgets, another demand or delta, from what is stored; nothing is read. Raises BadInput."""

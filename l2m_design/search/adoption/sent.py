@@ -45,7 +45,7 @@ def contents(summary: AdoptionSummary) -> list[tuple[str, Callable[[], Content]]
 
 def plan_key(row: PlanRow) -> str:
     """What tells a plan's run from all others of the study."""
-    return f"{row.fingerprint} {row.healed}"
+    return row.key
 
 
 def of_plan(row: PlanRow) -> Content:

@@ -13,7 +13,7 @@ from l2m_design.search.adoption.results import AdoptionSummary, BudgetRow, Check
 from l2m_design.search.adoption.rows import Rows, rival_of
 from l2m_design.search.adoption.sent import contents, of_plan, plan_key
 from l2m_design.search.adoption.table import costs_of, plan_name
-from l2m_design.search.adoption.work import RANDOM_TESTED
+from l2m_design.search.adoption.work import RANDOM, RANDOM_TESTED, of_budget
 from l2m_design.search.driver import Listener
 from l2m_design.search.study.correction import Neighbourhood
 from l2m_design.search.tracking.tracker import Tracker
@@ -134,19 +134,19 @@ class Measuring:
         measured = []
         for done, plan in enumerate(plans):
             measured.append(rows.validation(plan))
-            self.listener.progress("random plans", done + 1, len(plans))
+            self.listener.progress(RANDOM, done + 1, len(plans))
         return rows.check(plans, measured)
 
     def _corrected(self, number: int, solved: Solved, costs: Floats, rows: Rows) -> dict[CachePlan, str]:
         """Measure the solution and plans around it on validation windows; their names."""
-        settings, budget, title = self.settings, solved.budget, f"budget {number + 1}"
+        settings, budget = self.settings, solved.budget
         eligible = {name: plan for name, plan in self._known(budget).items() if self._fits(plan, budget)}
         around = Neighbourhood(self.knapsack, costs, budget, eligible)
         tried = around.search(
             rows.validation,
             settings.correction.trials,
             settings.seed,
-            lambda done, total: self.listener.progress(f"{title}: correction", done, total),
+            lambda done, total: self.listener.progress(of_budget(number, "correction"), done, total),
         )
         names = {each.plan: each.name for each in tried}
         if settings.allocate == "model":
@@ -160,29 +160,35 @@ class Measuring:
         self, number: int, solved: Solved, ranked: list[tuple[str, CachePlan]], rows: Rows, tracker: Tracker
     ) -> BudgetRow:
         """Read the test windows with the best plan and its rivals, and heal the best."""
-        settings, title = self.settings, f"budget {number + 1}"
         (_, best), others, read = ranked[0], self._others(solved), []
         for done, (name, plan) in enumerate([ranked[0], *others.items()]):
             if done == 0 or plan != best:
                 begin(tracker, rows.row(name, number, plan))
                 read.append(rows.row(name, number, plan, measure=True))
-            self.listener.progress(f"{title}: test", done + 1, len(others) + 1)
+            self.listener.progress(of_budget(number, "test"), done + 1, len(others) + 1)
             tracker.stream()
-        rival = rival_of(read)
-        read = [rows.asked(row) if row in (read[0], rival) else row for row in read]
+        read = self._asked(number, read, rows)
         found = rows.budget(solved.budget, read[0], read[1:], solved.seconds)
-        if settings.finetune is None:
+        if self.settings.finetune is None:
             return found
-        how = settings.finetune.how
+        how = self.settings.finetune.how
         begin(tracker, replace(rows.row(f"healed on {how}", number, best), healed=True))
 
         def on_step(done: int, total: int) -> None:
-            self.listener.progress(f"{title}: healing", done, total)
+            self.listener.progress(of_budget(number, "healing"), done, total)
             tracker.stream()
 
         healed = self.bench.healed(best, how, on_step)
         row = rows.row(f"healed on {how}", number, best, measure=True, healed=healed)
         return replace(found, healed=rows.asked(row, healed), gain=rows.gain(best, healed))
+
+    def _asked(self, number: int, read: list[PlanRow], rows: Rows) -> list[PlanRow]:
+        """The rows of a budget, the best and its rival with their recall and effective context."""
+        asked = [at for at, row in enumerate(read) if row in (read[0], rival_of(read))]
+        for done, at in enumerate(asked):
+            read = [*read[:at], rows.asked(read[at]), *read[at + 1 :]]
+            self.listener.progress(of_budget(number, "recall"), done + 1, len(asked))
+        return read
 
 
 def begin(tracker: Tracker, row: PlanRow) -> None:

@@ -7,18 +7,21 @@ from l2m_design.architecture.plans import Shape
 from l2m_design.search.adoption.designs import EVERY
 from l2m_design.search.adoption.knapsack import Unit
 from l2m_design.search.adoption.settings import AdoptionSettings
+from l2m_design.search.watch import Stage
 from l2m_design.training.adoption import LONGEST
 from l2m_design.training.context import contexts_of
 
+PREDICTED, COSTS, RANDOM = "predicted use", "costs of replacements", "random plans"  # stages that all budgets share
 RANDOM_TESTED = 2  # random plans of each budget that test windows are read with
 
 
 @dataclass(frozen=True)
 class Work:
-    """Full passes over a window of `length` tokens, by part, and operations of one."""
+    """Full passes over a window of `length` tokens, by part; operations of one; the stages, nothing of them done."""
 
     passes: dict[str, float]
     operations: float
+    stages: list[Stage]
 
     @property
     def total(self) -> float:
@@ -49,7 +52,33 @@ def work_of(settings: AdoptionSettings, config: Any, shape: Shape, units: list[U
         "effective context": 1.5 * min(windows.context, windows.test) * len(contexts_of(settings.length)) * asked,
         "healing": 4.0 * healed / settings.length + windows.test * budgets * bool(healed),
     }
-    return Work({name: round(count, 1) for name, count in passes.items()}, whole)
+    stages = _stages(settings, designs, sum(len(unit.options) - 1 for unit in units), passes)
+    return Work({name: round(count, 1) for name, count in passes.items()}, whole, stages)
+
+
+def _stages(settings: AdoptionSettings, designs: list[int], replacements: int, passes: dict[str, float]) -> list[Stage]:
+    """In the order in which they are measured, by the names under which they report. designs: known plans by budget."""
+    windows, correction = settings.windows, settings.correction
+    size = min(settings.length, LONGEST)
+    steps = -(-settings.finetune.tokens // size) if settings.finetune else 0
+    asked = (passes["recall"] + passes["effective context"]) / (1 + (2 + bool(steps)) * len(designs))
+    parts: dict[str, tuple[int, float]] = {
+        PREDICTED: (settings.fit * settings.by_use, passes["predicted use"] / settings.fit),
+        COSTS: (windows.costs * replacements, passes["costs"] / (windows.costs * replacements)),
+        RANDOM: (correction.random_plans, windows.costs),
+    }
+    for number, count in enumerate(designs):
+        parts[of_budget(number, "correction")] = max(correction.trials, 1 + count), windows.costs
+    for number, count in enumerate(designs):
+        parts[of_budget(number, "test")] = 2 + count + RANDOM_TESTED, windows.test
+        parts[of_budget(number, "recall")] = 2 * bool(asked), asked
+        parts[of_budget(number, "healing")] = steps, 4.0 * size / settings.length
+    return [Stage(name, 0, total, float(each)) for name, (total, each) in parts.items() if total]
+
+
+def of_budget(number: int, stage: str) -> str:
+    """The name of a stage of a budget, counted from 0."""
+    return f"budget {number + 1}: {stage}"
 
 
 def _operations(length: int, config: Any, shape: Shape) -> tuple[float, float]:
