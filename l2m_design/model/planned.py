@@ -186,7 +186,7 @@ class PlannedModel(nn.Module):
         state = state or self.empty(len(tokens))
         if self.pool is None:
             return self._read(tokens, state, last)
-        c, t, done, found = self.pool.chunk, tokens.shape[1], 0, []
+        c, t, done, found = self.pool.chunk, tokens.shape[1], 0, list[Tensor]()
         while done < t:
             end = min(t, done + c - state.seen % c)
             wanted = min(end - done, max(1, last - t + end)) if last else 0  # one where none is: 0 stands for all

@@ -65,7 +65,7 @@ def shown(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
 def test_the_printed_address_opens_the_trials_with_their_columns(shown: tuple[Any, str, str]) -> None:
     page, address, _ = shown
     page.goto(address)
-    page.get_by_text("W W S W · 10.3 MiB").first.wait_for(timeout=60_000)
+    page.get_by_text("W W W A · 8.29 MiB").first.wait_for(timeout=60_000)
     text = page.inner_text("body")
     assert "L²M: trials" in text
     for column in ("objective", "late_loss", "parameters", "growth_expone"):
@@ -76,5 +76,5 @@ def test_the_printed_address_opens_the_trials_with_their_columns(shown: tuple[An
 def test_the_study_is_the_parent_of_its_trials_and_says_the_answer(shown: tuple[Any, str, str]) -> None:
     page, address, parent = shown
     page.goto(f"{address.partition('?')[0]}/{parent}")
-    page.get_by_text("Chosen: W W S W (trial 14)").first.wait_for(timeout=60_000)
-    assert "10.3 MiB of state at 65,536 tokens" in page.inner_text("body")
+    page.get_by_text("Chosen: W W W A (trial 10)").first.wait_for(timeout=60_000)
+    assert "8.29 MiB of state at 65,536 tokens" in page.inner_text("body")

@@ -107,7 +107,7 @@ def name_points(axes: Axes, places: Sequence[Place]) -> None:
                 arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.6, "shrinkA": 0, "shrinkB": 1},
             )
             named.get_window_extent()  # puts the text beside its point
-            place = Text.get_window_extent(named)
+            place = Text.get_window_extent(named).expanded(1.08, 1.5)  # other fonts are wider
             if away == nearest[-1] or not any(place.overlaps(other) for other in taken):
                 taken.append(place)
                 break
