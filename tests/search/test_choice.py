@@ -68,7 +68,7 @@ def test_it_is_said_who_keeps_up_with_less_state_without_meeting_the_condition()
     rivals = [FULL, contender("good", 0.005, 100)]
     outside = [contender("window", 0.001, 5, feasible=False), contender("worse", 0.2, 4, feasible=False)]
     said = made([*rivals, *outside]).reasons[-1]
-    assert said.startswith("With less state, window also keeps up at the trained length without meeting")
+    assert said.startswith("With less state, window also keeps up at the trained length, without meeting")
     assert not any(reason.startswith("With less state") for reason in made([*rivals, outside[1]]).reasons)
 
 
@@ -224,6 +224,15 @@ def test_the_front_falls_in_state_and_its_steps_say_what_a_halving_costs() -> No
     assert second.halvings == 2.0
     assert second.cost_per_halving.value == pytest.approx(second.cost.value / 2)
     assert first.cost.low <= 0.01 <= first.cost.high
+
+
+def test_a_lucky_pick_that_a_smaller_model_beats_is_not_on_the_front() -> None:
+    """Picked by 1.005, it loses 0.05 to a model of half its state where fresh seeds measure both."""
+    lucky = replace(contender("lucky", 0.07, 500), picked_by=1.005)
+    rivals = [FULL, lucky, contender("small", 0.02, 250)]
+    assert [one.name for one in front_of(rivals)] == ["all attention", "lucky", "small"]
+    (step,) = tradeoff(rivals)
+    assert (step.larger, step.smaller) == ("all attention", "small")
 
 
 def test_the_knee_is_where_the_loss_begins_to_rise() -> None:

@@ -31,9 +31,12 @@ def _picked_by(one: Contender) -> float:
 def tradeoff(contenders: Sequence[Contender]) -> list[TradeStep]:
     """A step along the front from each model to the next smaller; the knee is marked at the model it leads to.
 
-    Costs are paired over documents and seeds, with 95% intervals.
+    Costs are paired over documents and seeds, with 95% intervals. A model that the next smaller one beats beyond that
+    interval is left out: the loss that picked it was luck.
     """
     front = front_of(contenders)
+    while (worse := next((one for one, other in pairwise(front) if _beaten(one, other)), None)) is not None:
+        front.remove(worse)
     bend = knee(front)
     steps = []
     for larger, smaller in pairwise(front):
@@ -54,6 +57,11 @@ def tradeoff(contenders: Sequence[Contender]) -> list[TradeStep]:
             )
         )
     return steps
+
+
+def _beaten(larger: Contender, smaller: Contender) -> bool:
+    cost = gap(smaller.losses, larger.losses)
+    return cost is not None and cost.high < 0
 
 
 def knee(front: Sequence[Contender]) -> str | None:
