@@ -63,7 +63,7 @@ def test_a_baseline_that_runs_out_of_memory_is_named_as_missing_and_no_finalist(
     starving(monkeypatch, "A")
     search = opened(FINALISTS, "search.trials=1", "choice.reference=full attention")
     summary = search.run()
-    said = [note for note in summary["notes"] if note.startswith("all attention is missing")]
+    said = [note for note in summary["notes"] if note.startswith("all attention has no result")]
     assert said == [f"all attention has no result, so no model is compared with it: {STARVED.reason}{REMEDY}"]
     assert summary["choice"]["said"] == ["Nothing can be chosen, since the training of the reference did not finish."]
     assert "all attention" not in {row["name"] for row in summary["finalists"]}

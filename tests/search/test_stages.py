@@ -102,7 +102,7 @@ def test_a_choice_that_cannot_be_made_is_refused_before_any_work(opened, jobs, o
 
 def test_too_few_seeds_are_warned_of_before_training(opened, jobs) -> None:
     assert any(
-        "finalists.seeds: 2; fewer than 3" in line
+        "finalists.seeds: 2: fewer than 3" in line
         for line in opened(FINALISTS.replace("seeds: 3", "seeds: 2")).rehearse()
     )
     assert not any("seeds" in line for line in opened(FINALISTS).rehearse())
