@@ -232,9 +232,9 @@ def test_the_best_of_all_measured_plans_is_taken(place: Path) -> None:
     assert other.chosen is not None
     solution = next(row for row in other.budgets[0].others if row.name == "solved")
     assert solution.difference is None
-    assert f"the solution is {solution.picture}, its predicted loss" in " ".join(outcome(other))
+    assert f"the solution is {solution.picture} with a predicted loss" in " ".join(outcome(other))
     sentence = next(line for line in outcome(other) if "the solution is" in line)
-    assert sentence.endswith("it was not measured.")
+    assert sentence.endswith("It was not measured.")
 
 
 def beside(place: Path, ours: list[float], theirs: list[float]) -> BudgetRow:

@@ -68,7 +68,7 @@ def test_a_baseline_that_runs_out_of_memory_is_named_as_missing_and_no_finalist(
     assert summary["choice"]["said"] == ["Nothing can be chosen, since the training of the reference did not finish."]
     assert "all attention" not in {row["name"] for row in summary["finalists"]}
     write_page(search.summary, Path(summary["report"]))
-    assert "all attention is missing" in Path(summary["report"]).read_text()
+    assert "all attention has no result" in Path(summary["report"]).read_text()
 
 
 def test_a_space_whose_training_memory_cannot_hold_is_refused(opened, jobs) -> None:
