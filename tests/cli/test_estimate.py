@@ -72,7 +72,7 @@ def test_a_law_without_exponent_is_said(tmp_path: Path) -> None:
         (("stdlib", "--estimator", "gaussian"), "needs real values"),
         (("stdlib", "--scores", "x.parquet"), "needs exactly one --model"),
         (("stdlib", "--published"), "--published: needs --plot"),
-        (("stdlib", "--plot", "x.pdf"), "allowed: .png, .svg, .html"),
+        (("stdlib", "--plot", "x.pdf"), "must end in one of: .png, .svg, .html"),
         (("stdlib", "--estimator", "profile", "--model", "./nowhere"), "--model ./nowhere: no such file or folder"),
         (("stdlib", "--estimator", "direct", "--model", "train", "--pairing", "none"), "is not allowed for direct"),
         (("iid", "--control", "compression"), "control 'compression' is allowed for profile"),

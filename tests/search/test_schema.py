@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +78,9 @@ def test_the_shipped_schema_is_the_one_of_the_code() -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.name)
 def test_a_shipped_space_meets_the_schema_and_names_it(path: Path) -> None:
-    first, second, *_ = path.read_text().splitlines()
-    assert first.startswith("# ")
-    assert second == "# yaml-language-server: $schema=schema.json"
+    head = list(takewhile(lambda line: line.startswith("# "), path.read_text().splitlines()))
+    assert len(head) > 1
+    assert head[-1] == "# yaml-language-server: $schema=schema.json"
     assert valid(read_mapping(path), schema(), schema())
 
 
