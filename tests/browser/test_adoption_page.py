@@ -65,8 +65,8 @@ def test_pointing_at_a_plan_or_a_cell_says_what_it_is(
     cell.scroll_into_view_if_needed()
     box = cell.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 3, box["y"] + box["height"] / 2, steps=4)
-    page.wait_for_selector("[data-figure=map] .hoverlayer text")
-    assert "layer 0: none" in page.locator("[data-figure=map] .hoverlayer").text_content()
+    shown = "document.querySelector('[data-figure=map] .hoverlayer').textContent"  # of cells on the way, for a while
+    until(page, f"{shown}.includes('layer 0: none')")
 
 
 def test_a_click_shows_a_plan_alone_in_the_map_too_and_escape_ends_it(
