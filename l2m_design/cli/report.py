@@ -107,7 +107,10 @@ def _compared(first: Path, second: Path, page: Path, figures: Path | None) -> tu
         raise BadInput(f"--compare {first}: is given twice; give two studies")
     for each in (first, second):
         if load_adoption_summary(each):
-            raise BadInput(f"--compare {each}: is a study with `start`; only searches of architectures can be compared")
+            raise BadInput(
+                f"--compare {each}: this study adapts the cache of a model (key `start`); only studies that search "
+                "architectures can be compared"
+            )
     one, two = (reading.load_summary(each) for each in (first, second))
     write_comparison(one, two, page)
     if figures:
