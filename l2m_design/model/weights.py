@@ -45,14 +45,14 @@ def load_weights(architecture: Architecture, path: Path) -> LanguageModel:
     """Build the model of an architecture with saved weights. Raises BadInput if they belong to another architecture."""
     try:
         with safe_open(path, framework="pt") as file:
-            drawing = (file.metadata() or {}).get("drawing")
+            written = (file.metadata() or {}).get("drawing")
     except Exception as error:  # safetensors raises its own type for every broken file
         raise BadInput(f"{path}: not a weights file: {error}") from None
-    if drawing is None:
+    if written is None:
         raise BadInput(f"{path}: does not name the architecture of its weights; give a file that `l2m train` wrote")
-    if drawing != architecture.fingerprint:
+    if written != architecture.fingerprint:
         raise BadInput(
-            f"{path}: contains the weights of architecture {drawing}, not of {architecture.fingerprint}; give the "
+            f"{path}: contains the weights of architecture {written}, not of {architecture.fingerprint}; give the "
             "architecture beside them"
         )
     tensors = load_file(path)

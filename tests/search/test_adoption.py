@@ -71,21 +71,6 @@ def test_a_shared_cache_costs_what_its_plan_loses(place: Path) -> None:
     assert work.knapsack(None).bytes(plan) * 2 == work.knapsack(None).own_bytes
 
 
-def test_all_heads_compete_where_that_is_allowed(place: Path) -> None:
-    """In plans of the same state, tried beside the others; by `allocate: layer` none counts any more."""
-    found = study(place).run()
-    rows = [row for row in found.rows if row.name == "uniform sparse by use, all heads compete"]
-    assert rows
-    for row in rows:
-        layers = [{name: value for name, value in layer.items() if name != "allocate"} for layer in row.layers]
-        apart = next(each for each in found.rows if each.layers == layers)
-        assert (apart.name, apart.state_bytes) == ("uniform sparse by use", row.state_bytes)
-        assert row.difference
-    again = study(place, "allocate=layer").reselect()
-    assert again.rows
-    assert not any("compete" in row.name for row in again.rows)
-
-
 def test_what_was_measured_is_not_measured_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     work = study(place)
     first = bench(work, place / "bench")
