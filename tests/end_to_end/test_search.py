@@ -25,7 +25,7 @@ def test_real_text_becomes_an_exported_architecture(tmp_path: Path, repository: 
     sets = [word for setting in small for word in ("--set", setting)]
     done = l2m("search", str(repository / "configs" / "quickstart.yaml"), *sets, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "stdlib by compression: beta 0." in done.stdout
+    assert "stdlib, measured by compression: beta 0." in done.stdout
     assert "mlflow ui --backend-store-uri sqlite:///mlflow.db" in done.stdout
     report = tmp_path / "reports" / "small"
     page = (report / "index.html").read_text()
@@ -39,7 +39,7 @@ def test_real_text_becomes_an_exported_architecture(tmp_path: Path, repository: 
     assert summary["reference"] in {row["name"] for row in summary["finalists"]}
     assert set(summary["context_gain"]) <= {"16", "64", "128"}
     assert summary["demand"]["measurement"]["bytes_per_token"] > 1.5
-    assert "finalists.seeds: 2; fewer than 3" in done.stderr
+    assert "finalists.seeds: 2: fewer than 3" in done.stderr
     assert abs(chosen.parameters / 120_000 - 1) <= 0.03
     check = l2m("check", "reports/small/card.json", "--beta", str(summary["demand"]["exponent"]), cwd=tmp_path)
     assert check.returncode == 0, check.stdout
