@@ -64,7 +64,7 @@ def finalists_drawn(summary: Summary, named: Sequence[Design]) -> str | None:
     """Late loss against state of the finalists whose standard error is known."""
     choice = summary.choice
     points = {
-        design.title: static.Point(row.state_bytes, at.difference, standing_of(row, summary), design.colour)
+        design.label: static.Point(row.state_bytes, at.difference, standing_of(row, summary), design.colour)
         for design in named
         if (row := design.finalist) and (at := row.lengths.get(choice.length)) and at.difference
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib
 import pytest
 from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from l2m_design.report.compare import outcome, reasons, set_differently, write_comparison, write_figures
 from l2m_design.report.figures.style import INK, STYLE, figure, name_points
@@ -72,6 +73,18 @@ def test_names_stand_beside_their_points_and_not_on_each_other() -> None:
         boxes = [Text.get_window_extent(text) for text in axes.texts]
     assert not any(one.overlaps(two) for one, two in combinations(boxes, 2))
     assert max(abs(text.xyann[1]) for text in axes.texts) == 10
+
+
+def test_a_name_stands_aside_of_the_bar_of_its_neighbour() -> None:
+    with matplotlib.rc_context(STYLE):
+        drawing, axes = figure()
+        places = [("a name", 1.0, 0.9, 1.1, INK), ("another", 1.1, 0.2, 1.9, INK), ("far", 3.0, 1.0, 1.0, INK)]
+        axes.errorbar([1, 1.1, 3], [1, 1.05, 1], yerr=[0.1, 0.85, 0])
+        name_points(axes, places)
+        bars = [Bbox(axes.transData.transform([(x, low), (x, high)])) for _, x, low, high, _ in places]
+        boxes = [Text.get_window_extent(text) for text in axes.texts]
+    assert [text.get_text() for text in axes.texts] == ["a name", "another", "far"]
+    assert not any(box.overlaps(bar) for box in boxes for bar in bars)
 
 
 def test_the_command_compares_shipped_studies(tmp_path: Path) -> None:

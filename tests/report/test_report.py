@@ -128,6 +128,9 @@ def test_finalists_are_tabled_by_length_with_their_excess_drawn(summary: Summary
     write_page(replace(summary, finalists=[finalist], choice=choice), tmp_path / "index.html")
     text = without_scripts((tmp_path / "index.html").read_text())
     assert text.count("<svg") == 7
+    drawn = text.split("<svg", 1)[1].split("</svg>")[0]
+    assert ">all attention</text>" in drawn
+    assert f">within {choice.delta:g} nats of the lowest</text>" in drawn
     for said in (
         "1.2345",
         "50%",

@@ -30,6 +30,5 @@ def front(points: Mapping[str, Sequence[tuple[Design, Estimate]]]) -> str:
         axes.set_ylabel("late loss, nats per token")
         axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: size(x)))
         legend_below(drawing)
-        drawing.draw_without_rendering()  # names find room where the points will be
         name_points(axes, places)
         return as_svg(drawing)

@@ -179,7 +179,8 @@ def finalists(points: dict[str, Point], delta: float) -> str:
     with matplotlib.rc_context(STYLE):
         drawing, axes = figure(4.4)
         lowest = min(point.difference.value for point in points.values())
-        axes.axhspan(lowest, lowest + delta, color=GOOD, alpha=0.10, lw=0)
+        near = f"within {delta:g} nats of the lowest"
+        axes.axhspan(lowest, lowest + delta, color=GOOD, alpha=0.10, lw=0, label=near)
         for standing, look in marks.items():
             own = [point for point in points.values() if point.standing == standing]
             for point in own:
@@ -190,11 +191,11 @@ def finalists(points: dict[str, Point], delta: float) -> str:
                 axes.plot([], [], ls="", color=INK, ms=7, label=standing, **look)
         axes.set_xscale("log", base=2)
         axes.margins(x=0.18, y=0.25)
-        name_points(axes, [(n, at.state_bytes, at.difference.low, at.difference.high, INK) for n, at in points.items()])
         axes.set_xlabel("state at the target length, bytes")
         axes.set_ylabel("late loss - reference, nats per token")
         axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: size(x)))
-        legend_below(drawing, 4)
+        legend_below(drawing, 3)
+        name_points(axes, [(n, at.state_bytes, at.difference.low, at.difference.high, INK) for n, at in points.items()])
         return as_svg(drawing)
 
 

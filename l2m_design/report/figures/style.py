@@ -2,13 +2,14 @@
 
 import io
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Text
+from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
 from l2m_design.report.colours import ALSO, BAD, DATA, GOOD, GREY, INK, LINES
@@ -85,30 +86,51 @@ Place = tuple[str, float, float, float, str]  # a name and its point: x, y from 
 
 
 def name_points(axes: Axes, places: Sequence[Place]) -> None:
-    """Each name, a thin line to its point: above or below it, as near as no other name is in the way."""
+    """Each name, a thin line to its point: above or below it, as near as no other name and no bar is in the way.
+
+    Call it last: it lays the figure out, and what is added later moves the points.
+    """
     if not places:
         return
+    assert isinstance(axes.figure, Figure)
+    axes.figure.draw_without_rendering()
     ordered = sorted(places, key=lambda place: place[1])
     middle = float(np.sqrt(ordered[0][1] * ordered[-1][1]))
+    bars = [Bbox(axes.transData.transform([(x, low), (x, high)])).padded(2) for _, x, low, high, _ in places]
     taken: list[Bbox] = []
-    for index, (name, x, low, high, colour) in enumerate(ordered):
-        side = "left" if x < middle else "right"
+    for index, place in enumerate(ordered):
+        inward = ("left", "right") if place[1] < middle else ("right", "left")
         nearest = sorted(AWAY, key=lambda away: (abs(away), (away > 0) == bool(index % 2)))  # in turn above and below
-        for away in nearest:
-            named = axes.annotate(
-                literal(name),
-                (x, high if away > 0 else low),
-                fontsize=8,
-                color=colour,
-                xytext=(0, away),
-                textcoords="offset points",
-                ha=side,
-                va="bottom" if away > 0 else "top",
-                arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.6, "shrinkA": 0, "shrinkB": 1},
-            )
-            named.get_window_extent()  # puts the text beside its point
-            place = Text.get_window_extent(named).expanded(1.08, 1.5)  # other fonts are wider
-            if away == nearest[-1] or not any(place.overlaps(other) for other in taken):
-                taken.append(place)
+        best: tuple[int, Annotation, Bbox] | None = None
+        for side, away in product(inward, nearest):
+            named = _named(axes, place, away, side)
+            box = Text.get_window_extent(named).expanded(1.08, 1.5)  # other fonts are wider
+            covered = sum(map(box.overlaps, bars)) + len(bars) * sum(map(box.overlaps, taken))
+            if best is not None and covered >= best[0]:
+                named.remove()
+                continue
+            if best is not None:
+                best[1].remove()
+            best = covered, named, box
+            if not covered:
                 break
-            named.remove()
+        assert best
+        taken.append(best[2])
+
+
+def _named(axes: Axes, place: Place, away: int, side: str) -> Annotation:
+    """The name of a point this many points above its bar, or below it if away is negative."""
+    name, x, low, high, colour = place
+    named = axes.annotate(
+        literal(name),
+        (x, high if away > 0 else low),
+        fontsize=8,
+        color=colour,
+        xytext=(0, away),
+        textcoords="offset points",
+        ha=side,
+        va="bottom" if away > 0 else "top",
+        arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.6, "shrinkA": 0, "shrinkB": 1},
+    )
+    named.get_window_extent()  # puts the text beside its point
+    return named
