@@ -56,7 +56,7 @@ class StudyFolder:
         if changed := differences(kept, json.loads(to_json(identity))):
             raise BadInput(
                 f"{self.path}: contains a study of this name with other settings ({'; '.join(changed[:3])}); "
-                "give --fresh, or another name"
+                "give another name, or --fresh, which keeps the old study under another name"
             )
         return False
 
