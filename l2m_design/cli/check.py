@@ -22,7 +22,10 @@ Models = Annotated[
 ]
 Beta = Annotated[float | None, typer.Option(help="Required growth: the exponent of I(n;n) = A n^beta.")]
 Prefactor = Annotated[
-    float | None, typer.Option(help="A in I(n;n) = A n^beta, in nats: judges the amount of state too, and not only its growth. Needs --beta.")
+    float | None,
+    typer.Option(
+        help="A in I(n;n) = A n^beta, in nats: judges the amount of state too, and not only its growth. Needs --beta."
+    ),
 ]
 Estimate = Annotated[Path | None, typer.Option(help="Requirement from a file: the output of `l2m estimate --json`.")]
 End = Annotated[str, typer.Option(help="Which beta to judge by: upper or lower end of its interval, or its value.")]

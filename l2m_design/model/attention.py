@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from l2m_design.architecture.mixers import Attention, HeadMixer, KeyValueMixer
 from l2m_design.model.banded import attend, banded_attention
 from l2m_design.model.competing import Slots
+from l2m_design.model.growing import Room, appended
 from l2m_design.model.kernels import TORCH, Kernels
 from l2m_design.model.mixer import PLAIN, Mixer, Pass, RMSNorm, ShortConvolution, linear, zeros_beside
 from l2m_design.model.rotary import rotate
@@ -19,7 +20,8 @@ class KeyValues(NamedTuple):
     last inputs (no channels without one); seen: tokens read so far; scores [b s slots] where slots are chosen by them.
 
     Where heads compete, keys and values are those of the own and the previous chunk, scores [b g n 4] their records
-    (see use), and slots the older tokens that are cached.
+    (see use), and slots the older tokens that are cached. room: memory to grow in, used where it holds these very keys
+    and values.
     """
 
     keys: Tensor
@@ -28,6 +30,7 @@ class KeyValues(NamedTuple):
     seen: int
     scores: Tensor | None = None
     slots: Slots | None = None
+    room: Room | None = None
 
 
 class Lent(NamedTuple):
@@ -174,11 +177,12 @@ def lower_right_mask(t: int, s: int, device: torch.device) -> Tensor:
     return torch.ones(t, s, dtype=torch.bool, device=device).tril(s - t)
 
 
-def joined(key: Tensor, value: Tensor, before: KeyValues) -> tuple[Tensor, Tensor]:
-    """Held keys and values with the new ones behind them."""
+def joined(key: Tensor, value: Tensor, before: KeyValues) -> KeyValues:
+    """The state with the new keys and values behind those that it holds."""
     if not before.seen:
-        return key, value
-    return torch.cat([before.keys, key], dim=2), torch.cat([before.values, value], dim=2)
+        return before._replace(keys=key, values=value, room=None)
+    keys, values, room = appended((before.keys, before.values), (key, value), before.room)
+    return before._replace(keys=keys, values=values, room=room)
 
 
 class FullAttention(HeadAttention):
@@ -186,8 +190,8 @@ class FullAttention(HeadAttention):
 
     def read(self, query: Tensor, lent: Lent, given: Pass) -> tuple[Tensor, KeyValues]:
         """See CacheMixer."""
-        keys, values = joined(lent.key, lent.value, lent.before)
-        return causal_over(query, keys, values, self.kernels), lent.before._replace(keys=keys, values=values)
+        after = joined(lent.key, lent.value, lent.before)
+        return causal_over(query, after.keys, after.values, self.kernels), after
 
 
 def causal_over(query: Tensor, keys: Tensor, values: Tensor, kernels: Kernels) -> Tensor:
@@ -209,21 +213,27 @@ class WindowAttention(HeadAttention):
 
     def read(self, query: Tensor, lent: Lent, given: Pass) -> tuple[Tensor, KeyValues]:
         """See CacheMixer."""
-        keys, values = joined(lent.key, lent.value, lent.before)
-        last_keys, last_values = self._last(keys), self._last(values)
+        whole = joined(lent.key, lent.value, lent.before)
+        keys, values, after = whole.keys, whole.values, self._last(whole)
         if query.shape[2] == 1:
-            y = attend(query, last_keys, last_values)
+            y = attend(query, after.keys, after.values)
         elif lent.before.seen:
             y = banded_attention(query, keys, values, self.window, self.sinks)
         elif query.shape[2] <= self.window:
             y = self.kernels.causal(query, keys, values)
         else:
             y = self.kernels.window(query, keys, values, self.window, self.sinks)
-        return y, lent.before._replace(keys=last_keys, values=last_values)
+        return y, after
 
-    def _last(self, z: Tensor) -> Tensor:
-        """[b g slots k] of the sinks and the window."""
-        if z.shape[2] <= self.window + self.sinks:
-            return z
+    def _last(self, state: KeyValues) -> KeyValues:
+        """Of the sinks and the window alone."""
+        if state.keys.shape[2] <= self.window + self.sinks:
+            return state
+        keys, values = self._cut(state.keys), self._cut(state.values)
+        room = None if self.sinks else state.room
+        goes_on = room is not None and room.keeps(state.keys, state.values, (keys, values))
+        return state._replace(keys=keys, values=values, room=room if goes_on else None)
+
+    def _cut(self, z: Tensor) -> Tensor:
         last = z[:, :, -self.window :]
         return torch.cat([z[:, :, : self.sinks], last], dim=2) if self.sinks else last

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from l2m_design.errors import BadInput, WorkFailed
+from l2m_design.model.growing import Room, with_room
 
 
 class Decoder(Protocol):
@@ -78,7 +79,7 @@ def generate(
             continue
         tokens = torch.tensor([texts[row][read : read + ahead] for row in rows], device=device)
         logits, state = model.prefill(tokens, state, last=True)
-        logits, read = logits[:, -1], read + ahead
+        logits, state, read = logits[:, -1], with_room(state), read + ahead
     return written
 
 
@@ -100,7 +101,9 @@ def sample(logits: Tensor, temperature: float, top_p: float, generator: torch.Ge
 
 
 def select_rows(state: Any, rows: list[int]) -> Any:
-    """The state of some sequences of a batch."""
+    """The state of some sequences of a batch, in memory of its own."""
+    if isinstance(state, Room):
+        return None
     if isinstance(state, Tensor):
         return state[rows]
     if isinstance(state, tuple):

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from l2m_design.model.growing import with_room
 from l2m_design.model.language import LanguageModel, State
 
 WARM = 3  # steps before recording, in which libraries set themselves up
@@ -43,7 +44,7 @@ class Steps:
     """The model's own steps."""
 
     def __init__(self, model: LanguageModel, state: State) -> None:
-        self._model, self._state = model, state
+        self._model, self._state = model, with_room(state)
 
     def __call__(self, token: Tensor) -> Tensor:
         """[b] -> [b v_]."""

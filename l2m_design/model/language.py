@@ -299,12 +299,16 @@ def _sequences(state: Any) -> int | None:
 
 
 def compact(state: Any) -> Any:
-    """The same state in memory of its own: a view of something larger (a window of a prompt) is copied."""
+    """The same state in memory of its own: a view of something larger (a window of a prompt) is copied.
+
+    Keys and values that grow stay in their room.
+    """
     if isinstance(state, Tensor):
         whole = state.untyped_storage().nbytes()
         return state.clone() if whole > state.numel() * state.element_size() else state
     if isinstance(state, tuple):
-        parts = [compact(part) for part in state]
+        grown = () if (room := getattr(state, "room", None)) is None else room.held
+        parts = [part if any(part is z for z in grown) else compact(part) for part in state]
         return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
     return state
 

@@ -77,8 +77,8 @@ class LatentMixer(CacheMixer):
 
     def read(self, query: Tensor, lent: Lent, given: Pass) -> tuple[Tensor, KeyValues]:
         """See CacheMixer."""
-        latents, ropes = joined(lent.key, lent.value, lent.before)
-        after = lent.before._replace(keys=latents, values=ropes)
+        after = joined(lent.key, lent.value, lent.before)
+        latents, ropes = after.keys, after.values
         if query.shape[2] == 1 and not self.qk_norm:
             return self._absorbed(query, latents, ropes), after
         keys, values = (

@@ -35,8 +35,9 @@ PLAIN = Pass()
 class Mixer(nn.Module, ABC):
     """Mixes tokens along time with a history state.
 
-    A state is a NamedTuple of tensors [b ...] and integers; at every length its tensors have exactly the elements of
-    the state law of the architecture. States are values: a call never changes the one it is given.
+    A state is a NamedTuple of tensors [b ...] and integers (and memory to grow in, see growing); at every length its
+    tensors have exactly the elements of the state law of the architecture. States are values: a call never changes the
+    one it is given.
     """
 
     @abstractmethod

@@ -111,7 +111,8 @@ class SparseMixer(HeadAttention):
     def _continued(self, query: Tensor, lent: Lent) -> tuple[Tensor, KeyValues]:
         """Tokens that stay inside one chunk."""
         before = self.eviction.evict(lent.before)
-        keys, values = joined(lent.key, lent.value, before)
+        after = joined(lent.key, lent.value, before)
+        keys, values = after.keys, after.values
         scores = (
             lent.score if before.scores is None or lent.score is None else torch.cat([before.scores, lent.score], -1)
         )
@@ -121,7 +122,7 @@ class SparseMixer(HeadAttention):
             scores = scores + mass.detach()
         else:
             y = self._unbiased(attend(*self._biased(query, keys, values, scores), mask=mask))
-        return y, before._replace(keys=keys, values=values, scores=scores, seen=before.seen + query.shape[2])
+        return y, after._replace(scores=scores, seen=before.seen + query.shape[2])
 
     def _biased(
         self, query: Tensor, keys: Tensor, values: Tensor, score: Tensor | None

@@ -77,7 +77,7 @@ def test_names_stand_beside_their_points_and_not_on_each_other() -> None:
 
 def test_a_name_stands_aside_of_the_bar_of_its_neighbour() -> None:
     with matplotlib.rc_context(STYLE):
-        drawing, axes = figure()
+        _, axes = figure()
         places = [("a name", 1.0, 0.9, 1.1, INK), ("another", 1.1, 0.2, 1.9, INK), ("far", 3.0, 1.0, 1.0, INK)]
         axes.errorbar([1, 1.1, 3], [1, 1.05, 1], yerr=[0.1, 0.85, 0])
         name_points(axes, places)
