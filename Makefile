@@ -13,7 +13,7 @@ search: install
 	$(BIN)/l2m search $(STUDY)
 
 # a process for each core, one torch thread each: their threads would wait for each other
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 8 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 8 --dist loadfile --durations 25
 UNIT := -m "not slow and not integration"
 
 test: install-dev lint docs

@@ -1,10 +1,12 @@
 """The page of the study of sparse caches in SmolLM2, from what benchmarks/sparse_kv.py found.
 
 Run: python benchmarks/sparse_kv_page.py. Reads the results of configs/sparse-kv.yaml, reports/sparse-kv/adopted.jsonl,
-and writes adopted.txt and index.html beside them; the words are in sparse_kv_page.html.
+and those of sparse_trained.py, trained.jsonl, and writes adopted.txt and index.html beside them; the words are in
+sparse_kv_page.html.
 """
 
 import html
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import numpy as np
 from sheet import write
 from sparse_kv_settings import CONFIG, Arm, SparseStudy
 from sparse_kv_texts import CORPORA
+from sparse_trained import RESULTS as TRAINED
+from sparse_trained import pooled
 from surprise import kept_rows
 
 from l2m_design.estimates import Estimate
@@ -194,7 +198,9 @@ def main() -> None:
     text = "\n\n".join("\n".join(block) for block in blocks if block)
     print(text)
     RESULTS.with_suffix(".txt").write_text(text + "\n")
-    parts = {"ratios": ratios_svg(found), "recall": recall_svg(found), "tables": f"<pre>{html.escape(text)}</pre>"}
+    trained = "\n".join(pooled([json.loads(line) for line in TRAINED.read_text().splitlines()]))
+    parts = {"ratios": ratios_svg(found), "recall": recall_svg(found)}
+    parts |= {"trained": f"<pre>{html.escape(trained)}</pre>", "tables": f"<pre>{html.escape(text)}</pre>"}
     write(Path(__file__).with_suffix(".html"), parts, RESULTS.with_name("index.html"))
 
 

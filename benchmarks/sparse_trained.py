@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,6 +33,7 @@ from l2m_design.training.run import train
 RESULTS = Path(__file__).parents[1] / "reports" / "sparse-kv" / "trained.jsonl"
 STDLIB, TOKENIZER, WIDTH, LENGTH, OLD, CHUNK = "stdlib", "tokenizer=bpe:2048", 96, 1024, 64, 32
 SIZES = range(LENGTH, 0, -1)  # of windows, in tokens
+MOST_SEEDS = 3
 DECIDES = 0.05  # nats a token that a window must lose for a choice to be judged
 HEADS = {"heads": 4, "kv_heads": 4, "head_dim": 32, "qk_norm": True, "short_conv": 4}
 SPARSE = {"kind": "sparse_attention", "schedule": "sinks+window", "window": OLD, "sinks": 4, "chunk": CHUNK} | HEADS
@@ -47,6 +49,14 @@ ARMS: dict[str, list[dict[str, Any]]] = {
     "M W M W": [MAMBA2, WINDOW, MAMBA2, WINDOW],
     "use, global": [SPARSE | {"allocate": "global", "choose": "use"}] * 4,
     "recency": [SPARSE | {"allocate": "global", "choose": "recency"}] * 4,
+}
+
+CONTROL = "M S M W", "M W M W"  # is it the sparse layer that gains, or Mamba-2?
+LETTERS = {
+    "full": "A A A A",
+    "use, layer": "S S S S",
+    "use, global": "S S S S, one set",
+    "recency": "S S S S, last tokens",
 }
 
 
@@ -123,6 +133,29 @@ def table(found: list[dict[str, Any]]) -> None:
                 )
 
 
+def pooled(found: list[dict[str, Any]]) -> list[str]:
+    """By corpus, each arm minus the window, and the control: paired over documents, whose differences are averaged over
+    the seeds that both were trained with.
+    """
+    lines = {key(line): line["test_late_by_document"] for line in found}
+    rows = []
+    for corpus, tokens in dict.fromkeys((corpus, tokens) for _, corpus, _, tokens in lines):
+        rows += ["", f"{corpus}, {tokens:,} tokens, minus the window of equal bytes, nats a token"]
+        for arm, other in [*((arm, "window") for arm in ARMS if arm != "window"), CONTROL]:
+            both = [
+                (lines[arm, corpus, seed, tokens], lines[other, corpus, seed, tokens])
+                for seed in range(MOST_SEEDS)
+                if {(arm, corpus, seed, tokens), (other, corpus, seed, tokens)} <= lines.keys()
+            ]
+            if both:
+                ours, theirs = (np.mean(side, axis=0).tolist() for side in zip(*both, strict=True))
+                name = LETTERS.get(arm, arm) if other == "window" else f"{arm} minus {other}"
+                each = ", ".join(f"{np.mean(np.subtract(*pair)):+.3f}" for pair in both)
+                gap = paired_difference(ours, theirs)
+                rows.append(f"{name:24}{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]   by seed {each}")
+    return rows[1:]
+
+
 def key(line: dict[str, Any]) -> tuple[str, str, int, int]:
     """What tells a run from others."""
     return line["arm"], line.get("corpus", STDLIB), line["seed"], line["tokens"]
@@ -148,6 +181,7 @@ def main() -> None:
                     file.write(json.dumps(found[-1]) + "\n")
                 table(found)
     table(found)
+    print("\n".join(["", *pooled(found)]))
 
 
 if __name__ == "__main__":
