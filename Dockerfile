@@ -17,8 +17,9 @@ RUN /opt/l2m/bin/uv pip install --no-cache --python /opt/l2m/bin/python --constr
     && /opt/l2m/bin/uv pip uninstall --python /opt/l2m/bin/python uv
 
 FROM debian:bookworm-slim
-# Triton and torch.compile build a small C module with Python's headers the first time that a kernel runs
-RUN apt-get update && apt-get install -y --no-install-recommends python3 libgomp1 gcc libc6-dev python3-dev \
+# Triton builds a small C module with the headers of Python the first time that a kernel runs; for a CPU torch.compile
+# builds C++, and names what it built by openssl
+RUN apt-get update && apt-get install -y --no-install-recommends python3 libgomp1 g++ openssl python3-dev \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 1000 l2m && mkdir /work && chown l2m /work
 COPY --from=build /opt/l2m /opt/l2m
