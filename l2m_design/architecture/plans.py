@@ -13,6 +13,7 @@ ADOPTABLE = (
 )
 WHOLE, SLIDING = "full_attention", "sliding_attention"
 RECURRENT = ("linear_attention", "conv")  # layer types that keep a state of fixed size, which no plan changes
+SINKS = 4  # first tokens that stay cached, unless a number is given
 
 Cache = Literal["full", "window", "sinks+window", "sparse", "none", "share", "recurrent"]
 Choose = Literal["use", "attention_mass"]

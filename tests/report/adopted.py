@@ -119,12 +119,12 @@ def _budget(number: int, sizes: tuple[int, int], rng: np.random.Generator) -> Bu
     """The best plan, the same healed, uniform plans, one with full layers between, random ones, one not measured."""
     share, loss, units = 0.5 / 2**number, 0.02 * 2.5**number, sizes[0] * sizes[1]
     held = round(4096 * share)
-    window = Kept("window", held + 1)
+    window, between = Kept("window", held + 1), Kept("sinks+window", held - 3, 4)
     alike = {
         "uniform window": [window],
-        "uniform window with sinks": [Kept("sinks+window", held - 3, 4)],
+        "uniform window with sinks": [between],
         "uniform sparse by attention (H2O)": [Kept("sparse", held - 64, chunk=32, choose="attention_mass")],
-        "every 4th layer full, windows between": [window, window, window, FULL],
+        "every 4th layer full, windows with sinks between": [between, between, between, FULL],
     }
     others = [
         _plan(name, number, (kept * units)[:units], sizes, loss * (2 + m))

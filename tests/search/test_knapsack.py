@@ -139,11 +139,11 @@ def test_known_plans_use_the_budget_as_far_as_they_can() -> None:
     assert set(plans) == {
         "uniform window",
         "uniform sparse by use",
-        "every 3rd layer full, windows between",
+        "every 3rd layer full, windows with sinks between",
     }
     for name, plan in plans.items():
         assert 0.97 * budget < sack.bytes(plan) <= budget, name
-    assert plans["every 3rd layer full, windows between"].picture == "W W A W"
+    assert plans["every 3rd layer full, windows with sinks between"].picture == "W W A W"
 
 
 def test_random_plans_use_the_budget_and_meet_the_demand() -> None:

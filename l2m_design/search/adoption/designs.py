@@ -5,27 +5,27 @@ from functools import partial
 
 import numpy as np
 
-from l2m_design.architecture.plans import FULL, CachePlan, Kept, Shape
+from l2m_design.architecture.plans import FULL, SINKS, CachePlan, Kept, Shape
 from l2m_design.search.adoption.knapsack import Knapsack
 
 EVERY = (2, 3, 4, 6, 8)
 FLOORS = (0.97, 0.9, 0.0)  # of the budget: fewest bytes of a random plan, the first that some plan meets
-WINDOW = Kept("window")
+BETWEEN = Kept("sinks+window", sinks=SINKS)  # a model that was trained with full attention needs its first tokens
 COMPETE = "all heads compete"
 
 
 def known(knapsack: Knapsack, templates: list[Kept], budget: float, length: int) -> dict[str, CachePlan]:
-    """Known plans within a budget of bytes, by name: each kind of cache in all layers alike, and windows between full
-    layers. A layer's own window stays where it is smaller. length: see Kept.holding.
+    """Known plans within a budget of bytes, by name: each kind of cache in all layers alike, and windows with sinks
+    between full layers. A layer's own window stays where it is smaller. length: see Kept.holding.
     """
     found = {}
     for template in templates:
         if plan := largest(knapsack, partial(_alike, knapsack, template, length), budget, most(template, length)):
             found[f"uniform {named(template)}"] = plan
     for n in EVERY:
-        between = partial(_alike, knapsack, WINDOW, length, every=n)
-        if n < len(knapsack.shape.whole) and (plan := largest(knapsack, between, budget, most(WINDOW, length))):
-            found[f"every {n}{ending(n)} layer full, windows between"] = plan
+        between = partial(_alike, knapsack, BETWEEN, length, every=n)
+        if n < len(knapsack.shape.whole) and (plan := largest(knapsack, between, budget, most(BETWEEN, length))):
+            found[f"every {n}{ending(n)} layer full, windows with sinks between"] = plan
     return found
 
 

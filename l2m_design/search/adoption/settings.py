@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from l2m_design.architecture.plans import NONE, SHARE, Allocate, Choose, Kept
+from l2m_design.architecture.plans import NONE, SHARE, SINKS, Allocate, Choose, Kept
 from l2m_design.errors import BadInput
 from l2m_design.search.settings import DemandSettings, beside
 from l2m_design.settings import Json, Values, override, read_mapping
@@ -16,7 +16,6 @@ from l2m_design.training.healing import Healing
 
 START = "start"  # the key that tells such a study; in `demand.model`, the model itself
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
-SINKS = 4  # first tokens that stay, unless a number is given
 Budget = Annotated[float, Field(gt=0.0)]
 
 
