@@ -8,7 +8,7 @@ from l2m_design.architecture.plans import SLIDING, WHOLE, CachePlan
 from l2m_design.errors import BadInput
 from l2m_design.export.adopted import Adopted, export_adopted, prove, write_own
 from l2m_design.export.placing import MODEL_FILES, placed
-from l2m_design.export.plans import PlanCard
+from l2m_design.export.plans import PlanCard, read_in
 from l2m_design.information.scores.huggingface import load_model
 from l2m_design.model.adopted import shape_of
 from l2m_design.model.backends import pick_device
@@ -30,7 +30,8 @@ def export_plan(source: str | Path, out: Path, *, native: bool | None, force: bo
     """
     path = Path(source).expanduser()
     card = PlanCard.load(path)
-    model = load_model(card.start, pick_device("cpu"), where=f"{path}: start:")
+    start = read_in(path.parent, card.start)
+    model = load_model(start, pick_device("cpu"), where=f"{path}: start:")
     shape = shape_of(model, bounded=False)
     try:
         plan = CachePlan.of_plain(card.plan, shape.kv_heads)
@@ -38,7 +39,7 @@ def export_plan(source: str | Path, out: Path, *, native: bool | None, force: bo
         raise BadInput(f"{path}: plan: {error}") from None
     made = PlannedModel(model, plan, _rule(path, plan, len(shape.whole) * shape.kv_heads, shape.head_dim))
     if card.healed:
-        _heal(model, Path(card.healed), path)
+        _heal(model, Path(read_in(path.parent, card.healed)), path)
     carried = carried_by(model, plan)
     if native and carried is None:
         raise BadInput(
@@ -46,8 +47,8 @@ def export_plan(source: str | Path, out: Path, *, native: bool | None, force: bo
             "transformers (llama, qwen2, qwen3, smollm3); give huggingface or remote"
         )
     if carried is not None and native is not False:
-        return _native(made, card, carried, out, force)
-    return export_adopted(made, card.start, out, trained=card.healed is not None, losses=card.losses, force=force)
+        return _native(made, card, start, carried, out, force)
+    return export_adopted(made, start, out, trained=card.healed is not None, losses=card.losses, force=force)
 
 
 def _rule(path: Path, plan: CachePlan, heads: int, head_dim: int) -> Use | None:
@@ -93,12 +94,13 @@ def carried_by(model: Any, plan: CachePlan) -> dict[str, Any] | None:
     return None
 
 
-def _native(made: PlannedModel, card: PlanCard, carried: dict[str, Any], out: Path, force: bool) -> Adopted:
+def _native(made: PlannedModel, card: PlanCard, start: str, carried: dict[str, Any], out: Path, force: bool) -> Adopted:
     with placed(out, force, MODEL_FILES) as staging:
-        write_own(made.model, card.start, staging, card.healed is not None)
+        write_own(made.model, start, staging, card.healed is not None)
         config = json.loads((staging / "config.json").read_text()) | carried
         write_atomically(staging / "config.json", to_json(config))
-        write_atomically(staging / NATIVE, to_json(card.plain()))
+        kept = card.plain() | {"start": Path(start).name if Path(start).exists() else start, "healed": None}
+        write_atomically(staging / NATIVE, to_json(kept))
         found = prove(made, staging, own_code=False)
         for path in staging.glob("*.safetensors"):
             path.chmod(0o644)  # safetensors lets nobody else read

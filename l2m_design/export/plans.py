@@ -1,5 +1,6 @@
 """Plan files: the plan that a study with `start` wrote, as its file says it."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,22 @@ class PlanCard(Values):
     study: str
     start_fingerprint: str
     healed: str | None = None
+
+
+def written_in(folder: Path, name: str) -> str:
+    """A model or weights as a plan file in this folder names them: a path from there, if both lie in the working
+    directory, so that they may be moved together; else a full path, or a name on the Hub as it is.
+    """
+    path, here = Path(name).resolve(), Path.cwd()
+    if not path.exists():
+        return name
+    inside = path.is_relative_to(here) and folder.resolve().is_relative_to(here)
+    return os.path.relpath(path, folder.resolve()) if inside else str(path)
+
+
+def read_in(folder: Path, name: str) -> str:
+    """What `written_in` named, as a path from here."""
+    return str(folder / name) if (folder / name).exists() else name
 
 
 def is_plan(source: str | Path) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from l2m_design.export.plans import PlanCard
+from l2m_design.export.plans import PlanCard, written_in
 from l2m_design.library.published import publish
 from l2m_design.report.adoption import outcome, write_adoption
 from l2m_design.report.markdown import of_adoption
@@ -93,7 +93,7 @@ def adopted(work: Adoption, summary: AdoptionSummary) -> AdoptionResult:
 def _card(work: Adoption, summary: AdoptionSummary, row: PlanRow) -> PlanCard:
     from l2m_design.report.words import estimate
 
-    finetune = work.settings.finetune
+    folder, finetune = Path(summary.report).parent, work.settings.finetune
     healed = healed_path(work.folder.path, row.fingerprint, finetune.how) if row.healed and finetune else None
     measured = (
         f"loses {estimate(row.difference, sign=True)} nats per token to the model itself"
@@ -104,7 +104,7 @@ def _card(work: Adoption, summary: AdoptionSummary, row: PlanRow) -> PlanCard:
     )
     losses = f"On {summary.corpus['name']}, windows of {summary.settings.length:,} tokens, this plan {measured}."
     return PlanCard(
-        start=str(Path(summary.start.name).resolve()) if Path(summary.start.name).exists() else summary.start.name,
+        start=written_in(folder, summary.start.name),
         plan=row.layers,
         picture=row.picture,
         state_bytes=row.state_bytes,
@@ -113,5 +113,5 @@ def _card(work: Adoption, summary: AdoptionSummary, row: PlanRow) -> PlanCard:
         losses=losses,
         study=summary.study,
         start_fingerprint=summary.start.fingerprint,
-        healed=str(healed.resolve()) if healed else None,
+        healed=written_in(folder, str(healed)) if healed else None,
     )

@@ -76,8 +76,7 @@ def outcome(summary: AdoptionSummary) -> list[str]:
             f"{estimate(summary.check.spearman)}."
         )
     if start.recall:
-        rows = [row for budget in summary.budgets if (row := budget.healed or budget.best).recall]
-        told = "; ".join(f"{recalled(row.recall)} with {row.share:.3g} of the state" for row in rows)
+        told = "; ".join(filter(None, map(_recall, summary.budgets)))
         said.append(f"Recalled digits of needle and keys: {recalled(start.recall)} by the model itself; {told}.")
     said += _contexts(summary)
     if summary.chosen is None:
@@ -85,6 +84,14 @@ def outcome(summary: AdoptionSummary) -> list[str]:
     if summary.budgets and not any(budget.best.difference for budget in summary.budgets):
         said.append("The plans were chosen again from stored costs. Losses that were not measured are predicted.")
     return [*said, *([] if choice.delta else ["With delta 0, no plan that loses anything can be confirmed."])]
+
+
+def _recall(budget: BudgetRow) -> str:
+    """What the searched plan of a budget recalls, and the best uniform one; nothing where it was not measured."""
+    row = budget.healed or budget.best
+    rival = next((other for other in budget.others if other.name == budget.rival and other.recall), None)
+    beside = f" ({recalled(rival.recall)} by the best uniform plan)" if rival else ""
+    return f"{recalled(row.recall)} with {row.share:.3g} of the state{beside}" if row.recall else ""
 
 
 def _contexts(summary: AdoptionSummary) -> list[str]:

@@ -7,7 +7,7 @@ import numpy as np
 from l2m_design.architecture.plans import CachePlan
 from l2m_design.estimates import Floats
 from l2m_design.report.colours import DATA, GOOD, GREY, LINES
-from l2m_design.report.words import letter
+from l2m_design.report.words import letter, size
 from l2m_design.search.adoption.results import AdoptionSummary, PlanRow, UnitRow
 
 SEARCHED, HEALED = "searched", "searched and healed"
@@ -47,6 +47,11 @@ def kinds(summary: AdoptionSummary) -> list[Kind]:
         Kind(name, COLOURS.get(name) or next(free), rows, 2 ** (BESIDE * (number - (len(groups) - 1) / 2)))
         for number, (name, rows) in enumerate(groups.items())
     ]
+
+
+def marked(summary: AdoptionSummary) -> dict[int, str]:
+    """Where the axis of state is marked, in bytes: at each budget, around which its plans are drawn."""
+    return {row.bytes: f"{letter(number)}: {size(row.bytes)}" for number, row in enumerate(summary.budgets)}
 
 
 def linear_part(summary: AdoptionSummary) -> float:

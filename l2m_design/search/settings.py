@@ -278,11 +278,16 @@ def load_study(path: str | Path, overrides: tuple[str, ...] = ()) -> tuple[Study
 
 
 def beside(folder: Path, corpus: str) -> str:
-    """The corpus, found beside the study's file where a path of that name lies there and none here."""
+    """The corpus, found beside the study's file where a path of that name lies there and none here; a path from the
+    working directory where it lies in it.
+    """
     name, colon, options = corpus.partition(":")
     path = folder / name
     there = not Path(name).exists() and not Path(name).is_absolute() and path.exists()
-    return f"{path.resolve()}{colon}{options}" if there else corpus
+    if not there:
+        return corpus
+    full, here = path.resolve(), Path.cwd()
+    return f"{full.relative_to(here) if full.is_relative_to(here) else full}{colon}{options}"
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:

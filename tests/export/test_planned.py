@@ -14,7 +14,7 @@ from l2m_design.architecture.plans import FULL, CachePlan, Kept
 from l2m_design.architecture.readers import published
 from l2m_design.errors import BadInput
 from l2m_design.export.planned import RULE, export_plan
-from l2m_design.export.plans import PlanCard, is_plan
+from l2m_design.export.plans import PlanCard, is_plan, read_in, written_in
 from l2m_design.laws import StateLaw
 from l2m_design.model.adopted import shape_of
 from l2m_design.model.planned import PlannedModel
@@ -132,3 +132,17 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="healed: no file"):
         export_plan(source, tmp_path / "out", native=None, force=False)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_names_its_model_from_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model, folder = tmp_path / "runs" / "model.gguf", tmp_path / "reports" / "study"
+    model.parent.mkdir()
+    folder.mkdir(parents=True)
+    model.touch()
+    assert written_in(folder, "runs/model.gguf") == written_in(folder, str(model)) == "../../runs/model.gguf"
+    assert Path(read_in(folder, "../../runs/model.gguf")).resolve() == model
+    assert written_in(Path("/elsewhere"), "runs/model.gguf") == str(model)
+    assert written_in(folder, "owner/name") == read_in(folder, "owner/name") == "owner/name"
+    monkeypatch.chdir("/")
+    assert Path(read_in(folder, "../../runs/model.gguf")).resolve() == model

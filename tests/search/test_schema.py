@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from l2m_design.search import study_schema
+from l2m_design.search.settings import beside
 from l2m_design.search.space.schema import schema
 from l2m_design.settings import read_mapping, to_json
 
@@ -154,3 +155,16 @@ def test_a_shipped_study_meets_the_schema_and_names_it(path: Path) -> None:
 )
 def test_a_broken_study_does_not_meet_the_schema(name: str, broken: dict[str, Any]) -> None:
     assert not valid(read_mapping(STUDIES / name) | broken, study_schema.schema(), study_schema.schema())
+
+
+def test_a_corpus_beside_the_study_is_named_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = tmp_path / "configs" / "texts"
+    texts.mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert beside(tmp_path / "configs", "texts:glob=*.md") == "configs/texts:glob=*.md"
+    assert beside(Path("configs"), "stdlib") == "stdlib"
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert beside(tmp_path / "configs", "texts") == str(texts)

@@ -8,9 +8,20 @@ from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 
 from l2m_design.report.figures.style import BAD, DATA, GOOD, INK, STYLE, as_svg, figure, legend_below, literal
-from l2m_design.report.plans import LINEAR, SEARCHED, SOLVED, CacheMap, Kind, cache_map, kinds, linear_part, losses
+from l2m_design.report.plans import (
+    LINEAR,
+    SEARCHED,
+    SOLVED,
+    CacheMap,
+    Kind,
+    cache_map,
+    kinds,
+    linear_part,
+    losses,
+    marked,
+)
 from l2m_design.report.scales import symlog_marks
-from l2m_design.report.words import letter, size
+from l2m_design.report.words import letter
 from l2m_design.search.adoption.results import AdoptionSummary, Check
 
 
@@ -30,9 +41,11 @@ def front(summary: AdoptionSummary) -> str:
         axes.set_yticks(symlog_marks(ends, linear))
         axes.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
         axes.axhline(0, color=INK, lw=0.8)
-        axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: size(x)))
+        marks = marked(summary)
+        axes.set_xticks(list(marks), list(marks.values()))
+        axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
         axes.yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
-        axes.set_xlabel(f"state at {summary.settings.condition.length:,} tokens, bytes")
+        axes.set_xlabel(f"budget: state at {summary.settings.condition.length:,} tokens")
         axes.set_ylabel("late loss minus the model's, nats per token")
         legend_below(drawing)
         return as_svg(drawing)

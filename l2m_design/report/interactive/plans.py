@@ -10,11 +10,10 @@ from l2m_design.report.interactive.parts import (
     axis,
     bars,
     hover,
-    size_axis,
     symlog_axis,
     trace,
 )
-from l2m_design.report.plans import SEARCHED, Kind, kinds, linear_part, losses, title
+from l2m_design.report.plans import SEARCHED, Kind, kinds, linear_part, losses, marked, title
 from l2m_design.report.scales import symlog
 from l2m_design.report.words import estimate, letter, size
 from l2m_design.search.adoption.results import AdoptionSummary, Check, PlanRow
@@ -25,13 +24,18 @@ def front(summary: AdoptionSummary) -> Json:
     """Late loss above the model's own on test windows against state bytes at the target, a point a plan."""
     delta, linear = summary.settings.choice.delta, linear_part(summary)
     traces = [each for kind in kinds(summary) for each in _kind(kind, summary, linear)]
-    sizes = [row.state_bytes for row in summary.rows]
+    marks = marked(summary)
     near = {"type": "rect", "xref": "paper", "x0": 0, "x1": 1, "y0": 0, "y1": symlog(delta, linear)}
     look = {"fillcolor": "@good", "opacity": 0.12, "line": {"width": 0}, "layer": "below"}
     return {
         "traces": traces,
         "layout": {
-            "xaxis": size_axis(f"state at {summary.settings.condition.length:,} tokens", min(sizes), max(sizes)),
+            "xaxis": {
+                "type": "log",
+                "title": {"text": f"budget: state at {summary.settings.condition.length:,} tokens"},
+                "tickvals": list(marks),
+                "ticktext": list(marks.values()),
+            },
             "yaxis": symlog_axis("late loss above the model's, nats per token", losses(summary), linear)
             | {"zerolinecolor": FAINT},
             "shapes": [near | look],
