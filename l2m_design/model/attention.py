@@ -178,7 +178,7 @@ def lower_right_mask(t: int, s: int, device: torch.device) -> Tensor:
 
 
 def joined(key: Tensor, value: Tensor, before: KeyValues) -> KeyValues:
-    """The state with the new keys and values behind those that it holds."""
+    """The state after the new keys and values were appended to those that it holds."""
     if not before.seen:
         return before._replace(keys=key, values=value, room=None)
     keys, values, room = appended((before.keys, before.values), (key, value), before.room)
@@ -226,7 +226,7 @@ class WindowAttention(HeadAttention):
         return y, after
 
     def _last(self, state: KeyValues) -> KeyValues:
-        """Of the sinks and the window alone."""
+        """The state cut to the sinks and the window."""
         if state.keys.shape[2] <= self.window + self.sinks:
             return state
         keys, values = self._cut(state.keys), self._cut(state.values)

@@ -1,8 +1,8 @@
-"""Memory for keys and values that grow token by token: appended in place, so that a step copies only what is new.
+"""Memory for keys and values that grow token by token. New ones are appended in place, so a step copies only these.
 
-A state holds exactly its slots unless decoding asks for room (`with_room`); then it has an eighth more memory, or LEAST
-slots. It stays a value: what continues from the state handed out last is written behind it, and what continues from an
-earlier state, as another branch of the same text does, is written into memory of its own.
+A state has memory for exactly its slots unless decoding asks for room (`with_room`): then for an eighth more, at least
+LEAST slots. States stay values. Only the newest state of a room is continued in place; a step from an older state, as
+another branch of the same text takes, copies it into a new room.
 """
 
 from typing import Any
@@ -15,10 +15,10 @@ LEAST = 16  # and for at least so many more
 
 
 class Room:
-    """Memory [b g slots k] of keys and values, longer than what is held of them.
+    """Memory [b g slots k] for keys and values, with free slots at its end.
 
-    held: the keys and values [b g s k], views of it, that may be continued in place: no others are. end: the slots
-    written so far, those that are held no more included.
+    held: views [b g s k] of it, the only keys and values that are continued in place. end: the number of slots written,
+    including those that `held` has left behind.
     """
 
     @torch.no_grad()
@@ -30,7 +30,7 @@ class Room:
         self.held = key, value
 
     def owns(self, keys: Tensor, values: Tensor) -> bool:
-        """Are these the keys and values that it holds?"""
+        """Are these the keys and values `held`?"""
         return keys is self.held[0] and values is self.held[1]
 
     def takes(self, keys: Tensor, values: Tensor, more: int) -> bool:
@@ -39,7 +39,7 @@ class Room:
         return self.owns(keys, values) and writable and self.end + more <= self._both[0].shape[2]
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """What was held and these [b g t k] behind it."""
+        """Append these [b g t k] to `held`, and return it."""
         first, after = self.end - self.held[0].shape[2], self.end + keys.shape[2]
         for memory, new in zip(self._both, (keys, values), strict=True):
             memory.data[:, :, self.end : after] = new  # the slots of earlier states, which autograd may need, stay
@@ -48,7 +48,7 @@ class Room:
         return key, value
 
     def keeps(self, keys: Tensor, values: Tensor, last: tuple[Tensor, Tensor]) -> bool:
-        """Does it go on with these last slots of its keys and values alone? Not where it is much larger than they."""
+        """Hold only these last slots of the keys and values from now on; False if they are too few for this memory."""
         if not self.owns(keys, values) or self._both[0].shape[2] > _roomy(last[0].shape[2] + 1):
             return False
         self.held = last
@@ -68,7 +68,7 @@ def _longer(z: Tensor, size: int) -> Tensor:
 def appended(
     held: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor], room: Room | None
 ) -> tuple[Tensor, Tensor, Room | None]:
-    """Keys and values held with the new ones behind them, in a room if they had one and no gradients are needed."""
+    """The new keys and values appended to those held: in a room if they had one and no gradients are needed."""
     alike = all(one.dtype == two.dtype for one, two in zip(held, new, strict=True))
     if room is None or torch.is_grad_enabled() or not alike:
         key, value = (torch.cat(pair, dim=2) for pair in zip(held, new, strict=True))
@@ -82,7 +82,7 @@ def appended(
 def with_room(state: Any) -> Any:
     """The state of a model with room for keys and values to grow in place.
 
-    Not of layers whose heads compete, that hold nothing yet or that need gradients.
+    A layer gets none while it holds nothing, if its heads compete, or if its state needs gradients.
     """
     if hasattr(state, "room"):
         growing = state.keys.shape[2] and not state.keys.requires_grad
