@@ -53,7 +53,7 @@ def main() -> None:
         told = bench.recall(each)
         lost = (bench.losses(each, "test") - own).mean()
         print(
-            f"{name:45}needle {told['needle']:4.0%}  keys {told['keys']:4.0%}  loss {lost:+.3f}  {each.picture}",
+            f"{name:52}needle {told['needle']:4.0%}  keys {told['keys']:4.0%}  loss {lost:+.3f}  {each.picture}",
             flush=True,
         )
 
