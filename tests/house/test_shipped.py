@@ -48,21 +48,17 @@ def test_a_shipped_drawing_loads(path: Path) -> None:
     assert Architecture.load(path) == Architecture.load(path.with_name("card.json"))
 
 
-def test_help_needs_no_torch_and_half_a_second_of_a_core_at_most() -> None:
+def test_help_needs_no_torch() -> None:
     code = (
-        "import sys, time; sys.argv = ['l2m', '--help']\n"
+        "import sys; sys.argv = ['l2m', '--help']\n"
         "from l2m_design.cli import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "heavy = {'torch', 'optuna', 'mlflow', 'transformers', 'scipy', 'matplotlib', 'pydantic'} & set(sys.modules)\n"
-        "print(time.process_time())\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
-    seconds = []
-    for _ in range(5):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        seconds.append(float(done.stdout.splitlines()[-1]))
-    assert min(seconds) < 0.5
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "search" in done.stdout
 
 
 def test_check_waits_for_no_library_that_it_does_not_need(tmp_path: Path) -> None:

@@ -157,15 +157,14 @@ def test_random_plans_use_the_budget_and_meet_the_demand() -> None:
         assert demand.judge(plan.state(HEAD_DIM)).met
 
 
-def test_a_model_of_many_layers_is_solved_below_two_seconds() -> None:
-    import time
-
+def test_a_model_of_many_layers_is_solved() -> None:
+    """In how many seconds: benchmarks/latency.py."""
     shape = Shape((WHOLE,) * 48, 32, 8, 128, 0)
     options = [Kept("window", 65 * n) for n in range(1, 6)] + [SPARSE]
     rules = Rules(LENGTH, DTYPES, demanded(), ("growth", "level"))
     sack = Knapsack(shape, units_of(shape, options, "head"), rules)
     costs = np.random.default_rng(0).exponential(size=(len(sack.units), len(options) + 1))
     costs = -np.sort(-costs, axis=1)[:, ::-1].copy()
-    began = time.process_time()
-    assert sack.solve(costs, 0.2 * sack.own_bytes) is not None
-    assert time.process_time() - began < 2
+    plan = sack.solve(costs, 0.2 * sack.own_bytes)
+    assert plan
+    assert sack.bytes(plan) <= 0.2 * sack.own_bytes
