@@ -34,14 +34,16 @@ def distil(
     The loss is the KL divergence of the model's predictions from the teacher's, by default those of a copy with the
     full cache, and `how.hidden` times the squared difference of the hidden states that enter the layers from the
     teacher's, as a part of the square of these, a token's and layer's mean. Gradients pass through what is read, not
-    through which tokens stay. Raises WorkFailed when a loss is not finite, BadInput where `peft` is wanted and absent.
+    through which tokens stay. Weights of fewer bits are changed as float32 copies, since a step is smaller than what
+    they can tell apart. Raises WorkFailed when a loss is not finite, BadInput where `peft` is wanted and absent.
     """
     how = how or Healing(sum(map(len, windows)))
     rate = rate or (LORA_RATE if how.method == "lora" else RATE)
     teacher = copy.deepcopy(adopted.model).eval() if teacher is None else teacher
     losses = []
     with _trained(adopted.model, how) as weights:
-        optimiser = torch.optim.AdamW(weights, lr=rate, weight_decay=0.0, betas=(0.9, 0.95))
+        masters = [weight if weight.dtype == torch.float32 else weight.detach().float() for weight in weights]
+        optimiser = torch.optim.AdamW(masters, lr=rate, weight_decay=0.0, betas=(0.9, 0.95))
         for step, window in enumerate(windows):
             done = step / len(windows)
             for group in optimiser.param_groups:
@@ -49,13 +51,25 @@ def distil(
             loss = _loss(adopted, teacher, window, how.hidden)
             if not torch.isfinite(loss.detach()):
                 raise WorkFailed(f"distillation: the loss of window {step + 1} is not finite")
-            optimiser.zero_grad(set_to_none=True)
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(weights, CLIP)
-            optimiser.step()
+            _step(optimiser, weights, masters)
             losses.append(loss.item())
             on_step(step + 1, len(windows))
     return losses
+
+
+def _step(optimiser: torch.optim.Optimizer, weights: list[Tensor], masters: list[Tensor]) -> None:
+    """One step on the masters, whose values the weights then have; the gradients of both are gone after it."""
+    for weight, master in zip(weights, masters, strict=True):
+        if master is not weight and weight.grad is not None:
+            master.grad, weight.grad = weight.grad.float(), None
+    torch.nn.utils.clip_grad_norm_(masters, CLIP)
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    with torch.no_grad():
+        for weight, master in zip(weights, masters, strict=True):
+            if master is not weight:
+                weight.copy_(master)
 
 
 @contextmanager

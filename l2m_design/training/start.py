@@ -188,6 +188,17 @@ class StartModel:
             nats[targets] = torch.cat(losses).cpu()
         return finite(float(nats[first:].mean()))
 
+    def check_healing(self, how: Healing, where: str) -> None:
+        """Raises BadInput where a GPU has too little memory left for a copy of the weights and for what trains them."""
+        weights = list(self._model.parameters())
+        held = sum(weight.nbytes for weight in weights)
+        if how.method == "all":  # gradients, float32 copies and two float32 moments of each weight
+            held += sum(weight.nbytes + weight.numel() * (8 + 4 * (weight.itemsize < 4)) for weight in weights)
+        free = free_memory(self._device)
+        if free is not None and held > free:
+            other = "; give method: lora" if how.method == "all" else ""
+            raise BadInput(f"{where}: needs {held:,} bytes on {self._device}, which has {free:,} left{other}")
+
     def healed(self, plan: CachePlan, corpus: Corpus, length: int, how: Healing, on_step: Progress) -> "Healed":
         """A copy of the model, distilled from the full cache on the training split."""
         size = min(length, LONGEST)
@@ -236,6 +247,11 @@ class Healed:
     def save(self, path: Path) -> None:
         """Its weights, each once."""
         write_tensors(path, dict(self.made.model.named_parameters()), {"of": "healed"})
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that a GPU has left; None where tensors are in the machine's own memory."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
 
 
 def late_of(tokens: Rows) -> int:

@@ -11,6 +11,9 @@ from l2m_design.errors import BadInput
 from l2m_design.search.adoption.knapsack import units_of
 from l2m_design.search.adoption.settings import AdoptionSettings
 from l2m_design.settings import to_yaml
+from l2m_design.training import start as begin
+from l2m_design.training.healing import Healing
+from l2m_design.training.start import StartModel
 from tests.search.adopted import ADOPTION, study
 
 pytestmark = pytest.mark.usefixtures("one_store")
@@ -178,6 +181,17 @@ def test_nothing_is_reselected_that_was_not_searched(place: Path) -> None:
     study(place, "correction={random_plans: 0, trials: 1}", "budgets=[0.7]").run()
     with pytest.raises(BadInput, match="options: window 31 in layer 0 was not measured; search again"):
         study(place, "options=[{cache: window, share: 0.3}]").reselect()
+
+
+def test_healing_that_a_gpu_has_no_memory_for_is_refused_before_anything_is_measured(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = 4 * sum(weight.numel() for weight in StartModel(str(place / "model"), "cpu")._model.parameters())
+    monkeypatch.setattr(begin, "free_memory", lambda device: 3 * weights)
+    with pytest.raises(BadInput, match=rf"finetune.method: needs {4 * weights:,} bytes on cpu.*; give method: lora"):
+        study(place, "finetune={tokens: 200}").run()
+    assert not (place / "runs/small/costs.jsonl").exists()
+    StartModel(str(place / "model"), "cpu").check_healing(Healing(200, "lora"), "finetune.method")
 
 
 def test_the_work_is_as_promised(place: Path) -> None:

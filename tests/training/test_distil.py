@@ -104,3 +104,14 @@ def test_hidden_states_draw_near_to_the_teachers(kind: str) -> None:
     assert losses[-1] < 0.8 * losses[0]
     whole = PlannedModel(loud(), CachePlan.alike([Kept("full")] * 3, 2))
     assert distil(whole, [WINDOW], Healing(70, hidden=10.0))[0] == pytest.approx(0, abs=1e-4)
+
+
+def test_steps_too_small_for_weights_of_sixteen_bits_add_up() -> None:
+    model = loud().bfloat16()
+    before = copy.deepcopy(model)
+    distil(PlannedModel(model, PLAN), [WINDOW] * 20, rate=5e-5)
+    weights = zip(before.model.layers.parameters(), model.model.layers.parameters(), strict=True)
+    moved = [float((new != old)[old.abs() > 0.1].float().mean()) for old, new in weights if old.ndim == 2]
+    assert len(moved) == 3 * 7
+    assert min(moved) > 0.2  # a step of 5e-5 is a tenth of what tells numbers above 0.1 apart
+    assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}

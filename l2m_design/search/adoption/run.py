@@ -140,6 +140,8 @@ class Adoption:
             use_threads(self.settings.threads)
         start = StartModel(self.settings.start, self.settings.device)
         start.begins_as(self.corpus)
+        if self.settings.finetune:
+            start.check_healing(self.settings.finetune.how, "finetune.method")
         identity = {
             "start": start.fingerprint,
             "corpus": self.corpus.fingerprint,
