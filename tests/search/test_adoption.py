@@ -154,7 +154,12 @@ def test_a_study_from_end_to_end(place: Path) -> None:
         names = {row.name for row in (budget.best, *budget.others)}
         assert {"uniform window", "uniform sparse by attention (H2O)"} <= names
         assert "uniform sparse by use, all heads compete" in names
-        assert budget.rival is not None
+        parts = {row.name: row.part for row in budget.others}
+        assert {name for name, part in parts.items() if part} <= {n for n in parts if n.startswith("uniform ")}
+        assert parts.get(budget.rival) == budget.lost
+        for row in budget.others:
+            if row.part and row.difference and budget.best.difference:
+                assert row.part.value == pytest.approx(budget.best.difference.value / row.difference.value)
         assert list(budget.best.context_gain) == [25, 50]
         assert budget.best.effective_context in (0, 25, 50)
     assert found.start.effective_context is not None

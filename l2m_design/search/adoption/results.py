@@ -61,7 +61,8 @@ class PlanRow:
     seen if the true one were delta. recall: share of the digits asked for that were the likeliest token.
     context_gain: by context c in tokens, late loss on test windows with the past cut to c less that with the whole
     past; effective_context: the longest c with a gain, 0 where there is none, None where it was not measured.
-    healed: was it distilled?
+    healed: was it distilled? part: of a uniform plan, what the best plan of its budget loses on test windows as a part
+    of what this one does, where this is clearly above 0.
     """
 
     name: str
@@ -82,6 +83,7 @@ class PlanRow:
     context_gain: dict[int, Gap] = field(default_factory=dict)
     effective_context: int | None = None
     healed: bool = False
+    part: Estimate | None = None
 
     @property
     def key(self) -> str:

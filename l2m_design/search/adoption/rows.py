@@ -105,6 +105,7 @@ class Rows:
         """A budget; its best plan is held against the uniform plan that loses least on test windows."""
         rival = rival_of([best, *others])
         over, lost = self._beside(best, rival) if rival else (None, None)
+        others = [replace(r, part=self._beside(best, r)[1]) if r.name.startswith(UNIFORM) else r for r in others]
         return BudgetRow(
             bytes=round(budget),
             share=budget / self._knapsack.own_bytes,
@@ -124,7 +125,7 @@ class Rows:
         """
         bench, losses = self._bench, []
         kv_heads = self._knapsack.shape.kv_heads
-        if ours.difference is None or ours.fingerprint == theirs.fingerprint:
+        if ours.difference is None or theirs.difference is None or ours.fingerprint == theirs.fingerprint:
             return None, None
         for row in (ours, theirs):
             plan = CachePlan.of_plain(row.layers, kv_heads)
