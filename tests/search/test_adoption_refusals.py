@@ -34,6 +34,8 @@ pytestmark = pytest.mark.usefixtures("one_store")
         ({"budgets": []}, "budgets: "),
         ({"budgets": [0.7, 0.5, 0.7]}, "budgets.2: 0.7: is the same budget as budgets.0; remove one"),
         ({"budgets": [1e30]}, r"budgets.0: 1e\+30: 1e\+30 bytes are more than the state of the model itself"),
+        ({"limits": {100: 0.5}}, "limits: 100 must be below the target length .100."),
+        ({"limits": {50: 0.01}}, "limits: no plan meets {50: 0.01} and what else is required; give higher limits"),
         ({"options": []}, "options: "),
         ({"options": [{"cache": "windw", "share": 0.5}]}, "options.0.cache: input should be 'window'"),
         ({"options": [{"cache": "window"}]}, "options.0: cache: window needs either a share or a window"),

@@ -1,5 +1,6 @@
 """The knapsack finds what trying every plan finds, within the bytes and under the condition."""
 
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -61,6 +62,24 @@ def test_the_solution_is_that_of_trying_every_plan(share: float, judged: bool) -
         assert sack.bytes(found) <= budget
         assert sack.predicted(found, costs) == pytest.approx(best)
         assert demand is None or demand.judge(found.state(HEAD_DIM)).met
+
+
+def test_limits_at_other_lengths_hold_and_cost_no_more_than_they_must() -> None:
+    free, short = knapsack(), 64
+    most = 0.45 * free.bytes(CachePlan.own(SHAPE), short)
+    rules = replace(free.rules, limits=((short, most),))
+    held = Knapsack(SHAPE, free.units, rules)
+    bound = 0
+    for seed in range(4):
+        costs, budget = costs_of(free, seed), 0.5 * free.own_bytes
+        plans = [free.plan(list(picks)) for picks in product(range(len(OPTIONS) + 1), repeat=4)]
+        fitting = [plan for plan in plans if free.bytes(plan) <= budget and free.bytes(plan, short) <= most]
+        found = held.solve(costs, budget)
+        assert found in fitting
+        assert held.predicted(found, costs) == pytest.approx(min(free.predicted(plan, costs) for plan in fitting))
+        bound += found != free.solve(costs, budget)
+    assert bound
+    assert not held.meets(CachePlan.own(SHAPE))
 
 
 def test_a_demand_forbids_plans_that_would_be_cheaper() -> None:

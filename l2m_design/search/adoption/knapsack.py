@@ -47,13 +47,14 @@ def units_of(shape: Shape, kept: list[Kept], grain: str) -> list[Unit]:
 @dataclass(frozen=True)
 class Rules:
     """What a plan is held to: bytes at the target length in these dtypes; the demand, where there is one, and which of
-    its parts are enforced.
+    its parts are enforced; the most bytes at other lengths.
     """
 
     length: int
     dtypes: Dtypes
     demand: Demand | None = None
     enforce: tuple[str, ...] = ()
+    limits: tuple[tuple[int, float], ...] = ()
 
 
 class Knapsack:
@@ -75,12 +76,14 @@ class Knapsack:
             plan = plan.but(unit.layer, unit.heads, unit.options[pick])
         return plan
 
-    def bytes(self, plan: CachePlan) -> int:
-        """State bytes of a plan at the target length."""
-        return plan.bytes(self.rules.length, self.shape.head_dim, self.rules.dtypes)
+    def bytes(self, plan: CachePlan, length: int = 0) -> int:
+        """State bytes of a plan, at the target length unless another is given."""
+        return plan.bytes(length or self.rules.length, self.shape.head_dim, self.rules.dtypes)
 
     def meets(self, plan: CachePlan) -> bool:
-        """Does the plan alone meet what is enforced? Where the level is not decided, it does."""
+        """Does the plan alone meet limits and what is enforced? Where the level is not decided, it does."""
+        if any(self.bytes(plan, length) > most for length, most in self.rules.limits):
+            return False
         demand = self.rules.demand
         verdict = demand.judge(plan.state(self.shape.head_dim)) if demand else None
         return verdict is None or (
@@ -161,15 +164,19 @@ class Knapsack:
 
     @cached_property
     def _bytes(self) -> NDArray[np.float64]:
-        return np.array([float(law.bytes(self.rules.length, self.rules.dtypes)) for law in self._laws])
+        return self._bytes_at(self.rules.length)
+
+    def _bytes_at(self, length: int) -> NDArray[np.float64]:
+        return np.array([float(law.bytes(length, self.rules.dtypes)) for law in self._laws])
 
     @cached_property
     def _conditions(self) -> list[LinearConstraint]:
-        """Growth: some layer grows as fast as required. Level: all of them hold what is required, at the best that is
+        """Limits: bytes at other lengths. Growth: some layer grows as fast as required. Level: all of them hold what is required, at the best that is
         known of both, at half of every judged length. What is required is taken as of all options together, which is
         the least that it can be: see _solved.
         """
-        demand, found = self.rules.demand, list[LinearConstraint]()
+        demand = self.rules.demand
+        found = [LinearConstraint(self._bytes_at(length)[None], 0, most) for length, most in self.rules.limits]
         if demand is None:
             return found
         laws = self._laws

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from l2m_design.architecture.plans import Shape
+from l2m_design.architecture.plans import CachePlan, Shape
 from l2m_design.condition import Demand
 from l2m_design.corpus import open_corpus
 from l2m_design.errors import BadInput, named
@@ -202,13 +202,21 @@ class Adoption:
 
     def knapsack(self, demand: Demand | None) -> Knapsack:
         """All plans, held to this demand."""
-        terms = self.settings.condition
-        return Knapsack(self.shape, self.units, Rules(terms.length, terms.dtypes, demand, self.settings.enforce))
+        terms, own = self.settings.condition, CachePlan.own(self.shape)
+        limits = tuple(
+            (length, most * own.bytes(length, self.shape.head_dim, terms.dtypes) if most <= 1 else most)
+            for length, most in sorted(self.settings.limits.items())
+        )
+        rules = Rules(terms.length, terms.dtypes, demand, self.settings.enforce, limits)
+        return Knapsack(self.shape, self.units, rules)
 
     def budgets(self, knapsack: Knapsack) -> list[float]:
         """In bytes, from the largest down. Raises BadInput where no plan fits one, or one is no budget of its own."""
         least = knapsack.least()
         if least is None:
+            if limits := self.settings.limits:
+                told = ", ".join(f"{length}: {most:g}" for length, most in limits.items())
+                raise BadInput(f"limits: no plan meets {{{told}}} and what else is required; give higher limits")
             raise BadInput(
                 "demand: no plan meets the condition, not even the full cache of the model; change demand or enforce"
             )

@@ -17,6 +17,7 @@ from l2m_design.training.healing import Healing
 START = "start"  # the key that tells such a study; in `demand.model`, the model itself
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Budget = Annotated[float, Field(gt=0.0)]
+Length = Annotated[int, Field(strict=False, ge=1)]
 
 
 class OptionSettings(Values):
@@ -144,7 +145,8 @@ class AdoptionSettings(Values):
     of a layer) or head (a cache for each kv head). allocate: which kv heads may compete for the slots of sparse caches
     by predicted use: layer (those of one layer), or model (plans in which those of all layers compete for the sum of
     their slots are tried too). chunk: tokens of a chunk of sparse caches, a power of two. budgets:
-    sizes of the state at the target length, as shares of that of the model (up to 1) or in bytes. demand: the
+    sizes of the state at the target length, as shares of that of the model (up to 1) or in bytes. limits: by shorter
+    lengths, what the state of every plan may be there at most, as shares of that of the model or in bytes. demand: the
     requirement, measured or given; by default no condition is required. condition: how the requirement is judged;
     condition.length is the target length, by default `length`. enforce: parts of the condition that every plan must
     meet. windows: how many held-out windows are read. correction: how plans are checked and improved. finetune: adapt
@@ -163,6 +165,7 @@ class AdoptionSettings(Values):
     allocate: Allocate = "model"
     chunk: Annotated[int, Field(ge=2, le=65536)] = 32
     budgets: Annotated[tuple[Budget, ...], Field(strict=False, min_length=1)] = (0.5, 0.25, 0.125, 0.0625)
+    limits: dict[Length, Budget] = Field(default_factory=dict)
     demand: DemandSettings | None = None
     condition: Terms = Terms()
     enforce: Annotated[tuple[Literal["growth", "level"], ...], Field(strict=False)] = ("growth", "level")
@@ -194,6 +197,10 @@ class AdoptionSettings(Values):
         if self.condition.length < self.length:
             raise ValueError(
                 f"condition.length: {self.condition.length} must be at least length ({self.length}), which is measured"
+            )
+        if late := [length for length in self.limits if length >= self.condition.length]:
+            raise ValueError(
+                f"limits: {late[0]} must be below the target length ({self.condition.length}), at which `budgets` hold"
             )
         known: dict[Kept, int] = {}
         for number, option in enumerate(self.options):
