@@ -70,9 +70,9 @@ STUDY = """
 name: small
 corpus: "santa-fe:beta=0.5,pairs=512,keys=64,documents=40"
 space: space.yaml
-demand: {measure: {estimator: compression, shortest: 16, windows: 16}}
+demand: {beta: 0.5}
 condition: {length: 4096}
-recipe: {length: 128, tokens: 16384, batch_tokens: 512, windows: 16, rungs: [0.5]}
+recipe: {length: 128, tokens: 4096, batch_tokens: 512, windows: 16, rungs: [0.5]}
 search: {trials: 1, warmup_trials: 4}
 """
 

@@ -11,7 +11,7 @@ from tests.command import l2m
 def test_real_text_becomes_an_exported_architecture(tmp_path: Path, repository: Path) -> None:
     small = (
         "corpus=stdlib:tokenizer=bpe:512",
-        "recipe.tokens=16384",
+        "recipe.tokens=8192",
         "recipe.length=256",
         "recipe.windows=24",
         "search.trials=2",
@@ -19,7 +19,7 @@ def test_real_text_becomes_an_exported_architecture(tmp_path: Path, repository: 
         "space.parameters=120000",
         "space.depth=2",
         "demand.measure.windows=64",
-        "finalists={top: 1, seeds: 2, tokens: 16384, baselines: [all attention]}",
+        "finalists={top: 1, seeds: 2, tokens: 8192, baselines: [all attention]}",
         "name=small",
     )
     sets = [word for setting in small for word in ("--set", setting)]

@@ -20,7 +20,7 @@ ADOPTION: dict[str, Any] = {
     ],
     "budgets": [0.7, 0.45],
     "windows": {"costs": 2, "test": 10, "recall": 0},
-    "correction": {"random_plans": 4, "trials": 7},
+    "correction": {"random_plans": 4, "trials": 2},
     "fit": 1,
     "device": "cpu",
 }

@@ -171,7 +171,9 @@ class Knapsack:
 
     @cached_property
     def _conditions(self) -> list[LinearConstraint]:
-        """Limits: bytes at other lengths. Growth: some layer grows as fast as required. Level: all of them hold what is required, at the best that is
+        """Limits: bytes at other lengths.
+
+        Growth: some layer grows as fast as required. Level: all of them hold what is required, at the best that is
         known of both, at half of every judged length. What is required is taken as of all options together, which is
         the least that it can be: see _solved.
         """

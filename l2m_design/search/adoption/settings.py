@@ -92,8 +92,7 @@ class CorrectionSettings(Values):
     """How the assumption that costs add up is checked and corrected, by measuring whole plans.
 
     random_plans: number of random plans within the budgets, whose measured losses are compared with the predicted ones.
-    trials: number of trials of Optuna for each budget: first known plans, those in which all heads compete among them,
-    then solutions for scaled costs.
+    trials: number of trials of Optuna for each budget, beside the solution and known plans: solutions for scaled costs.
     """
 
     random_plans: Annotated[int, Field(ge=0, le=1000)] = 30

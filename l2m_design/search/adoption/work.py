@@ -45,7 +45,7 @@ def work_of(settings: AdoptionSettings, config: Any, shape: Shape, units: list[U
         "costs": windows.costs * (1 + replaced),
         "random plans": float(windows.costs * settings.correction.random_plans),
         "correction": float(
-            windows.costs * sum(max(settings.correction.trials, 1 + count) + bool(pooled) for count in designs)
+            windows.costs * sum(1 + count + settings.correction.trials + bool(pooled) for count in designs)
         ),
         "test": float(windows.test * tested),
         "recall": float(windows.recall * asked),
@@ -68,7 +68,7 @@ def _stages(settings: AdoptionSettings, designs: list[int], replacements: int, p
         RANDOM: (correction.random_plans, windows.costs),
     }
     for number, count in enumerate(designs):
-        parts[of_budget(number, "correction")] = max(correction.trials, 1 + count), windows.costs
+        parts[of_budget(number, "correction")] = 1 + count + correction.trials, windows.costs
     for number, count in enumerate(designs):
         parts[of_budget(number, "test")] = 2 + count + RANDOM_TESTED, windows.test
         parts[of_budget(number, "recall")] = 2 * bool(asked), asked

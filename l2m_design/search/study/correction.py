@@ -1,7 +1,7 @@
 """Correction: Optuna looks for better plans around the solution of the knapsack.
 
-A trial is a known plan, or the solution under costs that factors raise or lower, one for each third of the layers and
-each kind of cache: so every plan is within the budget and meets the condition.
+A trial is the solution under costs that factors raise or lower, one for each third of the layers and each kind of
+cache: so every plan is within the budget and meets the condition. The solution itself and known plans are tried first.
 """
 
 from collections.abc import Callable
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import optuna
+from optuna.distributions import FloatDistribution
 from optuna.samplers import TPESampler
 
 from l2m_design.architecture.plans import CachePlan
@@ -18,6 +19,7 @@ from l2m_design.search.adoption.knapsack import Knapsack
 SOLVED = "solved"
 THIRDS = ("lower", "middle", "upper")
 WIDEST = 3.0  # a factor and its inverse
+STARTING = 5  # trials at random, the solution among them
 
 Measure = Callable[[CachePlan], float]
 
@@ -41,33 +43,35 @@ class Neighbourhood:
     known: dict[str, CachePlan]
 
     def search(self, measure: Measure, trials: int, seed: int, on_step: Callable[[int, int], None]) -> list[Tried]:
-        """What was tried, best first: the solution itself, the known plans, then what Optuna asks for. A plan that was
-        tried before is not measured again.
+        """What was tried, best first: the solution itself, the known plans, and what `trials` trials of Optuna ask for.
+        A plan that was tried before is not measured again.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        sampler = TPESampler(seed=seed, n_startup_trials=len(self.known) + 4)
-        study, groups = optuna.create_study(sampler=sampler), _groups(self.knapsack)
-        study.enqueue_trial({"plan": SOLVED} | dict.fromkeys(groups, 1.0))
-        for name in self.known:
-            study.enqueue_trial({"plan": name})
         found: dict[CachePlan, Tried] = {}
-        planned = max(trials, 1 + len(self.known))
+        groups, total = _groups(self.knapsack), 1 + len(self.known) + trials
 
-        def objective(trial: optuna.Trial) -> float:
-            name = trial.suggest_categorical("plan", [SOLVED, *self.known])
-            plan = self.known.get(name)
-            if plan is None:
-                factors = {group: trial.suggest_float(group, 1 / WIDEST, WIDEST, log=True) for group in groups}
-                plan = self.knapsack.solve(_scaled(self.knapsack, self.costs, factors), self.budget)
-                name = f"{SOLVED}, trial {trial.number}" if trial.number else SOLVED
-            if plan is None:
-                raise optuna.TrialPruned
+        def tried(number: int, name: str, plan: CachePlan) -> float:
             if plan not in found:
                 found[plan] = Tried(name, plan, measure(plan))
-            on_step(trial.number + 1, planned)
+            on_step(number + 1, total)
             return found[plan].loss
 
-        study.optimize(objective, n_trials=planned)
+        study = optuna.create_study(sampler=TPESampler(seed=seed, n_startup_trials=STARTING))
+        distribution = FloatDistribution(1 / WIDEST, WIDEST, log=True)
+        if solution := self.knapsack.solve(self.costs, self.budget):
+            alike = {"params": dict.fromkeys(groups, 1.0), "distributions": dict.fromkeys(groups, distribution)}
+            study.add_trial(optuna.trial.create_trial(value=tried(0, SOLVED, solution), **alike))
+        for number, (name, plan) in enumerate(self.known.items(), 1):
+            tried(number, name, plan)
+
+        def objective(trial: optuna.Trial) -> float:
+            factors = {group: trial.suggest_float(group, 1 / WIDEST, WIDEST, log=True) for group in groups}
+            plan = self.knapsack.solve(_scaled(self.knapsack, self.costs, factors), self.budget)
+            if plan is None:
+                raise optuna.TrialPruned
+            return tried(len(self.known) + trial.number, f"{SOLVED}, trial {trial.number}", plan)
+
+        study.optimize(objective, n_trials=trials)
         return sorted(found.values(), key=lambda tried: tried.loss)
 
 
