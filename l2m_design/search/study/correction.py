@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import optuna
-from optuna.distributions import FloatDistribution
 from optuna.samplers import TPESampler
 
 from l2m_design.architecture.plans import CachePlan
@@ -56,21 +55,20 @@ class Neighbourhood:
             on_step(number + 1, total)
             return found[plan].loss
 
-        study = optuna.create_study(sampler=TPESampler(seed=seed, n_startup_trials=STARTING))
-        distribution = FloatDistribution(1 / WIDEST, WIDEST, log=True)
-        if solution := self.knapsack.solve(self.costs, self.budget):
-            alike = {"params": dict.fromkeys(groups, 1.0), "distributions": dict.fromkeys(groups, distribution)}
-            study.add_trial(optuna.trial.create_trial(value=tried(0, SOLVED, solution), **alike))
-        for number, (name, plan) in enumerate(self.known.items(), 1):
-            tried(number, name, plan)
-
         def objective(trial: optuna.Trial) -> float:
             factors = {group: trial.suggest_float(group, 1 / WIDEST, WIDEST, log=True) for group in groups}
             plan = self.knapsack.solve(_scaled(self.knapsack, self.costs, factors), self.budget)
             if plan is None:
                 raise optuna.TrialPruned
+            if trial.number == 0:
+                return tried(0, SOLVED, plan)
             return tried(len(self.known) + trial.number, f"{SOLVED}, trial {trial.number}", plan)
 
+        study = optuna.create_study(sampler=TPESampler(seed=seed, n_startup_trials=STARTING))
+        study.enqueue_trial(dict.fromkeys(groups, 1.0))
+        study.optimize(objective, n_trials=1)
+        for number, (name, plan) in enumerate(self.known.items(), 1):
+            tried(number, name, plan)
         study.optimize(objective, n_trials=trials)
         return sorted(found.values(), key=lambda tried: tried.loss)
 
