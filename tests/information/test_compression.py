@@ -75,7 +75,7 @@ def test_a_text_of_shuffled_words_has_a_vocabulary_and_no_beta(tmp_path: Path, m
     rng = np.random.default_rng(1)
     words = ["".join(chr(97 + letter) for letter in rng.integers(0, 26, 5)) for _ in range(3000)]
     documents = [
-        " ".join(rng.choice(words, 2000, p=rng.dirichlet(np.full(len(words), 0.02)))).encode() for _ in range(40)
+        " ".join(rng.choice(words, 2000, p=rng.dirichlet(np.full(len(words), 0.02)))).encode() for _ in range(24)
     ]
     found = measured(written(tmp_path, documents), **SMALL)
     assert (found.curve.mean() > 0).all()

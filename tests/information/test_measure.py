@@ -110,7 +110,7 @@ def test_the_published_correction_shifts_every_length_alike(measured: Measured) 
 
 
 def test_compression_measures_real_text() -> None:
-    found = measure(open_corpus("stdlib"), MeasurementSettings(windows=64, replicates=200))
+    found = measure(open_corpus("stdlib"), MeasurementSettings(windows=32, replicates=200))
     assert found.curve.lengths.tolist() == [128 * 2**j for j in range(7)]
     assert (np.diff(found.curve.mean()) > 0).all()
     assert found.beta is not None
