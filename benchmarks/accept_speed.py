@@ -25,7 +25,7 @@ from l2m_design.model.graphed import Graph, decoder, fixed
 from l2m_design.model.kernels import Kernels
 from l2m_design.model.mixer import Mixer, Pass
 from l2m_design.model.probing import Probe
-from l2m_design.training.latency import decode_milliseconds
+from l2m_design.training.latency import timed_decoding
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.run import train
 
@@ -269,7 +269,7 @@ def _decoded(layer: dict[str, Any], sizes: Sizes, device: torch.device, kernels:
     layers = [layer] * sizes.decoding_layers
     drawn = Architecture.parse({"vocabulary": 256, "width": sizes.width, "layers": layers}, "acceptance")
     model = build(drawn, kernels).to(device).eval()
-    took = decode_milliseconds(model, sizes.decoding, device)
+    took = timed_decoding(model, sizes.decoding, device).milliseconds
     tokens = torch.zeros(1, 64, dtype=torch.long, device=device)
     with torch.inference_mode(), autocast(device):
         _, state = model.prefill(tokens)

@@ -1,20 +1,28 @@
 """Latency: what a decoding step takes once a context was read."""
 
 import time
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from l2m_design.model import LanguageModel
 from l2m_design.model.backends import autocast
-from l2m_design.model.graphed import decoder
+from l2m_design.model.graphed import Graph, decoder
 
 STEPS, WARM = 24, 4
 
 
+class Decoding(NamedTuple):
+    """Median milliseconds of a step, and whether steps were replayed as a CUDA graph."""
+
+    milliseconds: float
+    graph: bool
+
+
 @torch.inference_mode()
-def decode_milliseconds(model: LanguageModel, length: int, device: torch.device) -> float:
-    """Median milliseconds of a step of one sequence behind a context of `length` tokens, by a graph where it can."""
+def timed_decoding(model: LanguageModel, length: int, device: torch.device) -> Decoding:
+    """Steps of one sequence behind a context of `length` tokens, by a graph where it can be."""
     model.eval()
     tokens = torch.arange(length, device=device)[None] % model.architecture.vocabulary
     times = []
@@ -27,4 +35,4 @@ def decode_milliseconds(model: LanguageModel, length: int, device: torch.device)
                 torch.cuda.synchronize(device)
             times.append(1000 * (time.perf_counter() - began))
     model.train()
-    return float(np.median(times[WARM:]))
+    return Decoding(float(np.median(times[WARM:])), isinstance(step, Graph))

@@ -71,8 +71,8 @@ class Result:
     the source knows its exact Bayes loss, losses above it in nats per judged token (a fact), over the second half of
     windows, and over the eighths of a window (see l2m_design.training.excess).
     mi_captured_nats: early minus late losses; of recall tasks, whose law changes along a document, no information.
-    decode_ms: of a decoding step, if it was measured. test_late_by_context: by context c in tokens, late losses of
-    the same test tokens with the past cut to c, as test_late_by_document; context_seconds: that this took (counted in
+    decode_ms: of a decoding step, if it was measured; decode_graph: were its steps replayed as a CUDA graph?
+    test_late_by_context: by context c in tokens, late losses of the same test tokens with the past cut to c, as test_late_by_document; context_seconds: that this took (counted in
     evaluate_seconds too). micro_batch: windows that passed through the model at once, in each process, at the end.
     matmul_precision: the recipe's.
     """
@@ -98,6 +98,7 @@ class Result:
     test_late_excess_by_document: list[float] | None = None
     test_excess_by_position: list[float] | None = None
     decode_ms: float | None = None
+    decode_graph: bool | None = None
     test_late_by_context: dict[str, list[float]] = field(default_factory=dict)
     context_seconds: float = 0.0
     micro_batch: int | None = None

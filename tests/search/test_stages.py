@@ -1,6 +1,7 @@
 """From trials to finalists to the choice, and the choice again, with training replaced by a formula."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -8,7 +9,10 @@ import pytest
 
 from l2m_design.errors import BadInput
 from l2m_design.search.driver import Listener
+from l2m_design.search.record import Record
+from l2m_design.search.results.finalists import front
 from l2m_design.search.results.reselect import reselected
+from l2m_design.search.results.summary import notes
 from l2m_design.search.results.values import Summary
 from l2m_design.search.settings import load_study
 
@@ -216,12 +220,18 @@ def test_with_latency_the_front_is_one_of_three_objectives(opened, jobs) -> None
     assert all(row["decode_ms"] == 2.0 for row in summary["front"] + summary["baselines"])
 
 
+@pytest.mark.parametrize(("graphs", "said"), [((True, False), True), ((False, False), False), ((None, None), False)])
+def test_decoding_by_graphs_and_by_steps_is_not_compared_in_silence(opened, jobs, graphs, said: bool) -> None:
+    search = opened("search.trials=0")
+    summary = search.run()
+    records = [Record(**row) for row in summary["records"]]
+    results = [r.result | {"decode_graph": graphs[n % 2]} for n, r in enumerate(records)]
+    found = notes([replace(r, result=x) for r, x in zip(records, results, strict=True)], [], search.settings)
+    count = f"{(len(records) + 1) // 2} of {len(records)} architectures, those whose state is of fixed size"
+    assert any(count in note for note in found) is said
+
+
 def test_nothing_in_a_front_is_beaten_in_all_that_was_measured(opened, jobs) -> None:
-    from dataclasses import replace
-
-    from l2m_design.search.record import Record
-    from l2m_design.search.results.finalists import front
-
     one = Record(**opened("search.trials=0").run()["records"][0])
     assert one.result is not None
 

@@ -22,7 +22,7 @@ from l2m_design.model.backends import pick_device, usable_cores, use_threads
 from l2m_design.model.probes import serving
 from l2m_design.model.probing import Probe
 from l2m_design.model.weights import save_weights
-from l2m_design.training.latency import decode_milliseconds
+from l2m_design.training.latency import timed_decoding
 from l2m_design.training.parallel import Plan, check_processes, train_together
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.run import Rung, Stopped, train
@@ -268,7 +268,8 @@ def _train(
         plan = Plan(architecture, job.corpus, recipe, str(device), threads, checkpoint, probes=probes, shard=job.shard)
         model, result = train_together(job.processes, plan, on_rung, on_step, on_ready, on_loss=on_loss)
     if job.latency:
-        result = replace(result, decode_ms=decode_milliseconds(model, recipe.length, device))
+        took = timed_decoding(model, recipe.length, device)
+        result = replace(result, decode_ms=took.milliseconds, decode_graph=took.graph)
     return Outcome(result=result.plain(), note=_kept(model, job.weights))
 
 

@@ -272,7 +272,18 @@ def notes(every: list[Record], runs: list[FinalRun], settings: StudySettings) ->
             f"in training, windows of {length} or more tokens are the same as full attention, since recipe.length is "
             f"{length}: their losses say nothing about longer contexts"
         )
-    return said
+    return [*said, *_unlike_decoding(every)]
+
+
+def _unlike_decoding(every: list[Record]) -> list[str]:
+    """A warning where decoding times differ by launches and not by what is computed."""
+    by_graph = [r.result["decode_graph"] for r in every if r.result and r.result.get("decode_graph") is not None]
+    if len(set(by_graph)) < 2:
+        return []
+    return [
+        f"decoding times compare unlike things: {sum(by_graph)} of {len(by_graph)} architectures, those whose state is "
+        "of fixed size, were replayed as a CUDA graph; the others waited for the launch of each kernel"
+    ]
 
 
 def _missing(name: str, own: list[Record]) -> str:
