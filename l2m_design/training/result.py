@@ -72,9 +72,9 @@ class Result:
     windows, and over the eighths of a window (see l2m_design.training.excess).
     mi_captured_nats: early minus late losses; of recall tasks, whose law changes along a document, no information.
     decode_ms: of a decoding step, if it was measured; decode_graph: were its steps replayed as a CUDA graph?
-    test_late_by_context: by context c in tokens, late losses of the same test tokens with the past cut to c, as test_late_by_document; context_seconds: that this took (counted in
-    evaluate_seconds too). micro_batch: windows that passed through the model at once, in each process, at the end.
-    matmul_precision: the recipe's.
+    test_late_by_context: by context c in tokens, late losses of the same test tokens with the past cut to c, as
+    test_late_by_document; context_seconds: that this took (counted in evaluate_seconds too). micro_batch: windows that
+    passed through the model at once, in each process, at the end. matmul_precision: the recipe's.
     """
 
     late_loss: float
