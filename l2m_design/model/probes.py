@@ -85,12 +85,13 @@ class Apart:
             return self._probe
         try:
             code = self._child.wait(max(0.0, self._until - time.monotonic()))
-            ended = self._crash(code) if code else ""
+            self._probe = self._crashed(code) if code else self._last()
         except subprocess.TimeoutExpired:
-            ended = f"{self._last().reason}: stopped after {self.limit:.0f} s"
+            last = self._last()
+            reason = f"{last.reason}: stopped after {self.limit:.0f} s"
+            self._probe = replace(last, used=False, reason=reason, stopped=True)
         finally:
             self.stop()
-        self._probe = replace(self._last(), used=False, reason=ended) if ended else self._last()
         return self._probe
 
     def stop(self) -> None:
@@ -107,11 +108,12 @@ class Apart:
         told = [line.removeprefix(MARK) for line in self._out if line.startswith(MARK)]
         return Probe(**json.loads(told[-1])) if told else self._probe
 
-    def _crash(self, code: int) -> str:
+    def _crashed(self, code: int) -> Probe:
         self._said.seek(0)
         lines = self._said.read().strip().splitlines()
         how = f"signal {-code}" if code < 0 else f"exit {code}"
-        return f"{self._last().reason}: the process crashed ({how}){': ' + lines[-1] if lines else ''}"
+        reason = f"{self._last().reason}: the process crashed ({how}){': ' + lines[-1] if lines else ''}"
+        return replace(self._last(), used=False, reason=reason, wrong=True)
 
 
 def _file() -> IO[str]:

@@ -38,7 +38,8 @@ MARK = "probe: "
 class Probe:
     """What a candidate did. error: relative to torch; seconds: of the first calls, compilation included; speed: times
     torch's, at a length that is worth it. reason: why it is not used, or the stage that it is in. sizes: of the inputs;
-    none for the usual ones. on: the device's name, once it was probed there.
+    none for the usual ones. on: the device's name, once it was probed there. stopped: did it take longer than its
+    limit? wrong: did it crash, fail or differ from torch? Neither is a library that does not load.
     """
 
     name: str
@@ -53,6 +54,8 @@ class Probe:
     reason: str = ""
     sizes: str = ""
     on: str = ""
+    stopped: bool = False
+    wrong: bool = False
 
     @property
     def what(self) -> tuple[str, str, str, str]:
@@ -84,7 +87,8 @@ def stages(candidate: Candidate, device: torch.device) -> Iterator[Probe]:
     try:
         function = candidate.make()
     except Exception as error:  # a broken library may raise anything when it loads
-        yield replace(probe, reason=f"does not load: {first_line(error)}")
+        own = candidate.library == "torch"  # which is no option
+        yield replace(probe, reason=f"does not load: {first_line(error)}", wrong=own)
         return
     probe = replace(probe, loads=True)
     yield replace(probe, reason="compiling")
@@ -92,12 +96,13 @@ def stages(candidate: Candidate, device: torch.device) -> Iterator[Probe]:
     try:
         error_found = parity(candidate, function, device)
     except Exception as error:  # nor do kernels keep to one kind of error
-        yield replace(probe, reason=f"fails: {first_line(error)}")
+        yield replace(probe, reason=f"fails: {first_line(error)}", wrong=True)
         return
     probe = replace(probe, error=error_found, seconds=time.perf_counter() - began)
     allowed = TOLERANCE[candidate.dtype]
     if not error_found <= allowed:
-        yield replace(probe, reason=f"differs from torch by {error_found:.1e}, {allowed:.0e} is allowed")
+        reason = f"differs from torch by {error_found:.1e}, {allowed:.0e} is allowed"
+        yield replace(probe, reason=reason, wrong=True)
         return
     if device.type == "cuda":
         yield replace(probe, reason="timing")
@@ -110,7 +115,7 @@ def timed(probe: Probe, candidate: Candidate, function: Callable[..., Any], devi
     try:
         times = speed(candidate, function, device)
     except Exception as error:  # such as too little memory at the longer length
-        return replace(probe, reason=f"fails at {SCALE} times as many tokens: {first_line(error)}")
+        return replace(probe, reason=f"fails at {SCALE} times as many tokens: {first_line(error)}", wrong=True)
     slow = f"agrees, at {times:.2f} of torch's speed" if times < LEAST_SPEED else ""
     return replace(probe, speed=times, reason=slow)
 

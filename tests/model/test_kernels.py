@@ -57,6 +57,7 @@ def test_a_kernel_that_deviates_in_value_or_gradient_is_refused(field: str, part
     probe, function = measure(stand_in(field, lambda: wrong))
     assert function is None
     assert not probe.used
+    assert probe.wrong
     assert "differs from torch by" in probe.reason
 
 
@@ -191,10 +192,14 @@ def test_a_library_that_does_not_load_or_run_says_why_in_one_line() -> None:
     def fails(*inputs: Any) -> Any:
         raise NotImplementedError("no operator\nfor this device")
 
-    for make, words in ((broken, "does not load: no symbol"), (lambda: fails, "fails: no operator")):
-        probe, function = measure(stand_in("window", make))
+    for make, words, library, wrong in (
+        (broken, "does not load: no symbol", "fla", False),
+        (broken, "does not load: no symbol", "torch", True),
+        (lambda: fails, "fails: no operator", "fla", True),
+    ):
+        probe, function = measure(replace(stand_in("window", make), library=library))
         assert function is None
-        assert probe.reason == words
+        assert (probe.reason, probe.wrong) == (words, wrong)
 
 
 def test_on_a_cpu_torch_computes_and_every_candidate_says_why() -> None:
@@ -216,6 +221,7 @@ def test_a_kernel_that_is_slower_than_torch_is_not_used(
     probe = list(stages(stand_in("causal", lambda: TORCH.causal), GPU))[-1]
     assert probe.used is used
     assert used or probe.reason == "agrees, at 0.70 of torch's speed"
+    assert not probe.wrong
 
 
 def test_what_computes_is_said_on_a_gpu_and_nothing_on_a_cpu() -> None:

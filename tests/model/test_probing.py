@@ -51,7 +51,7 @@ time.sleep(60)"""
     began = time.monotonic()
     probe = apart(monkeypatch, tmp_path, script, limit=1.5).wait()
     assert time.monotonic() - began < 10
-    assert probe == replace(stage, reason="compiling: stopped after 2 s")
+    assert probe == replace(stage, reason="compiling: stopped after 2 s", stopped=True)
     with (tmp_path / "held").open() as held:
         for _ in range(50):
             with contextlib.suppress(BlockingIOError):
@@ -68,7 +68,8 @@ time.sleep(60)"""
     ],
 )
 def test_a_crash_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, end: str, words: str) -> None:
-    assert apart(monkeypatch, tmp_path, end).wait().reason == words
+    probe = apart(monkeypatch, tmp_path, end).wait()
+    assert (probe.reason, probe.wrong, probe.stopped) == (words, True, False)
 
 
 class Once:
