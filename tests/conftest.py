@@ -33,6 +33,7 @@ INTEGRATION = (
     "training/",
 )
 UNIT = (  # of these folders, what needs no mark
+    "benchmarks/test_accept_path.py",
     "benchmarks/test_accept_rows.py",
     "cli/test_check_advice.py",
     "cli/test_options.py",
