@@ -36,13 +36,19 @@ class Skipped(Exception):
     """A check cannot be made here; the message says why."""
 
 
+class Late(Skipped):
+    """A check was left out, or not brought to its end, for want of time."""
+
+
 class OutOfTime(BaseException):
     """A check ran past its limit. No Exception, so that nothing inside a check swallows it."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One check's outcome. works: none where it was skipped. seconds: that the check took."""
+    """One check's outcome. works: none where it was skipped. seconds: that the check took. late: was it skipped for
+    want of time?
+    """
 
     section: str
     what: str
@@ -50,6 +56,7 @@ class Row:
     found: str
     numbers: Json = field(default_factory=dict)
     seconds: float = 0.0
+    late: bool = False
 
     def plain(self) -> Json:
         """JSON-ready."""
@@ -64,21 +71,21 @@ def judge(section: str, check: Check, limit: float | None = None) -> Row:
     what, make = check
     began = time.perf_counter()
     works: bool | None = False
-    numbers: Json = {}
+    late, numbers = False, dict[str, object]()
     try:
         with _within(limit):
             words, numbers, works = make()
     except Skipped as reason:
-        works, words = None, f"skipped: {reason}"
+        works, late, words = None, isinstance(reason, Late), f"skipped: {reason}"
     except torch.OutOfMemoryError as error:
         words = f"out of memory: {first_line(error)}"
     except OutOfTime:
-        works, words = None, f"skipped: stopped after {limit:.0f} s"
+        works, late, words = None, True, f"skipped: stopped after {limit:.0f} s"
     except Exception as error:  # a check must not keep the others from being made
         words = f"{type(error).__name__}: {first_line(error)}"
     took = round(time.perf_counter() - began, 3)
     _free()
-    return Row(section, what, works, words, numbers, took)
+    return Row(section, what, works, words, numbers, took, late)
 
 
 @contextmanager

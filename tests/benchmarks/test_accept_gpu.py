@@ -46,6 +46,7 @@ def test_what_the_budget_leaves_out_is_counted_as_skipped(repository: Path, tmp_
     assert done.returncode == 0, done.stderr
     assert all("budget of 0 s is spent" in row["found"] for row in rows(out)["values"])
     assert "0 right, 0 failed, 17 skipped" in done.stdout
+    assert done.stdout.splitlines()[-1] == "not verified: values"
 
 
 def test_without_a_gpu_it_is_one_line(repository: Path) -> None:
