@@ -1,7 +1,8 @@
 """Acceptance of this project on a GPU: one command, a table and JSON; exit 1 on any wrong value.
 
 Run: python benchmarks/accept_gpu.py [--out FILE] [--budget 570] [--only machine values ...]; without a GPU
-`--rehearse` walks through every section at tiny sizes. Sections, in order of worth: machine, values (torch's forms),
+`--rehearse` walks through every section at tiny sizes, those of THERE on the device of elsewhere.py, so that forms that
+only run off the CPU are run too. Sections, in order of worth: machine, values (torch's forms),
 kernels (each candidate in a process of its own; values again with those that passed), recipe, path (a search: killed
 and resumed, out of memory, two workers), flex (FlexAttention, likewise), decoding, compiled (the recipe again), layers.
 What follows `kernels` and `flex` uses what passed there. A section may take the seconds of LEAST and SHARE of what no
@@ -17,7 +18,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,7 +43,7 @@ from l2m_design.model.probing import Probe
 
 SMALL = Sizes(
     width=64, values=256, counted=128, layer=256, decoding=64, decoding_layers=1, parameters=300_000, batch_tokens=256,
-    length=64, warm=1, steps=2, vocabularies=(256, 512), types=mixer_types(heads=4, head_dim=16, chunk=16, window=32),
+    length=64, warm=1, steps=2, vocabularies=(512,), types=mixer_types(heads=4, head_dim=16, chunk=16, window=32),
 )  # fmt: skip
 REAL = Sizes(types=mixer_types())
 LIMIT = {"kernels": PROBING, "flex": PROBING, "recipe": 40, "layers": 40, "decoding": 40, "compiled": 120, "path": 240}
@@ -51,6 +52,7 @@ LEAST = {  # seconds that a section may always take: about what it took on an H2
     "machine": 10, "values": 60, "kernels": 90, "recipe": 45, "path": 130, "flex": 100, "decoding": 20, "compiled": 60,
     "layers": 45,
 }  # fmt: skip
+THERE = ("values", "recipe")  # not `decoding`: the device has no inference mode; nor `layers`, which values cover
 SHARE = 0.4  # of the time beyond that a section may take while others wait
 
 
@@ -157,6 +159,26 @@ SECTIONS: dict[str, Callable[[Bench], Iterable[Check]]] = {
 }
 
 
+def checks_of(bench: Bench, section: str) -> Iterable[Check]:
+    """A section's checks, in a rehearsal of THERE on a device that is not there."""
+    if not bench.small or section not in THERE:
+        return SECTIONS[section](bench)
+    from elsewhere import elsewhere  # needs a newer torch than the package does
+
+    checks = SECTIONS[section](replace(bench, device=elsewhere()))
+    return [(what, partial(found_there, make)) for what, make in checks]
+
+
+def found_there(make: Callable[[], Found]) -> Found:
+    """What a check finds, which is wrong where tensors of two devices met."""
+    from elsewhere import counted
+
+    with counted() as counts:
+        found = make()
+    mixed = f"; tensors of two devices: {', '.join(counts.mixes)}" if counts.mixes else ""
+    return Found(found.words + mixed, found.numbers, found.works and not mixed)
+
+
 def granted(sections: list[str], left: float) -> float:
     """Of the seconds left, those that the first of these sections may take."""
     first, *later = sections
@@ -173,7 +195,7 @@ def accept(bench: Bench, sections: list[str], budget: float) -> list[str]:
         allowed = granted(sections[number:], end - time.time())
         bench.until = time.time() + allowed
         try:
-            for check in SECTIONS[section](bench):
+            for check in checks_of(bench, section):
                 left = bench.until - time.time()
                 if left <= 1:
                     spent = (
@@ -181,7 +203,7 @@ def accept(bench: Bench, sections: list[str], budget: float) -> list[str]:
                     )
                     journal.add(Row(section, check[0], None, f"skipped: {spent} is spent", late=True))
                     continue
-                row = judge(section, check, min(left, LIMIT.get(section, 60)))
+                row = judge(section, check, left if bench.small else min(left, LIMIT.get(section, 60)))
                 journal.add(row)
                 if row.works is False and not alive(bench.device):
                     journal.add(Row(section, "the rest of the section", None, "skipped: the device was lost"))
@@ -196,7 +218,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="where the JSON goes")
     parser.add_argument("--budget", type=float, default=BUDGET, help="seconds after which no check begins")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="SECTION")
-    parser.add_argument("--rehearse", action="store_true", help="tiny sizes, on the CPU")
+    parser.add_argument("--rehearse", action="store_true", help="tiny sizes, computed on the CPU")
     parser.add_argument("--began", type=float, help=argparse.SUPPRESS)  # of an earlier process: go on with its rows
     given = parser.parse_args(words)
     if not given.rehearse and not torch.cuda.is_available():

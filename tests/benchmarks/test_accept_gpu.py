@@ -13,10 +13,27 @@ import torch
 SECTIONS = ("machine", "values", "kernels", "recipe", "decoding", "layers", "flex", "compiled")
 
 
+MIXED = """
+import torch
+from accept_gpu import found_there
+from elsewhere import elsewhere, sent
+from l2m_design.model.acceptance import Found
+
+elsewhere()
+z = sent(torch.ones(3))
+for other in (torch.ones(3), sent(torch.ones(3))):
+    found = found_there(lambda: Found(str((z + other).shape)))
+    print(found.works, found.words)
+"""
+
+
 def accept(repository: Path, *words: object) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, str(repository / "benchmarks" / "accept_gpu.py"), *map(str, words)]
-    environment = os.environ | {"PYTHONPATH": str(repository)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return run(repository, str(repository / "benchmarks" / "accept_gpu.py"), *map(str, words))
+
+
+def run(repository: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (repository, repository / "benchmarks")))}
+    return subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, check=False)
 
 
 def rows(path: Path) -> dict[str, list[dict[str, Any]]]:
@@ -28,7 +45,7 @@ def rows(path: Path) -> dict[str, list[dict[str, Any]]]:
 
 def test_every_section_can_be_rehearsed(repository: Path, tmp_path: Path) -> None:
     out = tmp_path / "acceptance.json"
-    done = accept(repository, "--rehearse", "--only", *SECTIONS, "--out", out)
+    done = accept(repository, "--rehearse", "--only", *SECTIONS, "--budget", 2000, "--out", out)
     assert done.returncode == 0, done.stdout + done.stderr
     found, summary = rows(out), json.loads(out.read_text())
     assert set(found) == set(SECTIONS)
@@ -38,6 +55,14 @@ def test_every_section_can_be_rehearsed(repository: Path, tmp_path: Path) -> Non
     assert all(row["numbers"]["tokens_per_second"] > 0 for row in found["recipe"])
     assert all(row["numbers"]["kernels"] > 0 for row in (*found["layers"], *found["decoding"]))
     assert all("for GPUs" in row["found"] for row in found["compiled"])
+    window = next(row for row in found["values"] if row["what"] == "window")
+    assert window["numbers"]["logits"] > 0  # by another form than the CPU's, whose every bit would agree
+
+
+def test_a_rehearsal_fails_where_tensors_of_two_devices_meet(repository: Path) -> None:
+    mixed, alike = run(repository, "-c", MIXED).stdout.splitlines()
+    assert mixed.startswith("False torch.Size([3]); tensors of two devices: add ")
+    assert alike == "True torch.Size([3])"
 
 
 def test_what_the_budget_leaves_out_is_counted_as_skipped(repository: Path, tmp_path: Path) -> None:
