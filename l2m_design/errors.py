@@ -1,4 +1,4 @@
-"""Errors that a user sees in one line: input that cannot be used (exit code 2), work that failed (exit code 1)."""
+"""What a user sees in one line: input that cannot be used (exit code 2), work that failed (exit code 1), notices."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +22,10 @@ class BadInput(ValueError):
 
 class WorkFailed(RuntimeError):
     """The work failed although the input was right; the message is one line that says how to continue."""
+
+
+class Notice(UserWarning):
+    """The work continues, but the user should know something; the command line prints the message as one line."""
 
 
 @contextmanager

@@ -1,9 +1,11 @@
 """The driver of a machine decides which build of torch is installed, and a GPU that torch does not see is named."""
 
+import json
 import os
 import stat
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,9 @@ import torch
 
 from l2m_design import nvidia
 from l2m_design.cli import doctor
+from l2m_design.errors import Notice
+from l2m_design.model import backends
+from l2m_design.model.backends import pick_device
 from l2m_design.nvidia import driver, index_for, unused
 
 SCRIPT = Path(nvidia.__file__)
@@ -97,11 +102,68 @@ def test_a_gpu_that_torch_does_not_see_is_a_sentence_with_its_remedy(version: st
     assert said.startswith(f"driver {version} is ")
 
 
-def test_the_doctor_says_that_a_gpu_is_there_and_not_used(machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    machine("550.54.15")
+@pytest.fixture
+def new_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process whose torch is built for CUDA 13 and finds no GPU."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    backends._tell_of_unused_gpu.cache_clear()
+
+
+def told(name: str = "auto") -> list[str]:
+    """The notices of choosing a device, which is the CPU."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert pick_device(name).type == "cpu"
+    assert all(issubclass(warning.category, Notice) for warning in caught)
+    return [str(warning.message) for warning in caught]
+
+
+def test_auto_names_a_gpu_that_torch_cannot_use_once_a_process(machine, new_torch: None) -> None:
+    machine("550.54.15")
+    assert told("cpu") == []
+    (notice,) = told()
+    assert notice.startswith("device auto: driver 550.54.15 is installed, but torch")
+    assert "so the CPU is used: install torch" in notice
+    assert told() == []
+
+
+@pytest.mark.parametrize(("given", "hidden"), [({}, None), ({"by_smi": "550.54.15"}, "")])
+def test_without_a_driver_or_with_hidden_gpus_nothing_is_said_and_no_program_started(
+    machine, new_torch: None, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], hidden: str | None
+) -> None:
+    machine(**given)
+    monkeypatch.setattr(nvidia.subprocess, "run", lambda *words, **options: pytest.fail("a program was started"))
+    if hidden is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert told() == []
+
+
+@pytest.mark.integration
+def test_a_search_names_it_in_one_line_beside_clean_json_and_its_trials_do_not(machine, tmp_path: Path) -> None:
+    """The driver is too old for any torch, so that the sentence is the same for the torch of these tests."""
+    machine("470.1")
+    attention = {"kind": "attention", "heads": 2, "kv_heads": 1, "head_dim": 16}
+    space = {"depth": 1, "parameters": 30000, "tolerance": 0.3, "kinds": {"attention": attention}}
+    study = {"name": "tiny", "corpus": "markov:stay=0.9", "space": "space.yaml", "demand": {"beta": 0.7},
+             "condition": {"length": 1024}, "recipe": {"length": 64, "tokens": 512, "batch_tokens": 512, "windows": 8},
+             "search": {"trials": 1, "enforce": [], "known_designs": False}}  # fmt: skip
+    (tmp_path / "space.yaml").write_text(json.dumps(space))
+    (tmp_path / "study.yaml").write_text(json.dumps(study))
+    environment = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
+    environment["PYTHONPATH"] = str(Path(nvidia.__file__).parents[1])
+    command = [sys.executable, "-m", "l2m_design", "search", "study.yaml", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path)
+    assert json.loads(done.stdout)["trials"]["complete"] == 1
+    said = [line for line in done.stderr.splitlines() if "470.1" in line]
+    assert said == [f"l2m: device auto: {unused('470.1', torch.__version__, torch.version.cuda)}"]
+
+
+def test_the_doctor_says_that_a_gpu_is_there_and_not_used(
+    machine, new_torch: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine("550.54.15")
     device, gpu = doctor._devices()
     assert device["what"] == "device cpu"
     assert (gpu["works"], gpu["needed"]) == (False, True)

@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 import threading
+import warnings
 from inspect import signature
 from typing import Any
 
@@ -27,7 +28,7 @@ from l2m_design.cli import (
     train,
 )
 from l2m_design.cli.terminal import OPTIONS, with_options
-from l2m_design.errors import BadInput, WorkFailed
+from l2m_design.errors import BadInput, Notice, WorkFailed
 
 SUMMARY = (
     "Measure how fast the mutual information of your data grows with context length, and search for the architecture "
@@ -68,6 +69,7 @@ def main() -> None:
     """Entry point: bad input is one line and exit 2, failed work one line and exit 1."""
     sys.unraisablehook = interrupt_again
     signal.signal(signal.SIGTERM, _interrupt)
+    warnings.formatwarning = _formatted
     sys.argv[1:] = [expand_home(word) for word in sys.argv[1:]]
     try:
         code = app(standalone_mode=False)
@@ -123,3 +125,11 @@ def _print_error(message: str, code: int) -> int:
     line = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in " ".join(message.split()))
     print(f"l2m: {line}", file=sys.stderr)
     return code
+
+
+_of_python = warnings.formatwarning
+
+
+def _formatted(message: Warning | str, category: type[Warning], *where: Any, **line: Any) -> str:
+    """A notice as one line, other warnings as Python prints them."""
+    return f"l2m: {message}\n" if issubclass(category, Notice) else _of_python(message, category, *where, **line)

@@ -62,10 +62,9 @@ def _libraries() -> list[Check]:
 
 
 def _devices() -> list[Check]:
-    from l2m_design.model.acceptance import unused_gpu
-    from l2m_design.model.backends import computes, device_name, pick_device
+    from l2m_design.model.backends import best_device, computes, device_name, unused_gpu
 
-    device = pick_device("auto")
+    device = best_device()
     checks = [_check(f"device {device.type}", computes(device), device_name(device))]
     unused = unused_gpu() if device.type == "cpu" else None
     return checks + ([_check("GPU", False, unused)] if unused else [])
@@ -86,11 +85,11 @@ def _kernels(fresh: bool) -> list[Check]:
 
     fresh: ignore cached probes.
     """
-    from l2m_design.model.backends import pick_device
+    from l2m_design.model.backends import best_device
     from l2m_design.model.probes import probed
 
     rows = []
-    for probe in probed(pick_device("auto"), fresh)[1]:
+    for probe in probed(best_device(), fresh)[1]:
         measured = ""
         if probe.error is not None:
             measured = f"differs from torch by {probe.error:.1e}, first call {probe.seconds:.1f} s; "
@@ -107,11 +106,11 @@ def _gpu() -> list[Check]:
     """The short form of benchmarks/accept_gpu.py."""
     from l2m_design.model.acceptance import built, judged, machine_checks
     from l2m_design.model.acceptance_values import short_checks
-    from l2m_design.model.backends import pick_device
+    from l2m_design.model.backends import best_device
     from l2m_design.model.probes import probed
     from l2m_design.nvidia import driver
 
-    device = pick_device("auto")
+    device = best_device()
     if device.type != "cuda":
         return [_check("GPU", False, f"no CUDA device works; driver {driver() or 'not found'}, {built()}")]
     rows = judged("GPU", machine_checks(device)) + judged("values", short_checks(device, probed(device)[0]))

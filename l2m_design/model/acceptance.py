@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 
 from l2m_design.errors import first_line
-from l2m_design.nvidia import driver, unused
+from l2m_design.nvidia import driver
 from l2m_design.settings import Json
 
 HIGHEST_ERROR = 1e-5  # of a float32 product; TF32 has 10 bits of mantissa and errs by 1e-4 and more
@@ -179,14 +179,6 @@ def _device(device: torch.device) -> Found:
         f"{about.name}, {memory:.0f} GiB, compute capability {about.major}.{about.minor}; driver {driver()}, {built()}"
     )
     return Found(words, numbers, torch.cuda.is_bf16_supported())
-
-
-def unused_gpu() -> str | None:
-    """Why torch uses no GPU though an NVIDIA driver is here; none without a driver, or where GPUs were hidden."""
-    version = driver()
-    if version is None or torch.cuda.is_available() or os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1"):
-        return None
-    return unused(version, torch.__version__, torch.version.cuda)
 
 
 def built() -> str:

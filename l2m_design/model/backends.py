@@ -2,8 +2,10 @@
 
 import ctypes
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -11,16 +13,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from l2m_design.architecture import Architecture
-from l2m_design.errors import BadInput
+from l2m_design.errors import BadInput, Notice
 from l2m_design.model.language import build
+from l2m_design.nvidia import driver, unused
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's names of mallopt's parameters
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is the first GPU that works, else the CPU. Raises BadInput when a named device is not there."""
+    """`auto` is the first GPU that works, else the CPU. If there is a GPU that torch cannot use, a Notice says so, once
+    per process. Raises BadInput when a named device is not there.
+    """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = best_device()
+        if device.type == "cpu":
+            _tell_of_unused_gpu()
+        return device
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
@@ -29,6 +37,25 @@ def pick_device(name: str) -> torch.device:
         why = "" if "Expected one of" in reason else f" ({reason})"
         raise BadInput(f"device {name}: cannot be used here{why}; allowed: auto, cpu, cuda, cuda:N") from None
     return device
+
+
+def best_device() -> torch.device:
+    """The first GPU that works, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def unused_gpu() -> str | None:
+    """Why torch uses no GPU though an NVIDIA driver is here; none without a driver, or where GPUs were hidden."""
+    if torch.cuda.is_available() or os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1"):
+        return None
+    version = driver()
+    return unused(version, torch.__version__, torch.version.cuda) if version else None
+
+
+@lru_cache(maxsize=1)
+def _tell_of_unused_gpu() -> None:
+    if reason := unused_gpu():
+        warnings.warn(f"device auto: {reason}", Notice, stacklevel=3)
 
 
 def usable_cores() -> int:

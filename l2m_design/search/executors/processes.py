@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
@@ -16,7 +17,7 @@ from typing import Any
 
 from l2m_design.architecture import Architecture
 from l2m_design.corpus import open_corpus
-from l2m_design.errors import first_line
+from l2m_design.errors import Notice, first_line
 from l2m_design.model import LanguageModel
 from l2m_design.model.backends import pick_device, usable_cores, use_threads
 from l2m_design.model.probes import serving
@@ -193,6 +194,7 @@ def _die_with_parent() -> None:
 
 def _child(connection: Connection, job: Job) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.simplefilter("ignore", Notice)  # what its parent has said
     threading.Thread(target=_die_with_parent, daemon=True).start()
     last, reached, points = 0.0, (0, 0), list[tuple[int, float]]()
 
