@@ -17,8 +17,8 @@ RUN /opt/l2m/bin/uv pip install --no-cache --python /opt/l2m/bin/python --constr
     && /opt/l2m/bin/uv pip uninstall --python /opt/l2m/bin/python uv
 
 FROM debian:bookworm-slim
-# Triton builds a small C module with the headers of Python the first time that a kernel runs; for a CPU torch.compile
-# builds C++, and names what it built by openssl
+# Triton builds a small C module with the headers of Python the first time that a kernel runs; what of a compiled graph
+# runs on the CPU, torch.compile builds in C++, and names by openssl
 RUN apt-get update && apt-get install -y --no-install-recommends python3 libgomp1 g++ openssl python3-dev \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 1000 l2m && mkdir /work && chown l2m /work

@@ -20,11 +20,11 @@ class Recipe(Values):
     the budget at which a search may prune a trial. contexts: context lengths in tokens to which the past is cut at the
     end, to measure the gain from far context; by default a 64th, a 16th, a quarter and a half of the window; an empty
     list for none. kernels: auto uses faster kernels that agree with torch on the device, torch uses none. compile: use
-    torch.compile for training, on a GPU only. recompute: store only the inputs of each layer for the gradient, which
-    needs less memory and a third more time. micro_batch: windows of a batch that pass through the model at once, which
-    changes memory and time only; auto is all of them, halved whenever GPU memory runs out. matmul_precision: precision
-    of products of float32 matrices, which on a GPU are those of states and decays: highest is float32, high TF32,
-    medium bfloat16. seed: random seed of weights and batches.
+    torch.compile for training, on a GPU only; for a CPU it takes minutes and saves hardly any time. recompute: store
+    only the inputs of each layer for the gradient, which needs less memory and a third more time. micro_batch: windows
+    of a batch that pass through the model at once, which changes memory and time only; auto is all of them, halved
+    whenever GPU memory runs out. matmul_precision: precision of products of float32 matrices, which on a GPU are those
+    of states and decays: highest is float32, high TF32, medium bfloat16. seed: random seed of weights and batches.
 
     Examples:
         >>> recipe = Recipe(tokens=100_000, length=256, batch_tokens=512)

@@ -68,9 +68,10 @@ def check_vocabulary(architecture: Architecture, corpus: Corpus, where: str = "a
 
 
 def check_compile(recipe: Recipe, device: torch.device) -> None:
-    """Raises BadInput where a recipe wants to be compiled on a device that this is not for."""
+    """Raises BadInput where a recipe is to be compiled for a CPU, which works but does not pay (docs/lab-book.md)."""
     if recipe.compile and device.type != "cuda":
-        raise BadInput(f"compile: works on GPUs only, the device is {device.type}; leave it out")
+        slow = "where compiling takes minutes and saves hardly any time"
+        raise BadInput(f"compile: for GPUs only, the device is {device.type}, {slow}; leave it out")
 
 
 def check_shares(recipe: Recipe, processes: int) -> None:

@@ -1,6 +1,7 @@
 """Documents name what is there: files, make targets, commands."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,16 @@ def test_paths_make_targets_and_commands_in_a_guide_exist(guide: Path) -> None:
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
     for verb in re.findall(r"l2m ([a-z]+)", text):
         assert (REPOSITORY / "l2m_design" / "cli" / f"{verb}.py").exists(), verb
+
+
+def test_the_documented_extras_are_those_of_the_package_and_no_others_are_used() -> None:
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"].keys()
+    page = (REPOSITORY / "docs" / "how-to" / "install.md").read_text()
+    assert set(re.findall(r"^\| `([\w-]+)` \|", page, flags=re.MULTILINE)) == extras
+    for document in (*DOCUMENTS, REPOSITORY / "Dockerfile"):
+        if document.name != "CHANGELOG.md":
+            for names in re.findall(r"'\.?\[([\w,-]+)\]'", document.read_text()):
+                assert set(names.split(",")) <= extras, (document.name, names)
 
 
 def test_the_version_is_the_same_everywhere() -> None:

@@ -73,7 +73,7 @@ def test_a_dry_run_says_what_a_study_costs_on_a_machine_that_cannot_run_it(study
     words = ("search", "study.yaml", "--dry-run", "--set", "recipe.compile=true", "--set", "device=cpu")
     done = l2m(*words, cwd=study.parent)
     assert done.returncode == 0
-    assert "this study cannot run on this machine: compile: works on GPUs only" in done.stderr
+    assert "this study cannot run on this machine: compile: for GPUs only" in done.stderr
     for line in (
         "time on one H100, without starting processes and compiling: trials",
         "time on 1 CPU threads: trials",

@@ -77,7 +77,7 @@ def test_a_study_that_cannot_run_is_refused_before_any_work(opened, override: st
     ("override", "words"),
     [
         ("device=gpu9", "device gpu9: cannot be used here"),
-        ("recipe.compile=true", "works on GPUs only"),
+        ("recipe.compile=true", "for GPUs only, the device is cpu"),
         ("search.kernels=[nonsense]", "search.kernels: nonsense"),
     ],
 )
