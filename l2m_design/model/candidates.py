@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from l2m_design.architecture.mixers.base import CHUNK
-from l2m_design.model.banded import banded_attention
 from l2m_design.model.flex import flex_held, flex_window
 from l2m_design.model.kernels import TORCH
 from l2m_design.model.probed_sizes import Size
@@ -19,7 +18,7 @@ class Candidate:
     """A faster form of one field of Kernels for inputs of one dtype.
 
     make: imports the library and returns the function. fits: can it take inputs of these shapes? sizes: at which it
-    is probed; none for the usual ones.
+    is probed where it fits; none for the usual ones.
     """
 
     name: str
@@ -41,13 +40,11 @@ def xformers_causal() -> Callable[..., Any]:
 
 
 def xformers_window() -> Callable[..., Any]:
-    """xformers' local attention; torch's form where there are sinks."""
+    """xformers' local attention, which has no sinks."""
     from xformers.ops import memory_efficient_attention
     from xformers.ops.fmha.attn_bias import LocalAttentionFromBottomRightMask
 
     def window_attention(query: Tensor, key: Tensor, value: Tensor, window: int, sinks: int) -> Tensor:
-        if sinks:
-            return banded_attention(query, key, value, window, sinks)
         bias = LocalAttentionFromBottomRightMask(window_left=window - 1, window_right=0)
         return _time_first(memory_efficient_attention, query, key, value, attn_bias=bias)
 
@@ -116,20 +113,14 @@ def mamba_selective() -> Callable[..., Any]:
     return scan
 
 
-def _even_heads(query: Tensor, key: Tensor, value: Tensor, *rest: Any) -> bool:
-    """xformers' kernels: one head size for keys and values, a multiple of 8."""
-    return query.shape[-1] == value.shape[-1] and query.shape[-1] % 8 == 0
+def _even_heads(query: Tensor, key: Tensor, value: Tensor, window: int = 0, sinks: int = 0) -> bool:
+    """xformers' kernels: one head size for keys and values, a multiple of 8; no sinks."""
+    return query.shape[-1] == value.shape[-1] and query.shape[-1] % 8 == 0 and not sinks
 
 
 def _wide_heads(query: Tensor, key: Tensor, value: Tensor, *rest: Any) -> bool:
     """FlexAttention: one head size, at least 16."""
     return query.shape[-1] == value.shape[-1] >= 16
-
-
-def _even_wide_heads(query: Tensor, key: Tensor, value: Tensor, *rest: Any) -> bool:
-    """The sizes that were probed: powers of two, so not those of `learned`, whose keys have one channel more."""
-    size = query.shape[-1]
-    return _wide_heads(query, key, value) and size & (size - 1) == 0
 
 
 def _whole_chunks(x: Tensor, *rest: Any) -> bool:
@@ -144,7 +135,7 @@ CANDIDATES = tuple(
         Candidate("xformers", "causal", "xformers", dtype, xformers_causal, _even_heads),
         Candidate("FlexAttention", "window", "torch", dtype, flex_window, _wide_heads),
         Candidate("xformers", "window", "xformers", dtype, xformers_window, _even_heads),
-        Candidate("FlexAttention", "held", "torch", dtype, flex_held, _even_wide_heads),
+        Candidate("FlexAttention", "held", "torch", dtype, flex_held, _wide_heads),
         Candidate("flash-linear-attention", "state_space", "fla", dtype, fla_state_space, _whole_chunks),
         Candidate("flash-linear-attention", "delta", "fla", dtype, fla_delta, _whole_chunks),
         Candidate("mamba-ssm", "state_space", "mamba_ssm", dtype, mamba_state_space),

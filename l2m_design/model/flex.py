@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from l2m_design.model.lifetimes import held_blocks
 
 BLOCK = 128  # of queries and keys
+EVEN = 8  # channels: rows that begin at multiples of 16 bytes are read in wide loads; those of `learned` have one more
 
 
 def flex_window() -> Callable[..., Any]:
@@ -76,10 +77,13 @@ def flex_held() -> Callable[..., Any]:
         made: Any = BlockMask.from_kv_blocks(
             counts[None, None], order[None, None], BLOCK_SIZE=BLOCK, mask_mod=read, seq_lengths=(t, len(reader))
         )
-        there = index.clamp(min=0)[..., None]
-        keys, values = (z.gather(2, there.expand(-1, -1, -1, z.shape[-1])) for z in (key.to(value.dtype), value))
-        y: Tensor = compiled(query.to(value.dtype), keys, values, block_mask=made, enable_gqa=share > 1)
-        return y
+        there, size = index.clamp(min=0)[..., None], value.shape[-1]
+        query, key = query.to(value.dtype), key.to(value.dtype)
+        if size % EVEN:
+            query, key, value = (F.pad(z, (0, -size % EVEN)) for z in (query, key, value))
+        keys, values = (z.gather(2, there.expand(-1, -1, -1, z.shape[-1])) for z in (key, value))
+        y: Tensor = compiled(query, keys, values, block_mask=made, enable_gqa=share > 1, scale=size**-0.5)
+        return y[..., :size]
 
     return held_attention
 

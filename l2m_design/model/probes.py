@@ -27,7 +27,7 @@ from l2m_design.errors import first_line
 from l2m_design.model.candidates import CANDIDATES, Candidate
 from l2m_design.model.kernels import TORCH, Kernels
 from l2m_design.model.probed_sizes import Sizes, plain, sizes_of
-from l2m_design.model.probing import ATTENTION, MARK, Probe, dtype_name, unseen
+from l2m_design.model.probing import ATTENTION, MARK, Probe, dtype_name, fitting, unseen
 from l2m_design.model.remembered import place, remember, remembered
 
 LIMIT = 60.0  # seconds that a candidate may take, starting Python and compiling included
@@ -161,7 +161,8 @@ def probed(
     fresh: probe again what is cached. sizes: probe at these, what they are of, in the dtype that autocast trains in;
     none for all candidates at usual sizes. fixed: probes that hold for devices alike, whatever is cached.
     """
-    asked, probes = _asked(sizes), dict[Candidate, Probe]()
+    asked = _asked(sizes)
+    probes = {c: _unfit(c) for c in asked if sizes is not None and not c.sizes}
     served: set[tuple[str, torch.dtype]] = set()
     while turn := _next(asked, served, probes):
         probes |= zip(turn, probe_all(turn, device, fresh, fixed), strict=True)
@@ -182,7 +183,13 @@ def _asked(sizes: Sizes | None) -> list[Candidate]:
     if sizes is None:
         return list(CANDIDATES)
     of = dict(sizes)
-    return [replace(c, sizes=of[c.field]) for c in CANDIDATES if c.field in of and c.dtype == TRAINED]
+    drawn = [replace(c, sizes=of[c.field]) for c in CANDIDATES if c.field in of and c.dtype == TRAINED]
+    return [replace(c, sizes=fitting(c)) for c in drawn]
+
+
+def _unfit(candidate: Candidate) -> Probe:
+    probe = unseen(candidate)
+    return replace(probe, reason=probe.reason or "no layer fits")
 
 
 def _next(

@@ -177,16 +177,28 @@ def probe_cases(candidate: Candidate, device: torch.device, dtype: torch.dtype, 
     Each of its sizes is a case, of 256 tokens or some windows or chunks, times `scale`; every second one ends 56 tokens
     earlier. A lone size is two cases.
     """
-    sizes = candidate.sizes or USUAL[candidate.field]
+    sizes = fitting(candidate)
     sizes = sizes * 2 if len(sizes) == 1 else sizes
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator).to(device)
 
-    make = _attention if candidate.field in ATTENTION else _SCANS[candidate.field]
     lengths = (scale * size.tokens - 56 * (number % 2) for number, size in enumerate(sizes))
-    return [make(size, n, draw, dtype) for size, n in zip(sizes, lengths, strict=True)]
+    return [_CASES[candidate.field](size, n, draw, dtype) for size, n in zip(sizes, lengths, strict=True)]
+
+
+def fitting(candidate: Candidate) -> tuple[Size, ...]:
+    """Of a candidate's sizes those whose inputs it takes: only these does it serve."""
+
+    def shaped(*shape: int) -> Tensor:
+        return torch.empty(shape, device="meta")
+
+    def fits(size: Size) -> bool:
+        tensors, rest = _CASES[candidate.field](size, size.tokens, shaped, candidate.dtype)
+        return candidate.fits(*tensors, *rest)
+
+    return tuple(filter(fits, candidate.sizes or USUAL[candidate.field]))
 
 
 def _attention(size: Size, n: int, draw: Draw, dtype: torch.dtype) -> Case:
@@ -221,7 +233,7 @@ def _delta(size: Size, n: int, draw: Draw, dtype: torch.dtype) -> Case:
     return tensors + gates, []
 
 
-_SCANS = {"selective": _selective, "state_space": _state_space, "delta": _delta}
+_CASES = dict.fromkeys(ATTENTION, _attention) | {"selective": _selective, "state_space": _state_space, "delta": _delta}
 
 
 def main(words: list[str]) -> None:

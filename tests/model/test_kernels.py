@@ -144,11 +144,15 @@ def test_flex_attention_reads_the_band(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
-@pytest.mark.parametrize(("s", "chunk", "t"), [(1, 32, 300), (2, 32, 1000), (2, 256, 700), (1, 8, 130)])
-def test_flex_attention_reads_what_is_held(monkeypatch: pytest.MonkeyPatch, s: int, chunk: int, t: int) -> None:
+@pytest.mark.parametrize(
+    ("s", "chunk", "t", "size"), [(1, 32, 300, 16), (2, 32, 1000, 16), (2, 256, 700, 17), (1, 8, 130, 65)]
+)
+def test_flex_attention_reads_what_is_held(
+    monkeypatch: pytest.MonkeyPatch, s: int, chunk: int, t: int, size: int
+) -> None:
     monkeypatch.setattr(torch, "compile", lambda function, **options: function)
     attention = flex.flex_held()
-    query, key, value = (torch.randn(2, heads, t, 16) for heads in (4, 2, 2))
+    query, key, value = (torch.randn(2, heads, t, size) for heads in (4, 2, 2))
     until = best_lifetimes(GlobalBudget(chunk, "power", 0.6, 2.0), torch.rand(2, s, t))
     with torch.no_grad():
         expected = TORCH.held(query, key, value, until, chunk)

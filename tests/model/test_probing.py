@@ -14,7 +14,7 @@ import torch
 
 from l2m_design.architecture import Architecture
 from l2m_design.model import build, probes, probing, remembered
-from l2m_design.model.candidates import Candidate
+from l2m_design.model.candidates import CANDIDATES, Candidate
 from l2m_design.model.kernels import TORCH
 from l2m_design.model.probed_sizes import Size, sizes_of
 from l2m_design.model.probes import Apart, chosen, probe_all, probed, serving
@@ -208,10 +208,35 @@ def test_kernels_are_probed_at_the_sizes_that_layers_call_them_with() -> None:
     sizes = dict(sizes_of(DRAWN))
     assert called.keys() == sizes.keys()
     for field, shapes in called.items():
-        cases = probe_cases(replace(FLEX, field=field, sizes=sizes[field]), torch.device("cpu"), torch.float32)
+        all_of = replace(stand_in(field, lambda: None), sizes=sizes[field])
+        cases = probe_cases(all_of, torch.device("cpu"), torch.float32)
         assert shapes == {channels(field, (*tensors, *rest)) for tensors, rest in cases}, field
         for tensors, rest in cases:  # and torch's forms take them
             getattr(TORCH, field)(*tensors, *rest)
+
+
+def probed_at(name: str, field: str) -> list[tuple[int, int]]:
+    """Channels of keys and values at which a candidate is probed for DRAWN."""
+    (candidate,) = (c for c in probes._asked(sizes_of(DRAWN)) if (c.name, c.field) == (name, field))
+    return [(size.key, size.value) for size in candidate.sizes]
+
+
+def test_a_kernel_is_probed_at_the_sizes_that_it_serves_alone(
+    counted: type[Once], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """xformers takes no sinks, no heads of `mla` (24 and 16 channels) and none of `learned` (21)."""
+    assert probed_at("xformers", "causal") == [(48, 48)]
+    assert probed_at("xformers", "window") == []
+    assert probed_at("FlexAttention", "window") == [(48, 48)]
+    assert probed_at("FlexAttention", "held") == [(21, 21)]
+    monkeypatch.setattr(probing.importlib.util, "find_spec", lambda name: name)
+    windows = tuple(c for c in CANDIDATES if (c.name, c.field) == ("xformers", "window"))
+    monkeypatch.setattr(probes, "CANDIDATES", windows)
+    probed.cache_clear()
+    kernels, found = serving(DRAWN, torch.device("cuda"))
+    assert kernels == TORCH
+    assert [probe.reason for probe in found] == ["no layer fits"]
+    assert not counted.made
 
 
 def test_what_was_probed_at_other_sizes_does_not_count(counted: type[Once]) -> None:
