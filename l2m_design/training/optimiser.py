@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from l2m_design.model import LanguageModel
+from l2m_design.training.muon import BatchedMuon
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.sharding import like
 
@@ -85,7 +86,8 @@ def _count(part: torch.optim.Optimizer) -> int:
 def optimiser_of(model: LanguageModel, recipe: Recipe, fused: bool | None = None) -> Optimiser:
     """Weight decay is for projections and embeddings only, never for norms, biases, convolutions or decay rates.
 
-    fused: one kernel for a step of AdamW; unless said, on GPUs, where launches cost more than a last bit's difference.
+    fused: few kernels for a step of AdamW and Muon; unless said, on GPUs, where launches cost more than a last bit's
+    difference.
     """
     fused = model.embedding.weight.is_cuda if fused is None else fused
     taught = {id(p) for p in model.value_parameters}  # trained by a loss of their own, as AdamW does it
@@ -103,7 +105,7 @@ def optimiser_of(model: LanguageModel, recipe: Recipe, fused: bool | None = None
     ]
     if recipe.optimiser == "muon":
         own = _group(hidden, decay / MATCHED, MATCHED)  # weights shrink by rate · decay, as AdamW's do
-        muon = torch.optim.Muon([own], lr=recipe.learning_rate, momentum=MOMENTUM)
+        muon = (BatchedMuon if fused else torch.optim.Muon)([own], lr=recipe.learning_rate, momentum=MOMENTUM)
         return Optimiser([muon, _adamw(groups, recipe, fused)])
     by_fan_in: dict[int, list[Tensor]] = {}
     for weight in hidden:

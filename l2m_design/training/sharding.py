@@ -42,12 +42,12 @@ def whole(value: Tensor) -> Tensor:
 
 
 def like(value: Tensor, other: Any) -> Tensor:
-    """A whole tensor as `other` of its shape is held: divided among the processes, or as it is."""
+    """A whole tensor, the same in all processes, as `other` of its shape is held: divided among them, or as it is."""
     if not hasattr(other, "full_tensor") or hasattr(value, "full_tensor") or value.shape != other.shape:
         return value
     from torch.distributed.tensor import distribute_tensor
 
-    return distribute_tensor(value.to(other.device), other.device_mesh, other.placements)
+    return distribute_tensor(value.to(other.device), other.device_mesh, other.placements, src_data_rank=None)
 
 
 def load(model: nn.Module, state: dict[str, Tensor]) -> None:

@@ -12,6 +12,7 @@ DOCUMENTED = {"_replace", "_fields", "_asdict", "_make", "_exit", "_thread"}  # 
 
 CPU_KERNEL = "torch's flash attention on CPUs has no public name that also gives the backward pass"
 STATEFUL = "transformers says only there that a model keeps a recurrent state, which cannot be cut back"
+LISTS = "torch's operations on lists of tensors, which its own optimisers use, have no public names"
 USED = {
     "information/scores/huggingface.py": {"_is_stateful": STATEFUL},
     "model/blockwise.py": {
@@ -23,6 +24,7 @@ USED = {
         "_is_stateful": STATEFUL,
         "_attn_implementation": "transformers reads the kind of attention there, and offers only to set it",
     },
+    "training/muon.py": dict.fromkeys(("_foreach_lerp", "_foreach_lerp_", "_foreach_mul_", "_foreach_add_"), LISTS),
     "model/thinned.py": {
         "_is_stateful": STATEFUL,
         "_attn_implementation": "transformers reads the kind of attention there, and offers only to set it",

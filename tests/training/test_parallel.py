@@ -13,22 +13,23 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 from torch.multiprocessing import start_processes
 
 from l2m_design.architecture import Architecture
 from l2m_design.corpus import open_corpus
 from l2m_design.errors import BadInput, WorkFailed
 from l2m_design.library.train import train as train_named
-from l2m_design.model import build
+from l2m_design.model import LanguageModel, build
 from l2m_design.training import parallel
-from l2m_design.training.optimiser import optimiser_of
+from l2m_design.training.checkpoint import held
+from l2m_design.training.optimiser import Optimiser, optimiser_of
 from l2m_design.training.parallel import Plan, train_together
 from l2m_design.training.ranks import Ranks
 from l2m_design.training.recipe import Recipe
 from l2m_design.training.result import Result
 from l2m_design.training.run import Rung, Stopped, train
-from l2m_design.training.sharding import shard, whole
+from l2m_design.training.sharding import like, load, shard, whole
 from l2m_design.training.step import Work, take_step
 
 CPU = torch.device("cpu")
@@ -134,6 +135,41 @@ def test_loss_and_gradients_of_shards_are_those_of_one_process(tmp_path: Path) -
     for name, p in alone.model.named_parameters():
         torch.testing.assert_close(found["gradients"][name], p.grad, atol=1e-6, rtol=1e-5, msg=name)
     assert found["local"] == pytest.approx(alone.model.architecture.parameters / 2, rel=0.05)
+
+
+def muon_step(model: LanguageModel, kept: dict[int, dict[str, Tensor]], batched: bool) -> Optimiser:
+    """A step with drawn gradients, the optimiser going on from what was kept."""
+    optimiser = optimiser_of(model, RECIPE.model_copy(update={"optimiser": "muon"}), batched)
+    optimiser.restore(kept)
+    generator = torch.Generator().manual_seed(len(kept))
+    for p in model.parameters():
+        p.grad = like(torch.randn(p.shape, generator=generator), p)
+    optimiser.rate(0.01)
+    optimiser.step()
+    return optimiser
+
+
+def _sharded_muon(rank: int, meeting: str, given: str) -> None:
+    """Of two processes: a step from the weights and states of one, in the first one's file."""
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    model, (weights, kept) = whole_work(Ranks(rank, 2, shard=True)).model, torch.load(given)
+    load(model, weights)
+    found = held(model, muon_step(model, kept, batched=True))
+    distributed.barrier()
+    if rank == 0:
+        torch.save(found, given)
+    distributed.destroy_process_group()
+
+
+def test_muon_in_batches_over_shards_steps_as_torchs_in_one_process(tmp_path: Path) -> None:
+    """From a state that torch's made, and to the same."""
+    model = whole_work(Ranks()).model
+    kept = muon_step(model, {}, batched=False).state()
+    torch.save((model.state_dict(), kept), given := str(tmp_path / "given"))
+    expected = held(model, muon_step(model, kept, batched=False))
+    start_processes(_sharded_muon, (str(tmp_path / "meeting"), given), 2, start_method="spawn")
+    torch.testing.assert_close(torch.load(given), expected)
 
 
 def test_sharded_processes_go_on_from_a_checkpoint_of_one_and_one_from_theirs(tmp_path: Path) -> None:
