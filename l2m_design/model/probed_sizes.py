@@ -3,7 +3,15 @@
 from dataclasses import asdict, dataclass
 
 from l2m_design.architecture import Architecture
-from l2m_design.architecture.mixers import Attention, GatedDeltaNet, LatentAttention, Mamba1, Mamba2, SparseAttention
+from l2m_design.architecture.mixers import (
+    Attention,
+    CheckpointedSSM,
+    GatedDeltaNet,
+    LatentAttention,
+    Mamba1,
+    Mamba2,
+    SparseAttention,
+)
 from l2m_design.settings import Json
 
 FEW = 4  # heads of a group at most: more compute alike
@@ -54,7 +62,7 @@ def sizes_of(architecture: Architecture) -> Sizes:
 
 
 def _calls(spec: object, width: int) -> list[tuple[str, Size]]:
-    """What a layer may call; state spaces that grow compute in torch alone."""
+    """What a layer may call; a tree of states (log_linear) is computed in torch alone."""
     if isinstance(spec, Attention | SparseAttention):
         share = min(FEW, spec.heads // spec.kv_heads)
         size = Size(spec.head_dim, spec.head_dim, share)
@@ -68,7 +76,7 @@ def _calls(spec: object, width: int) -> list[tuple[str, Size]]:
         return calls
     if isinstance(spec, LatentAttention):
         return [("causal", Size(spec.head_dim + spec.rope_dim, spec.head_dim))]
-    if type(spec) is Mamba2:
+    if isinstance(spec, Mamba2 | CheckpointedSSM):
         share = min(FEW, spec.heads(width) // spec.groups)
         return [("state_space", Size(spec.d_state, spec.head_dim, share, groups=spec.groups))]
     if isinstance(spec, Mamba1):

@@ -78,6 +78,20 @@ class StateSpaceMixer(Mixer):
         dt = F.softplus(wide(dt) + self.dt_bias)
         return Selected(values, dt, B, C, gate, conv)
 
+    def scan(self, new: Selected, held: Tensor) -> tuple[Tensor, Tensor]:
+        """y [b t h p] and the state after it, from one held [b h p n]: one token takes h <- exp(dt A) h + dt x B^T,
+        y = h C by itself.
+        """
+        start = wide(held)
+        if new.values.shape[1] > 1:
+            y, ssm = self.kernels.state_space(new.values, new.dt, self.rates, new.B, new.C, start)
+            return y, ssm.to(held.dtype)
+        share = self.heads // self.spec.groups
+        B, C = (wide(z[:, 0]).repeat_interleave(share, dim=1)[:, :, None] for z in (new.B, new.C))  # [b h 1 n]
+        dt = new.dt[:, 0, :, None, None]
+        ssm = start * (dt * self.rates[:, None, None]).exp() + wide(new.values[:, 0, ..., None]) * dt * B
+        return (ssm * C).sum(-1)[:, None], ssm.to(held.dtype)
+
     def close(self, y: Tensor, new: Selected) -> Tensor:
         """D, gated norm and output projection; y [b t h p] -> [b t d]."""
         y = torch.addcmul(y, new.values.to(y.dtype), self.D[:, None]).flatten(-2)
@@ -106,13 +120,5 @@ class Mamba2Mixer(StateSpaceMixer):
         return Recurrence(self.zeros(batch), self.conv.empty(batch))
 
     def mix(self, x: Tensor, new: Selected, state: Recurrence) -> tuple[Tensor, Tensor]:
-        """See StateSpaceMixer: one token takes h <- exp(dt A) h + dt x B^T, y = h C by itself."""
-        start = wide(state.ssm)
-        if x.shape[1] > 1:
-            y, ssm = self.kernels.state_space(new.values, new.dt, self.rates, new.B, new.C, start)
-            return y, ssm.to(state.ssm.dtype)
-        share = self.heads // self.spec.groups
-        B, C = (wide(z[:, 0]).repeat_interleave(share, dim=1)[:, :, None] for z in (new.B, new.C))  # [b h 1 n]
-        dt = new.dt[:, 0, :, None, None]
-        ssm = start * (dt * self.rates[:, None, None]).exp() + wide(new.values[:, 0, ..., None]) * dt * B
-        return (ssm * C).sum(-1)[:, None], ssm.to(state.ssm.dtype)
+        """See StateSpaceMixer."""
+        return self.scan(new, state.ssm)

@@ -164,6 +164,7 @@ DRAWN = Architecture.parse(
         "layers": [
             {"kind": "attention", "heads": 4, "kv_heads": 2, "head_dim": 48, "window": 100, "sinks": 2},
             {"kind": "mamba2", "d_state": 24, "head_dim": 32, "groups": 2},
+            {"kind": "checkpointed_ssm", "d_state": 40, "head_dim": 16, "exponent": 0.5},
             {"kind": "gated_deltanet", "heads": 2, "head_dim": 16, "value_expand": 3},
             {"kind": "mla", "heads": 2, "head_dim": 16, "kv_rank": 8, "rope_dim": 8},
             {

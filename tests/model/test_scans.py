@@ -1,6 +1,5 @@
 """Every recurrent mixer against its recurrence, one token at a time, gradients included."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from l2m_design.architecture import Attention, CheckpointedSSM, GatedDeltaNet, LogLinear, Mamba1, Mamba2
+from l2m_design.architecture import Attention, GatedDeltaNet, Mamba1, Mamba2
 from l2m_design.model.catalogue import build_mixer
 from l2m_design.model.delta_rule import delta_scan
-from l2m_design.model.log_linear import blocks
 from l2m_design.model.mixer import EPS, GatedNorm, RMSNorm, ShortConvolution, gated_norm
 from l2m_design.model.selective import RUN, in_runs, selective_scan
 from l2m_design.model.ssd import chunked_scan
@@ -128,24 +126,6 @@ def test_mamba2_equals_its_definition() -> None:
         torch.testing.assert_close(mixer(x, mixer.empty(2))[0], expected, atol=1e-5, rtol=0)
 
 
-def test_log_linear_equals_a_sum_over_all_pairs() -> None:
-    torch.manual_seed(0)
-    mixer: Any = build_mixer(LogLinear(d_state=5, head_dim=4, levels=6), 16)
-    with torch.no_grad():
-        mixer.level_weights.weight.mul_(20)
-        x = torch.randn(2, 150, 16)
-        new, B, C, log_decay = selected(mixer, x)
-        weights = F.softplus(mixer.level_weights(x) + mixer.level_bias).unflatten(-1, (8, 6))
-        summed = log_decay.cumsum(1)
-        y = torch.zeros_like(new.values)
-        for t in range(150):
-            for s in range(t + 1):
-                level = min((t ^ s).bit_length(), 5)
-                share = weights[:, t, :, level] * (summed[:, t] - summed[:, s]).exp() * (C[:, t] * B[:, s]).sum(-1)
-                y[:, t] += (share * new.dt[:, s])[..., None] * new.values[:, s]
-        torch.testing.assert_close(mixer(x, mixer.empty(2))[0], close(mixer, y, new), atol=1e-5, rtol=0)
-
-
 @pytest.mark.parametrize("length", [1, RUN - 1, RUN, 3 * RUN, 3 * RUN + 7])
 def test_a_recurrence_in_runs_equals_the_recurrence(length: int) -> None:
     added, decay, start = (z.detach() for z in draw((length, 2, 3), (length, 2, 3), (2, 3)))
@@ -154,48 +134,6 @@ def test_a_recurrence_in_runs_equals_the_recurrence(length: int) -> None:
         state = added[t] + decay[t] * state
         expected.append(state)
     torch.testing.assert_close(in_runs(added.clone(), decay, start), torch.stack(expected), atol=1e-12, rtol=0)
-
-
-@pytest.mark.parametrize("t", [0, 1, 2, 3, 12, 64, 1000, 1023])
-def test_a_fenwick_tree_covers_the_past_by_one_block_a_bit(t: int) -> None:
-    covered = [position for start, bit in blocks(t) for position in range(start, start + 2**bit)]
-    assert covered == list(range(t))
-    assert len(blocks(t)) == t.bit_count()
-
-
-def test_log_linear_starts_as_mamba2() -> None:
-    torch.manual_seed(0)
-    mixer: Any = build_mixer(LogLinear(d_state=5, head_dim=4), 16)
-    plain: Any = build_mixer(Mamba2(d_state=5, head_dim=4), 16)
-    with torch.no_grad():
-        mixer.level_weights.weight.zero_()
-        plain.load_state_dict({name: mixer.state_dict()[name] for name in plain.state_dict()})
-        x = torch.randn(2, 100, 16)
-        torch.testing.assert_close(mixer(x, mixer.empty(2))[0], plain(x, plain.empty(2))[0], atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize(("exponent", "keep"), [(0.5, 1.0), (0.8, 0.5), (1.0, 1.0)])
-def test_a_checkpointed_state_space_equals_its_definition(exponent: float, keep: float) -> None:
-    torch.manual_seed(0)
-    spec = CheckpointedSSM(d_state=5, head_dim=4, exponent=exponent, keep=keep)
-    mixer: Any = build_mixer(spec, 16)
-    x = torch.randn(2, 100, 16)
-    with torch.no_grad():
-        new, B, C, log_decay = selected(mixer, x)
-        query = mixer.query(x).unflatten(-1, (8, 4))
-        state, copies, y = torch.zeros(2, 8, 4, 5), [], []
-        for t in range(100):
-            added = (new.dt[:, t, :, None] * new.values[:, t])[..., None] * B[:, t, :, None]
-            state = state * log_decay[:, t].exp()[..., None, None] + added
-            reads = [(copy * C[:, t, :, None]).sum(-1) for copy in copies]
-            logits = [(mixer.read_norm(read) * query[:, t]).sum(-1) / math.sqrt(4) for read in reads]
-            shares = torch.stack([*logits, torch.zeros(2, 8)]).softmax(0)
-            recalled = sum(share[..., None] * read for share, read in zip(shares, reads, strict=False))
-            y.append((state * C[:, t, :, None]).sum(-1) + recalled)
-            if math.floor(keep * (t + 1) ** exponent + 1e-9) > len(copies):
-                copies.append(state)
-        expected = close(mixer, torch.stack(y, dim=1), new)
-        torch.testing.assert_close(mixer(x, mixer.empty(2))[0], expected, atol=1e-5, rtol=0)
 
 
 def test_strong_decay_does_not_overflow_in_either_direction() -> None:
