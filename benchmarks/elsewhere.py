@@ -159,14 +159,16 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     name = func._schema.name.partition("::")[2]
     inside = kwargs | ({"device": _inside} if to == "elsewhere" else {})
     found = func(*tree_map(_here, args), **tree_map(_here, inside))
-    _count(func, name, given, args, found, to)
+    _count(func, name, given, args, kwargs, found, to)
     if to == "cpu":
         return found
     found = tree_map(_there, found)
     return return_and_correct_aliasing(func, args, kwargs, found) if far else found
 
 
-def _count(func: Any, name: str, given: list[Tensor], args: Any, found: Any, to: str | None) -> None:
+def _count(
+    func: Any, name: str, given: list[Tensor], args: Any, kwargs: dict[str, Any], found: Any, to: str | None
+) -> None:
     line = _line()
     far = [isinstance(z, _There) for z in given]
     if to == "cpu" or (name == "copy_" and far == [False, True]):
@@ -176,7 +178,8 @@ def _count(func: Any, name: str, given: list[Tensor], args: Any, found: Any, to:
     elif any(far) and any(z.ndim for z, there in zip(given, far, strict=True) if not there):
         _counts.mixes[f"{name} {line}"] += 1
     masks = name in INDEXED and any(z.dtype in (torch.bool, torch.uint8) for z in args[1] if z is not None)
-    if masks or name in WAITS or (name == "repeat_interleave" and func._overloadname == "Tensor"):
+    unsized = name == "repeat_interleave" and func._overloadname == "Tensor" and kwargs.get("output_size") is None
+    if masks or unsized or name in WAITS:
         _counts.waits[f"{name} {line}"] += 1
     view = any(z.alias_info is not None and not z.alias_info.is_write for z in func._schema.returns)
     if not view and name not in FREE:

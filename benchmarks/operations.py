@@ -1,9 +1,11 @@
 """What a GPU would be asked to do, counted without one: kernels, bytes, waits, copies and mixed devices.
 
-Run: python benchmarks/operations.py [--length 8192] [--only attention ...] [--steps] [--json FILE] [--against FILE].
+Run: python benchmarks/operations.py [--length 8192] [--only attention ...] [--shapes] [--steps] [--json FILE]
+[--against FILE].
 Each mixer type is a model of one layer at the sizes of the acceptance, forward and backward in bfloat16 by autocast,
-then one step of decoding. `--steps` counts training steps of 50 M parameters instead, with the optimiser. `--against`
-puts the counts of an earlier file beside them: made by the same command with PYTHONPATH at another tree.
+then one step of decoding. `--shapes` computes no values, in little time and memory, and counts no decoding: for types
+whose operations depend on no number. `--steps` counts training steps of 50 M parameters instead, with the optimiser.
+`--against` puts the counts of an earlier file beside them: made by the same command with PYTHONPATH at another tree.
 """
 
 import argparse
@@ -42,9 +44,10 @@ def model_of(layers: list[dict[str, Any]], width: int) -> LanguageModel:
     return build(Architecture.parse({"vocabulary": VOCABULARY, "width": width, "layers": layers}, "operations"))
 
 
-def taught(model: LanguageModel, tokens: torch.Tensor) -> torch.Tensor:
-    """The mean loss of tokens [b t], and the gradients."""
-    loss = model.mean_nats(tokens)
+def taught(model: LanguageModel, tokens: torch.Tensor, cast: bool = False) -> torch.Tensor:
+    """The mean loss of tokens [b t], and the gradients; cast: in bfloat16 by autocast, as training has it."""
+    with torch.autocast("elsewhere", dtype=torch.bfloat16, enabled=cast):
+        loss = model.mean_nats(tokens)
     loss.backward()
     return loss
 
@@ -62,14 +65,23 @@ def layer(drawn: dict[str, Any], width: int, length: int) -> dict[str, float]:
     pairs = zip(expected, found, strict=True)
     error = max(float((a - b).abs().max() / a.abs().max().clamp(min=1e-6)) for a, b in pairs)
     model.zero_grad()
-    with counted() as counts, torch.autocast("elsewhere", dtype=torch.bfloat16):
-        taught(model, there)
+    with counted() as counts:
+        taught(model, there, cast=True)
     with counted(), torch.no_grad(), torch.autocast("elsewhere", dtype=torch.bfloat16):
         _, state = model.prefill(there[:, :length])
         with counted() as decoding:
             model.step(there[:, length], state)
     step = decoding.plain()
     return summed(counts) | {"step_kernels": step["kernels"], "step_waits": step["waits"], "error": error}
+
+
+def shapes(drawn: dict[str, Any], width: int, length: int) -> dict[str, float]:
+    """Counts of a model of one layer, without values."""
+    model = model_of([drawn], width)
+    with counted(values=False) as counts:
+        moved(model.to("meta"))
+        taught(model, sent(torch.zeros(1, length + 1, dtype=torch.long, device="meta")), cast=True)
+    return summed(counts)
 
 
 def gradients(model: LanguageModel) -> list[torch.Tensor]:
@@ -109,7 +121,8 @@ def rows(given: argparse.Namespace) -> Iterator[tuple[str, dict[str, float]]]:
     types = mixer_types(**SMALL) if given.small else mixer_types()
     for name, drawn in types.items():
         if not given.only or name in given.only:
-            yield name, layer(drawn, SMALL_WIDTH if given.small else WIDTH, given.length)
+            count = shapes if given.shapes else layer
+            yield name, count(drawn, SMALL_WIDTH if given.small else WIDTH, given.length)
 
 
 def line(name: str, found: dict[str, float], before: dict[str, float]) -> str:
@@ -128,6 +141,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--length", type=int, default=LENGTH, help="tokens that a layer reads")
     parser.add_argument("--only", nargs="+", metavar="TYPE", help="these mixer types")
     parser.add_argument("--small", action="store_true", help="a width of 64 and heads of 16")
+    parser.add_argument("--shapes", action="store_true", help="without values")
     parser.add_argument("--steps", action="store_true", help="training steps of 50 M parameters")
     parser.add_argument("--json", type=Path, help="where the counts go")
     parser.add_argument("--against", type=Path, help="counts of an earlier run")
