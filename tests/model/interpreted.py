@@ -1,6 +1,6 @@
-"""Hold mamba-ssm's kernels against ours on a CPU, in Triton's interpreter. Exit 0 agree, 1 differ, 77 cannot be tried.
+"""Hold a library's kernels against ours on a CPU, in Triton's interpreter. Exit 0 agree, 1 differ, 77 cannot be tried.
 
-Run: python interpreted.py FOLDER; the packages are installed into FOLDER when they are not importable.
+Run: python interpreted.py mamba_ssm|fla FOLDER; packages are installed into FOLDER when they are not importable.
 """
 
 import contextlib
@@ -11,7 +11,15 @@ import sys
 import types
 
 os.environ["TRITON_INTERPRET"] = "1"
-PACKAGES = {"einops": [], "triton": [], "mamba_ssm": ["--no-build-isolation", "--no-deps"]}
+TOOLS = ["setuptools", "wheel", "ninja", "packaging"]
+PACKAGES = {
+    "mamba_ssm": {
+        "einops": [["einops"]],
+        "triton": [["triton"]],
+        "mamba_ssm": [TOOLS, ["mamba-ssm", "--no-build-isolation", "--no-deps"]],
+    },
+    "fla": {"einops": [["einops"]], "triton": [["triton"]], "fla": [["fla-core==0.6.0", "--no-deps"]]},
+}
 
 
 def cannot(reason: str) -> None:
@@ -19,7 +27,7 @@ def cannot(reason: str) -> None:
     sys.exit(77)
 
 
-def fetch(folder: str) -> None:
+def fetch(library: str, folder: str) -> None:
     sys.path.append(folder)
     settings = {
         "MAMBA_FORCE_BUILD": "TRUE",
@@ -29,11 +37,10 @@ def fetch(folder: str) -> None:
         "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}",
     }
     install = ["uv", "pip", "install", "--quiet", "--python", sys.executable, "--target", folder]
-    missing = [package for package in PACKAGES if importlib.util.find_spec(package) is None]
-    tools = [["setuptools", "wheel", "ninja", "packaging"]] if "mamba_ssm" in missing else []
-    for packages in [*tools, *([package.replace("_", "-"), *PACKAGES[package]] for package in missing)]:
-        if subprocess.run([*install, *packages], env=os.environ | settings, check=False).returncode:
-            cannot(f"{packages[0]} could not be installed")
+    for module, commands in PACKAGES[library].items():
+        for words in [] if importlib.util.find_spec(module) else commands:
+            if subprocess.run([*install, *words], env=os.environ | settings, check=False).returncode:
+                cannot(f"{words[0]} could not be installed")
 
 
 class Driver:
@@ -61,34 +68,60 @@ def small(candidate, device, dtype, scale=1):
     def draw(*shape):
         return torch.randn(shape, generator=generator)
 
+    if candidate.field == "delta":
+        query, key = (torch.nn.functional.normalize(draw(1, 72, 2, 16), dim=-1) for _ in range(2))
+        start = draw(1, 2, 16, 16)
+        return [([query, key, draw(1, 72, 2, 16), draw(1, 72, 2).sigmoid(), -draw(1, 72, 2).exp(), start], [])]
     if candidate.field == "selective":
         return [([draw(1, 16, 4), draw(1, 16, 4).sigmoid(), -draw(4, 3).exp(), draw(1, 16, 3), draw(1, 16, 3)], [])]
     x, dt, A, start = draw(1, 72, 2, 16), draw(1, 72, 2).sigmoid(), -draw(2).exp(), draw(1, 2, 16, 16)
     return [([x, dt, A, draw(1, 72, 1, 16), draw(1, 72, 1, 16), start], [])]
 
 
-def main() -> None:
-    fetch(sys.argv[1])
+class Number(int):
+    """What a kernel counts with: a tensor when compiled, whose dtype fla sets, and a number when interpreted."""
+
+    def to(self, dtype):
+        return self
+
+
+def load(library):
+    """Import the library on a CPU."""
+    import torch
+    import triton
+
+    torch.cuda.device = lambda *a: contextlib.nullcontext()
+    torch.cuda.get_device_properties = lambda *a: types.SimpleNamespace(multi_processor_count=4, name="interpreted")
+    torch.cuda.get_device_capability = lambda *a: (8, 0)
+    triton.runtime.driver.set_active(Driver())
+    if library == "fla":
+        for module in ("gated_delta_rule", "simple_gla"):
+            importlib.import_module(f"fla.ops.{module}")
+        for name, module in list(sys.modules.items()):
+            if name.startswith("fla.ops."):
+                module.range = lambda *words: map(Number, range(*words))
+        return
+    sys.modules["selective_scan_cuda"] = types.ModuleType("selective_scan_cuda")  # the CUDA part is not built
+    import mamba_ssm.ops.selective_scan_interface as interface
+
+    interface.selective_scan_fn = lambda *a, **options: interface.selective_scan_ref(*a, **options)
+
+
+def main(library, folder):
+    fetch(library, folder)
+    try:
+        load(library)
+    except (ImportError, AttributeError) as error:
+        cannot(f"{library} or Triton does not load here: {error}")
     import torch
 
-    sys.modules["selective_scan_cuda"] = types.ModuleType("selective_scan_cuda")  # the CUDA part is not built
-    torch.cuda.device = lambda *a: contextlib.nullcontext()
-    torch.cuda.get_device_properties = lambda *a: types.SimpleNamespace(multi_processor_count=4)
-    try:
-        import triton
-
-        triton.runtime.driver.set_active(Driver())
-        import mamba_ssm.ops.selective_scan_interface as interface
-    except (ImportError, AttributeError) as error:
-        cannot(f"mamba-ssm or Triton does not load here: {error}")
-    interface.selective_scan_fn = lambda *a, **options: interface.selective_scan_ref(*a, **options)
     from l2m_design.model import probing
 
     probing.probe_cases = small
     found = [
         list(probing.stages(candidate, torch.device("cpu")))[-1]
         for candidate in probing.CANDIDATES
-        if candidate.library == "mamba_ssm" and candidate.dtype == torch.float32  # no bfloat16 in the interpreter
+        if candidate.library == library and candidate.dtype == torch.float32  # no bfloat16 in the interpreter
     ]
     for probe in found:
         print(f"{probe.field} by {probe.name}: error {probe.error}, {probe.seconds} s, {probe.reason or 'agrees'}")
@@ -96,4 +129,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -105,10 +105,13 @@ def test_installed_kernels_agree_with_torch_on_a_gpu(candidate: Candidate) -> No
     assert probe.used or "of torch's speed" in probe.reason, probe.reason
 
 
-def test_mamba_ssms_kernels_agree_in_tritons_interpreter(tmp_path: Path) -> None:
-    """The real package on a CPU: its Triton scan interpreted, its selective scan by its own reference."""
+@pytest.mark.integration
+@pytest.mark.parametrize("library", ["mamba_ssm", "fla"])
+def test_kernels_of_libraries_agree_in_tritons_interpreter(library: str, tmp_path: Path) -> None:
+    """The real packages on a CPU: their Triton kernels interpreted, mamba-ssm's selective scan by its own reference."""
     script = Path(__file__).with_name("interpreted.py")
-    done = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=False)
+    words = [sys.executable, str(script), library, str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode == 77:
         pytest.skip(done.stdout.strip())
     assert done.returncode == 0, done.stdout + done.stderr
