@@ -1,4 +1,4 @@
-"""What a user waits for at a prompt, beside its limit: help, a drawing, a solution of the knapsack, a page.
+"""What a user waits for at a prompt, beside its limit: help, an architecture drawn, a budget solved, a page.
 
 Run: python benchmarks/latency.py. Medians of seconds of one core; exit code 1 where one is above its limit, which is
 meant for an idle core of a current machine.
@@ -52,7 +52,7 @@ def timed(step: Callable[[], object]) -> Callable[[], float]:
 
 
 def drawn(name: str, vocabulary: int) -> Callable[[], object]:
-    """A drawing of a shipped space."""
+    """An architecture drawn from a shipped space."""
     space, rng = Space.load(REPOSITORY / f"search_spaces/{name}.yaml").resolved(0.7), random.Random(0)
     return lambda: space.draw(lambda question, options: rng.choice(options), vocabulary)
 
@@ -85,8 +85,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         steps = [
             ("l2m --help", 0.5, 5, helped),
-            ("a drawing, hybrid", 0.002, 50, timed(drawn("hybrid", 256))),
-            ("a drawing, gpu_50m", 0.010, 50, timed(drawn("gpu_50m", 32000))),
+            ("an architecture of hybrid", 0.002, 50, timed(drawn("hybrid", 256))),
+            ("an architecture of gpu_50m", 0.010, 50, timed(drawn("gpu_50m", 32000))),
             ("a budget solved, 48 layers x 8 heads", 2.0, 3, timed(solved())),
             ("a page of 300 trials", 10.0, 3, timed(written(folder))),
         ]
